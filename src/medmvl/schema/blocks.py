@@ -1,0 +1,68 @@
+"""Typed blocks of a message: text, an image, a volume. A visual block is bound to its own file, never found by counting."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+
+class Strict(BaseModel):
+    """Base of everything in this room: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextBlock(Strict):
+    """Plain text. Text that spells a special token of the tokenizer is refused by the processor."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class VisualBlock(Strict):
+    """What images and volumes share: declarations a file cannot make itself, and the date relative to the current study."""
+
+    units: str | None = None
+    """Declares the units of a bare array or of a file that does not say, such as `"HU"`."""
+    spacing_mm: tuple[float, ...] | None = None
+    """Declares the spacing of a bare array, in array order."""
+    axcodes: tuple[str, ...] | None = None
+    """Declares the orientation of a bare array, such as `("S", "P", "L")`."""
+    modality: str | None = None
+    """Declares the DICOM modality code, such as `"CT"`."""
+    days_before_current: NonNegativeInt | None = None
+    """Days by which this study is older than the current one; None or 0 for the current study."""
+
+    @property
+    def declared(self) -> dict[str, object]:
+        """The declarations as keyword arguments of `medmvl.imaging.read`."""
+        names = ("units", "spacing_mm", "axcodes", "modality")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+class ImageBlock(VisualBlock):
+    """A 2D image: a path, relative to the data file or to an image root; `file#frame=3` chooses a frame."""
+
+    type: Literal["image"] = "image"
+    image: str = Field(min_length=1)
+
+    @property
+    def path(self) -> str:
+        """The reference as written in the sample."""
+        return self.image
+
+
+class VolumeBlock(VisualBlock):
+    """A 3D volume: a file or a DICOM folder, relative to the data file or to a volume root; `folder#series=2` chooses."""
+
+    type: Literal["volume"] = "volume"
+    volume: str = Field(min_length=1)
+
+    @property
+    def path(self) -> str:
+        """The reference as written in the sample."""
+        return self.volume
+
+
+Block = Annotated[TextBlock | ImageBlock | VolumeBlock, Field(discriminator="type")]

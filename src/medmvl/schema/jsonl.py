@@ -1,0 +1,60 @@
+"""Samples in and out of JSON Lines: one sample a line, UTF-8, written atomically, errors that name file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medmvl.errors import SampleError
+from medmvl.files import atomic_write
+from medmvl.schema.sample import Sample
+
+
+def parse_sample(text: str, where: str) -> Sample:
+    """Validate one JSON document as a Sample.
+
+    Raises:
+        SampleError: naming `where` and every wrong field.
+    """
+    try:
+        return Sample.model_validate_json(text)
+    except ValidationError as error:
+        raise SampleError(f"{where}: {describe_validation_error(error)}") from None
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Say in one line which fields are wrong and why, without echoing values."""
+    problems = []
+    for item in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in item["loc"]) or "sample"
+        problems.append(f"{place}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(problems)
+
+
+def iter_samples(path: Path) -> Iterator[Sample]:
+    """Read a `.jsonl` file of samples, skipping blank lines.
+
+    Raises:
+        SampleError: at the first invalid line, naming file and line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield parse_sample(line, f"{path}, line {number}")
+
+
+def dump_sample(sample: Sample) -> str:
+    """Return one line of JSON: without what is unknown, Chinese as it is."""
+    return sample.model_dump_json(exclude_none=True)
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> int:
+    """Write samples to `path` atomically and return how many there were."""
+    count = 0
+    with atomic_write(path) as file:
+        for sample in samples:
+            file.write((dump_sample(sample) + "\n").encode())
+            count += 1
+    return count

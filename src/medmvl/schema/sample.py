@@ -1,0 +1,101 @@
+"""Sample: one conversation about images and volumes, with who it is about (pseudonymous) and what the truth is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from medmvl.schema.blocks import Block, ImageBlock, Strict, TextBlock, VolumeBlock
+from medmvl.schema.boxes import Box
+
+SCHEMA_VERSION = 1
+
+
+class Message(Strict):
+    """One turn. The role decides what is trained on: assistant text only, never by position."""
+
+    role: Literal["system", "user", "assistant"]
+    content: tuple[Block, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_string_is_one_text_block(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("content"), str):
+            return {**value, "content": ({"type": "text", "text": value["content"]},)}
+        return value
+
+    @model_validator(mode="after")
+    def _only_users_show_images(self) -> Message:
+        if self.role != "user" and self.visuals:
+            raise ValueError(f"a {self.role} message holds an image or volume; only user messages may")
+        return self
+
+    @property
+    def visuals(self) -> tuple[ImageBlock | VolumeBlock, ...]:
+        """The images and volumes of this turn, in order."""
+        return tuple(block for block in self.content if not isinstance(block, TextBlock))
+
+    @property
+    def text(self) -> str:
+        """The text blocks joined as they stand."""
+        return "".join(block.text for block in self.content if isinstance(block, TextBlock))
+
+
+class Target(Strict):
+    """The truth a task judges an answer by."""
+
+    kind: str
+    """Kind of question, such as `"nodule"` or `"report"`; metrics and controls are computed a kind."""
+    answers: tuple[str, ...] = Field(min_length=1)
+    """Accepted answers; the first is the reference."""
+    choices: tuple[str, ...] = ()
+    """The closed set of answers; empty where the question is open."""
+
+
+class Sample(Strict):
+    """One conversation with typed blocks. Identity fields are pseudonyms (a user's column or a keyed hash), never UIDs."""
+
+    id: str = Field(min_length=1)
+    messages: tuple[Message, ...] = Field(min_length=1)
+    patient: str | None = None
+    study: str | None = None
+    image_group: str | None = None
+    """Samples that share pixels share this; splits keep a group together where the patient is unknown."""
+    days_before_current: NonNegativeInt | None = None
+    """Days by which this sample's study is older than the patient's current study."""
+    task: str | None = None
+    language: Literal["en", "zh"] | None = None
+    target: Target | None = None
+    labels: dict[str, float] = Field(default_factory=dict)
+    """Named truth about the study for `labels` pre-training and classification: 1 present, 0 absent; a missing name is unknown."""
+    boxes: tuple[Box, ...] = ()
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+    @property
+    def visuals(self) -> tuple[ImageBlock | VolumeBlock, ...]:
+        """All images and volumes of the conversation, in order."""
+        return tuple(block for message in self.messages for block in message.visuals)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether some assistant turn has text, which is what `lm` training needs."""
+        return any(message.role == "assistant" and message.text.strip() for message in self.messages)
+
+    def prompt(self) -> Sample:
+        """The sample without its last assistant turns: what a model is asked."""
+        messages = list(self.messages)
+        while messages and messages[-1].role == "assistant":
+            messages.pop()
+        return self.model_copy(update={"messages": tuple(messages)})
+
+    @model_validator(mode="after")
+    def _boxes_must_lie_in_a_visual(self) -> Sample:
+        visuals = self.visuals
+        for box in self.boxes:
+            if box.visual >= len(visuals):
+                raise ValueError(f"box '{box.label}' names visual {box.visual}, but the sample has {len(visuals)}")
+            needed = 6 if isinstance(visuals[box.visual], VolumeBlock) else 4
+            if len(box.coordinates) != needed:
+                raise ValueError(f"box '{box.label}' has {len(box.coordinates)} numbers; its visual needs {needed}")
+        return self

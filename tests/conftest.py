@@ -1,0 +1,19 @@
+"""What all tests share: offline, few threads, and the folder of real scans where it is present."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of small real scans; tests that use it skip where it is absent."""
+    folder = os.environ.get("MEDMVL_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("MEDMVL_TEST_DATA does not name a folder with real scans")
+    return Path(folder)

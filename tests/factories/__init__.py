@@ -1,0 +1,1 @@
+"""Synthetic files and tiny random models that tests build."""
