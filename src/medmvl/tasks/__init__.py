@@ -1,0 +1,6 @@
+"""Tasks: samples with known answers, and how an answer is judged; the same objects in training and evaluation."""
+
+from medmvl.tasks.judge import Judgement, judge, target_of
+from medmvl.tasks.task import Group, Task, group_of
+
+__all__ = ["Group", "Judgement", "Task", "group_of", "judge", "target_of"]
