@@ -1,0 +1,138 @@
+"""Patient: everything about a synthetic person that is drawn later, in a few numbers; made from (seed, index) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medmvl.phantoms.anatomy import Anatomy, sample_anatomy
+from medmvl.phantoms.findings import DRAW_ORDER, FINDINGS, Finding, settle
+from medmvl.phantoms.presets import FindingSettings, Preset, get_preset
+from medmvl.phantoms.streams import BLOCK, stratum, stream
+
+CHANGES = ("new", "larger", "unchanged", "smaller", "resolved")
+"""How a finding of the current study compares with the prior one."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """An earlier study of the same chest."""
+
+    days_before: int
+    findings: tuple[Finding, ...]
+    cardiothoracic_ratio: float
+    changes: tuple[tuple[str, str], ...]
+    """Finding kind and what happened to it since; one of `CHANGES`."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A synthetic patient. Equal seeds, indices and presets give equal patients, however many are made."""
+
+    seed: int
+    index: int
+    preset: Preset
+    anatomy: Anatomy
+    findings: tuple[Finding, ...]
+    prior: Prior | None = None
+    study: int = 0
+    """0 for the current study, 1 for the prior one."""
+
+    @property
+    def pseudonym(self) -> str:
+        """The name in samples, such as `"phantom-0000007"`."""
+        return f"phantom-{self.index:07d}"
+
+    def finding(self, kind: str) -> Finding | None:
+        """Return the patient's finding of a kind; there is at most one."""
+        return next((finding for finding in self.findings if finding.kind == kind), None)
+
+    def language_of(self, purpose: str) -> str:
+        """Return `"en"` or `"zh"`, balanced within the strata of a finding, for data sets that ask in one of them."""
+        return ("en", "zh")[stratum(self.seed, self.index, purpose) % 2]
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """Return this study's generator for a purpose."""
+        return stream(self.seed, self.index, f"{purpose}/{self.study}")
+
+    def at_prior(self) -> Patient | None:
+        """Return the patient as seen in the prior study, or None."""
+        if self.prior is None:
+            return None
+        anatomy = replace(self.anatomy, cardiothoracic_ratio=self.prior.cardiothoracic_ratio)
+        return replace(self, anatomy=anatomy, findings=self.prior.findings, prior=None, study=1)
+
+
+def make_patient(seed: int, index: int, preset: str | Preset = "quickstart") -> Patient:
+    """Make patient number `index` of a seed. Cheap: nothing is drawn yet."""
+    chosen = get_preset(preset)
+    present = {kind: _place(seed, index, kind, settings) for kind, settings in chosen.findings.items()}
+    rng = stream(seed, index, "anatomy")
+    ratio = chosen.normal_ratio.sample(rng)
+    if present.get("cardiomegaly") is not None:
+        ratio = chosen.findings["cardiomegaly"].size.sample(rng)
+    anatomy = sample_anatomy(rng, ratio, chosen.noise_hu.sample(rng))
+    findings = tuple(
+        _make_finding(kind, place, anatomy, chosen.findings[kind], stream(seed, index, kind))
+        for kind in DRAW_ORDER
+        if (place := present.get(kind)) is not None
+    )
+    patient = Patient(seed, index, chosen, anatomy, findings)
+    if stratum(seed, index, "prior") < round(chosen.prior_share * BLOCK):
+        patient = replace(patient, prior=_make_prior(patient))
+    return patient
+
+
+def _place(seed: int, index: int, kind: str, settings: FindingSettings) -> str | None:
+    """Return where this patient has a finding of this kind, or None; the strata balance places and languages."""
+    number = stratum(seed, index, kind)
+    if number >= round(settings.prevalence * BLOCK):
+        return None
+    places = FINDINGS[kind].places
+    return places[(number // 2) % len(places)]
+
+
+def _make_finding(
+    kind: str, place: str, anatomy: Anatomy, settings: FindingSettings, rng: np.random.Generator
+) -> Finding:
+    size = anatomy.cardiothoracic_ratio if kind == "cardiomegaly" else settings.size.sample(rng)
+    finding = Finding(kind=kind, place=place, size=size, hu=settings.hu.sample(rng))
+    return settle(finding, anatomy, rng, settings.spread)
+
+
+def _make_prior(patient: Patient) -> Prior:
+    """Draw how every finding came about: new, grown, shrunk or unchanged; what has gone since is `resolved`."""
+    rng = stream(patient.seed, patient.index, "prior-study")
+    preset = patient.preset
+    ratio = patient.anatomy.cardiothoracic_ratio
+    kept, changes = [], []
+    for finding in patient.findings:
+        change = CHANGES[int(rng.integers(4))]
+        if finding.kind == "cardiomegaly":
+            change = "new" if change == "new" else "unchanged"
+            ratio = preset.normal_ratio.sample(rng) if change == "new" else ratio
+        changes.append((finding.kind, change))
+        if change != "new":
+            kept.append(_earlier(patient, finding, change, rng))
+    for kind, settings in preset.findings.items():
+        if patient.finding(kind) is None and kind != "cardiomegaly" and rng.random() < 0.25:
+            places = FINDINGS[kind].places
+            place = places[int(rng.integers(len(places)))]
+            kept.append(_make_finding(kind, place, patient.anatomy, settings, rng))
+            changes.append((kind, "resolved"))
+    days = round(preset.days_between.sample(rng))
+    ordered = tuple(sorted(kept, key=lambda finding: DRAW_ORDER.index(finding.kind)))
+    return Prior(days, ordered, ratio, tuple(changes))
+
+
+def _earlier(patient: Patient, finding: Finding, change: str, rng: np.random.Generator) -> Finding:
+    """Return a finding as it was before it changed: clearly smaller, clearly larger, or the same."""
+    if change == "unchanged":
+        return finding
+    factor = rng.uniform(0.4, 0.65) if change == "larger" else rng.uniform(1.5, 2.0)
+    limit = patient.preset.findings[finding.kind].size.high * 1.5
+    earlier = replace(finding, size=min(finding.size * float(factor), limit))
+    if finding.kind not in ("effusion", "pneumothorax"):
+        return earlier
+    return settle(earlier, patient.anatomy, rng, 1.0)
