@@ -1,0 +1,64 @@
+# The two commands a newcomer needs are `make quickstart` and `make test`; both set up .venv first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Any Python from 3.11 on; constraints.txt was tried with 3.11.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+# where `make quickstart` writes
+RUN ?= runs/quickstart
+
+# Small real scans for the tests that read them; where the folder is absent those tests skip and say so.
+ifneq ($(wildcard ../shared/data),)
+export MEDMVL_TEST_DATA ?= $(abspath ../shared/data)
+endif
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup test lint quickstart docs bench clean
+
+help: ## This list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: $(VENV)/.installed ## Virtual environment with the pinned dependencies
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "Creating $(VENV) with $(PYTHON)"; "$(PYTHON)" -m venv $(VENV); }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "MedM-VL needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the pinned dependencies (about 2 GB with torch; minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[imaging,dev]'
+	@touch $@
+
+lint: setup ## Lint, formatting, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## Everything that must hold: lint, types, import contracts and all tests
+	$(BIN)/pytest -n $(WORKERS)
+
+quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
+	@RUN="$(RUN)" BIN="$(BIN)" bash scripts/quickstart.sh
+
+docs: setup ## Build the documentation site into site/
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/build_reference.py
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "The site is in site/index.html"
+
+bench: setup ## Measure reading and a training step beside MONAI and transformers' Llava
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[imaging,bench]'
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/training_step.py
+
+clean: ## Remove what the tools left (keeps .venv and runs/)
+	rm -rf build dist site htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info
+	rm -f $(VENV)/.installed

@@ -1,0 +1,237 @@
+"""`medmvl doctor`: what this machine has, what is missing and for what. Exit code 2 where something needed is broken.
+
+Every check is a function that returns findings; a finding is `ok`, `note` (works without it) or `broken`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import typer
+
+Level = Literal["ok", "note", "broken"]
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    topic: str
+    name: str
+    level: Level
+    detail: str
+
+
+NEEDED = (
+    "torch transformers tokenizers safetensors accelerate peft tensorboard numpy pillow nibabel pydicom pylibjpeg "
+    "pylibjpeg-libjpeg pylibjpeg-openjpeg pylibjpeg-rle python-gdcm pynrrd pydantic pyyaml jinja2 typer rich matplotlib"
+).split()
+
+EXTRAS: dict[str, tuple[str, str]] = {
+    "SimpleITK": ("imaging", "MHA/MHD files, and DICOM images that pydicom's decoders refuse"),
+    "monai": ("bench", "the reading benchmark's comparison"),
+    "mkdocs": ("docs", "building the documentation site"),
+    "pytest": ("dev", "running the tests"),
+}
+"""Optional distribution: the extra that brings it, and what it is for."""
+
+CHINESE_FONTS = (
+    "Noto Sans CJK",
+    "Noto Serif CJK",
+    "Source Han",
+    "WenQuanYi",
+    "PingFang",
+    "SimHei",
+    "Microsoft YaHei",
+)
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter and the system."""
+    level: Level = "ok" if sys.version_info >= (3, 11) else "broken"
+    yield Finding("python", "version", level, f"{platform.python_version()} on {platform.platform()}")
+
+
+def check_packages() -> Iterator[Finding]:
+    """Versions of what the package needs, and what each absent extra is for."""
+    for name in ("medmvl", *NEEDED):
+        version = _version(name)
+        yield Finding(
+            "packages", name, "ok" if version else "broken", version or "missing: pip install medmvl"
+        )
+    for name, (extra, purpose) in EXTRAS.items():
+        version = _version(name)
+        hint = f"absent; for {purpose}: pip install 'medmvl[{extra}]'"
+        yield Finding("extras", name, "ok" if version else "note", version or hint)
+
+
+def check_torch() -> Iterator[Finding]:
+    """Devices, bf16 and threads as torch sees them."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    yield Finding("torch", "threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            memory = f"{device.total_memory / 2**30:.0f} GiB"
+            yield Finding(
+                "torch", f"cuda:{index}", "ok", f"{device.name}, {memory}, CUDA {torch.version.cuda}"
+            )
+        bf16 = torch.cuda.is_bf16_supported()
+        yield Finding(
+            "torch",
+            "bf16",
+            "ok" if bf16 else "note",
+            "on the GPU" if bf16 else "not on this GPU: train in fp32",
+        )
+        return
+    if torch.backends.mps.is_available():
+        yield Finding("torch", "mps", "ok", "Apple GPU")
+        return
+    yield Finding(
+        "torch", "gpu", "note", "none seen by torch: small models train on the CPU, large ones will not"
+    )
+    fast = "amx" in _cpu_flags() or "avx512_bf16" in _cpu_flags()
+    yield Finding(
+        "torch",
+        "bf16",
+        "ok" if fast else "note",
+        "CPU instructions for it" if fast else "no CPU instructions: slow",
+    )
+
+
+def check_torchvision() -> Iterator[Finding]:
+    """The trap: a torchvision built for another torch breaks transformers' image processors, which work without it."""
+    version = _version("torchvision")
+    if version is None:
+        yield Finding("torchvision", "absence", "ok", "absent, as it should be: nothing here needs it")
+        return
+    if importlib.util.find_spec("torch") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, AttributeError) as error:  # "operator torchvision::nms does not exist"
+        detail = f"{version} does not fit torch {_version('torch')} ({error}): pip uninstall torchvision"
+        yield Finding("torchvision", "torchvision", "broken", detail)
+        return
+    detail = f"{version} loads beside torch {_version('torch')}; nothing here needs it"
+    yield Finding("torchvision", "torchvision", "note", detail)
+
+
+def check_decoders() -> Iterator[Finding]:
+    """Which DICOM transfer syntaxes pydicom's plugins can decode here."""
+    if importlib.util.find_spec("pydicom") is None:
+        return
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import AllTransferSyntaxes
+
+    for syntax in AllTransferSyntaxes:
+        try:
+            decoder = get_decoder(syntax)
+        except NotImplementedError:  # video and structured syntaxes hold no frames pydicom could decode
+            continue
+        if not syntax.is_encapsulated:
+            yield Finding("decoders", syntax.name, "ok", "uncompressed")
+        elif decoder.is_available:
+            yield Finding("decoders", syntax.name, "ok", ", ".join(decoder.available_plugins))
+        else:
+            missing = "; ".join(decoder.missing_dependencies)
+            yield Finding("decoders", syntax.name, "note", f"no decoder ({missing})")
+
+
+def check_machine() -> Iterator[Finding]:
+    """Memory, disk, and the fonts pictures need for Chinese text."""
+    memory = _memory_gib()
+    if memory is not None:
+        level: Level = "ok" if memory >= 4 else "note"
+        yield Finding("machine", "memory", level, f"{memory:.1f} GiB available; the quickstart wants under 4")
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    yield Finding("machine", "disk", "ok" if free >= 3 else "note", f"{free:.0f} GiB free in this folder")
+    font = _chinese_font()
+    missing = "none found: Chinese in pictures shows as boxes; install Noto Sans CJK (Debian: fonts-noto-cjk)"
+    yield Finding("machine", "Chinese font", "ok" if font else "note", font or missing)
+
+
+CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "python": check_python,
+    "packages": check_packages,
+    "torch": check_torch,
+    "torchvision": check_torchvision,
+    "decoders": check_decoders,
+    "machine": check_machine,
+}
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order of CHECKS."""
+    return [finding for check in CHECKS.values() for finding in check()]
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Tell what this machine has, and what is missing for what. Exit code 2 where something needed is broken."""
+    findings = examine()
+    broken = [finding for finding in findings if finding.level == "broken"]
+    if as_json:
+        report = {"ok": not broken, "findings": [finding._asdict() for finding in findings]}
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _print_table(findings)
+        typer.echo(f"\n{len(broken)} broken" if broken else "\nEverything needed works.")
+    if broken:
+        raise typer.Exit(2)
+
+
+def _print_table(findings: list[Finding]) -> None:
+    marks = {"ok": "  ", "note": "- ", "broken": "! "}
+    topic = None
+    for finding in findings:
+        if finding.topic != topic:
+            topic = finding.topic
+            typer.echo(topic)
+        typer.echo(f"  {marks[finding.level]}{finding.name:<34} {finding.detail}")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_flags() -> set[str]:
+    """Instruction sets as Linux names them; empty elsewhere."""
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return set()
+    flags = next((line for line in information.read_text().splitlines() if line.startswith("flags")), "")
+    return {"amx" if flag.startswith("amx") else flag for flag in flags.split()}
+
+
+def _memory_gib() -> float | None:
+    """Memory available to new programs; None where the system does not tell."""
+    information = Path("/proc/meminfo")
+    if not information.is_file():
+        return None
+    rows: dict[str, Any] = dict(line.split(":", 1) for line in information.read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) / 2**20
+
+
+def _chinese_font() -> str | None:
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from matplotlib import font_manager
+
+    names = {font.name for font in font_manager.fontManager.ttflist}
+    return next((name for name in sorted(names) if name.startswith(CHINESE_FONTS)), None)

@@ -1,0 +1,129 @@
+"""`medmvl`: the table of verbs, each imported only when it is called, and how errors reach a user.
+
+What a user can cause (ValueError, OSError) becomes one message on stderr and exit code 2; `--debug` or
+MEDMVL_DEBUG=1 shows the traceback. Anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple, cast
+
+import typer
+from pydantic import ValidationError
+from typer.core import TyperCommand, TyperGroup
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, and the line that `medmvl --help` shows without importing it."""
+
+    module: str
+    attribute: str
+    """Name of a function, or of a `typer.Typer` with commands of its own."""
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "inspect": Verb(
+        "medmvl.cli.inspect", "inspect", "Show what a file or folder holds, and what a model sees of it."
+    ),
+    "phantoms": Verb(
+        "medmvl.cli.phantoms", "phantoms", "Write a data set of synthetic patients with exact truth."
+    ),
+    "data": Verb("medmvl.cli.data", "app", "Bring your own data: convert a table, check a data set."),
+    "train": Verb("medmvl.cli.train", "train", "Train a model by a recipe; the same command resumes."),
+    "recipe": Verb("medmvl.cli.recipe", "app", "List, show and check recipes."),
+    "generate": Verb(
+        "medmvl.cli.generate", "generate", "Answer one question, or every sample of a data set."
+    ),
+    "chat": Verb("medmvl.cli.chat", "chat", "Talk with a model about images and volumes."),
+    "evaluate": Verb("medmvl.cli.evaluate", "evaluate", "Score a model beside its controls, with intervals."),
+    "doctor": Verb(
+        "medmvl.cli.doctor", "doctor", "Tell what this machine has, and what is missing for what."
+    ),
+}
+
+
+class LazyVerb(TyperCommand):
+    """Stands in a listing for a verb; the verb's module is imported when it is called."""
+
+    def __init__(self, name: str, verb: Verb) -> None:
+        super().__init__(name, help=verb.help, short_help=verb.help)
+        self.verb = verb
+
+    def load(self) -> Any:
+        """The command of this verb, built from its function or `typer.Typer`."""
+        target = getattr(importlib.import_module(self.verb.module), self.verb.attribute)
+        if isinstance(target, typer.Typer):
+            return typer.main.get_command(target)
+        app = typer.Typer(add_completion=False)
+        app.command(name=self.name)(target)
+        return typer.main.get_command(app)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """The context of the real command, so that parsing, help and completion are its own."""
+        return self.load().make_context(*args, **kwargs)
+
+
+class VerbGroup(TyperGroup):
+    """The group whose commands are VERBS."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, verb in VERBS.items():
+            self.add_command(LazyVerb(name, verb))
+
+
+app = typer.Typer(cls=VerbGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from medmvl import __version__
+
+        typer.echo(f"medmvl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def medmvl(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MEDMVL_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Build, train, evaluate and ask medical vision-language models on 2D images and 3D volumes."""
+    if debug:
+        os.environ["MEDMVL_DEBUG"] = "1"  # so that `main` and the processes it starts know
+
+
+def describe_error(error: Exception) -> str:
+    """One readable message for what a user can cause."""
+    if isinstance(error, ValidationError):
+        lines = [f"{error.title} is not valid:"]
+        for problem in error.errors(include_url=False):
+            where = ".".join(str(part) for part in problem["loc"]) or "(the whole)"
+            lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
+        return "\n".join(lines)
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return str(error) or type(error).__name__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 for what a user can mend, 130 interrupted, 1 for a bug."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("medmvl").setLevel(logging.INFO)
+    try:
+        typer.main.get_command(app).main(args=cast(Any, arguments), prog_name="medmvl")
+    except (ValueError, OSError) as error:
+        if os.environ.get("MEDMVL_DEBUG", "").lower() in {"1", "true", "yes"}:
+            raise
+        typer.echo(f"Error: {describe_error(error)}", err=True)
+        sys.exit(2)
