@@ -1,0 +1,135 @@
+"""The one entry point to files: `read(path)` looks at the content, picks the reader from one table, returns a MedicalImage.
+
+The name's extension is never trusted. Nothing is resampled here, and what a file does not say is not invented.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError
+from medmvl.imaging import arrays, metaimage, nifti, nrrd, raster
+from medmvl.imaging.declare import Declared, apply_declared
+from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.selector import Selector, split_selector
+
+HEAD_BYTES = 1024
+
+
+class Format(NamedTuple):
+    """One way to store an image: its name, how its first bytes are recognised, how it is read."""
+
+    name: str
+    sniff: Callable[[bytes, Path], bool]
+    read: Callable[[Path, Selector], MedicalImage]
+
+
+def _sniff_dicom(head: bytes, path: Path) -> bool:
+    from medmvl.imaging.dicom import sniff_dicom
+
+    return sniff_dicom(head, path)
+
+
+def _read_dicom(path: Path, selector: Selector) -> MedicalImage:
+    from medmvl.imaging.dicom import read_dicom
+
+    return read_dicom(path, selector)
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("NIfTI-1/2 (.nii, .nii.gz, .hdr with .img)", nifti.sniff, nifti.read_nifti),
+    Format("NRRD (.nrrd, .nhdr)", nrrd.sniff, nrrd.read_nrrd),
+    Format("MetaImage (.mha, .mhd)", metaimage.sniff, metaimage.read_metaimage),
+    Format("NumPy (.npy, .npz)", arrays.sniff, arrays.read_array),
+    Format("PNG, JPEG, TIFF, BMP, WebP", raster.sniff, raster.read_raster),
+    Format(
+        "DICOM (a file, or a folder with a series)", _sniff_dicom, _read_dicom
+    ),  # last: some files have no mark at all
+)
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    units: str | None = None,
+    spacing_mm: Sequence[float] | None = None,
+    axcodes: Sequence[str] | str | None = None,
+    modality: str | None = None,
+) -> MedicalImage:
+    """Read a 2D image or 3D volume from a file or a DICOM folder.
+
+    Args:
+        path: the file or folder, where it holds several images with `#series=2`, `#frame=3` or `#time=1` behind it.
+        units: declared where the file does not say it, such as "HU" for a CT in NIfTI.
+        spacing_mm: declared spacing in array order, for arrays that carry none.
+        axcodes: declared directions of the axes in the file's order (slices, rows, columns), such as "SPL".
+        modality: declared modality, such as "CT", which also makes a NIfTI's values Hounsfield units where they look so.
+
+    Raises:
+        AmbiguousSourceError: the path holds several images; the message lists them and how to choose.
+        MissingExtraError: an optional library is needed.
+        ReadError: anything else that keeps it from being read. The message names the path; the `__cause__` does not.
+    """
+    try:
+        file, selector = split_selector(path)
+        declared = Declared.parse(units, spacing_mm, axcodes, modality)
+        return apply_declared(_read_source(file, selector), declared)
+    except (ReadError, MissingExtraError) as error:
+        raise type(error)(f"{os.fspath(path)}: {error}") from error
+    except MemoryError as error:
+        raise ReadError(f"{os.fspath(path)}: the image does not fit into this machine's memory") from error
+    except OSError as error:
+        raise ReadError(f"{os.fspath(path)}: {error.strerror or 'cannot be read'}") from error
+
+
+def _read_source(path: Path, selector: Selector) -> MedicalImage:
+    if path.is_dir():
+        from medmvl.imaging.dicom import read_dicom_folder
+
+        return read_dicom_folder(path, selector)
+    if not path.exists():
+        raise ReadError("there is no such file or folder")
+    if not path.is_file():
+        raise ReadError("this is neither a file nor a folder")
+    path = _header_of(path)
+    return _format_of(path).read(path, selector)
+
+
+def _header_of(path: Path) -> Path:
+    """Return the header beside the pixels of a two-file format, which cannot be recognised themselves."""
+    partners = {".img": (".hdr", ".HDR"), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
+    for suffix in partners.get(path.suffix.lower(), ()):
+        header = path.with_suffix(suffix)
+        if header.is_file():
+            return header
+    return path
+
+
+def _format_of(path: Path) -> Format:
+    if path.stat().st_size == 0:
+        raise ReadError("the file is empty")
+    head = read_head(path)
+    for format_ in FORMATS:
+        if format_.sniff(head, path):
+            return format_
+    known = "; ".join(format_.name for format_ in FORMATS)
+    raise ReadError(f"this is not an image in a format that can be read. Supported: {known}")
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file, or of what a gzip file holds."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head[:2] != b"\x1f\x8b":
+        return head
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    except zlib.error as error:
+        raise ReadError("the gzip data is damaged") from error
+
+
+__all__ = ["FORMATS", "AmbiguousSourceError", "Format", "read", "read_head"]

@@ -1,0 +1,75 @@
+"""Choosing one image where a path holds several: `folder#series=2`, `cine.dcm#frame=3`, `bold.nii.gz#time=1`.
+
+Numbers start at 1, as the error of an ambiguous path lists them. Parts may follow one another: `folder#series=2#frame=3`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from medmvl.errors import ReadError
+
+_PARTS = re.compile(r"(?:#[A-Za-z]+=[^#]*)+$")
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which series, frame or time point of a source is meant, counted from 1; None where nothing was chosen."""
+
+    series: int | None = None
+    frame: int | None = None
+    time: int | None = None
+
+    def refuse_others(self, *used: str) -> None:
+        """Raise ReadError where a part was given that this source does not have.
+
+        Args:
+            used: names of the parts that the source understands.
+        """
+        for name in ("series", "frame", "time"):
+            if getattr(self, name) is not None and name not in used:
+                raise ReadError(
+                    f"#{name}={getattr(self, name)} was asked for, but there is nothing of that kind to choose here"
+                )
+
+    def __str__(self) -> str:
+        """Return the text that follows the path."""
+        chosen = (("series", self.series), ("frame", self.frame), ("time", self.time))
+        return "".join(f"#{name}={number}" for name, number in chosen if number is not None)
+
+
+def split_selector(path: str | os.PathLike[str]) -> tuple[Path, Selector]:
+    """Split `path#series=2` into the path and the selector; a path that exists as it is has no selector.
+
+    Raises:
+        ReadError: for an unknown part, or a number that is not a positive integer.
+    """
+    text = os.fspath(path)
+    found = _PARTS.search(text)
+    if found is None or Path(text).exists():
+        return Path(text), Selector()
+    chosen: dict[str, int] = {}
+    for part in found.group()[1:].split("#"):
+        name, _, value = part.partition("=")
+        if name not in ("series", "frame", "time") or not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+            raise ReadError(
+                f"#{part} is not understood: expected #series=N, #frame=N or #time=N with N counted from 1"
+            )
+        if name in chosen:
+            raise ReadError(f"#{name}= is given twice")
+        chosen[name] = int(value)
+    return Path(text[: found.start()]), Selector(**chosen)
+
+
+def pick(number: int, count: int, name: str) -> int:
+    """Return the 0-based index of part `number` (counted from 1) out of `count`.
+
+    Raises:
+        ReadError: where there are fewer.
+    """
+    if number > count:
+        raise ReadError(f"#{name}={number} was asked for, but there are only {count}")
+    return number - 1

@@ -1,0 +1,172 @@
+"""What the readers of volume files (NIfTI, NRRD, MetaImage, NumPy) share: streams of known length, values, geometry."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmvl.errors import ReadError
+from medmvl.imaging.geometry import Affine, check_affine, spacing_of, to_canonical
+from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
+
+_MAX_DEFLATE_RATIO = 1040
+"""Deflate cannot compress better than 1032:1, so a larger claim is a cut or forged file."""
+_CHUNK = 2**22
+
+
+def read_exactly(stream: BinaryIO | gzip.GzipFile | bz2.BZ2File, size: int, skip: int = 0) -> bytearray:
+    """Read `size` bytes after `skip`; never more, whatever a compressed stream would give.
+
+    Raises:
+        ReadError: where the stream ends early or its compression is damaged.
+    """
+    try:
+        while skip > 0:
+            passed = len(stream.read(min(skip, _CHUNK)))
+            if not passed:
+                raise ReadError("the file is cut short: it ends before the pixels begin")
+            skip -= passed
+        data = bytearray(size)
+        view, filled = memoryview(data), 0
+        while filled < size:
+            got = stream.readinto(view[filled : filled + _CHUNK])
+            if not got:
+                raise ReadError(f"the file is cut short: {filled} of {size} bytes of pixels are there")
+            filled += got
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ReadError("the compressed pixels are damaged or cut short") from error
+    return data
+
+
+def finish_gzip(stream: gzip.GzipFile) -> None:
+    """Let gzip check its checksum after the last byte was read."""
+    try:
+        stream.read(1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ReadError("the compressed pixels are damaged: the checksum does not fit") from error
+
+
+def check_stored(size: int, stored: int, compressed: bool) -> None:
+    """Raise ReadError where `stored` bytes of a file cannot hold `size` bytes of pixels."""
+    if size > (stored * _MAX_DEFLATE_RATIO if compressed else stored):
+        raise ReadError(
+            f"the header claims {size} bytes of pixels, but the file has only {stored} bytes: it is cut short"
+        )
+
+
+def beside(header: Path, name: str) -> Path:
+    """Return the pixel file a header names, which must lie in the header's own folder.
+
+    Raises:
+        ReadError: where it lies elsewhere or does not exist.
+    """
+    folder = header.parent.resolve()
+    try:
+        target = (folder / name).resolve()
+        inside = target.is_relative_to(folder) and target.is_file()
+    except (OSError, ValueError) as error:
+        raise ReadError("the header names a pixel file that cannot exist") from error
+    if not inside:
+        raise ReadError("the header names a pixel file that is missing, or lies outside the header's folder")
+    return target
+
+
+def plain_numbers(array: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+    """Return native-endian numbers without NaN: floats as float32, integers as stored.
+
+    What is not finite takes the smallest finite value, with a warning.
+
+    Raises:
+        ReadError: for values that are not real numbers, or where none is finite.
+    """
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8), []
+    if array.dtype.kind in "iu":
+        return array.astype(array.dtype.newbyteorder("="), copy=False), []
+    if array.dtype.kind != "f":
+        raise ReadError(f"voxels are stored as {array.dtype}; expected real numbers")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    finite = np.isfinite(values)
+    missing = int(values.size - np.count_nonzero(finite))
+    if not missing:
+        return values, []
+    if missing == values.size:
+        raise ReadError("no voxel has a finite value")
+    lowest = values[finite].min()
+    values[~finite] = lowest
+    return values, [
+        f"{missing} voxels are not finite (NaN or infinite); they were set to the smallest value, {lowest:g}"
+    ]
+
+
+def scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """Return `array * slope + intercept`: integers stay integers where slope and intercept are, else float32."""
+    if slope == 1 and intercept == 0:
+        return array
+    if array.dtype.kind in "iu" and slope == 1 and float(intercept).is_integer() and abs(intercept) < 2**31:
+        wide = array.astype(np.int64) + int(intercept)
+        for small in (np.int16, np.int32):
+            if np.iinfo(small).min <= wide.min() and wide.max() <= np.iinfo(small).max:
+                return wide.astype(small)
+        return wide
+    result = np.empty(array.shape, np.float32)
+    with np.errstate(over="ignore"):
+        for index in range(len(array)):
+            result[index] = array[index].astype(np.float64) * slope + intercept
+    return result
+
+
+def spatial_volume(
+    array: NDArray[Any],
+    affine: Affine | None,
+    spacing_mm: tuple[float, ...] | None,
+    *,
+    source_format: str,
+    notes: list[str],
+    units: str = "arbitrary",
+    modality: str | None = None,
+) -> MedicalImage:
+    """Build the volume a file describes, canonical where its orientation is known.
+
+    Args:
+        array: `(slices, rows, columns)` in the file's order.
+        affine: from that order to RAS+ millimetres, or None where the file does not say.
+        spacing_mm: used where there is no affine.
+        source_format: name of the format.
+        notes: warnings so far.
+        units: what the file says.
+        modality: what the file says.
+    """
+    values, more = plain_numbers(array)
+    notes = [*notes, *more]
+    if units == "arbitrary" and modality is None and looks_like_hounsfield(values):
+        notes.append(
+            "the values look like Hounsfield units, but this format does not say so; "
+            "declare units=HU (or modality=CT) to use CT windows"
+        )
+    if affine is None:
+        notes.append("the orientation is unknown: the array keeps the file's order (slices, rows, columns)")
+        known = spacing_mm if spacing_mm and all(np.isfinite(s) and s > 0 for s in spacing_mm) else None
+        return MedicalImage(
+            array=np.ascontiguousarray(values), kind="volume", units=units, modality=modality,
+            spacing_mm=known, source_format=source_format, warnings=tuple(notes),
+        )  # fmt: skip
+    check_affine(affine)
+    canonical = to_canonical(values, affine)
+    return MedicalImage(
+        array=canonical.array, kind="volume", units=units, modality=modality, source_format=source_format,
+        affine=canonical.affine, axcodes=CANONICAL_VOLUME_AXES, acquired_axcodes=canonical.acquired_axcodes,
+        spacing_mm=spacing_of(canonical.affine), warnings=tuple(notes),
+    )  # fmt: skip
+
+
+def looks_like_hounsfield(array: NDArray[Any]) -> bool:
+    """Tell whether values span air to soft tissue; a hint for a warning, never a decision."""
+    return bool(array.size) and -5000 < float(array.min()) <= -900 and 200 <= float(array.max()) < 40000
