@@ -31,7 +31,9 @@ def window_of(window: str | tuple[float, float]) -> tuple[float, float]:
     """
     if isinstance(window, str):
         if window not in WINDOWS:
-            raise UserError(f"there is no window {window!r}; known are {', '.join(WINDOWS)}, or give (centre, width)")
+            raise UserError(
+                f"there is no window {window!r}; known are {', '.join(WINDOWS)}, or give (centre, width)"
+            )
         return WINDOWS[window]
     centre, width = float(window[0]), float(window[1])
     if not (np.isfinite(centre) and np.isfinite(width) and width > 0):
@@ -88,7 +90,9 @@ def range_scale(array: NDArray[Any]) -> NDArray[np.float32]:
     return _to_unit(array, float(low), float(high))
 
 
-def to_unit_range(image: MedicalImage, window: str | tuple[float, float] | None = None) -> NDArray[np.float32]:
+def to_unit_range(
+    image: MedicalImage, window: str | tuple[float, float] | None = None
+) -> NDArray[np.float32]:
     """Return the pixels in [0, 1] the way their units ask for.
 
     Args:
@@ -106,11 +110,17 @@ def to_unit_range(image: MedicalImage, window: str | tuple[float, float] | None 
         )
     if image.units == "HU":
         if window is None:
-            raise UserError(f"Hounsfield units need a window; choose one of {', '.join(WINDOWS)}, or give (centre, width)")
+            raise UserError(
+                f"Hounsfield units need a window; choose one of {', '.join(WINDOWS)}, or give (centre, width)"
+            )
         return apply_window(image.array, window)
     if image.units == "display" and image.array.dtype == np.uint8:
         return image.array.astype(np.float32) / np.float32(255)
-    return percentile_scale(image.array) if image.kind == "volume" or image.modality == "MR" else range_scale(image.array)
+    return (
+        percentile_scale(image.array)
+        if image.kind == "volume" or image.modality == "MR"
+        else range_scale(image.array)
+    )
 
 
 def _to_unit(array: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:

@@ -44,11 +44,17 @@ def resize(
 
 
 def _resample(
-    volume: NDArray[Any], shape: tuple[int, ...], step: NDArray[Any], start: NDArray[Any], interpolation: Interpolation
+    volume: NDArray[Any],
+    shape: tuple[int, ...],
+    step: NDArray[Any],
+    start: NDArray[Any],
+    interpolation: Interpolation,
 ) -> tuple[NDArray[Any], Affine]:
     """Resample to voxels of `step` old voxels each, the first of which begins `start` old voxels after the old edge."""
     if interpolation not in ("area_linear", "linear", "nearest"):
-        raise UserError(f"interpolation {interpolation!r} is unknown; expected area_linear, linear or nearest")
+        raise UserError(
+            f"interpolation {interpolation!r} is unknown; expected area_linear, linear or nearest"
+        )
     check_size(shape, 4)
     matrix = np.diag([*step, 1.0])
     matrix[:3, 3] = start + (step - 1) / 2
@@ -57,7 +63,9 @@ def _resample(
         index = [np.clip(c, 0, old - 1).astype(int) for c, old in zip(centres, volume.shape, strict=True)]
         return volume[np.ix_(*index)], matrix
     weights = [
-        area_weights(old, n, s, o) if interpolation == "area_linear" and s > 1 else linear_weights(old, n, s, o)
+        area_weights(old, n, s, o)
+        if interpolation == "area_linear" and s > 1
+        else linear_weights(old, n, s, o)
         for old, n, s, o in zip(volume.shape, shape, step, start, strict=True)
     ]
     return _separable(volume, weights), matrix
@@ -111,7 +119,9 @@ def _along_depth(volume: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[
     return result
 
 
-def _in_plane(volume: NDArray[Any], rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+def _in_plane(
+    volume: NDArray[Any], rows: NDArray[np.float32], columns: NDArray[np.float32]
+) -> NDArray[np.float32]:
     if _is_identity(rows) and _is_identity(columns):
         return volume.astype(np.float32, copy=False)
     result = np.empty((len(volume), len(rows), len(columns)), np.float32)
@@ -122,7 +132,9 @@ def _in_plane(volume: NDArray[Any], rows: NDArray[np.float32], columns: NDArray[
 
 
 def _is_identity(weights: NDArray[np.float32]) -> bool:
-    return weights.shape[0] == weights.shape[1] and bool((weights == np.eye(len(weights), dtype=np.float32)).all())
+    return weights.shape[0] == weights.shape[1] and bool(
+        (weights == np.eye(len(weights), dtype=np.float32)).all()
+    )
 
 
 def resample_to_spacing(
@@ -139,7 +151,9 @@ def resample_to_spacing(
         UserError: where the image has no known spacing.
     """
     if image.kind != "volume" or image.spacing_mm is None:
-        raise UserError("resampling to a spacing needs a volume whose spacing is known; declare spacing_mm when reading")
+        raise UserError(
+            "resampling to a spacing needs a volume whose spacing is known; declare spacing_mm when reading"
+        )
     settled = settle_slices(image, interpolation)
     assert settled.spacing_mm is not None
     wanted = np.array(spacing_mm, dtype=float)
@@ -185,7 +199,9 @@ def settle_slices(image: MedicalImage, interpolation: Interpolation = "area_line
         return image
     if image.slice_positions_mm is not None:
         image = _even_slices(image, interpolation)
-    return _unsheared(image, interpolation) if image.affine is not None and is_sheared(image.affine) else image
+    return (
+        _unsheared(image, interpolation) if image.affine is not None and is_sheared(image.affine) else image
+    )
 
 
 def _even_slices(image: MedicalImage, interpolation: Interpolation) -> MedicalImage:
@@ -197,7 +213,9 @@ def _even_slices(image: MedicalImage, interpolation: Interpolation) -> MedicalIm
     axis = slice_axis(image)
     positions = np.abs(np.array(image.slice_positions_mm) - image.slice_positions_mm[0])
     if len(positions) != image.array.shape[axis] or len(positions) < 2 or (np.diff(positions) <= 0).any():
-        raise UserError("the slice positions do not fit the slices: the series cannot be put on a regular grid")
+        raise UserError(
+            "the slice positions do not fit the slices: the series cannot be put on a regular grid"
+        )
     gap = float(np.median(np.diff(positions)))
     count = int(np.floor(positions[-1] / gap + 1e-6)) + 1
     wanted = np.arange(count) * gap
@@ -238,7 +256,9 @@ def _right_angled(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[Af
     normal *= (normal @ affine[:3, axis]) / (normal @ normal)
     target = np.eye(4)
     target[:3, plane[0]], target[:3, plane[1]], target[:3, axis] = first, second, normal
-    corners = np.array([[d, h, w, 1] for d in (0, shape[0] - 1) for h in (0, shape[1] - 1) for w in (0, shape[2] - 1)])
+    corners = np.array(
+        [[d, h, w, 1] for d in (0, shape[0] - 1) for h in (0, shape[1] - 1) for w in (0, shape[2] - 1)]
+    )
     target[:3, 3] = affine[:3, 3]
     index = (np.linalg.inv(target) @ affine @ corners.T)[:3]
     low = np.floor(index.min(1) + 1e-6)
@@ -248,7 +268,11 @@ def _right_angled(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[Af
 
 
 def resample_affine(
-    volume: NDArray[Any], matrix: Affine, shape: tuple[int, int, int], fill: float, interpolation: Interpolation = "linear"
+    volume: NDArray[Any],
+    matrix: Affine,
+    shape: tuple[int, int, int],
+    fill: float,
+    interpolation: Interpolation = "linear",
 ) -> NDArray[Any]:
     """Sample a volume at `matrix @ new index`, trilinear or nearest; what lies outside becomes `fill`."""
     check_size(shape, 4)
@@ -282,6 +306,8 @@ def _linear_at(volume: NDArray[Any], place: NDArray[Any], fill: float) -> NDArra
     for corner in range(8):
         picks = [(corner >> axis) & 1 for axis in range(3)]
         d, h, w = (upper[axis] if pick else lower[axis] for axis, pick in enumerate(picks))
-        weight = np.prod([share[axis] if pick else 1 - share[axis] for axis, pick in enumerate(picks)], axis=0)
+        weight = np.prod(
+            [share[axis] if pick else 1 - share[axis] for axis, pick in enumerate(picks)], axis=0
+        )
         total += weight * volume[d, h, w]
     return np.where(inside, total, np.float32(fill))
