@@ -1,0 +1,45 @@
+"""The connectors: a part is one file and one line in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medmvl.models.connectors.attention_pooling import AttentionPooling
+from medmvl.models.connectors.base import Connector, ConnectorConfig
+from medmvl.models.connectors.linear import Linear
+from medmvl.models.connectors.mlp import MLP
+from medmvl.models.connectors.spatial_pooling import SpatialPooling
+from medmvl.models.parts import parse_part
+
+__all__ = [
+    "CONNECTORS", "Connector", "ConnectorConfig",
+    "build_connector", "parse_connector_config", "validate_connector_config",
+]  # fmt: skip
+
+CONNECTORS: dict[str, type[Connector]] = {
+    "linear": Linear,
+    "mlp": MLP,
+    "spatial_pooling": SpatialPooling,
+    "attention_pooling": AttentionPooling,
+}
+
+
+def parse_connector_config(config: Mapping[str, Any]) -> ConnectorConfig:
+    """The typed settings of a connector: `check(grid)` and `num_tokens(grid)` need nothing more.
+
+    Raises:
+        RecipeError: an unknown type or key, or settings that do not fit together.
+    """
+    return parse_part(config, {name: part.Config for name, part in CONNECTORS.items()}, "connector")
+
+
+def validate_connector_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with all defaults filled in. Raises RecipeError as `parse_connector_config` does."""
+    return parse_connector_config(config).to_dict()
+
+
+def build_connector(config: Mapping[str, Any], features_width: Sequence[int], output_width: int) -> Connector:
+    """A connector with fresh weights, from the encoder's streams of these widths to the LLM's width."""
+    parsed = parse_connector_config(config)
+    return CONNECTORS[parsed.type](parsed, features_width, output_width)

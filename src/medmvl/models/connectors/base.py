@@ -1,0 +1,69 @@
+"""A connector turns `VisualFeatures` into tokens of the LLM's width, `num_tokens(grid)` of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from medmvl.errors import RecipeError
+from medmvl.models.features import Grid, VisualFeatures
+from medmvl.models.parts import PartConfig
+
+
+class ConnectorConfig(PartConfig):
+    """What is known of a connector before it is built. By default every token of the grid gives one."""
+
+    def check(self, grid: Grid) -> None:
+        """Raises RecipeError, with the reason, for a grid that this connector cannot take."""
+
+    def num_tokens(self, grid: Grid) -> int:
+        """Tokens given to the LLM for a grid of features. Raises RecipeError as `check` does."""
+        self.check(grid)
+        return math.prod(grid)
+
+
+class Connector(nn.Module, ABC):
+    """Features in, `(batch, num_tokens(grid), output_width)` out."""
+
+    Config: ClassVar[type[ConnectorConfig]]
+    num_streams: int | None = 1
+    """Streams that it reads; None for any number."""
+
+    def __init__(self, config: ConnectorConfig, widths: Sequence[int], output_width: int) -> None:
+        super().__init__()
+        if self.num_streams not in (None, len(widths)):
+            raise RecipeError(
+                f"connector {config.type!r} reads {self.num_streams} stream(s) of features, the encoder "
+                f"gives {len(widths)}; choose another connector or encoder."
+            )
+        self.part_config = config
+        self.output_width = output_width
+
+    def check(self, grid: Grid) -> None:
+        """Raises RecipeError, with the reason, for a grid that this connector cannot take."""
+        self.part_config.check(grid)
+
+    def num_tokens(self, grid: Grid) -> int:
+        """Tokens given to the LLM for a grid of features. Raises RecipeError as `check` does."""
+        return self.part_config.num_tokens(grid)
+
+    @abstractmethod
+    def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
+        """The visual tokens.
+
+        Args:
+            features: of images or volumes of one shape.
+            text: embedded text `(batch, length, output_width)`, for connectors that it guides.
+        """
+
+
+def mlp(input_width: int, output_width: int, num_layers: int) -> nn.Sequential:
+    """`num_layers` linear layers with GELU between them, hidden ones as wide as the output (LLaVA 1.5)."""
+    layers: list[nn.Module] = [nn.Linear(input_width, output_width)]
+    for _ in range(num_layers - 1):
+        layers += [nn.GELU(), nn.Linear(output_width, output_width)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,98 @@
+"""The encoders: a part is one file and one line in a table; its grid is known before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medmvl.errors import RecipeError
+from medmvl.models.encoders.base import Encoder, EncoderConfig, ImageEncoder, VolumeEncoder
+from medmvl.models.encoders.hf_vision import HFVision
+from medmvl.models.encoders.slices import BoundSlicesConfig, SliceEncoder, SlicesConfig
+from medmvl.models.encoders.vit2d import ViT2D
+from medmvl.models.encoders.vit3d import ViT3D
+from medmvl.models.parts import parse_part
+
+__all__ = [
+    "IMAGE_ENCODERS", "VOLUME_ENCODERS", "Encoder", "EncoderConfig", "ImageEncoder", "VolumeEncoder",
+    "build_image_encoder", "build_volume_encoder", "parse_image_encoder_config",
+    "parse_volume_encoder_config", "validate_image_encoder_config", "validate_volume_encoder_config",
+]  # fmt: skip
+
+IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
+    "hf_vision": HFVision,
+    "vit2d": ViT2D,
+}
+VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
+    "vit3d": ViT3D,
+    "slices": SliceEncoder,
+}
+
+
+def parse_image_encoder_config(config: Mapping[str, Any]) -> EncoderConfig:
+    """The typed settings of an image encoder: its widths, its channels, `grid((height, width))`.
+
+    Raises:
+        RecipeError: an unknown type or key, or settings that do not fit together.
+    """
+    return parse_part(config, {name: part.Config for name, part in IMAGE_ENCODERS.items()}, "image encoder")
+
+
+def parse_volume_encoder_config(
+    config: Mapping[str, Any], image: EncoderConfig | None = None
+) -> EncoderConfig:
+    """The typed settings of a volume encoder: its widths, its channels, `grid((depth, height, width))`.
+
+    Args:
+        config: the settings as a plain dict.
+        image: those of the model's image encoder; an encoder that shares it needs them.
+
+    Raises:
+        RecipeError: an unknown type or key, settings that do not fit together, or no image encoder to share.
+    """
+    parsed = parse_part(
+        config, {name: part.Config for name, part in VOLUME_ENCODERS.items()}, "volume encoder"
+    )
+    if not isinstance(parsed, SlicesConfig):
+        assert isinstance(parsed, EncoderConfig)
+        return parsed
+    own = parse_image_encoder_config(parsed.encoder) if isinstance(parsed.encoder, dict) else None
+    if own is None and image is None:
+        raise RecipeError(
+            "volume encoder 'slices': its encoder is 'shared' but the model has no image encoder; "
+            "add one, or give 'slices' an encoder of its own."
+        )
+    settings = parsed.to_dict() | {"encoder": own.to_dict() if own else "shared"}
+    bound = own or image
+    assert bound is not None
+    return BoundSlicesConfig(**settings, image=bound)
+
+
+def validate_image_encoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with all defaults filled in. Raises RecipeError as `parse_image_encoder_config` does."""
+    return parse_image_encoder_config(config).to_dict()
+
+
+def validate_volume_encoder_config(
+    config: Mapping[str, Any], image: EncoderConfig | None = None
+) -> dict[str, Any]:
+    """The settings with all defaults filled in. Raises RecipeError as `parse_volume_encoder_config` does."""
+    return parse_volume_encoder_config(config, image).to_dict()
+
+
+def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
+    """An image encoder with fresh weights."""
+    parsed = parse_image_encoder_config(config)
+    return IMAGE_ENCODERS[parsed.type](parsed)
+
+
+def build_volume_encoder(
+    config: Mapping[str, Any], image_encoder: ImageEncoder | None = None
+) -> VolumeEncoder:
+    """A volume encoder with fresh weights; `image_encoder` is the model's, for those that share it."""
+    parsed = parse_volume_encoder_config(config, image_encoder.part_config if image_encoder else None)
+    if not isinstance(parsed, BoundSlicesConfig):
+        return VOLUME_ENCODERS[parsed.type](parsed)
+    inner = build_image_encoder(parsed.encoder) if isinstance(parsed.encoder, dict) else image_encoder
+    assert inner is not None
+    return SliceEncoder(parsed, inner)

@@ -1,0 +1,148 @@
+"""The two kinds of encoder: an image encoder reads `(N, C, H, W)`, a volume encoder `(N, C, D, H, W)`.
+
+A frozen encoder keeps no autograd state, an encoder of colour pictures takes grey ones: settled here, once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from medmvl.errors import RecipeError, UserError
+from medmvl.models.features import Grid, VisualFeatures
+from medmvl.models.parts import PartConfig
+
+
+class EncoderConfig(PartConfig, ABC):
+    """What is known of an encoder before it is built."""
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """The width of each stream of features."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """The channels of its pixels."""
+
+    @abstractmethod
+    def grid(self, size: tuple[int, ...]) -> Grid:
+        """The grid of tokens for pixels of `size`: `(height, width)`, or `(depth, height, width)`.
+
+        Raises:
+            RecipeError: this size cannot be encoded.
+        """
+
+
+class Encoder(nn.Module, ABC):
+    """Pixels in, `VisualFeatures` out."""
+
+    spatial_dims: int
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.part_config = config
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each stream."""
+        return self.part_config.widths
+
+    @property
+    def width(self) -> int:
+        """The width of the only stream."""
+        assert self.num_streams == 1, self.widths
+        return self.widths[0]
+
+    @property
+    def num_streams(self) -> int:
+        """How many streams of features it gives."""
+        return len(self.widths)
+
+    def weights(self) -> Iterator[nn.Parameter]:
+        """All parameters it computes with, also those of an encoder that it shares."""
+        return self.parameters()
+
+    def runs_with_gradient(self) -> bool:
+        """Whether any of its parameters is trained in the current context."""
+        return torch.is_grad_enabled() and any(weight.requires_grad for weight in self.weights())
+
+    def match_channels(self, pixels: Tensor) -> Tensor:
+        """Pixels `(N, C, ...)` with the channels that the encoder was built for; grey is repeated."""
+        expected, found = self.part_config.channels, pixels.shape[1]
+        if pixels.ndim != self.spatial_dims + 2:
+            raise UserError(
+                f"{self.part_config.type}: pixels of shape {tuple(pixels.shape)} need "
+                f"{self.spatial_dims + 2} axes (batch, channels, then {self.spatial_dims} in space)."
+            )
+        if found == 1 and expected != 1:
+            return pixels.expand(-1, expected, *pixels.shape[2:])
+        if found != expected:
+            raise UserError(
+                f"{self.part_config.type}: pixels have {found} channels, the encoder reads {expected}."
+            )
+        return pixels
+
+
+class ImageEncoder(Encoder):
+    """An encoder of 2D images."""
+
+    spatial_dims = 2
+    Config: ClassVar[type[EncoderConfig]]
+
+    def grid(self, height: int, width: int) -> Grid:
+        """The grid `(1, h, w)` for images of this size."""
+        return self.part_config.grid((height, width))
+
+    def forward(self, pixel_values: Tensor) -> VisualFeatures:
+        """Encode images of one size: `(N, C, H, W)`."""
+        with torch.set_grad_enabled(self.runs_with_gradient()):
+            return self.encode(self.match_channels(pixel_values))
+
+    @abstractmethod
+    def encode(self, pixel_values: Tensor) -> VisualFeatures:
+        """The encoder's own computation."""
+
+
+class VolumeEncoder(Encoder):
+    """An encoder of 3D volumes."""
+
+    spatial_dims = 3
+    Config: ClassVar[type[PartConfig]]
+
+    def grid(self, depth: int, height: int, width: int) -> Grid:
+        """The grid `(d, h, w)` for volumes of this size."""
+        return self.part_config.grid((depth, height, width))
+
+    def forward(self, pixel_values: Tensor, positions_mm: Tensor | None = None) -> VisualFeatures:
+        """Encode volumes of one shape.
+
+        Args:
+            pixel_values: `(N, C, D, H, W)`.
+            positions_mm: `(N, D)`, where each slice lies along the slice axis; None where unknown.
+        """
+        with torch.set_grad_enabled(self.runs_with_gradient()):
+            return self.encode(self.match_channels(pixel_values), positions_mm)
+
+    @abstractmethod
+    def encode(self, pixel_values: Tensor, positions_mm: Tensor | None) -> VisualFeatures:
+        """The encoder's own computation."""
+
+
+def whole_patches(size: tuple[int, ...], patch_size: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """Patches along each axis. Raises RecipeError where a border would be lost."""
+    if any(length < patch or length % patch for length, patch in zip(size, patch_size, strict=True)):
+        raise RecipeError(
+            f"{name}: a size of {_times(size)} is not a multiple of the patch size {_times(patch_size)}; "
+            "change the size that the processor makes, or the patch size."
+        )
+    return tuple(length // patch for length, patch in zip(size, patch_size, strict=True))
+
+
+def _times(lengths: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in lengths)

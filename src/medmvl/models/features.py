@@ -1,0 +1,28 @@
+"""What an encoder hands to a connector: tokens on a known grid, possibly in several streams."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Grid = tuple[int, int, int]
+"""Tokens along depth, height and width. An image has depth 1; tokens without layout are `(1, 1, n)`."""
+
+
+@dataclass(frozen=True)
+class VisualFeatures:
+    """Encoded images or volumes of one shape."""
+
+    streams: tuple[Tensor, ...]
+    """Each `(batch, d * h * w, width_i)`, ordered depth, height, width of `grid`."""
+    grid: Grid
+    mask: Tensor | None = None
+    """`(batch, d * h * w)`, True where a token is real; None where all are."""
+    positions_mm: Tensor | None = None
+    """`(batch, d)`: where each layer of the grid lies along the slice axis; None where unknown."""
+
+    def __post_init__(self) -> None:
+        for stream in self.streams:
+            assert stream.ndim == 3 and stream.shape[1] == math.prod(self.grid), (stream.shape, self.grid)
