@@ -1,4 +1,4 @@
-"""Tasks: samples with known answers, and how an answer is judged; the same objects in training and evaluation."""
+"""Tasks: samples with known answers, and how an answer is judged; the same in training and evaluation."""
 
 from medmvl.tasks.judge import Judgement, judge, target_of
 from medmvl.tasks.task import Group, Task, group_of

@@ -17,8 +17,8 @@ def find_choice(answer: str, choices: Sequence[str]) -> str | None:
     """The one choice that the answer names, or None where it names none or several.
 
     Longer choices are looked for first and use up their words, so "left lower lobe" does not also name
-    "left", and 没有 does not also name 有. An answer that lists several choices is no answer. A choice that is a
-    single letter must stand as a capital; "A" followed by a lower-case word is the English article.
+    "left", and 没有 does not also name 有. An answer listing several choices is none. A choice that is
+    a single letter must stand as a capital; "A" followed by a lower-case word is the English article.
     """
     given = words(answer)
     if len(given) == 1 and len(given[0]) == 1:

@@ -18,7 +18,7 @@ def exact_match(answer: str, references: Iterable[str]) -> bool:
 
 
 def token_f1(answer: str, references: Iterable[str]) -> float:
-    """The best F1 of the answer's words against those of a reference, repeats counted; 0 for an empty answer."""
+    """The best F1 of the answer's words against a reference's, repeats counted; 0 for an empty answer."""
     return max((_f1(words(answer), words(reference)) for reference in references), default=0.0)
 
 

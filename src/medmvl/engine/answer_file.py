@@ -1,0 +1,118 @@
+"""A file of answers that survives a kill at any byte: one JSON line an answer, `id`, `text`, `tokens`.
+
+Beside `answers.jsonl` stands `answers.jsonl.run.json`: the digest of what is being run, so that answers of
+two models or two settings are never mixed in one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medmvl.errors import UserError
+from medmvl.files import atomic_write, write_json
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """One line of the file."""
+
+    id: str
+    text: str
+    tokens: tuple[int, ...]
+
+    def to_line(self) -> bytes:
+        """The line, Chinese as it is."""
+        values = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}
+        return (json.dumps(values, ensure_ascii=False) + "\n").encode()
+
+
+class AnswerFile:
+    """Answers on disk. Opening repairs a partial last line and refuses to continue another run."""
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        """Open or create.
+
+        Args:
+            path: the `.jsonl` file.
+            run: what decides the answers: model, data, options. Must be the same when a run is continued.
+
+        Raises:
+            UserError: the file belongs to another run, or holds a line that is no answer.
+        """
+        self.path = path
+        self._check_run(dict(run))
+        self.answers = {answer.id: answer for answer in _repaired(path)}
+
+    def _check_run(self, run: dict[str, Any]) -> None:
+        record = self.path.with_name(self.path.name + ".run.json")
+        if record.exists():
+            before = json.loads(record.read_text(encoding="utf-8"))
+            changed = sorted(key for key in before.keys() | run.keys() if before.get(key) != run.get(key))
+            if changed:
+                raise UserError(
+                    f"{self.path}: was begun with another {', '.join(changed)}. Continue with the same "
+                    "settings, or choose another output file."
+                )
+        elif self.path.exists() and self.path.stat().st_size:
+            raise UserError(
+                f"{self.path}: exists and was not written by this command. Choose another output file."
+            )
+        else:
+            write_json(record, run)
+
+    def append(self, answers: Iterable[StoredAnswer]) -> None:
+        """Write answers at the end, in one piece, and remember them."""
+        new = list(answers)
+        with self.path.open("ab") as file:
+            file.write(b"".join(answer.to_line() for answer in new))
+            file.flush()
+            os.fsync(file.fileno())
+        self.answers.update((answer.id, answer) for answer in new)
+
+    def rewrite(self, answers: Sequence[StoredAnswer]) -> None:
+        """Replace the whole file atomically: the same answers in another order, or several files in one."""
+        with atomic_write(self.path) as file:
+            file.writelines(answer.to_line() for answer in answers)
+        self.answers = {answer.id: answer for answer in answers}
+
+
+def read_answers(path: Path) -> list[StoredAnswer]:
+    """Read a complete file of answers.
+
+    Raises:
+        UserError: naming the first line that is no answer.
+    """
+    return [
+        _parse(line, f"{path}, line {number}")
+        for number, line in enumerate(path.read_bytes().splitlines(), 1)
+        if line.strip()
+    ]
+
+
+def _repaired(path: Path) -> list[StoredAnswer]:
+    """The answers of a file whose last line a kill may have cut; the cut line is removed from the file."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return []
+    content = path.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    if len(complete) < len(content):
+        with atomic_write(path) as file:
+            file.write(complete)
+    return read_answers(path)
+
+
+def _parse(line: bytes, where: str) -> StoredAnswer:
+    try:
+        values = json.loads(line)
+        return StoredAnswer(values["id"], values["text"], tuple(values["tokens"]))
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{where}: not an answer of the form {{id, text, tokens}}. Remove the line to have it answered again."
+        ) from None
