@@ -175,7 +175,9 @@ def _draw_trunk(anatomy: Anatomy, canvas: Canvas, *, table: bool) -> None:
     plane = np.full(radius.shape, -1000, np.float32)
     if table:
         height = canvas.y[:, None] - np.float32(depth + 14)
-        np.copyto(plane, np.float32(-300), where=(np.abs(height) < 7) & (np.abs(canvas.x[None, :]) < 0.9 * width))
+        np.copyto(
+            plane, np.float32(-300), where=(np.abs(height) < 7) & (np.abs(canvas.x[None, :]) < 0.9 * width)
+        )
     plane[radius < 1] = -100
     plane[radius < 1 - anatomy.fat_mm / width] = 50
     canvas.hu[:] = plane
@@ -228,7 +230,9 @@ def _draw_spine(anatomy: Anatomy, canvas: Canvas) -> None:
     _paint_column(canvas, plane_window, behind, np.full_like(disc, 320, dtype=np.float32))
     canal = np.hypot(y - 24, x) < 7
     _paint_column(canvas, plane_window, canal, np.full_like(disc, 20, dtype=np.float32))
-    sternum = canvas.window((-40, -anatomy.lung_semi_axes[1] - 12, -18), (100, -anatomy.lung_semi_axes[1] - 1, 18))
+    sternum = canvas.window(
+        (-40, -anatomy.lung_semi_axes[1] - 12, -18), (100, -anatomy.lung_semi_axes[1] - 1, 18)
+    )
     canvas.hu[sternum] = 260
 
 

@@ -45,9 +45,7 @@ class Canvas:
 
     def around(self, centre: Point, reach: Point) -> Window:
         """Return the voxels at most `reach` from `centre` along each axis."""
-        low, high = (
-            tuple(c + sign * r for c, r in zip(centre, reach, strict=True)) for sign in (-1, 1)
-        )
+        low, high = (tuple(c + sign * r for c, r in zip(centre, reach, strict=True)) for sign in (-1, 1))
         return self.window((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
     def coordinates(self, window: Window) -> tuple[Float, Float, Float]:

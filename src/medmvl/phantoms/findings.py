@@ -122,7 +122,9 @@ def _draw_nodule(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Re
 def _settle_effusion(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float) -> Finding:
     """Solve the fluid's level for its volume."""
     coordinates, cell = _lattice(anatomy, finding.side)
-    surface = np.sort(_fluid_surface(anatomy, finding.side, coordinates)[lung_mask(anatomy, finding.side, coordinates)])
+    surface = np.sort(
+        _fluid_surface(anatomy, finding.side, coordinates)[lung_mask(anatomy, finding.side, coordinates)]
+    )
     return replace(finding, level=_quantile(surface, finding.size / (cell * len(surface))))
 
 
@@ -145,7 +147,10 @@ def _draw_effusion(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: 
 
 
 def _draw_in_lung(
-    finding: Finding, canvas: Canvas, regions: Regions, shape: Callable[[tuple[Float, Float, Float]], NDArray[np.bool_]]
+    finding: Finding,
+    canvas: Canvas,
+    regions: Regions,
+    shape: Callable[[tuple[Float, Float, Float]], NDArray[np.bool_]],
 ) -> list[Region]:
     """Paint the part of one lung where `shape` is true."""
     lung = regions.get(finding.side)
@@ -161,16 +166,22 @@ def _draw_cardiomegaly(finding: Finding, anatomy: Anatomy, canvas: Canvas, regio
     return [regions["heart"]] if "heart" in regions else []
 
 
-def _settle_pneumothorax(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float) -> Finding:
+def _settle_pneumothorax(
+    finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float
+) -> Finding:
     coordinates, _ = _lattice(anatomy, finding.side)
-    depth = np.sort(-_collapse(anatomy, finding.side, coordinates)[lung_mask(anatomy, finding.side, coordinates)])
+    depth = np.sort(
+        -_collapse(anatomy, finding.side, coordinates)[lung_mask(anatomy, finding.side, coordinates)]
+    )
     return replace(finding, level=-_quantile(depth, finding.size))
 
 
 def _collapse(anatomy: Anatomy, side: str, coordinates: tuple[Float, Float, Float]) -> Float:
     """The lung falls towards its root: distance from there, in lung coordinates."""
     up, posterior, outward = lung_coordinates(anatomy, side, coordinates)
-    return np.asarray((0.8 * (up + 0.2)) ** 2 + ((posterior - 0.1) ** 2 + (0.8 * (outward + 0.5)) ** 2), np.float32)
+    return np.asarray(
+        (0.8 * (up + 0.2)) ** 2 + ((posterior - 0.1) ** 2 + (0.8 * (outward + 0.5)) ** 2), np.float32
+    )
 
 
 def _draw_pneumothorax(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Regions) -> list[Region]:
@@ -202,19 +213,28 @@ def _draw_consolidation(finding: Finding, anatomy: Anatomy, canvas: Canvas, regi
     return drawn
 
 
-def _settle_calcification(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float) -> Finding:
+def _settle_calcification(
+    finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float
+) -> Finding:
     """Plaques on the heart's front (the left anterior descending artery) or along the wall of the descending aorta."""
     count = 4
     if finding.place == "coronary":
         centre, semi = anatomy.heart_centre, anatomy.heart_semi_axes
         angles = np.linspace(0.2, 0.9, count) + rng.uniform(-0.05, 0.05, count)
-        points = tuple((centre[0] + semi[0] * (0.75 - a), centre[1] - 0.62 * semi[1], centre[2] + 0.62 * semi[2] * a) for a in angles.tolist())
+        points = tuple(
+            (centre[0] + semi[0] * (0.75 - a), centre[1] - 0.62 * semi[1], centre[2] + 0.62 * semi[2] * a)
+            for a in angles.tolist()
+        )
     else:
         _, arch = aorta_path(anatomy)
         turns = rng.uniform(0, 2 * np.pi, count)
         heights = np.linspace(40, -60, count) + rng.uniform(-8, 8, count)
         points = tuple(
-            (h, arch[1] + anatomy.aorta_radius * float(np.sin(t)), arch[2] + anatomy.aorta_radius * float(np.cos(t)))
+            (
+                h,
+                arch[1] + anatomy.aorta_radius * float(np.sin(t)),
+                arch[2] + anatomy.aorta_radius * float(np.cos(t)),
+            )
             for h, t in zip(heights.tolist(), turns.tolist(), strict=True)
         )
     return replace(finding, points=points)
@@ -286,7 +306,12 @@ def _draw_hernia(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Re
     radius = finding.size / 2
     region = canvas.ellipsoid((z, y, x), (radius, 0.8 * radius, radius))
     canvas.paint(region, finding.hu)
-    canvas.paint(canvas.ellipsoid((z + 0.25 * radius, y - 0.2 * radius, x), (0.5 * radius, 0.45 * radius, 0.7 * radius)), -950)
+    canvas.paint(
+        canvas.ellipsoid(
+            (z + 0.25 * radius, y - 0.2 * radius, x), (0.5 * radius, 0.45 * radius, 0.7 * radius)
+        ),
+        -950,
+    )
     return [] if region is None else [region]
 
 
@@ -304,7 +329,9 @@ FINDINGS: dict[str, FindingKind] = {
     "consolidation": FindingKind(LOBES, "diameter_mm", _settle_in_lobe, _draw_consolidation),
     "calcification": FindingKind(("coronary", "aortic"), "diameter_mm", _settle_calcification, _draw_balls),
     "emphysema": FindingKind(("",), "diameter_mm", _settle_emphysema, _draw_emphysema),
-    "atelectasis": FindingKind(("right lower lobe", "left lower lobe"), "thickness_mm", _settle_in_lobe, _draw_atelectasis),
+    "atelectasis": FindingKind(
+        ("right lower lobe", "left lower lobe"), "thickness_mm", _settle_in_lobe, _draw_atelectasis
+    ),
     "hiatal_hernia": FindingKind(("",), "diameter_mm", _settle_hernia, _draw_hernia),
     "lymphadenopathy": FindingKind(("",), "diameter_mm", _settle_nodes, _draw_balls),
 }

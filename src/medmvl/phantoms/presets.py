@@ -50,7 +50,9 @@ class Preset:
 
 
 QUICKSTART_FINDINGS = {
-    "nodule": FindingSettings(0.5, Uniform(0.28 * HALF_WIDTH_MM, 0.44 * HALF_WIDTH_MM), Uniform(120, 220), spread=0.35),
+    "nodule": FindingSettings(
+        0.5, Uniform(0.28 * HALF_WIDTH_MM, 0.44 * HALF_WIDTH_MM), Uniform(120, 220), spread=0.35
+    ),
     "effusion": FindingSettings(0.5, Uniform(500, 900), Uniform(5, 25)),
     "cardiomegaly": FindingSettings(0.5, Uniform(0.60, 0.68)),
 }

@@ -89,7 +89,9 @@ def draw_ct(patient: Patient, shape: tuple[int, int, int] | None = None) -> Rend
         spacing_mm=spacing,
         modality="CT",
     )
-    return Rendering(image, extents.measured(spacing[0] * spacing[1] * spacing[2] / 1000, lambda low, high: (*low, *high)))
+    return Rendering(
+        image, extents.measured(spacing[0] * spacing[1] * spacing[2] / 1000, lambda low, high: (*low, *high))
+    )
 
 
 def draw_xray(patient: Patient, shape: tuple[int, int] | None = None) -> Rendering:
@@ -134,7 +136,9 @@ def draw_xray(patient: Patient, shape: tuple[int, int] | None = None) -> Renderi
 
 def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
     if min(shape) < 4:
-        raise UserError(f"a phantom of shape {'x'.join(map(str, shape))} is too small; expected at least 4 along each axis")
+        raise UserError(
+            f"a phantom of shape {'x'.join(map(str, shape))} is too small; expected at least 4 along each axis"
+        )
     return shape
 
 
@@ -157,13 +161,17 @@ def _affine(axes: tuple[tuple[int, int, Float, int], ...]) -> NDArray[np.float64
 def _expose(integral: Float, finer: int, rng: np.random.Generator) -> NDArray[np.uint16]:
     """Average rays into pixels, add photon noise, take the logarithm, store 16 bits."""
     height, width = integral.shape[0] // finer, integral.shape[1] // finer
-    photons = np.exp(-integral).reshape(height, finer, width, finer).mean(axis=(1, 3)) * np.float32(XRAY_PHOTONS)
+    photons = np.exp(-integral).reshape(height, finer, width, finer).mean(axis=(1, 3)) * np.float32(
+        XRAY_PHOTONS
+    )
     photons += np.sqrt(photons) * rng.standard_normal(photons.shape, np.float32)
     attenuation = -np.log(np.maximum(photons, 1) / np.float32(XRAY_PHOTONS))
     return np.rint(np.clip(attenuation * np.float32(XRAY_SCALE), 0, 65535)).astype(np.uint16)
 
 
-def _slabs(patient: Patient, axes: tuple[Float, Float, Float], extents: _Extents, *, table: bool) -> Iterator[tuple[int, Canvas]]:
+def _slabs(
+    patient: Patient, axes: tuple[Float, Float, Float], extents: _Extents, *, table: bool
+) -> Iterator[tuple[int, Canvas]]:
     """Draw the chest slab by slab from the bottom; yield (first slice, canvas)."""
     z, y, x = axes
     slices = max(1, SLAB_VOXELS // (len(y) * len(x)))

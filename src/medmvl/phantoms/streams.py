@@ -18,7 +18,9 @@ BLOCK = 40
 
 def stream(seed: int, index: int, purpose: str) -> np.random.Generator:
     """Return the generator for one purpose of one patient."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, index, zlib.crc32(purpose.encode())))))
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence((seed, index, zlib.crc32(purpose.encode()))))
+    )
 
 
 def stratum(seed: int, index: int, purpose: str) -> int:

@@ -1,0 +1,283 @@
+"""A data set of phantoms on disk that trains as it is: images, volumes, JSON Lines a split, and `dataset.json` about all of it.
+
+Everything is written into a folder beside the target and renamed when complete. Same seed, same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import medmvl
+from medmvl.errors import UserError
+from medmvl.files import write_json
+from medmvl.phantoms.files import WRITERS
+from medmvl.phantoms.patient import Patient, make_patient
+from medmvl.phantoms.presets import Preset, get_preset
+from medmvl.phantoms.questions import Study, View, make_samples
+from medmvl.phantoms.render import Rendering, draw_ct, draw_xray
+from medmvl.phantoms.streams import BLOCK
+from medmvl.phantoms.text import LANGUAGES
+from medmvl.schema import ImageBlock, Sample, VolumeBlock, write_samples
+
+Format = Literal["npy", "nifti", "dicom"]
+SPLITS = ("train", "validation", "test")
+STATEMENT = (
+    "Synthetic phantoms, not patients and not medicine: a model trained on them knows nothing of medicine."
+)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a worker needs to write one patient."""
+
+    folder: Path
+    seed: int
+    preset: Preset
+    format: Format
+
+
+@dataclass(frozen=True)
+class _Written:
+    """One patient's samples, and the sizes of the findings."""
+
+    samples: tuple[Sample, ...]
+    sizes: tuple[tuple[str, float], ...]
+
+
+def default_splits(patients: int) -> dict[str, int]:
+    """Return 80 % train, 10 % validation, 10 % test, in whole blocks of 40 patients where there are enough of them."""
+    unit = BLOCK if patients >= 10 * BLOCK else 1
+    held_out = max(patients // 10 // unit * unit, 1 if patients >= 3 else 0)
+    return {"train": patients - 2 * held_out, "validation": held_out, "test": held_out}
+
+
+def write_dataset(
+    out: Path,
+    *,
+    patients: int,
+    seed: int = 0,
+    preset: str | Preset = "quickstart",
+    format: Format = "npy",
+    splits: dict[str, int] | None = None,
+    shape: tuple[int, int, int] | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write a data set and return its summary, which is also in `dataset.json`.
+
+    Args:
+        out: the folder; must not exist, or be empty.
+        patients: how many; patient `i` is the same in every data set of this seed and preset.
+        seed: of everything.
+        preset: a name in `presets.PRESETS` or a preset of your own.
+        format: how volumes and images are stored.
+        splits: patients in each of `train`, `validation`, `test`; consecutive patients, never divided.
+        shape: (D, H, W) of the CT instead of the preset's; the X-ray keeps the preset's.
+        workers: processes.
+        progress: called with the number of patients written so far.
+
+    Raises:
+        UserError: when the folder is not empty or the numbers do not fit.
+    """
+    splits = splits or default_splits(patients)
+    _check(out, patients, splits, format, workers)
+    chosen = get_preset(preset) if shape is None else replace(get_preset(preset), ct_shape=shape)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        written = _write_patients(_Order(temporary, seed, chosen, format), patients, workers, progress)
+        summary = _write_splits(temporary, written, splits)
+        summary = _describe(chosen, seed, patients, format, splits) | summary
+        write_json(temporary / "dataset.json", summary)
+        temporary.chmod(0o755)
+        os.replace(temporary, out)  # noqa: PTH105  (replaces an empty folder, too)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return summary
+
+
+def iter_patient_samples(patient: Patient) -> Iterator[Sample]:
+    """Yield a patient's samples with `phantom://` references, without writing pixels; `source.load` renders them."""
+    from medmvl.phantoms.source import reference
+
+    for view in ("ct", "xray"):
+        if _asks(patient.preset, view):
+            rendering = _draw(patient, view)
+            block = _block(view, reference(patient, view), rendering, {})
+            earlier = patient.at_prior()
+            prior = None
+            if earlier is not None and patient.prior is not None:
+                days = {"days_before_current": patient.prior.days_before}
+                prior = _block(view, reference(earlier, view), rendering, days)
+            yield from make_samples(patient, Study(view, block, rendering.findings, prior))
+
+
+def _check(out: Path, patients: int, splits: dict[str, int], format: str, workers: int) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder; choose another, or remove it first")
+    if patients < 1 or workers < 1:
+        raise UserError(f"{patients} patients by {workers} workers; expected at least one of each")
+    if (
+        set(splits) - set(SPLITS)
+        or any(count < 0 for count in splits.values())
+        or sum(splits.values()) != patients
+    ):
+        raise UserError(f"splits {splits} do not divide {patients} patients into {', '.join(SPLITS)}")
+    if format not in WRITERS:
+        raise UserError(f"unknown format '{format}'; known formats: {', '.join(WRITERS)}")
+
+
+def _write_patients(
+    order: _Order, patients: int, workers: int, progress: Callable[[int], None] | None
+) -> Iterator[_Written]:
+    """Yield patients in order, from this process or several."""
+    work = partial(_write_patient, order)
+    if workers == 1:
+        results: Iterator[_Written] = map(work, range(patients))
+        yield from _counted(results, progress)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from _counted(pool.map(work, range(patients), chunksize=8), progress)
+
+
+def _counted(results: Iterator[_Written], progress: Callable[[int], None] | None) -> Iterator[_Written]:
+    for count, result in enumerate(results, 1):
+        if progress is not None:
+            progress(count)
+        yield result
+
+
+def _write_patient(order: _Order, index: int) -> _Written:
+    patient = make_patient(order.seed, index, order.preset)
+    samples: list[Sample] = []
+    for view in ("ct", "xray"):
+        if _asks(order.preset, view):
+            study = _write_study(order, patient, view)
+            samples.extend(make_samples(patient, study))
+    return _Written(tuple(samples), tuple((finding.kind, finding.size) for finding in patient.findings))
+
+
+def _asks(preset: Preset, view: View) -> bool:
+    return bool(preset.ct_questions if view == "ct" else preset.xray_questions)
+
+
+def _draw(patient: Patient, view: View) -> Rendering:
+    return draw_ct(patient) if view == "ct" else draw_xray(patient)
+
+
+def _write_study(order: _Order, patient: Patient, view: View) -> Study:
+    """Write the current and the prior image of one view."""
+    rendering = _draw(patient, view)
+    block = _write_image(order, patient, view, rendering)
+    earlier, prior = patient.at_prior(), None
+    if earlier is not None and patient.prior is not None:
+        prior = _write_image(
+            order, earlier, view, _draw(earlier, view), days_before_current=patient.prior.days_before
+        )
+    return Study(view, block, rendering.findings, prior)
+
+
+def _write_image(
+    order: _Order, patient: Patient, view: View, rendering: Rendering, **extra: int
+) -> VolumeBlock | ImageBlock:
+    name = f"{patient.pseudonym}_{view}" + ("_prior" if patient.study else "")
+    folder = "volumes" if view == "ct" else "images"
+    path = WRITERS[order.format](rendering.image, order.folder / folder / name, patient)
+    declared = extra if order.format == "dicom" else _declarations(rendering, order.format) | extra
+    return _block(view, path.relative_to(order.folder).as_posix(), rendering, declared)
+
+
+def _declarations(rendering: Rendering, format: Format) -> dict[str, Any]:
+    """What the file itself cannot say."""
+    image = rendering.image
+    if format == "nifti" and image.kind == "volume":
+        return {"units": image.units, "modality": image.modality}
+    return {
+        "units": image.units, "spacing_mm": image.spacing_mm, "axcodes": image.axcodes, "modality": image.modality,
+    }  # fmt: skip
+
+
+def _block(view: View, path: str, rendering: Rendering, declared: dict[str, Any]) -> VolumeBlock | ImageBlock:
+    return VolumeBlock(volume=path, **declared) if view == "ct" else ImageBlock(image=path, **declared)
+
+
+def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, int]) -> dict[str, Any]:
+    """Write one JSON Lines file a split, and one report a study for alignment and label training."""
+    answers: Counter[tuple[str, str, str]] = Counter()
+    sizes: dict[str, list[float]] = {}
+    counts = {}
+    for split in SPLITS:
+        samples: list[Sample] = []
+        for patient in islice(written, splits.get(split, 0)):
+            samples.extend(patient.samples)
+            for kind, size in patient.sizes:
+                sizes.setdefault(kind, []).append(size)
+        counts[split] = write_samples(folder / f"{split}.jsonl", samples)
+        write_samples(folder / f"{split}_reports.jsonl", _one_report_a_study(samples))
+        for sample in samples:
+            assert sample.target is not None
+            if sample.target.choices:
+                answers[sample.target.kind, sample.language or "", sample.target.answers[0]] += 1
+    return {
+        "samples": counts,
+        "answers": _nested(answers),
+        "finding_sizes": {kind: _size_summary(values) for kind, values in sorted(sizes.items())},
+    }
+
+
+def _one_report_a_study(samples: list[Sample]) -> list[Sample]:
+    """Keep the report samples, English and Chinese by turns: each image once."""
+    reports = [s for s in samples if s.target is not None and s.target.kind.endswith("_report")]
+    kept, seen = [], set()
+    for number, start in enumerate(range(0, len(reports), len(LANGUAGES))):
+        sample = reports[start + number // 2 % len(LANGUAGES)]
+        assert sample.image_group not in seen
+        seen.add(sample.image_group)
+        kept.append(sample)
+    return kept
+
+
+def _nested(answers: Counter[tuple[str, str, str]]) -> dict[str, dict[str, dict[str, int]]]:
+    nested: dict[str, dict[str, dict[str, int]]] = {}
+    for (kind, language, answer), count in sorted(answers.items()):
+        nested.setdefault(kind, {}).setdefault(language, {})[answer] = count
+    return nested
+
+
+def _size_summary(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    middle = ordered[len(ordered) // 2]
+    return {
+        "n": len(ordered),
+        "min": round(ordered[0], 3),
+        "median": round(middle, 3),
+        "max": round(ordered[-1], 3),
+    }
+
+
+def _describe(
+    preset: Preset, seed: int, patients: int, format: Format, splits: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "statement": STATEMENT,
+        "generator": f"medmvl.phantoms {medmvl.__version__}",
+        "preset": preset.name,
+        "seed": seed,
+        "patients": patients,
+        "format": format,
+        "ct_shape": list(preset.ct_shape),
+        "xray_shape": list(preset.xray_shape),
+        "splits": splits,
+    }

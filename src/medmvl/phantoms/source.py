@@ -1,0 +1,40 @@
+"""Phantoms without a disk: references such as `phantom://quickstart/0/7/ct/0`, rendered when they are loaded."""
+
+from __future__ import annotations
+
+import re
+
+from medmvl.errors import UserError
+from medmvl.imaging.image import MedicalImage
+from medmvl.phantoms.patient import Patient, make_patient
+from medmvl.phantoms.render import render_ct, render_xray
+from medmvl.schema import ImageBlock, VolumeBlock
+
+_REFERENCE = re.compile(
+    r"phantom://(?P<preset>\w+)/(?P<seed>\d+)/(?P<index>\d+)/(?P<view>ct|xray)/(?P<study>[01])"
+)
+
+
+def reference(patient: Patient, view: str) -> str:
+    """Return the reference of one image: preset, seed, patient, view, and 0 for the current or 1 for the prior study."""
+    return f"phantom://{patient.preset.name}/{patient.seed}/{patient.index}/{view}/{patient.study}"
+
+
+def load(block: ImageBlock | VolumeBlock) -> MedicalImage:
+    """Render what a block refers to.
+
+    Raises:
+        UserError: where the reference is not one of a phantom, or the patient has no prior study.
+    """
+    match = _REFERENCE.fullmatch(block.path)
+    if match is None:
+        raise UserError(
+            f"'{block.path}' is no phantom; expected phantom://PRESET/SEED/PATIENT/ct or xray/0 or 1"
+        )
+    patient: Patient | None = make_patient(int(match["seed"]), int(match["index"]), match["preset"])
+    assert patient is not None
+    if match["study"] == "1":
+        patient = patient.at_prior()
+        if patient is None:
+            raise UserError(f"'{block.path}': this phantom has no prior study")
+    return render_ct(patient) if match["view"] == "ct" else render_xray(patient)
