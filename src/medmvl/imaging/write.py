@@ -14,6 +14,9 @@ from medmvl.errors import UserError
 from medmvl.files import atomic_write
 from medmvl.imaging.geometry import reverse_axes
 from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.write_dicom import write_dicom_image, write_dicom_series
+
+__all__ = ["write_dicom_image", "write_dicom_series", "write_nifti", "write_npy"]
 
 
 def write_npy(image: MedicalImage, path: Path) -> None:

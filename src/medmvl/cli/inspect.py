@@ -1,0 +1,106 @@
+"""`medmvl inspect`: show what was read from a file or folder, and exactly what a model will see of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from medmvl.imaging import MedicalImage
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="A file or DICOM folder; #series=2, #frame=3, #time=1 choose.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    preview: Annotated[Path | None, typer.Option(help="Draw into this PNG.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or recipe: also show what it will see.")
+    ] = None,
+    units: Annotated[str | None, typer.Option(help="Where the file does not say it, such as HU.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Where the file does not say it, such as CT.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Millimetres in array order, such as 5,0.7,0.7.")
+    ] = None,
+    axcodes: Annotated[
+        str | None, typer.Option(help="Where the axes grow in file order, such as SPL.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Window of the preview: lung, bone, ... or -600,1500.")
+    ] = None,
+) -> None:
+    """Show what a file or folder holds: kind, shape, orientation, spacing, units, range, warnings."""
+    from medmvl.imaging import read
+    from medmvl.imaging.report import describe
+
+    spacing_mm = None if spacing is None else _numbers(spacing, "--spacing")
+    image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
+    described = describe(image)
+    if model is not None:
+        described["model"] = _seen_by(model, image)
+    if preview is not None:
+        _draw(image, preview, window)
+    typer.echo(json.dumps(described, ensure_ascii=False)) if as_json else _print_table(path, described)
+
+
+def _seen_by(model: str, image: MedicalImage) -> dict[str, Any]:
+    from medmvl.models.processing import seen_by
+
+    return dict(seen_by(model, image))
+
+
+def _draw(image: MedicalImage, out: Path, window: str | None) -> None:
+    from medmvl.files import atomic_write
+    from medmvl.imaging.draw import preview
+    from medmvl.imaging.intensity import WINDOWS
+
+    chosen: str | tuple[float, float] | None = window
+    if window is not None and window not in WINDOWS and "," in window:
+        centre, width = _numbers(window, "--window", 2)
+        chosen = (centre, width)
+    picture = preview(image, chosen)
+    with atomic_write(out) as file:
+        picture.save(file, format="PNG")
+
+
+def _numbers(text: str, option: str, count: int | None = None) -> list[float]:
+    from medmvl.errors import UserError
+
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: expected numbers with commas between them") from error
+    if count is not None and len(numbers) != count:
+        raise UserError(f"{option} {text}: expected {count} numbers, found {len(numbers)}")
+    return numbers
+
+
+def _print_table(path: str, described: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(title=Text(path), show_header=False, title_justify="left")
+    for key, value in described.items():
+        if key != "warnings":
+            table.add_row(key, Text(_shown(value)))
+    console.print(table)
+    for warning in described["warnings"]:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_shown(part)}" for key, part in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return "\n".join("  ".join(f"{number:10.4g}" for number in row) for row in value)
+    if isinstance(value, list):
+        return " x ".join(_shown(part) for part in value)
+    return str(value)
