@@ -1,0 +1,196 @@
+"""DICOM to MedicalImage: a single file, an enhanced multi-frame file, or a folder with series.
+
+Read in order: dicom_header (tags), dicom_frames (pictures with places), dicom_series (what belongs together),
+dicom_geometry (affine), dicom_decode (codecs), dicom_pixels (physical values).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmvl.errors import ReadError
+from medmvl.imaging.dicom_frames import Frame, frames_of
+from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
+from medmvl.imaging.dicom_header import read_header, sniff_dicom, tag_floats, tag_value
+from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
+from medmvl.imaging.dicom_series import Series, choose, group_frames, set_aside
+from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
+from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
+from medmvl.imaging.selector import Selector
+
+__all__ = ["read_dicom", "read_dicom_folder", "sniff_dicom"]
+
+MAX_FILES = 100_000
+_BODY_DIRECTIONS = {"H": "S", "F": "I", "A": "A", "P": "P", "L": "L", "R": "R"}
+_CANONICAL_COMPONENT = {"S": (2, 1), "P": (1, -1), "L": (0, -1)}
+
+
+def read_dicom(path: Path, selector: Selector | None = None) -> MedicalImage:
+    """Read one DICOM file, classic or enhanced.
+
+    Raises:
+        AmbiguousSourceError: it holds frames or several volumes; the message lists them.
+        ReadError: it is damaged, holds no pixels, or its pixels cannot be decoded.
+    """
+    frames = frames_of(read_header(path))
+    return _to_image(choose(group_frames(frames), selector or Selector(), "file"), ())
+
+
+def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalImage:
+    """Read the series in a folder, searched with all its subfolders; scouts and non-images are set aside with a note.
+
+    Raises:
+        AmbiguousSourceError: several series are there; the message lists them.
+        ReadError: there is no DICOM image, or a file is damaged.
+    """
+    frames: list[Frame] = []
+    without_pixels = 0
+    for file in _dicom_files(path):
+        try:
+            header = read_header(file)
+            if header.pixel_keyword is None and header.value("Rows") is None:
+                without_pixels += 1
+                continue
+            frames += frames_of(header)
+        except ReadError as error:
+            raise ReadError(f"file {file.relative_to(path)}: {error}") from None
+    if not frames:
+        found = f"{without_pixels} DICOM objects without pixels" if without_pixels else "no DICOM file"
+        raise ReadError(f"the folder holds {found}; expected the slices of a series")
+    series, notes = set_aside(group_frames(frames))
+    if without_pixels:
+        notes = (*notes, f"{without_pixels} DICOM object(s) without pixels set aside")
+    return _to_image(choose(series, selector or Selector(), "folder"), notes)
+
+
+def _dicom_files(folder: Path) -> Iterable[Path]:
+    """Yield the DICOM files below a folder in a stable order, looking at their first bytes only; no links are followed."""
+    looked_at = 0
+    for here, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            looked_at += 1
+            if looked_at > MAX_FILES:
+                raise ReadError(f"the folder holds more than {MAX_FILES} files: name the folder of one study")
+            file = Path(here) / name
+            if not name.upper().startswith("DICOMDIR") and _is_dicom(file):
+                yield file
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        if not S_ISREG(file.stat().st_mode):
+            return False
+        with file.open("rb") as stream:
+            return sniff_dicom(stream.read(144), file)
+    except OSError:
+        return False
+
+
+def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
+    values = read_values(series.frames)
+    notes = (*notes, *series.warnings, *values.warnings, *_burned_in(series))
+    if series.kind == "volume":
+        return _to_volume(series, values, notes)
+    return _to_picture(series.frames[0], values, notes)
+
+
+def _to_volume(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
+    if values.array.ndim == 4:
+        raise ReadError(
+            f"a stack of {len(series.frames)} colour slices is no volume of values; choose one with #frame=N"
+        )
+    stack = stack_geometry(series.frames)
+    array, affine, acquired = to_canonical(values.array, stack.affine)
+    return MedicalImage(
+        array=array, kind="volume", units=values.units, source_format="dicom", affine=affine,
+        axcodes=CANONICAL_VOLUME_AXES, acquired_axcodes=acquired, spacing_mm=spacing_of(affine),
+        modality=series.frames[0].file.modality, warnings=(*notes, *stack.warnings),
+        slice_positions_mm=None if stack.positions is None else _canonical_positions(stack.positions, affine, acquired),
+    )  # fmt: skip
+
+
+def _canonical_positions(
+    places: NDArray[np.float64], affine: NDArray[np.float64], acquired: tuple[str, ...]
+) -> tuple[float, ...]:
+    """Return where each slice lies along the body axis of the stack, growing as the canonical array does."""
+    code = next(
+        code
+        for code in CANONICAL_VOLUME_AXES
+        if code in (acquired[0], {"I": "S", "A": "P", "R": "L"}.get(acquired[0]))
+    )
+    component, sign = _CANONICAL_COMPONENT[code]
+    along = np.sort(sign * places[:, component])
+    start = sign * affine[component, 3]
+    return tuple(float(start + place - along[0]) for place in along)
+
+
+def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> MedicalImage:
+    array: NDArray[Any] = values.array[0]
+    modality = frame.file.modality
+    parts: dict[str, Any] = {
+        "kind": "image",
+        "units": values.units,
+        "source_format": "dicom",
+        "modality": modality,
+    }
+    if frame.placed and frame.file.value("PhotometricInterpretation") is not None:
+        affine = single_affine(frame)
+        codes = axcodes_of(affine)[1:]
+        turned, matrix, wanted = orient_picture(array, codes)
+        affine = affine @ matrix
+        return MedicalImage(
+            array=turned, affine=affine, axcodes=wanted, acquired_axcodes=codes, spacing_mm=spacing_of(affine)[1:],
+            warnings=notes, **parts,
+        )  # fmt: skip
+    spacing, spacing_note = _picture_spacing(frame)
+    known = _patient_orientation(frame)
+    turned, wanted, swapped = array, known, False
+    if known is not None and modality != "MG" and {"S", "I"} & set(known):
+        turned, matrix, wanted = orient_picture(array, known)
+        swapped = matrix[1, 1] == 0
+    return MedicalImage(
+        array=np.ascontiguousarray(turned), axcodes=wanted, acquired_axcodes=known, warnings=(*notes, *spacing_note),
+        spacing_mm=spacing[::-1] if spacing is not None and swapped else spacing, **parts,
+    )  # fmt: skip
+
+
+def _patient_orientation(frame: Frame) -> tuple[str, str] | None:
+    """Return the directions in which rows (downwards) and columns grow, from Patient Orientation, or None."""
+    found = tag_value(frame.file.header, "PatientOrientation")
+    if found is None or isinstance(found, str) or len(found) != 2:
+        return None
+    columns, rows = (_BODY_DIRECTIONS.get(str(code)[:1].upper()) for code in found)
+    pairs = ("LR", "AP", "SI")
+    if rows is None or columns is None or any(rows in pair and columns in pair for pair in pairs):
+        return None
+    return rows, columns
+
+
+def _picture_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    if frame.spacing is not None:
+        return frame.spacing, ()
+    for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        found = tag_floats(frame.file.header, keyword, 2)
+        if found is not None and min(found) > 1e-6:
+            return (found[0], found[1]), (
+                "spacing is measured at the detector: things in the patient are smaller",
+            )
+    return None, ()
+
+
+def _burned_in(series: Series) -> tuple[str, ...]:
+    file = series.frames[0].file
+    if str(file.value("BurnedInAnnotation") or "").strip().upper() == "YES":
+        return ("the file says that text is burned into the pixels: it may name the patient",)
+    secondary = str(file.value("SOPClassUID") or "").startswith("1.2.840.10008.5.1.4.1.1.7")
+    if file.modality in ("US", "IVUS", "SC", "OT", "ES", "XC", "GM") or secondary or is_colour(file):
+        return ("pictures of this kind often have text burned into the pixels: it may name the patient",)
+    return ()

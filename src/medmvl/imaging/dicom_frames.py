@@ -1,0 +1,223 @@
+"""Frames: every 2D picture of a DICOM file with its own place and rescale, wherever the file keeps them.
+
+A classic file is one frame with tags at the top; an enhanced one keeps them in functional groups, shared or per frame
+(PS3.3 C.7.6.16); a dose grid in an offset vector. Here they become the same thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medmvl.errors import ReadError
+from medmvl.imaging.dicom_header import DicomFile, tag_floats, tag_value
+from medmvl.imaging.limits import MAX_BYTES, check_size
+
+Vector = NDArray[np.float64]
+MAX_COMPRESSION = 2000
+"""A compressed file over 256 MiB when decoded must not claim more than this many bytes a byte."""
+_TIME_TAGS = (
+    "TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "InversionTime",
+    "TriggerTime", "FrameReferenceTime", "AcquisitionNumber", "ImageType", "AcquisitionTime", "ContentTime",
+)  # fmt: skip
+_FRAME_GROUPS = {
+    "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
+    "TriggerTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "AcquisitionTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
+    "Segment": ("SegmentIdentificationSequence", "ReferencedSegmentNumber"),
+}
+TELLING_APART = (*_TIME_TAGS[:-2], "Segment", *_TIME_TAGS[-2:])
+"""What may tell two pictures of one place apart, most meaningful first; the clock comes last."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a file; positions and directions in DICOM's LPS millimetres."""
+
+    file: DicomFile
+    index: int
+    shape: tuple[int, int]
+    position: Vector | None
+    """Centre of the first pixel."""
+    directions: Vector | None
+    """`(2, 3)`: unit vectors in which the column index and the row index grow."""
+    spacing: tuple[float, float] | None
+    """Millimetres between rows, between columns."""
+    thickness: float
+    slope: float = 1.0
+    intercept: float = 0.0
+    has_rescale: bool = False
+    rescale_type: str = ""
+    localizer: bool = False
+    marks: dict[str, Any] = field(default_factory=dict)
+    """Values of `TELLING_APART` that the file gives."""
+
+    @property
+    def normal(self) -> Vector:
+        """Unit normal of the plane: columns x rows."""
+        assert self.directions is not None
+        return np.asarray(np.cross(self.directions[0], self.directions[1]), dtype=np.float64)
+
+    @property
+    def placed(self) -> bool:
+        """Whether the file says where this picture lies in the patient."""
+        return self.position is not None and self.directions is not None and self.spacing is not None
+
+
+def frames_of(file: DicomFile) -> list[Frame]:
+    """Return the frames of a file after checking that what it claims can be there.
+
+    Raises:
+        ReadError: no pixels, absurd or contradictory sizes, or an uncompressed file that is cut off.
+    """
+    rows, columns, count = (
+        file.integer("Rows"),
+        file.integer("Columns"),
+        file.integer("NumberOfFrames", 1) or 1,
+    )
+    if file.pixel_keyword is None:
+        raise ReadError(
+            "the DICOM object holds no pixels (a report, plan, waveform or index, or the file is cut off)"
+        )
+    _check_claim(file, rows, columns, count)
+    shared, per_frame = _functional_groups(file, count)
+    offsets = file.value("GridFrameOffsetVector")
+    frames = [_frame(file, index, (rows, columns), shared, per_frame[index]) for index in range(count)]
+    if offsets is not None and count > 1 and len(offsets) == count and frames[0].placed:
+        return [
+            _shifted(frame, float(offset) - float(offsets[0]))
+            for frame, offset in zip(frames, offsets, strict=True)
+        ]
+    return frames
+
+
+def _check_claim(file: DicomFile, rows: int, columns: int, count: int) -> None:
+    bits, samples = file.integer("BitsAllocated"), file.integer("SamplesPerPixel", 1)
+    if bits not in (1, 8, 16, 32, 64) or samples not in (1, 3, 4):
+        raise ReadError(f"{bits} bits and {samples} samples a pixel are not a DICOM image")
+    check_size((count, rows, columns, samples), max(1, bits // 8))
+    claimed, there = (rows * columns * count * samples * bits + 7) // 8, file.num_pixel_bytes
+    if file.value("PhotometricInterpretation") == "YBR_FULL_422":
+        claimed = claimed * 2 // 3
+    if not file.encapsulated and there < claimed:
+        raise ReadError(
+            f"the file is cut off: its header claims {claimed} bytes of pixels, {there} are there"
+        )
+    if file.encapsulated and there < 8 * count:
+        raise ReadError(
+            f"the file is cut off: its header claims {count} compressed frames, {there} bytes are there"
+        )
+    if file.encapsulated and claimed > MAX_BYTES // 8 and claimed > MAX_COMPRESSION * there:
+        raise ReadError(
+            f"{there} compressed bytes claim to be {claimed} bytes of pixels: damaged, or made to exhaust memory"
+        )
+
+
+def _functional_groups(file: DicomFile, count: int) -> tuple[Dataset, list[Dataset]]:
+    shared = file.value("SharedFunctionalGroupsSequence")
+    per_frame = file.value("PerFrameFunctionalGroupsSequence")
+    if per_frame is not None and len(per_frame) < count:
+        raise ReadError(f"the header describes {len(per_frame)} frames but claims {count}")
+    empty = Dataset()
+    return (shared[0] if shared else empty), (list(per_frame) if per_frame else [empty] * count)
+
+
+def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset, own: Dataset) -> Frame:
+    position = _find(file, own, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = _find(file, own, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    slope, intercept, kind = _rescale(file, own, shared)
+    thickness = _find(file, own, shared, "PixelMeasuresSequence", "SliceThickness", 1)
+    return Frame(
+        file, index, shape,
+        position=None if position is None else np.array(position),
+        directions=None if orientation is None else _unit_directions(orientation),
+        spacing=_spacing(file, own, shared),
+        thickness=thickness[0] if thickness and 0 < thickness[0] < 1e4 else 1.0,
+        slope=1.0 if slope is None else slope, intercept=intercept or 0.0,
+        has_rescale=slope is not None, rescale_type=kind,
+        localizer="LOCALIZER" in _image_type(file, own, shared),
+        marks=_marks(file, own, shared),
+    )  # fmt: skip
+
+
+def _find(
+    file: DicomFile, own: Dataset, shared: Dataset, group: str, keyword: str, count: int
+) -> tuple[float, ...] | None:
+    """Look a tag up in the frame's functional group, the shared one, then at the top of the file."""
+    for source in (own, shared):
+        items = tag_value(source, group)
+        found = tag_floats(items[0], keyword, count) if items else None
+        if found is not None:
+            return found
+    return tag_floats(file.header, keyword, count)
+
+
+def _unit_directions(orientation: tuple[float, ...]) -> Vector | None:
+    directions = np.array(orientation).reshape(2, 3)
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    if np.any(np.abs(lengths - 1) > 0.05) or abs(directions[0] @ directions[1]) > 0.05:
+        return None
+    return np.asarray(directions / lengths, dtype=np.float64)
+
+
+def _spacing(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[float, float] | None:
+    found = _find(file, own, shared, "PixelMeasuresSequence", "PixelSpacing", 2)
+    if found is None or not all(1e-6 < step < 1e4 for step in found):
+        return None
+    return found[0], found[1]
+
+
+def _rescale(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[float | None, float | None, str]:
+    for source in (own, shared):
+        items = tag_value(source, "PixelValueTransformationSequence")
+        if items:
+            return _slope_of(items[0])
+    scaling = tag_floats(file.header, "DoseGridScaling", 1)
+    return (scaling[0], 0.0, "") if scaling else _slope_of(file.header)
+
+
+def _slope_of(source: Dataset) -> tuple[float | None, float | None, str]:
+    slope, intercept = tag_floats(source, "RescaleSlope", 1), tag_floats(source, "RescaleIntercept", 1)
+    if slope is None and intercept is None:
+        return None, None, ""
+    if slope is not None and slope[0] == 0:
+        raise ReadError("the header's RescaleSlope is 0: every voxel would have the same value")
+    return (slope or (1.0,))[0], (intercept or (0.0,))[0], str(tag_value(source, "RescaleType") or "").strip()
+
+
+def _image_type(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[str, ...]:
+    for source in (own, shared):
+        for group in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence"):
+            items = tag_value(source, group)
+            found = tag_value(items[0], "FrameType") if items else None
+            if found is not None:
+                return tuple(map(str, found))
+    found = file.value("ImageType")
+    return () if found is None else (found,) if isinstance(found, str) else tuple(map(str, found))
+
+
+def _marks(file: DicomFile, own: Dataset, shared: Dataset) -> dict[str, Any]:
+    marks: dict[str, Any] = {}
+    for name in TELLING_APART:
+        group, keyword = _FRAME_GROUPS.get(name, ("", ""))
+        items = next(
+            (found for source in (own, shared) if group and (found := tag_value(source, group))), None
+        )
+        value = tag_value(items[0], keyword) if items else None
+        value = file.value(name) if value is None and name != "Segment" else value
+        if value is not None:
+            marks[name] = str(value)
+    marks["ImageType"] = str(_image_type(file, own, shared))
+    return marks
+
+
+def _shifted(frame: Frame, offset: float) -> Frame:
+    assert frame.position is not None
+    return Frame(**{**frame.__dict__, "position": frame.position + offset * frame.normal})

@@ -1,0 +1,87 @@
+"""From the places of slices to an affine: sorted by position along the normal, never by instance number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmvl.imaging.dicom_frames import Frame
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+PLANES = ("sagittal", "coronal", "axial")
+GAP_TOLERANCE = 0.01
+GAP_TOLERANCE_MM = 0.05
+
+
+class Stack(NamedTuple):
+    """Geometry of sorted slices: affine of `(slice, row, column, 1)` to RAS+ mm, and the true places where uneven."""
+
+    affine: NDArray[np.float64]
+    positions: NDArray[np.float64] | None
+    """Where gaps are uneven: `(slices, 3)`, the centre of each slice's first pixel in RAS+ millimetres."""
+    warnings: tuple[str, ...]
+
+
+def plane_of(frame: Frame) -> str:
+    """Return the body plane nearest to a frame's plane, or "unknown plane"."""
+    return PLANES[int(np.abs(frame.normal).argmax())] if frame.directions is not None else "unknown plane"
+
+
+def along_normal(frame: Frame, normal: NDArray[np.float64]) -> float:
+    """Return a frame's position along a normal, in millimetres."""
+    assert frame.position is not None
+    return float(frame.position @ normal)
+
+
+def stack_geometry(frames: Sequence[Frame]) -> Stack:
+    """Return the geometry of at least two slices sorted along their normal.
+
+    The step between slices is taken from their places, so a tilted gantry gives the exact sheared affine.
+    """
+    places = np.array([frame.position for frame in frames]) @ LPS_TO_RAS
+    normal = frames[0].normal @ LPS_TO_RAS
+    gaps = np.diff(places @ normal)
+    typical = float(np.median(gaps))
+    off = np.abs(gaps - typical)
+    uneven = bool(((off > GAP_TOLERANCE * typical) & (off > GAP_TOLERANCE_MM)).any())
+    step = (places[-1] - places[0]) / gaps.sum() * (typical if uneven else gaps.mean())
+    warnings = _gap_warnings(gaps, typical, places @ normal) if uneven else ()
+    straight = places[0] + np.outer((places - places[0]) @ normal, step / (step @ normal))
+    drift = float(np.abs(places - straight).max())
+    if drift > max(0.5, 0.05 * typical):
+        warnings = (
+            *warnings,
+            f"slices are shifted sideways by up to {drift:.1f} mm against a straight stack",
+        )
+    return Stack(_affine(frames[0], step, places[0]), places if uneven else None, warnings)
+
+
+def single_affine(frame: Frame) -> NDArray[np.float64]:
+    """Return the affine of one placed picture; its first column is the normal times the slice thickness."""
+    assert frame.position is not None
+    return _affine(frame, LPS_TO_RAS @ frame.normal * frame.thickness, LPS_TO_RAS @ frame.position)
+
+
+def _affine(frame: Frame, step: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray[np.float64]:
+    assert frame.directions is not None and frame.spacing is not None
+    affine = np.eye(4)
+    affine[:3, 0] = step
+    affine[:3, 1] = LPS_TO_RAS @ frame.directions[1] * frame.spacing[0]
+    affine[:3, 2] = LPS_TO_RAS @ frame.directions[0] * frame.spacing[1]
+    affine[:3, 3] = origin
+    return affine
+
+
+def _gap_warnings(gaps: NDArray[np.float64], typical: float, along: NDArray[np.float64]) -> tuple[str, ...]:
+    holes = [int(at) for at in np.flatnonzero(gaps > 1.5 * typical)]
+    whole = all(abs(gaps[at] / typical - round(gaps[at] / typical)) < 0.05 for at in holes)
+    said = f"uneven gaps between slices ({gaps.min():.3g} to {gaps.max():.3g} mm, median {typical:.3g} mm): see slice_positions_mm"
+    if not holes or not whole:
+        return (said,)
+    missing = sum(round(float(gaps[at] / typical)) - 1 for at in holes)
+    where = ", ".join(f"{along[at]:.1f} and {along[at + 1]:.1f} mm" for at in holes[:5])
+    more = f" and {len(holes) - 5} more places" if len(holes) > 5 else ""
+    return (f"{missing} slice(s) seem to be missing: between {where}{more} along the stack; {said}",)

@@ -1,0 +1,268 @@
+"""DICOM files as headers: which bytes are DICOM, the few tags that reading pixels needs, and where the pixels lie.
+
+Identifying tags are never parsed: only those of `TAGS` are kept, and what pydicom would log about values is silenced.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _at_pixel_data, read_dataset
+
+from medmvl.errors import ReadError
+from medmvl.imaging.limits import MAX_BYTES
+
+PARSER_ERRORS = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
+    AssertionError, ImportError, struct.error, zlib.error, InvalidDicomError,
+)  # fmt: skip
+"""What parsers and codecs raise on damaged bytes; their messages may quote values and are not repeated."""
+
+TAGS = [
+    "ImageType", "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "AcquisitionTime",
+    "ContentTime", "TriggerTime", "FrameReferenceTime", "EchoTime", "InversionTime", "TemporalPositionIdentifier",
+    "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SliceThickness", "PatientOrientation",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "Units", "DoseUnits", "DoseGridScaling",
+    "GridFrameOffsetVector", "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+]  # fmt: skip
+
+MODALITIES = frozenset(
+    "AR BI BMD CR CT DG DX EC ECG EEG ES GM HC IO IVOCT IVUS KER LEN LS MG MR NM OAM OCT OP OPT OPTENF OPV OSS OT PT PX "
+    "RF RG RTDOSE RTIMAGE RTPLAN RTSTRUCT SC SEG SM SR ST TG TH US VA XA XC PR KO DOC REG RWV FID AU HD M3D".split()
+)
+"""Codes of PS3.3 C.7.3.1.1.1 that are repeated to the user; anything else in that tag is not."""
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+_LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
+_PIXEL_KEYWORDS = {0x0010: "PixelData", 0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData"}
+_FIRST_ELEMENTS = (0x00, 0x01, 0x05, 0x08, 0x12, 0x13, 0x16, 0x18)
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """One file: its header, and where the value of its pixels starts."""
+
+    path: Path
+    header: Dataset
+    syntax: uid.UID
+    big_endian: bool
+    pixel_keyword: str | None
+    """`"PixelData"`, `"FloatPixelData"`, `"DoubleFloatPixelData"`, or None: the object is not an image."""
+    pixel_vr: str
+    pixel_offset: int
+    pixel_length: int
+    inflated: bytes | None
+    """The whole dataset of the deflated transfer syntax; `pixel_offset` counts in it."""
+
+    @property
+    def encapsulated(self) -> bool:
+        """Whether frames are stored as compressed fragments."""
+        return self.pixel_length == UNDEFINED_LENGTH
+
+    @property
+    def num_pixel_bytes(self) -> int:
+        """Bytes that are really there for pixels, whatever the header claims."""
+        size = self.path.stat().st_size if self.inflated is None else len(self.inflated)
+        return max(0, min(self.pixel_length, size - self.pixel_offset))
+
+    @contextmanager
+    def open_pixels(self) -> Iterator[BinaryIO]:
+        """Open a stream that stands at the first byte of the pixels' value."""
+        stream: BinaryIO = self.path.open("rb") if self.inflated is None else BytesIO(self.inflated)
+        with stream:
+            stream.seek(self.pixel_offset)
+            yield stream
+
+    @property
+    def modality(self) -> str | None:
+        """The modality code where it is one that the standard knows."""
+        found = str(self.value("Modality") or "").strip()
+        return found if found in MODALITIES else None
+
+    def value(self, keyword: str, source: Dataset | None = None) -> Any:
+        """Return a tag's value, or None where it is absent or empty.
+
+        Raises:
+            ReadError: where the value cannot be parsed.
+        """
+        return tag_value(self.header if source is None else source, keyword)
+
+    def integer(self, keyword: str, default: int = 0) -> int:
+        """Return a tag as an integer."""
+        found = self.value(keyword)
+        try:
+            return default if found is None else int(found)
+        except PARSER_ERRORS:
+            raise ReadError(f"the DICOM tag {keyword} is not a number") from None
+
+
+def tag_value(dataset: Dataset, keyword: str) -> Any:
+    """Return a tag's value, or None where it is absent or empty; ReadError where it cannot be parsed."""
+    try:
+        found = dataset.get(keyword)
+    except PARSER_ERRORS:
+        raise ReadError(f"the DICOM tag {keyword} cannot be understood") from None
+    return None if found is None or found == "" or (hasattr(found, "__len__") and len(found) == 0) else found
+
+
+def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return a tag of exactly `count` finite numbers, or None where it holds anything else."""
+    found = tag_value(dataset, keyword)
+    try:
+        numbers = (
+            tuple(float(n) for n in (found if hasattr(found, "__iter__") else [found]))
+            if found is not None
+            else ()
+        )
+    except PARSER_ERRORS:
+        raise ReadError(f"the DICOM tag {keyword} is not a number") from None
+    return numbers if len(numbers) == count and all(abs(n) < 1e30 for n in numbers) else None
+
+
+def sniff_dicom(head: bytes, path: Path) -> bool:
+    """Say whether the first bytes are DICOM: the mark at byte 128, or an unmistakable first element without a preamble."""
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < 16 or head[1] != 0 or head[3] != 0:
+        return False
+    group, element = head[0], head[2]
+    explicit = re.fullmatch(rb"(AE|CS|DA|IS|LO|SH|TM|UI|UL)", head[4:6]) is not None
+    length = int.from_bytes(head[6:8], "little") if explicit else int.from_bytes(head[4:8], "little")
+    plausible = (group == 0x08 and element in _FIRST_ELEMENTS) or (group == 0x02 and element <= 0x02)
+    return plausible and length % 2 == 0 and 0 < length <= 128
+
+
+def read_header(path: Path) -> DicomFile:
+    """Read the tags that are needed and find the pixels, without reading them.
+
+    Raises:
+        ReadError: the file is not DICOM, or is damaged before its pixels.
+    """
+    try:
+        with silent_pydicom(), path.open("rb") as stream:
+            return _parse(path, stream)
+    except PARSER_ERRORS as error:
+        if isinstance(error, (ReadError, PermissionError, FileNotFoundError)):
+            raise
+        raise ReadError("the DICOM header is damaged or the file is cut off before its pixels") from None
+
+
+def _parse(path: Path, stream: BinaryIO) -> DicomFile:
+    deflated = _inflate(stream)
+    if deflated is None:
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=TAGS)
+        syntax, inflated, source = _syntax_of(header), None, stream
+    else:
+        inflated, source = deflated, BytesIO(deflated)
+        syntax = uid.DeflatedExplicitVRLittleEndian
+        header = read_dataset(source, False, True, stop_when=_at_pixel_data, specific_tags=_TAG_NUMBERS)
+    implicit, little = _encoding_of(header, deflated is not None)
+    keyword, vr, length = _pixel_element(source, implicit, little)
+    return DicomFile(path, header, syntax, not little, keyword, vr, source.tell(), length, inflated)
+
+
+_TAG_NUMBERS = [pydicom.datadict.tag_for_keyword(keyword) for keyword in TAGS]
+
+
+def _encoding_of(header: Dataset, deflated: bool) -> tuple[bool, bool]:
+    implicit, little = (False, True) if deflated else header.original_encoding
+    return bool(implicit), bool(little)
+
+
+def _inflate(stream: BinaryIO) -> bytes | None:
+    """Return the dataset of a deflated file, at most MAX_BYTES of it, or None where the file is not deflated."""
+    head = stream.read(4096)
+    stream.seek(0)
+    if head[128:132] != b"DICM" or uid.DeflatedExplicitVRLittleEndian.encode() not in head:
+        return None
+    meta = pydicom.filereader.read_file_meta_info(stream.name)
+    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+        return None
+    stream.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ReadError(
+            f"the deflated data grows beyond {MAX_BYTES / 2**30:.0f} GiB: damaged, or made to exhaust memory"
+        )
+    return data
+
+
+def _syntax_of(header: Dataset) -> uid.UID:
+    found = header.file_meta.get("TransferSyntaxUID")
+    if found:
+        return uid.UID(str(found))
+    implicit, little = header.original_encoding
+    if not little:
+        return uid.ExplicitVRBigEndian
+    return uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+
+
+def _pixel_element(stream: BinaryIO, implicit: bool, little: bool) -> tuple[str | None, str, int]:
+    """Read the element header the parser stopped at; the stream then stands at the value."""
+    order = "little" if little else "big"
+    head = stream.read(8)
+    if len(head) < 8 or int.from_bytes(head[:2], order) != 0x7FE0:
+        return None, "", 0
+    keyword = _PIXEL_KEYWORDS.get(int.from_bytes(head[2:4], order))
+    if implicit:
+        return keyword, "OW", int.from_bytes(head[4:8], order)
+    long_form = head[4:6] in _LONG_VRS
+    length = int.from_bytes(stream.read(4), order) if long_form else int.from_bytes(head[6:8], order)
+    return keyword, head[4:6].decode("ascii", "replace"), length
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_filters: warnings.catch_warnings[None] | None = None
+
+
+class _DropWhileReading(logging.Filter):
+    """Keeps pydicom's log records, which quote values, out of every log while one of our readers is at work."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _quiet_depth == 0
+
+
+logging.getLogger("pydicom").addFilter(_DropWhileReading())
+
+
+@contextmanager
+def silent_pydicom() -> Iterator[None]:
+    """Silence warnings and log records of pydicom, which may quote a patient's tags; may be nested, in several threads."""
+    global _quiet_depth, _quiet_filters
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            warnings.simplefilter("ignore")
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_filters is not None:
+                _quiet_filters.__exit__(None, None, None)
+                _quiet_filters = None
