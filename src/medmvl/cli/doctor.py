@@ -1,6 +1,7 @@
-"""`medmvl doctor`: what this machine has, what is missing and for what. Exit code 2 where something needed is broken.
+"""`medmvl doctor`: what this machine has, what is missing and for what.
 
-Every check is a function that returns findings; a finding is `ok`, `note` (works without it) or `broken`.
+Every check is a function that yields findings; a finding is `ok`, `note` (works without it) or `broken`.
+Exit code 2 where something needed is broken.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
@@ -30,10 +32,14 @@ class Finding(NamedTuple):
     detail: str
 
 
-NEEDED = (
-    "torch transformers tokenizers safetensors accelerate peft tensorboard numpy pillow nibabel pydicom pylibjpeg "
-    "pylibjpeg-libjpeg pylibjpeg-openjpeg pylibjpeg-rle python-gdcm pynrrd pydantic pyyaml jinja2 typer rich matplotlib"
-).split()
+# fmt: off
+NEEDED = [
+    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "tensorboard",
+    "numpy", "pillow", "nibabel",
+    "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "pynrrd",
+    "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib",
+]
+# fmt: on
 
 EXTRAS: dict[str, tuple[str, str]] = {
     "SimpleITK": ("imaging", "MHA/MHD files, and DICOM images that pydicom's decoders refuse"),
@@ -111,7 +117,7 @@ def check_torch() -> Iterator[Finding]:
 
 
 def check_torchvision() -> Iterator[Finding]:
-    """The trap: a torchvision built for another torch breaks transformers' image processors, which work without it."""
+    """The trap: a torchvision built for another torch breaks image processors that work without it."""
     version = _version("torchvision")
     if version is None:
         yield Finding("torchvision", "absence", "ok", "absent, as it should be: nothing here needs it")
@@ -180,7 +186,7 @@ def examine() -> list[Finding]:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Tell what this machine has, and what is missing for what. Exit code 2 where something needed is broken."""
+    """Tell what this machine has, and what is missing for what; exit code 2 where something needed is broken."""
     findings = examine()
     broken = [finding for finding in findings if finding.level == "broken"]
     if as_json:
@@ -200,7 +206,9 @@ def _print_table(findings: list[Finding]) -> None:
         if finding.topic != topic:
             topic = finding.topic
             typer.echo(topic)
-        typer.echo(f"  {marks[finding.level]}{finding.name:<34} {finding.detail}")
+        typer.echo(
+            f"  {marks[finding.level]}{shorten(finding.name, 44, placeholder=' ...'):<44} {finding.detail}"
+        )
 
 
 def _version(distribution: str) -> str | None:

@@ -1,0 +1,81 @@
+"""The doctor: sees what is there, and calls broken only what is needed."""
+
+import importlib
+import json
+from types import ModuleType
+
+import pytest
+
+from medmvl.cli import doctor
+from medmvl.cli.main import main
+
+
+def run_json(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "--json"])
+    return int(stop.value.code or 0), json.loads(capsys.readouterr().out)
+
+
+def findings_of(report: dict[str, object]) -> dict[str, dict[str, str]]:
+    rows = report["findings"]
+    assert isinstance(rows, list)
+    return {row["name"]: row for row in rows}
+
+
+def test_this_machine_is_fit_to_run_the_tests(capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = run_json(capsys)
+    assert (code, report["ok"]) == (0, True)
+    findings = findings_of(report)
+    assert findings["torch"]["detail"].startswith("2.")
+    for syntax in ("JPEG Baseline (Process 1)", "JPEG 2000 Image Compression", "RLE Lossless"):
+        assert findings[syntax]["level"] == "ok"
+
+
+def test_the_needed_packages_are_those_of_the_metadata() -> None:
+    """A dependency added to pyproject.toml must be known to the doctor."""
+    requirements = importlib.import_module("importlib.metadata").requires("medmvl")
+    names = {
+        requirement.split(">")[0].split("<")[0].strip().lower()
+        for requirement in requirements
+        if "extra ==" not in requirement
+    }
+    assert names == set(doctor.NEEDED)
+
+
+def test_an_absent_extra_is_a_note_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "SimpleITK" else real(name))
+    code, report = run_json(capsys)
+    assert code == 0
+    assert findings_of(report)["SimpleITK"]["level"] == "note"
+    assert "medmvl[imaging]" in findings_of(report)["SimpleITK"]["detail"]
+
+
+def test_an_absent_dependency_is_broken_and_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "nibabel" else real(name))
+    code, report = run_json(capsys)
+    assert (code, report["ok"]) == (2, False)
+    assert findings_of(report)["nibabel"]["level"] == "broken"
+
+
+def test_a_torchvision_that_does_not_fit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_version, real_import = doctor._version, importlib.import_module
+
+    def import_module(name: str) -> ModuleType:
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real_import(name)
+
+    monkeypatch.setattr(
+        doctor, "_version", lambda name: "0.28.0" if name == "torchvision" else real_version(name)
+    )
+    monkeypatch.setattr("medmvl.cli.doctor.importlib.import_module", import_module)
+    (finding,) = doctor.check_torchvision()
+    assert finding.level == "broken"
+    assert "0.28.0" in finding.detail
+    assert "nms" in finding.detail
