@@ -1,6 +1,7 @@
-"""The healthy thorax: an analytic chest that varies from patient to patient, and how it is drawn in Hounsfield units.
+"""The healthy thorax: an analytic chest, different in each patient, drawn in Hounsfield units.
 
-Lengths are millimetres; coordinates as in `canvas.py`. Numbers are those of an adult chest, rounded; nothing here is medicine.
+Lengths are millimetres; coordinates as in `canvas.py`. Numbers are those of an adult chest, rounded;
+nothing here is medicine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LOBE_CENTRES: dict[str, Point] = {
     "left upper lobe": (0.52, -0.15, 0.0),
     "left lower lobe": (-0.02, 0.46, 0.0),
 }
-"""Middle of each lobe in lung coordinates: (up, posterior, outward), each -1 to 1 over the lung's ellipsoid."""
+"""Middle of each lobe in lung coordinates: (up, posterior, outward), -1 to 1 over the lung's ellipsoid."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def sample_anatomy(rng: np.random.Generator, cardiothoracic_ratio: float, noise_
     """Draw a chest."""
     build = rng.uniform(0.94, 1.04)
     lung_semi_axes = (
-        130 * build * rng.uniform(0.95, 1.02), 84 * build * rng.uniform(0.94, 1.03), 62 * build * rng.uniform(0.95, 1.03),
+        130 * build * rng.uniform(0.95, 1.02), 84 * build * rng.uniform(0.94, 1.03),
+        62 * build * rng.uniform(0.95, 1.03),
     )  # fmt: skip
     base = rng.uniform(-108, -94)
     anatomy = Anatomy(
@@ -163,7 +165,7 @@ def draw_anatomy(anatomy: Anatomy, canvas: Canvas, *, table: bool) -> dict[str, 
 
 
 def superellipse(canvas: Canvas, depth: float, width: float) -> Float:
-    """Return `(H, W)` radii that are 1 on the outline of a rounded box, which a trunk resembles more than an ellipse."""
+    """Return `(H, W)` radii that are 1 on the outline of a rounded box, which resembles a trunk."""
     y, x = np.abs(canvas.y[:, None] / np.float32(depth)), np.abs(canvas.x[None, :] / np.float32(width))
     return np.asarray(np.cbrt(y**3 + x**3), np.float32)
 

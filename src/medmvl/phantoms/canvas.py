@@ -1,7 +1,7 @@
-"""Canvas: a slab of voxels in Hounsfield units with coordinates in millimetres, and the shapes that can be drawn on it.
+"""Canvas: a slab of voxels in Hounsfield units, coordinates in millimetres, and the shapes drawn on it.
 
-Coordinates are `(z, y, x)` from the middle of the thorax, growing to Superior, Posterior and the patient's Left.
-Shapes are evaluated inside their bounding box only; that is what makes a patient cheap.
+Coordinates are `(z, y, x)` from the middle of the thorax, growing to Superior, Posterior and the patient's
+Left. Shapes are evaluated inside their bounding box only; that is what makes a patient cheap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A data set of phantoms on disk that trains as it is: images, volumes, JSON Lines a split, and `dataset.json` about all of it.
+"""A data set of phantoms on disk that trains as it is: images, volumes, JSON Lines, and a `dataset.json`.
 
 Everything is written into a folder beside the target and renamed when complete. Same seed, same bytes.
 """
@@ -56,7 +56,7 @@ class _Written:
 
 
 def default_splits(patients: int) -> dict[str, int]:
-    """Return 80 % train, 10 % validation, 10 % test, in whole blocks of 40 patients where there are enough of them."""
+    """Return 80 % train, 10 % validation, 10 % test, in whole blocks of 40 patients where they are enough."""
     unit = BLOCK if patients >= 10 * BLOCK else 1
     held_out = max(patients // 10 // unit * unit, 1 if patients >= 3 else 0)
     return {"train": patients - 2 * held_out, "validation": held_out, "test": held_out}
@@ -109,18 +109,18 @@ def write_dataset(
 
 
 def iter_patient_samples(patient: Patient) -> Iterator[Sample]:
-    """Yield a patient's samples with `phantom://` references, without writing pixels; `source.load` renders them."""
+    """Yield a patient's samples with `phantom://` references, without pixels; `source.load` renders them."""
     from medmvl.phantoms.source import reference
 
     for view in ("ct", "xray"):
         if _asks(patient.preset, view):
             rendering = _draw(patient, view)
-            block = _block(view, reference(patient, view), rendering, {})
+            block = _block(view, reference(patient, view), {})
             earlier = patient.at_prior()
             prior = None
             if earlier is not None and patient.prior is not None:
                 days = {"days_before_current": patient.prior.days_before}
-                prior = _block(view, reference(earlier, view), rendering, days)
+                prior = _block(view, reference(earlier, view), days)
             yield from make_samples(patient, Study(view, block, rendering.findings, prior))
 
 
@@ -196,7 +196,7 @@ def _write_image(
     folder = "volumes" if view == "ct" else "images"
     path = WRITERS[order.format](rendering.image, order.folder / folder / name, patient)
     declared = extra if order.format == "dicom" else _declarations(rendering, order.format) | extra
-    return _block(view, path.relative_to(order.folder).as_posix(), rendering, declared)
+    return _block(view, path.relative_to(order.folder).as_posix(), declared)
 
 
 def _declarations(rendering: Rendering, format: Format) -> dict[str, Any]:
@@ -205,11 +205,12 @@ def _declarations(rendering: Rendering, format: Format) -> dict[str, Any]:
     if format == "nifti" and image.kind == "volume":
         return {"units": image.units, "modality": image.modality}
     return {
-        "units": image.units, "spacing_mm": image.spacing_mm, "axcodes": image.axcodes, "modality": image.modality,
+        "units": image.units, "spacing_mm": image.spacing_mm, "axcodes": image.axcodes,
+        "modality": image.modality,
     }  # fmt: skip
 
 
-def _block(view: View, path: str, rendering: Rendering, declared: dict[str, Any]) -> VolumeBlock | ImageBlock:
+def _block(view: View, path: str, declared: dict[str, Any]) -> VolumeBlock | ImageBlock:
     return VolumeBlock(volume=path, **declared) if view == "ct" else ImageBlock(image=path, **declared)
 
 

@@ -12,8 +12,15 @@ import numpy as np
 class Distribution(Protocol):
     """A one-dimensional distribution with bounds."""
 
-    low: float
-    high: float
+    @property
+    def low(self) -> float:
+        """The smallest value."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """The largest value."""
+        ...
 
     def sample(self, rng: np.random.Generator) -> float:
         """Draw one value in `[low, high]`."""

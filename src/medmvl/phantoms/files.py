@@ -37,13 +37,14 @@ def write_nifti(image: MedicalImage, stem: Path, patient: Patient) -> Path:
 
 def write_dicom(image: MedicalImage, stem: Path, patient: Patient) -> Path:
     """Write a volume as a series folder and an X-ray as one DICOM file."""
-    from medmvl.imaging.write import write_dicom_image, write_dicom_series
+    from medmvl.imaging.write_dicom import write_dicom_image, write_dicom_series
 
+    seed = 2 * patient.seed + patient.study  # a prior study has UIDs of its own
     if image.kind == "volume":
-        write_dicom_series(image, stem, patient_pseudonym=patient.pseudonym, seed=patient.seed)
+        write_dicom_series(image, stem, patient_pseudonym=patient.pseudonym, seed=seed)
         return stem
     path = stem.with_suffix(".dcm")
-    write_dicom_image(image, path, patient_pseudonym=patient.pseudonym, seed=patient.seed)
+    write_dicom_image(image, path, patient_pseudonym=patient.pseudonym, seed=seed)
     return path
 
 

@@ -1,7 +1,7 @@
-"""The finding kinds: where each may lie, how its size is called, how its shape is settled once, and how it is drawn.
+"""The finding kinds: where each may lie, what its size is called, how it is shaped and drawn.
 
-A finding is settled in millimetres before anything is drawn, so CT, X-ray and every resolution show the same one. `FINDINGS` is
-the table; a new kind is one entry with two functions.
+A finding is settled in millimetres before anything is drawn, so CT, X-ray and every resolution show the same
+one. `FINDINGS` is the table; a new kind is one entry with two functions.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _lattice(anatomy: Anatomy, side: str, points: int = 26) -> tuple[tuple[Float
     """Return a coarse grid over one lung and its cell volume in millilitres."""
     centre, semi = anatomy.lung_centre(side), anatomy.lung_semi_axes
     steps = (np.arange(points, dtype=np.float32) + 0.5) / points * 2 - 1
-    z, y, x = (np.float32(c) + steps * np.float32(s) for c, s in zip(centre, semi, strict=True))
+    z, y, x = ((c + steps * s).astype(np.float32) for c, s in zip(centre, semi, strict=True))
     cell = 8 * semi[0] * semi[1] * semi[2] / points**3 / 1000
     return (z[:, None, None], y[None, :, None], x[None, None, :]), cell
 
@@ -98,12 +98,12 @@ def _settle_in_lobe(finding: Finding, anatomy: Anatomy, rng: np.random.Generator
         if inside.item() and float(np.sum(candidate**2)) < 0.8:
             chosen = (candidate[0], candidate[1], candidate[2])
             break
-    point = tuple(m + spread * (c - m) for m, c in zip(middle, chosen, strict=True))
-    return replace(finding, points=(anatomy.lung_point(finding.side, (point[0], point[1], point[2])),))
+    up, posterior, outward = (m + spread * (c - m) for m, c in zip(middle, chosen, strict=True))
+    return replace(finding, points=(anatomy.lung_point(finding.side, (up, posterior, outward)),))
 
 
 def _draw_nodule(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Regions) -> list[Region]:
-    """A ball with a soft edge of one voxel, so that small nodules fade instead of vanishing between voxels."""
+    """A ball with a soft edge of one voxel, so that small nodules fade and never vanish."""
     radius, soft = finding.size / 2, canvas.voxel_mm
     centre = finding.points[0]
     slice_mm = float(canvas.z[1] - canvas.z[0]) if len(canvas.z) > 1 else soft
@@ -216,7 +216,7 @@ def _draw_consolidation(finding: Finding, anatomy: Anatomy, canvas: Canvas, regi
 def _settle_calcification(
     finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float
 ) -> Finding:
-    """Plaques on the heart's front (the left anterior descending artery) or along the wall of the descending aorta."""
+    """Plaques on the front of the heart or in the wall of the descending aorta."""
     count = 4
     if finding.place == "coronary":
         centre, semi = anatomy.heart_centre, anatomy.heart_semi_axes
@@ -335,10 +335,10 @@ FINDINGS: dict[str, FindingKind] = {
     "hiatal_hernia": FindingKind(("",), "diameter_mm", _settle_hernia, _draw_hernia),
     "lymphadenopathy": FindingKind(("",), "diameter_mm", _settle_nodes, _draw_balls),
 }
-"""Every kind of finding, in the order in which a patient's findings are drawn where `DRAW_ORDER` does not say otherwise."""
+"""Every kind of finding."""
 
 DRAW_ORDER = (
-    "emphysema", "pneumothorax", "consolidation", "atelectasis", "effusion", "hiatal_hernia", "lymphadenopathy",
-    "nodule", "calcification", "cardiomegaly",
+    "emphysema", "pneumothorax", "consolidation", "atelectasis", "effusion", "hiatal_hernia",
+    "lymphadenopathy", "nodule", "calcification", "cardiomegaly",
 )  # fmt: skip
 """Fluid covers lung; nodules and calcium stay visible in fluid."""

@@ -1,4 +1,4 @@
-"""Patient: everything about a synthetic person that is drawn later, in a few numbers; made from (seed, index) alone."""
+"""Patient: a synthetic person in a few numbers, drawn later; made from seed and index alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Patient:
         return next((finding for finding in self.findings if finding.kind == kind), None)
 
     def language_of(self, purpose: str) -> str:
-        """Return `"en"` or `"zh"`, balanced within the strata of a finding, for data sets that ask in one of them."""
+        """Return `"en"` or `"zh"`, balanced within the strata of a finding."""
         return ("en", "zh")[stratum(self.seed, self.index, purpose) % 2]
 
     def stream(self, purpose: str) -> np.random.Generator:
@@ -85,7 +85,7 @@ def make_patient(seed: int, index: int, preset: str | Preset = "quickstart") -> 
 
 
 def _place(seed: int, index: int, kind: str, settings: FindingSettings) -> str | None:
-    """Return where this patient has a finding of this kind, or None; the strata balance places and languages."""
+    """Return where this patient has a finding of this kind, or None; strata balance places."""
     number = stratum(seed, index, kind)
     if number >= round(settings.prevalence * BLOCK):
         return None
@@ -102,7 +102,7 @@ def _make_finding(
 
 
 def _make_prior(patient: Patient) -> Prior:
-    """Draw how every finding came about: new, grown, shrunk or unchanged; what has gone since is `resolved`."""
+    """Draw how every finding came about: new, larger, smaller or unchanged; some have resolved."""
     rng = stream(patient.seed, patient.index, "prior-study")
     preset = patient.preset
     ratio = patient.anatomy.cardiothoracic_ratio

@@ -1,12 +1,13 @@
-"""Presets: which findings a data set has, how large they are, what is asked about them. Read one to know the data.
+"""Presets: which findings a data set has, how large they are, and what is asked.
 
-`quickstart` is easy by intent: a 1M-parameter model learns its closed questions in minutes on a CPU. `chest` is the whole range.
+`quickstart` is easy by intent: a model of 1M parameters learns its closed questions in minutes on a CPU.
+`chest` is the whole range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from medmvl.errors import UserError
 from medmvl.phantoms.distributions import Distribution, LogUniform, TruncatedNormal, Uniform
@@ -14,6 +15,10 @@ from medmvl.phantoms.distributions import Distribution, LogUniform, TruncatedNor
 HALF_WIDTH_MM = 180.0
 """Half of the field of view, in plane."""
 HALF_HEIGHT_MM = 160.0
+SOFT_TISSUE_HU = Uniform(25, 55)
+CT_NOISE_HU = Uniform(10, 20)
+NORMAL_RATIO = TruncatedNormal(0.44, 0.02, 0.40, 0.48)
+DAYS_BETWEEN = LogUniform(30, 900)
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class FindingSettings:
     """Share of patients; a multiple of 1/40 is met exactly in every 40 patients."""
     size: Distribution
     """In the unit of its kind (`findings.FINDINGS`)."""
-    hu: Distribution = Uniform(25, 55)
+    hu: Distribution = SOFT_TISSUE_HU
     spread: float = 1.0
     """0: the middle of its place, 1: anywhere in it."""
 
@@ -41,12 +46,12 @@ class Preset:
     """Names in `questions.QUESTIONS`, asked about the CT."""
     xray_questions: tuple[str, ...]
     """The same, asked about the X-ray."""
-    normal_ratio: Distribution = TruncatedNormal(0.44, 0.02, 0.40, 0.48)
+    normal_ratio: Distribution = NORMAL_RATIO
     """Cardiothoracic ratio of hearts that are not enlarged."""
-    noise_hu: Distribution = Uniform(10, 20)
+    noise_hu: Distribution = CT_NOISE_HU
     prior_share: float = 0.0
     """Share of patients who have a prior study."""
-    days_between: Distribution = field(default=LogUniform(30, 900))
+    days_between: Distribution = DAYS_BETWEEN
 
 
 QUICKSTART_FINDINGS = {
@@ -86,14 +91,16 @@ PRESETS: dict[str, Preset] = {
         xray_shape=(256, 256),
         findings=CHEST_FINDINGS,
         ct_questions=(
-            "nodule", "nodule_lobe", "nodule_lobe_choice", "nodule_size", "effusion", "effusion_side", "effusion_volume",
-            "cardiomegaly", "cardiothoracic_ratio", "pneumothorax", "pneumothorax_side", "consolidation",
-            "consolidation_lobe", "consolidation_lobe_choice", "calcification", "calcification_site", "emphysema",
-            "atelectasis", "atelectasis_lobe", "hiatal_hernia", "lymphadenopathy", "findings", "change", "report",
+            "nodule", "nodule_lobe", "nodule_lobe_choice", "nodule_size", "effusion", "effusion_side",
+            "effusion_volume", "cardiomegaly", "cardiothoracic_ratio", "pneumothorax", "pneumothorax_side",
+            "consolidation", "consolidation_lobe", "consolidation_lobe_choice", "calcification",
+            "calcification_site", "emphysema", "atelectasis", "atelectasis_lobe", "hiatal_hernia",
+            "lymphadenopathy", "findings", "change", "report",
         ),
         xray_questions=(
-            "effusion", "effusion_side", "effusion_side_choice", "cardiomegaly", "cardiothoracic_ratio", "pneumothorax",
-            "pneumothorax_side", "consolidation", "consolidation_side", "findings", "change", "report",
+            "effusion", "effusion_side", "effusion_side_choice", "cardiomegaly", "cardiothoracic_ratio",
+            "pneumothorax", "pneumothorax_side", "consolidation", "consolidation_side", "findings", "change",
+            "report",
         ),
         prior_share=0.5,
     ),

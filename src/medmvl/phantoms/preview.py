@@ -31,6 +31,6 @@ def write_preview(path: Path, *, seed: int, preset: str | Preset, patients: int 
         Image.fromarray(np.concatenate(rows, axis=0)).save(file, format="PNG")
 
 
-def _tile(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _tile(unit: NDArray[np.floating]) -> NDArray[np.uint8]:
     grey = (np.clip(unit, 0, 1) * 255).astype(np.uint8)
     return np.asarray(Image.fromarray(grey).resize((TILE, TILE), Image.Resampling.BILINEAR))

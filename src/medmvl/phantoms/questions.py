@@ -1,6 +1,7 @@
-"""From a patient to samples: every question kind as a row of `QUESTIONS`, asked about the CT or the X-ray in both languages.
+"""From a patient to samples: each question kind is a row of `QUESTIONS`, about CT or X-ray, in both languages.
 
-Phrasings come from a stream of their own, so a question never tells its answer. A side or lobe is asked only of what is there.
+Phrasings come from a stream of their own, so a question never tells its answer. A side or lobe is asked only
+of what is there.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def make_samples(
 
 
 def labels_of(patient: Patient, view: View) -> dict[str, float]:
-    """Return 1 or 0 for each finding the study is asked about, and for each place of it (`"nodule/right upper lobe"`)."""
+    """Return 1 or 0 for each finding asked about, and for each place of it (`"nodule/right upper lobe"`)."""
     labels = {}
     for kind in asked_findings(patient, view):
         finding = patient.finding(kind)
@@ -105,9 +106,7 @@ def _pick(phrasings: tuple[str, ...], rng: np.random.Generator) -> str:
     return phrasings[int(rng.integers(len(phrasings)))]
 
 
-def _fill(
-    phrasings: dict[str, tuple[str, ...]], kind: str, view: View, language: str, rng: np.random.Generator
-) -> str:
+def _fill(phrasings: text.Phrasings, kind: str, view: View, language: str, rng: np.random.Generator) -> str:
     name = text.FINDING_NAMES[kind][language] if kind else ""
     return _pick(phrasings[language], rng).format(name=name, study=text.STUDY_NAMES[view][language])
 
@@ -118,15 +117,17 @@ def presence(kind: str) -> Ask:
     def ask(patient: Patient, view: View, language: str, rng: np.random.Generator) -> Dialogue:
         choices = text.YES_NO[language]
         answer = choices[0] if patient.finding(kind) is not None else choices[1]
-        return Dialogue(_fill(text.PRESENCE_QUESTIONS, kind, view, language, rng), answer, choices)
+        name = text.FINDING_NAMES[kind][language]
+        if language == "en" and kind in text.COUNTABLE:
+            name = f"{text.COUNTABLE[kind]} {name}"
+        question = _pick(text.PRESENCE_QUESTIONS[language], rng)
+        return Dialogue(question.format(name=name, study=text.STUDY_NAMES[view][language]), answer, choices)
 
     return ask
 
 
-def place(
-    kind: str, phrasings: dict[str, tuple[str, ...]], *, side: bool = False, letters: bool = False
-) -> Ask:
-    """Ask where a finding is (its side only, where `side`); with `letters`, as multiple choice in a shuffled order."""
+def place(kind: str, phrasings: text.Phrasings, *, side: bool = False, letters: bool = False) -> Ask:
+    """Ask where a finding is (its side only, where `side`); with `letters`, as shuffled multiple choice."""
 
     def ask(patient: Patient, view: View, language: str, rng: np.random.Generator) -> Dialogue | None:
         finding = patient.finding(kind)
@@ -192,7 +193,7 @@ def findings_list(patient: Patient, view: View, language: str, rng: np.random.Ge
 
 
 def report(patient: Patient, view: View, language: str, rng: np.random.Generator) -> Dialogue:
-    """Ask for a report: a sentence for each finding, and for the absence of those that are always mentioned."""
+    """Ask for a report: a sentence for each finding, and for absent ones that are always mentioned."""
     sentences = []
     for kind in asked_findings(patient, view):
         finding = patient.finding(kind)

@@ -1,6 +1,7 @@
-"""From a patient to pixels: CT in Hounsfield units on any grid, and a chest X-ray by projecting the same chest.
+"""From a patient to pixels: CT in Hounsfield units on any grid, X-ray by projecting the same chest.
 
-Drawn in slabs of slices, so memory stays bounded however large the scan. Boxes and volumes are measured from what was drawn.
+Drawn in slabs of slices, so memory stays bounded however large the scan. Boxes and volumes are measured
+from what was drawn.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from medmvl.errors import UserError
 from medmvl.imaging.image import CANONICAL_IMAGE_AXES, CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.phantoms.anatomy import draw_anatomy
-from medmvl.phantoms.canvas import Canvas, Float, Region
+from medmvl.phantoms.canvas import Canvas, Float, Mask, Region
 from medmvl.phantoms.findings import FINDINGS, Finding
 from medmvl.phantoms.patient import Patient
 from medmvl.phantoms.presets import HALF_HEIGHT_MM, HALF_WIDTH_MM
@@ -49,7 +50,7 @@ class Rendering:
 
 
 def render_ct(patient: Patient, shape: tuple[int, int, int] | None = None) -> MedicalImage:
-    """Render the CT of a patient: int16 HU `(D, H, W)`, modality CT, spacing from the shape (the field of view is fixed)."""
+    """Render the CT of a patient: int16 HU `(D, H, W)`, modality CT; the field of view is fixed."""
     return draw_ct(patient, shape).image
 
 
@@ -97,7 +98,7 @@ def draw_ct(patient: Patient, shape: tuple[int, int, int] | None = None) -> Rend
 def draw_xray(patient: Patient, shape: tuple[int, int] | None = None) -> Rendering:
     """Render the X-ray together with the boxes of the projected findings.
 
-    Beer-Lambert: the line integral of mu = max(0, mu_water (1 + HU / 1000)) along parallel rays from back to front.
+    Beer-Lambert: the line integral of mu = max(0, mu_water (1 + HU / 1000)) along parallel rays.
     """
     height, width = _checked(shape or patient.preset.xray_shape)
     finer = max(1, round(max(2 * HALF_HEIGHT_MM / height, 2 * HALF_WIDTH_MM / width) / 3))
@@ -137,7 +138,7 @@ def draw_xray(patient: Patient, shape: tuple[int, int] | None = None) -> Renderi
 def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
     if min(shape) < 4:
         raise UserError(
-            f"a phantom of shape {'x'.join(map(str, shape))} is too small; expected at least 4 along each axis"
+            f"a phantom of shape {'x'.join(map(str, shape))} is too small; expected 4 or more an axis"
         )
     return shape
 
@@ -166,7 +167,7 @@ def _expose(integral: Float, finer: int, rng: np.random.Generator) -> NDArray[np
     )
     photons += np.sqrt(photons) * rng.standard_normal(photons.shape, np.float32)
     attenuation = -np.log(np.maximum(photons, 1) / np.float32(XRAY_PHOTONS))
-    return np.rint(np.clip(attenuation * np.float32(XRAY_SCALE), 0, 65535)).astype(np.uint16)
+    return np.asarray(np.rint(np.clip(attenuation * np.float32(XRAY_SCALE), 0, 65535)), np.uint16)
 
 
 def _slabs(
@@ -199,8 +200,10 @@ class _Extents:
             return
         self.voxels[finding.kind] = self.voxels.get(finding.kind, 0) + count
         low, high = self.bounds.setdefault(finding.kind, ([1 << 30] * 3, [0] * 3))
-        in_plane = region.mask.any(axis=0)
-        profiles = (region.mask.any(axis=(1, 2)), in_plane.any(axis=1), in_plane.any(axis=0))
+        in_plane = np.asarray(region.mask.any(axis=0))
+        profiles: tuple[Mask, Mask, Mask] = (
+            np.asarray(region.mask.any(axis=(1, 2))), np.asarray(in_plane.any(axis=1)), np.asarray(in_plane.any(axis=0)),
+        )  # fmt: skip
         for axis, (profile, window) in enumerate(zip(profiles, region.window, strict=True)):
             offset = window.start + (first_slice if axis == 0 else 0)
             hits = np.flatnonzero(profile)

@@ -1,4 +1,4 @@
-"""Phantoms without a disk: references such as `phantom://quickstart/0/7/ct/0`, rendered when they are loaded."""
+"""Phantoms without a disk: references such as `phantom://quickstart/0/7/ct/0`, rendered when loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFERENCE = re.compile(
 
 
 def reference(patient: Patient, view: str) -> str:
-    """Return the reference of one image: preset, seed, patient, view, and 0 for the current or 1 for the prior study."""
+    """Return the reference of one image: preset, seed, patient, view, and 0 (current) or 1 (prior study)."""
     return f"phantom://{patient.preset.name}/{patient.seed}/{patient.index}/{view}/{patient.study}"
 
 

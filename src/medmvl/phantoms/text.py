@@ -1,8 +1,11 @@
-"""What phantoms say, English beside Chinese: questions in several phrasings, answers, and the sentences of reports."""
+"""What phantoms say, English beside Chinese: questions in several phrasings, answers, report sentences."""
 
 from __future__ import annotations
 
 LANGUAGES = ("en", "zh")
+
+Phrasings = dict[str, tuple[str, ...]]
+"""Language to the ways of saying one thing."""
 
 YES_NO = {"en": ("yes", "no"), "zh": ("是", "否")}
 
@@ -32,6 +35,9 @@ FINDING_NAMES: dict[str, dict[str, str]] = {
     "lymphadenopathy": {"en": "mediastinal lymphadenopathy", "zh": "纵隔淋巴结肿大"},
 }
 
+COUNTABLE = {"nodule": "a", "effusion": "a", "pneumothorax": "a", "hiatal_hernia": "a"}
+"""English article in a question whether there is one."""
+
 CHANGES: dict[str, dict[str, str]] = {
     "new": {"en": "new", "zh": "新发"},
     "larger": {"en": "larger", "zh": "增大"},
@@ -40,7 +46,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "resolved": {"en": "resolved", "zh": "已消失"},
 }
 
-PRESENCE_QUESTIONS = {
+PRESENCE_QUESTIONS: Phrasings = {
     "en": (
         "Is there {name}?",
         "Does this {study} show {name}?",
@@ -49,19 +55,19 @@ PRESENCE_QUESTIONS = {
     ),
     "zh": ("是否有{name}？", "这张{study}是否显示{name}？", "图中是否可见{name}？", "是否存在{name}？"),
 }
-LOBE_QUESTIONS = {
+LOBE_QUESTIONS: Phrasings = {
     "en": ("Which lobe shows the {name}?", "In which lobe is the {name}?", "Where is the {name}, by lobe?"),
     "zh": ("{name}位于哪个肺叶？", "哪个肺叶可见{name}？", "请指出{name}所在的肺叶。"),
 }
-SIDE_QUESTIONS = {
+SIDE_QUESTIONS: Phrasings = {
     "en": ("On which side is the {name}?", "Which side shows the {name}?", "Is the {name} right or left?"),
     "zh": ("{name}位于哪一侧？", "哪一侧可见{name}？", "{name}在左侧还是右侧？"),
 }
-SITE_QUESTIONS = {
+SITE_QUESTIONS: Phrasings = {
     "en": ("Which vessel is calcified?", "Where is the {name}?"),
     "zh": ("哪处血管有钙化？", "{name}位于哪里？"),
 }
-SIZE_QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+SIZE_QUESTIONS: dict[str, Phrasings] = {
     "diameter_mm": {
         "en": ("How large is the {name}, in millimetres?", "What is the diameter of the {name} in mm?"),
         "zh": ("{name}有多大（毫米）？", "{name}的直径是多少毫米？"),
@@ -83,15 +89,15 @@ SIZE_ANSWERS = {
     "volume_ml": {"en": "{size:.0f} ml", "zh": "{size:.0f}毫升"},
     "cardiothoracic_ratio": {"en": "{size:.2f}", "zh": "{size:.2f}"},
 }
-LIST_QUESTIONS = {
+LIST_QUESTIONS: Phrasings = {
     "en": ("What is abnormal?", "List the findings.", "Which abnormalities do you see?"),
     "zh": ("有哪些异常？", "请列出所见异常。", "你看到哪些病变？"),
 }
-REPORT_QUESTIONS = {
+REPORT_QUESTIONS: Phrasings = {
     "en": ("Write a short report.", "Describe this {study}.", "Please report the findings."),
     "zh": ("请写一份简短的报告。", "请描述这张{study}。", "请报告影像所见。"),
 }
-CHANGE_QUESTIONS = {
+CHANGE_QUESTIONS: Phrasings = {
     "en": (
         "The second study is {days} days older. How has the {name} changed since?",
         "Compared with the second study, {days} days before, what became of the {name}?",
@@ -105,19 +111,49 @@ CHOICE_SEPARATOR = {"en": " ", "zh": " "}
 NOTHING = {"en": "none", "zh": "无"}
 STUDY_NAMES = {"ct": {"en": "chest CT", "zh": "胸部CT"}, "xray": {"en": "chest X-ray", "zh": "胸片"}}
 
-PRESENT_SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
-    "nodule": {"en": ("Nodule in the {place}.", "There is a nodule in the {place}."), "zh": ("{place}结节。", "{place}可见结节。")},
-    "effusion": {"en": ("Pleural effusion on the {place}.", "There is {place} pleural effusion."), "zh": ("{place}胸腔积液。", "{place}可见胸腔积液。")},
-    "cardiomegaly": {"en": ("Cardiomegaly.", "The heart is enlarged."), "zh": ("心脏增大。", "心影增大。")},
-    "pneumothorax": {"en": ("Pneumothorax on the {place}.", "There is {place} pneumothorax."), "zh": ("{place}气胸。", "{place}可见气胸。")},
-    "consolidation": {"en": ("Consolidation in the {place}.", "The {place} is consolidated."), "zh": ("{place}实变。", "{place}可见实变影。")},
-    "calcification": {"en": ("Calcification of the {place}.",), "zh": ("{place}钙化。",)},
-    "emphysema": {"en": ("Emphysema with bullae in both upper lungs.",), "zh": ("双上肺肺气肿伴肺大疱。",)},
-    "atelectasis": {"en": ("Band atelectasis in the {place}.",), "zh": ("{place}条带状不张。",)},
-    "hiatal_hernia": {"en": ("Hiatal hernia.",), "zh": ("食管裂孔疝。",)},
-    "lymphadenopathy": {"en": ("Enlarged mediastinal lymph nodes.",), "zh": ("纵隔淋巴结肿大。",)},
-}  # fmt: skip
-ABSENT_SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
+PRESENT_SENTENCES: dict[str, Phrasings] = {
+    "nodule": {
+        "en": ("Nodule in the {place}.", "There is a nodule in the {place}."),
+        "zh": ("{place}结节。", "{place}可见结节。"),
+    },
+    "effusion": {
+        "en": ("Pleural effusion on the {place}.", "There is {place} pleural effusion."),
+        "zh": ("{place}胸腔积液。", "{place}可见胸腔积液。"),
+    },
+    "cardiomegaly": {
+        "en": ("Cardiomegaly.", "The heart is enlarged."),
+        "zh": ("心脏增大。", "心影增大。"),
+    },
+    "pneumothorax": {
+        "en": ("Pneumothorax on the {place}.", "There is {place} pneumothorax."),
+        "zh": ("{place}气胸。", "{place}可见气胸。"),
+    },
+    "consolidation": {
+        "en": ("Consolidation in the {place}.", "The {place} is consolidated."),
+        "zh": ("{place}实变。", "{place}可见实变影。"),
+    },
+    "calcification": {
+        "en": ("Calcification of the {place}.",),
+        "zh": ("{place}钙化。",),
+    },
+    "emphysema": {
+        "en": ("Emphysema with bullae in both upper lungs.",),
+        "zh": ("双上肺肺气肿伴肺大疱。",),
+    },
+    "atelectasis": {
+        "en": ("Band atelectasis in the {place}.",),
+        "zh": ("{place}条带状不张。",),
+    },
+    "hiatal_hernia": {
+        "en": ("Hiatal hernia.",),
+        "zh": ("食管裂孔疝。",),
+    },
+    "lymphadenopathy": {
+        "en": ("Enlarged mediastinal lymph nodes.",),
+        "zh": ("纵隔淋巴结肿大。",),
+    },
+}
+ABSENT_SENTENCES: dict[str, Phrasings] = {
     "nodule": {"en": ("No nodule.", "No nodule is seen."), "zh": ("无结节。", "未见结节。")},
     "effusion": {
         "en": ("No pleural effusion.", "No effusion is seen."),
