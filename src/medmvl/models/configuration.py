@@ -1,0 +1,122 @@
+"""MedMVLConfig: which parts a model is made of. Plain data, no I/O; the weight prefixes are the names of its keys."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from medmvl.errors import RecipeError
+from medmvl.models.connectors import ConnectorConfig, parse_connector_config
+from medmvl.models.encoders import (
+    EncoderConfig,
+    parse_image_encoder_config,
+    parse_volume_encoder_config,
+)
+
+PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
+SHARED_VOLUME_ENCODER: dict[str, Any] = {"type": "slices", "encoder": "shared"}
+
+
+@strict
+class MedMVLConfig(PreTrainedConfig):
+    """Configuration of a medical large vision-language model.
+
+    Args:
+        llm: configuration of any Hugging Face causal LLM, as a config object or a dict with its `model_type`.
+        image_encoder: settings of the 2D encoder, a dict with `type`; None for a model without images.
+        image_connector: settings of its connector.
+        volume_encoder: settings of the 3D encoder; `"shared"` reads volumes slice by slice through the image encoder.
+        volume_connector: settings of its connector.
+        image_token_id: vocabulary id of the image placeholder.
+        volume_token_id: vocabulary id of the volume placeholder.
+        image_size: `(height, width)` of the pixels the processor makes; also the size an idle encoder is run at.
+        volume_size: `(depth, height, width)`, likewise.
+
+    Raises:
+        RecipeError: an unknown part or key, or an encoder without its connector.
+    """
+
+    model_type = "medmvl"
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "llm": SubConfigSpec(config_class=AutoConfig, model_type="qwen2")
+    }
+    has_no_defaults_at_init = True
+
+    llm: dict | PreTrainedConfig | None = None
+    image_encoder: dict | None = None
+    image_connector: dict | None = None
+    volume_encoder: dict | str | None = None
+    volume_connector: dict | None = None
+    image_token_id: int | None = None
+    volume_token_id: int | None = None
+    image_size: list | tuple | None = None
+    volume_size: list | tuple | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Check the parts and fill in their defaults."""
+        super().__post_init__(**kwargs)
+        if self.volume_encoder == "shared":
+            self.volume_encoder = dict(SHARED_VOLUME_ENCODER)
+        for name in ("image", "volume"):
+            encoder, connector = getattr(self, f"{name}_encoder"), getattr(self, f"{name}_connector")
+            if (encoder is None) != (connector is None):
+                raise RecipeError(
+                    f"{name}_encoder and {name}_connector come together: "
+                    f"{'the connector' if connector is None else 'the encoder'} is missing."
+                )
+        parts = VisualParts.from_config(self)
+        for name, config in parts.configs().items():
+            setattr(self, name, config)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """The LLM's configuration, which generation and caches are sized by."""
+        return self.llm
+
+
+class VisualParts:
+    """The typed configurations of encoders and connectors: what is known of visual tokens before anything is built."""
+
+    def __init__(
+        self,
+        image_encoder: EncoderConfig | None,
+        image_connector: ConnectorConfig | None,
+        volume_encoder: EncoderConfig | None,
+        volume_connector: ConnectorConfig | None,
+    ) -> None:
+        self.encoders = {"image": image_encoder, "volume": volume_encoder}
+        self.connectors = {"image": image_connector, "volume": volume_connector}
+
+    @classmethod
+    def from_config(cls, config: MedMVLConfig) -> VisualParts:
+        """Parse the plain dicts of a model configuration."""
+        image = parse_image_encoder_config(config.image_encoder) if config.image_encoder else None
+        volume = parse_volume_encoder_config(config.volume_encoder, image) if config.volume_encoder else None
+        return cls(
+            image,
+            parse_connector_config(config.image_connector) if config.image_connector else None,
+            volume,
+            parse_connector_config(config.volume_connector) if config.volume_connector else None,
+        )
+
+    def configs(self) -> dict[str, dict[str, Any] | None]:
+        """The parts as plain dicts with their defaults filled in."""
+        encoders = {f"{kind}_encoder": part.to_dict() if part else None for kind, part in self.encoders.items()}
+        connectors = {f"{kind}_connector": part.to_dict() if part else None for kind, part in self.connectors.items()}
+        return encoders | connectors
+
+    def grid(self, kind: str, size: tuple[int, ...]) -> tuple[int, int, int]:
+        """The encoder's grid of tokens `(d, h, w)` for pixels of `size`."""
+        encoder = self.encoders[kind]
+        if encoder is None:
+            raise RecipeError(f"this model has no {kind} encoder, but was given {'an image' if kind == 'image' else 'a volume'}.")
+        return encoder.grid(size)
+
+    def num_tokens(self, kind: str, grid: tuple[int, int, int]) -> int:
+        """How many tokens the connector gives the LLM for this grid."""
+        connector = self.connectors[kind]
+        assert connector is not None
+        return connector.num_tokens(grid)

@@ -1,0 +1,275 @@
+"""MedMVLForConditionalGeneration: encode, connect, scatter, LLM. This is the heart of the project.
+
+Outside it keeps the contract of transformers; inside it is plain PyTorch. The five parts are attributes whose names are the
+weight prefixes: `image_encoder`, `image_connector`, `volume_encoder`, `volume_connector`, `llm`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, Cache, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from medmvl.models.configuration import MedMVLConfig
+from medmvl.models.connectors import build_connector
+from medmvl.models.encoders import build_image_encoder, build_volume_encoder
+from medmvl.models.parts import reset_weights
+from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
+
+IGNORED_LABEL = -100
+_VISUAL_INPUTS = ("pixel_values", "pixel_values_volumes", "volume_positions_mm", "visual_table", "visual_tokens")
+
+
+class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """A medical large vision-language model.
+
+    `forward` takes what `MedMVLProcessor` makes: `input_ids` `(B, L)` with one placeholder a visual token, `pixel_values`
+    `(tiles, C, H, W)`, `pixel_values_volumes`, a list of `(C, D, H, W)`, and the `visual_table` that binds them.
+    """
+
+    config_class = MedMVLConfig
+    config: MedMVLConfig
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ("past_key_values",)
+
+    def __init__(self, config: MedMVLConfig) -> None:
+        super().__init__(config)
+        self.llm = AutoModelForCausalLM.from_config(config.llm)
+        width = self.llm.get_input_embeddings().embedding_dim
+        self.image_encoder = build_image_encoder(config.image_encoder) if config.image_encoder else None
+        self.volume_encoder = build_volume_encoder(config.volume_encoder, self.image_encoder) if config.volume_encoder else None
+        self.image_connector = self._connector(config.image_connector, self.image_encoder, width)
+        self.volume_connector = self._connector(config.volume_connector, self.volume_encoder, width)
+        self._llm_selects_logits = "logits_to_keep" in inspect.signature(self.llm.forward).parameters
+        self.post_init()
+
+    @staticmethod
+    def _connector(config: dict[str, Any] | None, encoder: nn.Module | None, width: int) -> nn.Module | None:
+        return build_connector(config, encoder.widths, width) if config and encoder is not None else None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        reset_weights(module)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The LLM's token embedding."""
+        return self.llm.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the LLM's token embedding."""
+        self.llm.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The LLM's head."""
+        return self.llm.get_output_embeddings()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_volumes: Sequence[Tensor] | None = None,
+        volume_positions_mm: Sequence[Tensor] | None = None,
+        visual_table: Tensor | None = None,
+        visual_tokens: Sequence[Tensor] | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run the model.
+
+        Args:
+            labels: `(B, L)` with -100 where nothing is learned. With labels, `logits` are those that predict the supervised
+                tokens, `(supervised tokens, vocabulary)`, and `loss` is their mean cross entropy.
+            visual_tokens: one `(length, width)` a row of the table, from an earlier `encode`, instead of pixels.
+            num_items_in_batch: what the summed loss is divided by: supervised tokens over all ranks and accumulation steps.
+
+        Raises:
+            ValueError: a visual block does not fit its place in the table.
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        rows = to_rows(visual_table) if visual_table is not None else []
+        if rows:
+            if visual_tokens is None:
+                visual_tokens = self.encode(pixel_values, pixel_values_volumes, visual_table, volume_positions_mm)
+            inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
+        if self.training and torch.is_grad_enabled():
+            inputs_embeds = inputs_embeds + self.touch_idle_parts({KINDS[row.kind] for row in rows}).to(inputs_embeds.dtype)
+        inputs = {
+            "inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "position_ids": position_ids,
+            "past_key_values": past_key_values, "use_cache": use_cache, **kwargs,
+        }  # fmt: skip
+        if labels is None:
+            return self.llm(**inputs, logits_to_keep=logits_to_keep) if self._llm_selects_logits else self.llm(**inputs)
+        return self._supervised(inputs, labels, num_items_in_batch)
+
+    def _supervised(
+        self, inputs: dict[str, Any], labels: Tensor, num_items_in_batch: Tensor | int | None
+    ) -> CausalLMOutputWithPast:
+        """Logits and loss at the positions that predict a supervised token, nowhere else."""
+        targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
+        keep = targets != IGNORED_LABEL
+        outputs = self.llm(**inputs, logits_to_keep=keep) if self._llm_selects_logits else self.llm(**inputs)
+        logits = outputs.logits if self._llm_selects_logits else outputs.logits[keep]
+        total = functional.cross_entropy(logits.float(), targets[keep], reduction="sum")
+        count = keep.sum() if num_items_in_batch is None else num_items_in_batch
+        outputs.loss = total / count
+        outputs.logits = logits
+        return outputs
+
+    def encode(
+        self,
+        pixel_values: Tensor | None,
+        pixel_values_volumes: Sequence[Tensor] | None,
+        visual_table: Tensor,
+        volume_positions_mm: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Turn pixels into visual tokens of the LLM's width: one `(length, width)` a row of the table, in its order."""
+        rows = to_rows(visual_table)
+        self._check_pixels(rows, pixel_values, pixel_values_volumes)
+        images = self.encode_images(pixel_values) if pixel_values is not None and len(pixel_values) else None
+        volumes = self.encode_volumes(pixel_values_volumes or (), volume_positions_mm)
+        return [
+            images[row.index : row.index + row.tiles].flatten(0, 1) if KINDS[row.kind] == "image" else volumes[row.index]
+            for row in rows
+        ]
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """`(tiles, C, H, W)` to `(tiles, tokens, width)`."""
+        return self.image_connector(self.image_encoder(pixel_values.to(_dtype_of(self.image_encoder))))
+
+    def encode_volumes(
+        self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """`(C, D, H, W)` each to `(tokens, width)` each; volumes of one shape are encoded together."""
+        buckets: dict[Any, list[int]] = defaultdict(list)
+        for index, volume in enumerate(volumes):
+            known = positions_mm is not None and not bool(positions_mm[index].isnan().any())
+            buckets[tuple(volume.shape), known].append(index)
+        tokens: dict[int, Tensor] = {}
+        for (_, known), members in buckets.items():
+            pixels = torch.stack([volumes[i] for i in members]).to(_dtype_of(self.volume_encoder))
+            where = torch.stack([positions_mm[i] for i in members]) if known and positions_mm is not None else None
+            connected = self.volume_connector(self.volume_encoder(pixels, where))
+            tokens.update(zip(members, connected, strict=True))
+        return [tokens[index] for index in range(len(volumes))]
+
+    def scatter(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor, visual_tokens: Sequence[Tensor], rows: Sequence[VisualRow]
+    ) -> Tensor:
+        """Put every visual's tokens in its own place; each block is checked against the table, not only totals."""
+        length = inputs_embeds.shape[1]
+        for row, tokens in zip(rows, visual_tokens, strict=True):
+            if len(tokens) != row.length:
+                raise ValueError(
+                    f"{_name(row)}: its place holds {row.length} placeholders, but encoder and connector gave {len(tokens)} "
+                    "tokens. The processor and the model do not belong together."
+                )
+        places = [torch.arange(row.row * length + row.start, row.row * length + row.start + row.length) for row in rows]
+        positions = torch.cat(places).to(inputs_embeds.device)
+        if input_ids is not None:
+            self._check_places(input_ids, positions, rows)
+        values = torch.cat(list(visual_tokens)).to(inputs_embeds)
+        return inputs_embeds.flatten(0, 1).index_copy(0, positions, values).view_as(inputs_embeds)
+
+    def _check_places(self, input_ids: Tensor, positions: Tensor, rows: Sequence[VisualRow]) -> None:
+        """Every place holds its own kind of placeholder, and no placeholder is left over."""
+        ids = {"image": self.config.image_token_id, "volume": self.config.volume_token_id}
+        kinds = torch.tensor([ids[KINDS[row.kind]] for row in rows], device=input_ids.device)
+        lengths = torch.tensor([row.length for row in rows], device=input_ids.device)
+        expected = input_ids.new_full((input_ids.numel(),), -1).index_copy(0, positions, kinds.repeat_interleave(lengths))
+        flat = input_ids.flatten()
+        placeholders = torch.isin(flat, torch.tensor([i for i in ids.values() if i is not None], device=flat.device))
+        wrong = (placeholders | (expected >= 0)) & (flat != expected)
+        if bool(wrong.any()) or len(positions.unique()) != len(positions):
+            raise ValueError(
+                "placeholders and visual table do not agree: a placeholder without an image or volume, or one of the other "
+                f"kind; first at token {int(wrong.nonzero()[0]) if bool(wrong.any()) else int(positions[0])} of the batch."
+            )
+
+    def _check_pixels(
+        self, rows: Sequence[VisualRow], images: Tensor | None, volumes: Sequence[Tensor] | None
+    ) -> None:
+        """The pixels are those the table was written for."""
+        given = {"image": 0 if images is None else len(images), "volume": 0 if volumes is None else len(volumes)}
+        pixels = []
+        for row in rows:
+            kind = KINDS[row.kind]
+            if row.index + row.tiles > given[kind]:
+                raise ValueError(f"{_name(row)} is number {row.index}, but the batch holds {given[kind]} {kind}s.")
+            if kind == "image":
+                assert images is not None
+                pixels.append(images[row.index : row.index + row.tiles])
+            else:
+                assert volumes is not None
+                pixels.append(volumes[row.index])
+        if all(block.dtype == torch.float32 for block in pixels):  # a cast changes the bits that are compared
+            found = torch.stack([fingerprint(block) for block in pixels]).tolist()
+            for row, value in zip(rows, found, strict=True):
+                if value != row.fingerprint:
+                    raise ValueError(f"{_name(row)}: its pixels are not those the processor bound to this place.")
+
+    def touch_idle_parts(self, used: set[str]) -> Tensor:
+        """Run every trainable encoder and connector that this batch does not use, and return zero.
+
+        All ranks then run the same parts each step, whatever their batch holds: no rank waits for another.
+        """
+        zero = self.get_input_embeddings().weight.new_zeros(())
+        for kind in KINDS:
+            encoder, connector = getattr(self, f"{kind}_encoder"), getattr(self, f"{kind}_connector")
+            if kind in used or encoder is None or not any(p.requires_grad for p in [*encoder.weights(), *connector.parameters()]):
+                continue
+            size = getattr(self.config, f"{kind}_size")
+            weight = next(encoder.weights())
+            pixels = weight.new_zeros((1, encoder.part_config.channels, *size))
+            zero = zero + connector(encoder(pixels)).sum().to(zero) * 0.0
+        return zero
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Pixels go in with the prompt and never again: afterwards their tokens are in the cache."""
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in _VISUAL_INPUTS:
+                inputs.pop(name, None)
+        return inputs
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Repeat rows for beams and return sequences; of the visuals only the table is repeated."""
+        visual = {name: kwargs.pop(name) for name in _VISUAL_INPUTS if kwargs.get(name) is not None}
+        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **kwargs)
+        if expand_size > 1 and "visual_table" in visual:
+            visual["visual_table"] = repeat_rows(visual["visual_table"], expand_size)
+            if "visual_tokens" in visual:
+                tokens = visual["visual_tokens"]
+                visual["visual_tokens"] = [block for block in tokens for _ in range(expand_size)]
+        return input_ids, {**kwargs, **visual}
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    return next(module.weights()).dtype
+
+
+def _name(row: VisualRow) -> str:
+    return f"{KINDS[row.kind]} at row {row.row}, token {row.start}"

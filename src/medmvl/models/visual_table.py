@@ -1,0 +1,73 @@
+"""The visual table: for every image or volume of a batch, where its tokens stand and which pixels they come from.
+
+A batch carries it as a long tensor `(visuals, 11)`. Beams and packing reindex this table only; pixels are never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+KINDS = ("image", "volume")
+_FINGERPRINT_VALUES = 1024
+
+
+class VisualRow(NamedTuple):
+    """One visual block of one sample."""
+
+    row: int
+    """Row of the batch."""
+    segment: int
+    """Which sample of a packed row; 0 where rows are not packed."""
+    start: int
+    """Position of its first placeholder in the row."""
+    length: int
+    """Number of placeholders, which is the number of tokens encoder and connector give."""
+    kind: int
+    """Index into `KINDS`."""
+    index: int
+    """Its volume, or its first tile in `pixel_values`. Rows may share pixels."""
+    tiles: int
+    """How many tiles of `pixel_values` belong to it; 1 for a volume."""
+    grid_depth: int
+    grid_height: int
+    grid_width: int
+    fingerprint: int
+    """Of the pixels it was made from: pixels of another patient in this place do not go unnoticed."""
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """The encoder's grid of one tile or of the volume."""
+        return self.grid_depth, self.grid_height, self.grid_width
+
+
+def to_tensor(rows: Sequence[VisualRow]) -> Tensor:
+    """The table as a tensor `(visuals, columns)`."""
+    return torch.tensor([list(row) for row in rows], dtype=torch.long).reshape(len(rows), len(VisualRow._fields))
+
+
+def to_rows(table: Tensor) -> list[VisualRow]:
+    """The table as named rows."""
+    return [VisualRow(*values) for values in table.tolist()]
+
+
+def repeat_rows(table: Tensor, times: int) -> Tensor:
+    """The table of a batch whose every row stands `times` times in a row, as beam search needs it; pixels stay shared."""
+    repeated = table.repeat_interleave(times, dim=0)
+    copies = torch.arange(times, device=table.device).repeat(len(table))
+    repeated[:, 0] = repeated[:, 0] * times + copies
+    return repeated
+
+
+def fingerprint(pixels: Tensor) -> Tensor:
+    """A 0-dim long tensor that depends on the bits of up to 1024 float32 values spread over `pixels`.
+
+    The values are taken at equal steps, each weighted by its place, so that a shifted or swapped picture differs.
+    """
+    flat = pixels.detach().reshape(-1)
+    chosen = flat[:: max(1, flat.numel() // _FINGERPRINT_VALUES)].contiguous().view(torch.int32).long()
+    weights = torch.arange(1, len(chosen) + 1, device=chosen.device) * 2654435761 % 2147483647
+    return (chosen * weights).sum() % 2147483647

@@ -1,0 +1,151 @@
+"""What the processor makes of one image or volume, of one conversation, and how conversations become a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import BatchFeature
+
+from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, to_tensor
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProcessedVisual:
+    """One image or volume as the model sees it."""
+
+    kind: str
+    """`"image"` or `"volume"`."""
+    pixels: Tensor
+    """float32; an image `(tiles, C, H, W)`, a volume `(C, D, H, W)`."""
+    grid: tuple[int, int, int]
+    """Tokens of the encoder along depth, height and width, of one tile or of the volume."""
+    num_tokens: int
+    """Tokens the connector gives, which is the number of placeholders."""
+    matrix: NDArray[np.float64]
+    """4x4: model voxel `(d, h, w, 1)` (an image: `(0, h, w, 1)`) to voxel of the canonical `MedicalImage`."""
+    positions_mm: Tensor | None = None
+    """`(D,)`: where each slice of a volume lies along the slice axis; None where unknown."""
+    notes: tuple[str, ...] = ()
+    """Plain words on what was done to the intensities, and warnings of the reader."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """What was read: kind, shape, spacing, units, modality; never identity."""
+
+    @property
+    def tiles(self) -> int:
+        """How many entries of `pixel_values` it takes; 1 for a volume."""
+        return len(self.pixels) if self.kind == "image" else 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProcessedSample:
+    """One conversation as token ids with its visuals; what a data set yields and a batch is collated from."""
+
+    name: str
+    """Names the sample in messages."""
+    input_ids: Tensor
+    """`(L,)` long, placeholders expanded."""
+    labels: Tensor | None
+    """`(L,)` long, -100 where nothing is learned; None where nothing is supervised."""
+    visuals: tuple[ProcessedVisual, ...] = ()
+    starts: tuple[int, ...] = ()
+    """Where each visual's placeholders begin."""
+
+    @property
+    def num_supervised(self) -> int:
+        """How many tokens are learned."""
+        return 0 if self.labels is None else int((self.labels != IGNORED_LABEL).sum())
+
+
+def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: str = "right") -> BatchFeature:
+    """Make a batch: padded ids, masks and labels, the pixels of every different visual once, and the visual table.
+
+    Visuals with the same pixels are stored once, so several questions about one scan cost one encoding.
+
+    Args:
+        samples: conversations; all with labels or all without.
+        pad_id: fills `input_ids`; the attention mask says what is padding.
+        padding_side: `"right"` for training, `"left"` for generation.
+    """
+    assert samples and padding_side in ("left", "right")
+    length = max(len(sample.input_ids) for sample in samples)
+    offsets = [length - len(s.input_ids) if padding_side == "left" else 0 for s in samples]
+    batch: dict[str, Any] = {
+        "input_ids": _pad([s.input_ids for s in samples], offsets, length, pad_id),
+        "attention_mask": _pad([torch.ones_like(s.input_ids) for s in samples], offsets, length, 0),
+    }
+    if all(s.labels is not None for s in samples):
+        batch["labels"] = _pad([s.labels for s in samples], offsets, length, IGNORED_LABEL)
+    return BatchFeature(batch | _visual_inputs(samples, offsets))
+
+
+def _visual_inputs(samples: Sequence[ProcessedSample], offsets: Sequence[int]) -> dict[str, Any]:
+    store = _PixelStore()
+    rows = []
+    for row, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
+        for visual, start in zip(sample.visuals, sample.starts, strict=True):
+            index, mark = store.add(visual)
+            place = (row, 0, offset + start, visual.num_tokens, KINDS.index(visual.kind))
+            rows.append(VisualRow(*place, index, visual.tiles, *visual.grid, mark))
+    inputs: dict[str, Any] = {"visual_table": to_tensor(rows)} if rows else {}
+    if store.images:
+        inputs["pixel_values"] = _stack_tiles(store.images)
+    if store.volumes:
+        inputs["pixel_values_volumes"] = [visual.pixels for visual in store.volumes]
+        inputs["volume_positions_mm"] = [_positions(visual) for visual in store.volumes]
+    return inputs
+
+
+class _PixelStore:
+    """The different visuals of a batch; the same pixels are found again by fingerprint and compared in full."""
+
+    def __init__(self) -> None:
+        self.images: list[ProcessedVisual] = []
+        self.volumes: list[ProcessedVisual] = []
+        self._known: dict[tuple[str, tuple[int, ...], int], list[tuple[ProcessedVisual, int]]] = {}
+        self._marks: dict[int, int] = {}
+        self._tiles = 0
+
+    def add(self, visual: ProcessedVisual) -> tuple[int, int]:
+        """The visual's index in its pixel list, and its fingerprint."""
+        mark = self._marks.setdefault(id(visual), int(fingerprint(visual.pixels)))
+        same = self._known.setdefault((visual.kind, tuple(visual.pixels.shape), mark), [])
+        for other, index in same:
+            if other.pixels is visual.pixels or torch.equal(other.pixels, visual.pixels):
+                return index, mark
+        index = self._tiles if visual.kind == "image" else len(self.volumes)
+        same.append((visual, index))
+        if visual.kind == "image":
+            self.images.append(visual)
+            self._tiles += visual.tiles
+        else:
+            self.volumes.append(visual)
+        return index, mark
+
+
+def _stack_tiles(images: Sequence[ProcessedVisual]) -> Tensor:
+    shapes = {tuple(image.pixels.shape[1:]) for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"images of one batch must have one size after processing, found {sorted(shapes)}")
+    return torch.cat([image.pixels for image in images])
+
+
+def _positions(visual: ProcessedVisual) -> Tensor:
+    """`(D,)` slice positions, NaN where unknown."""
+    if visual.positions_mm is not None:
+        return visual.positions_mm
+    return torch.full((visual.pixels.shape[1],), float("nan"))
+
+
+def _pad(sequences: Sequence[Tensor], offsets: Sequence[int], length: int, value: int) -> Tensor:
+    padded = torch.full((len(sequences), length), value, dtype=torch.long)
+    for row, (sequence, offset) in enumerate(zip(sequences, offsets, strict=True)):
+        padded[row, offset : offset + len(sequence)] = sequence
+    return padded
