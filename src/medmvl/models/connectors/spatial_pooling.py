@@ -67,6 +67,7 @@ class SpatialPooling(Connector):
         self.check(features.grid)
         stream = features.streams[0].to(next(self.mlp.parameters()).dtype)
         volume = stream.transpose(1, 2).reshape(len(stream), -1, *features.grid)
-        means = F.avg_pool3d(volume, self.settings.kernel(features.grid), ceil_mode=self.settings.ceil)
+        kernel = [min(k, n) for k, n in zip(self.settings.kernel(features.grid), features.grid, strict=True)]
+        means = F.avg_pool3d(volume, kernel, ceil_mode=self.settings.ceil)
         tokens: Tensor = self.mlp(means.flatten(2).transpose(1, 2))
         return tokens
