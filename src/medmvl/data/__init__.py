@@ -1,0 +1,1 @@
+"""Data: files to samples, samples to processed tensors in a deterministic order; checks and converters."""

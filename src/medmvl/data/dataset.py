@@ -1,0 +1,193 @@
+"""SampleDataset: samples of all sources by one index, each turned into tokens and pixels by the processor.
+
+A sample that cannot be learned from is an error that names it. Told to drop what is too long, the data set
+counts and lists it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from medmvl.data.image_cache import ImageCache, Load
+from medmvl.data.prepared import PreparedCache
+from medmvl.data.sources import LoadedSource
+from medmvl.errors import SampleError, UserError
+from medmvl.schema import Sample
+
+logger = logging.getLogger(__name__)
+LISTED = 10
+
+
+class _Facts(NamedTuple):
+    """What one pass over the texts finds out about every sample."""
+
+    lengths: NDArray[np.int32]
+    """Tokens, text and visual together."""
+    keys: NDArray[np.int64]
+    """Equal where samples show the same files; samples without files have each their own."""
+
+
+class SampleDataset(Dataset[Any]):
+    """Processed samples of one or several sources.
+
+    Args:
+        sources: in the order of the index.
+        processor: a `MedMVLProcessor`.
+        supervised: whether labels are made; a sample without an answer is an error then.
+        max_length: the longest sequence allowed, text and visual tokens together; None for any.
+        drop_too_long: leave out samples that are longer, after counting and listing them.
+        memory_bytes: decoded images and volumes kept in each process; 0 keeps none.
+        prepared: a cache of decoded scans on disk, or None.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[LoadedSource],
+        processor: Any,
+        *,
+        supervised: bool = True,
+        max_length: int | None = None,
+        drop_too_long: bool = False,
+        memory_bytes: int = 256 << 20,
+        prepared: PreparedCache | None = None,
+    ) -> None:
+        if drop_too_long and max_length is None:
+            raise UserError("drop_too_long needs a max_length")
+        self.sources = tuple(sources)
+        self.processor = processor
+        self.supervised = supervised
+        self.max_length = max_length
+        self.dropped: list[str] = []
+        """Names of the samples that were left out."""
+        self._cache = ImageCache(memory_bytes)
+        self._prepared = prepared
+        self._ends = np.cumsum([len(source.samples) for source in self.sources], dtype=np.int64)
+        self._kept: NDArray[np.int64] | None = None
+        if drop_too_long:
+            self._drop()
+
+    def __len__(self) -> int:
+        if self._kept is not None:
+            return len(self._kept)
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Any:
+        """The `ProcessedSample` of a sample.
+
+        Raises:
+            SampleError: naming the sample: a file is missing or broken, it has no answer, or it is too long.
+        """
+        source, sample = self._find(index)
+        name = f"{source.name}: sample {sample.id!r}"
+        if self.supervised and not sample.has_answer:
+            raise SampleError(f"{name}: no assistant turn has text, so there is nothing to learn from it")
+        try:
+            processed = self.processor.prepare(
+                sample.messages,
+                self._cache.wrap(source.load, self._decoder(source)),
+                supervised=self.supervised,
+                add_generation_prompt=not self.supervised,
+                name=name,
+            )
+        except (UserError, OSError) as error:
+            message = str(error)
+            raise SampleError(message if name in message else f"{name}: {message}") from error
+        self._check(processed, name)
+        return processed
+
+    def sample(self, index: int) -> Sample:
+        """The sample as its file says it."""
+        return self._find(index)[1]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each source that are left."""
+        ends = self._ends if self._kept is None else np.searchsorted(self._kept, self._ends)
+        return [int(size) for size in np.diff(ends, prepend=0)]
+
+    @property
+    def weights(self) -> list[float]:
+        """Passes over each source an epoch."""
+        return [source.weight for source in self.sources]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every sample, text and visual, known without reading pixels."""
+        return [int(length) for length in self._kept_of(self._facts.lengths)]
+
+    @property
+    def study_keys(self) -> list[int]:
+        """A number a sample, equal where samples show the same files."""
+        return [int(key) for key in self._kept_of(self._facts.keys)]
+
+    def _kept_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values if self._kept is None else values[self._kept]
+
+    def _decoder(self, source: LoadedSource) -> Load:
+        return source.load if self._prepared is None else self._prepared.wrap(source.load)
+
+    def _find(self, index: int) -> tuple[LoadedSource, Sample]:
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return self._at(number if self._kept is None else int(self._kept[number]))
+
+    def _at(self, number: int) -> tuple[LoadedSource, Sample]:
+        which = int(np.searchsorted(self._ends, number, side="right"))
+        source = self.sources[which]
+        return source, source.samples[number - (int(self._ends[which - 1]) if which else 0)]
+
+    @cached_property
+    def _facts(self) -> _Facts:
+        total = int(self._ends[-1]) if len(self._ends) else 0
+        lengths, keys = np.empty(total, np.int32), np.empty(total, np.int64)
+        for number in range(total):
+            source, sample = self._at(number)
+            lengths[number] = sum(self._count(source, sample))
+            keys[number] = _study_key(source, sample, number)
+        return _Facts(lengths, keys)
+
+    def _count(self, source: LoadedSource, sample: Sample) -> tuple[int, int]:
+        try:
+            text, visual = self.processor.count_tokens(sample.messages)
+        except UserError as error:
+            raise SampleError(f"{source.name}: sample {sample.id!r}: {error}") from error
+        return text, visual
+
+    def _drop(self) -> None:
+        assert self.max_length is not None
+        lengths = self._facts.lengths
+        self._kept = np.flatnonzero(lengths <= self.max_length)
+        for number in np.flatnonzero(lengths > self.max_length):
+            source, sample = self._at(int(number))
+            self.dropped.append(f"{source.name}: {sample.id} ({lengths[number]} tokens)")
+        if self.dropped:
+            listed = "; ".join(self.dropped[:LISTED]) + ("; ..." if len(self.dropped) > LISTED else "")
+            logger.warning(
+                "left out %d of %d samples longer than %d tokens: %s",
+                len(self.dropped), len(lengths), self.max_length, listed,
+            )  # fmt: skip
+
+    def _check(self, processed: Any, name: str) -> None:
+        length = len(processed.input_ids)
+        if self.max_length is not None and length > self.max_length:
+            raise SampleError(
+                f"{name}: {length} tokens, more than max_length {self.max_length}; cutting it could cut off "
+                "its answer. Raise max_length, use fewer visual tokens, or set drop_too_long"
+            )
+        if self.supervised and processed.num_supervised == 0:
+            raise SampleError(f"{name}: no token of it is supervised; is its answer empty?")
+
+
+def _study_key(source: LoadedSource, sample: Sample, number: int) -> int:
+    files = [source.load.reference(block) for block in sample.visuals]
+    text = "\0".join(files) if files else f"text {number}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

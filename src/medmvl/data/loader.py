@@ -1,0 +1,69 @@
+"""From a block of a sample to pixels: where its file lies, what was declared about it, that it is 2D or 3D."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medmvl.errors import ReadError
+from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.selector import split_selector
+from medmvl.schema import ImageBlock, VolumeBlock
+
+PHANTOM_SCHEME = "phantom://"
+
+
+@dataclass(frozen=True)
+class BlockLoader:
+    """Reads the images and volumes of one source. Small and picklable, for worker processes."""
+
+    folder: Path
+    """The data file's folder."""
+    image_root: Path | None = None
+    volume_root: Path | None = None
+    declared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the source declares about its `"image"` and `"volume"` files; a block's own declarations win."""
+
+    def reference(self, block: ImageBlock | VolumeBlock) -> str:
+        """The block's path as `medmvl.imaging.read` takes it, with its `#series=` and the like."""
+        if block.path.startswith(PHANTOM_SCHEME):
+            return block.path
+        root = (self.volume_root if isinstance(block, VolumeBlock) else self.image_root) or self.folder
+        return os.fspath(root / block.path)
+
+    def exists(self, block: ImageBlock | VolumeBlock) -> bool:
+        """Whether the file or folder is there; says nothing about what is in it."""
+        reference = self.reference(block)
+        return reference.startswith(PHANTOM_SCHEME) or split_selector(reference)[0].exists()
+
+    def declarations(self, block: ImageBlock | VolumeBlock) -> dict[str, Any]:
+        """Keyword arguments of `medmvl.imaging.read` for a block."""
+        return {**self.declared.get(block.type, {}), **block.declared}
+
+    def __call__(self, block: ImageBlock | VolumeBlock) -> MedicalImage:
+        """Read the block's file.
+
+        Raises:
+            ReadError: when it is missing, cannot be read, or is 2D where 3D was promised or the other way
+                round.
+        """
+        reference = self.reference(block)
+        if reference.startswith(PHANTOM_SCHEME):
+            from medmvl.phantoms.source import load
+
+            image = load(block)
+        else:
+            image = read(reference, **self.declarations(block))
+        if image.kind != block.type:
+            raise ReadError(
+                f"{reference}: the sample calls this {_called(block.type)}, but the file holds "
+                f"{_called(image.kind)} of shape {image.shape}; "
+                f"change the block to '{image.kind}' or choose another file"
+            )
+        return image
+
+
+def _called(kind: str) -> str:
+    return "an image" if kind == "image" else "a volume"

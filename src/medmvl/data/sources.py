@@ -1,0 +1,203 @@
+"""Where samples come from: a data file, or phantoms made on the spot, as a recipe names them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from medmvl.data.loader import BlockLoader
+from medmvl.data.records import SampleFile
+from medmvl.errors import SampleError
+from medmvl.schema import Sample
+from medmvl.schema.blocks import Strict
+
+Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
+
+
+class PhantomSource(Strict):
+    """Synthetic patients, written once into the cache folder and read like any data set."""
+
+    preset: str = "quickstart"
+    patients: PositiveInt
+    """Patients of all splits together: equal `preset`, `patients` and `seed` share one data set."""
+    seed: int = 0
+    format: Literal["npy", "nifti", "dicom"] = "npy"
+    split: Split = "train"
+    """`train_reports` and the like hold one report a study."""
+    workers: PositiveInt = 1
+
+
+class Declaration(Strict):
+    """What the user knows about all files of a source and the files do not say; see `medmvl.imaging.read`."""
+
+    units: str | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    axcodes: tuple[str, ...] | None = None
+    modality: str | None = None
+
+
+class DataSource(Strict):
+    """One source of a mixture, as a recipe names it."""
+
+    path: str | None = None
+    """A `.jsonl` or `.json` file of Samples or LLaVA records; relative to the recipe's folder."""
+    phantoms: PhantomSource | None = None
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Passes over the source an epoch: 2 shows every sample twice, 0.5 another half of them each epoch."""
+    image_root: str | None = None
+    """Folder that image paths start from; the data file's own folder where it is not given."""
+    volume_root: str | None = None
+    """The same for volumes."""
+    limit: PositiveInt | None = None
+    """Keep the first so many samples, after the filters below."""
+    kinds: tuple[str, ...] | None = None
+    """Keep samples whose `target.kind` is one of these."""
+    languages: tuple[str, ...] | None = None
+    """Keep samples in these languages."""
+    images: Declaration = Declaration()
+    volumes: Declaration = Declaration()
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataSource:
+        if (self.path is None) == (self.phantoms is None):
+            raise ValueError("a data source needs either 'path' or 'phantoms'")
+        return self
+
+
+class SampleSubset(Sequence[Sample]):
+    """Some samples of a file, in its order."""
+
+    def __init__(self, samples: SampleFile, indices: Sequence[int]) -> None:
+        self.samples = samples
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.samples[number] for number in self.indices[index]]
+        return self.samples[self.indices[index]]
+
+
+@dataclass(frozen=True)
+class LoadedSource:
+    """A source that is ready to be read from."""
+
+    name: str
+    """Names the source in messages: the file's name."""
+    samples: Sequence[Sample]
+    load: BlockLoader
+    digest: str
+    """SHA-256 over the file's bytes and everything that chooses from it: equal digests mean equal samples."""
+    weight: float = 1.0
+
+
+def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSource:
+    """Open a source; pixels are not read, and samples only where a filter must look at them.
+
+    Args:
+        source: what a recipe says.
+        base_dir: folder that relative paths start from.
+        cache_dir: where phantoms are written once.
+
+    Raises:
+        SampleError: where the file is no data set, or no sample is left.
+        OSError: where the file cannot be read.
+    """
+    path = base_dir / source.path if source.path is not None else _phantom_file(source, cache_dir)
+    samples = SampleFile(path)
+    roots = [None if root is None else base_dir / root for root in (source.image_root, source.volume_root)]
+    declared = {
+        "image": source.images.model_dump(exclude_none=True),
+        "volume": source.volumes.model_dump(exclude_none=True),
+    }
+    chosen = _choose(samples, source)
+    return LoadedSource(
+        name=path.name,
+        samples=chosen,
+        load=BlockLoader(path.parent, roots[0], roots[1], declared),
+        digest=_digest(samples, source),
+        weight=source.weight,
+    )
+
+
+def open_data(
+    path: Path,
+    *,
+    image_root: Path | None = None,
+    volume_root: Path | None = None,
+    declared: dict[str, Any] | None = None,
+) -> LoadedSource:
+    """Open one data file named on the command line; paths start from the working folder."""
+    declaration = Declaration.model_validate(declared or {})
+    source = DataSource(
+        path=str(path),
+        image_root=None if image_root is None else str(image_root),
+        volume_root=None if volume_root is None else str(volume_root),
+        images=declaration,
+        volumes=declaration,
+    )
+    return load_source(source, Path.cwd(), Path.cwd())
+
+
+def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
+    assert source.phantoms is not None
+    wanted = source.phantoms
+    name = f"{wanted.preset}-{wanted.patients}-{wanted.seed}-{wanted.format}-{_version()}"
+    folder = cache_dir / "phantoms" / name
+    if not (folder / "dataset.json").is_file():
+        from medmvl.phantoms import write_dataset
+
+        options: dict[str, Any] = wanted.model_dump(exclude={"split"})
+        try:
+            write_dataset(folder, **options)
+        except OSError:
+            if not (folder / "dataset.json").is_file():  # unless another process was first
+                raise
+    return folder / f"{wanted.split}.jsonl"
+
+
+def _version() -> str:
+    """Digest of the phantom code, so that a changed generator never answers with old patients."""
+    import medmvl.phantoms
+
+    folder = Path(medmvl.phantoms.__file__).parent
+    text = b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def _choose(samples: SampleFile, source: DataSource) -> Sequence[Sample]:
+    if source.kinds is None and source.languages is None:
+        count = len(samples) if source.limit is None else min(source.limit, len(samples))
+        return samples if count == len(samples) else SampleSubset(samples, range(count))
+    indices: list[int] = []
+    for index in range(len(samples)):
+        if _wanted(samples[index], source):
+            indices.append(index)
+        if len(indices) == source.limit:
+            break
+    if not indices:
+        wanted = {"kinds": source.kinds, "languages": source.languages}
+        chosen = ", ".join(f"{key} {list(value)}" for key, value in wanted.items() if value is not None)
+        raise SampleError(f"{samples.path}: none of its {len(samples)} samples has {chosen}")
+    return SampleSubset(samples, indices)
+
+
+def _wanted(sample: Sample, source: DataSource) -> bool:
+    kind = None if sample.target is None else sample.target.kind
+    return (source.kinds is None or kind in source.kinds) and (
+        source.languages is None or sample.language in source.languages
+    )
+
+
+def _digest(samples: SampleFile, source: DataSource) -> str:
+    choice = source.model_dump(include={"limit", "kinds", "languages", "images", "volumes"}, mode="json")
+    text = samples.digest() + json.dumps(choice, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
