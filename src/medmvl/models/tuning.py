@@ -1,0 +1,298 @@
+"""What of a model is trained: each part is `frozen`, `full` or `lora`, with a learning rate of its own.
+
+LoRA (Hu et al., arXiv 2106.09685) goes through peft, into one part at a time: no other part is ever adapted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from medmvl.errors import RecipeError
+from medmvl.files import write_json
+
+PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
+"""The parts of a model: names of its attributes, prefixes of its weights, keys of a stage's `parts`."""
+
+ADAPTER_WEIGHTS = "adapter.safetensors"
+ADAPTER_CONFIG = "adapter.json"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraOptions(_Settings):
+    """Size of the low-rank update, and where it goes."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32.0
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: tuple[str, ...] | None = None
+    """Last names of linear layers, such as `q_proj`; None: all of the part except the LLM's head."""
+
+
+class PartTuning(_Settings):
+    """How one part is trained. The word alone is short for `{mode: word}`."""
+
+    mode: Literal["frozen", "full", "lora"]
+    learning_rate: PositiveFloat | None = None
+    """None: the stage's."""
+    weight_decay: NonNegativeFloat | None = None
+    """None: the stage's. Norms, biases and embeddings never decay."""
+    lora: LoraOptions = LoraOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_word_is_a_mode(cls, value: object) -> object:
+        return {"mode": value} if isinstance(value, str) else value
+
+
+FROZEN = PartTuning(mode="frozen")
+
+
+class TuningRow(NamedTuple):
+    """One line of the table that is shown before the first step."""
+
+    part: str
+    mode: str
+    learning_rate: float | None
+    num_trained: int
+    num_parameters: int
+
+
+def apply_tuning(model: nn.Module, tuning: Mapping[str, PartTuning]) -> None:
+    """Freeze, unfreeze and adapt the parts of `model` in place; a part that is not named is frozen.
+
+    Raises:
+        RecipeError: a part the model does not have, or one without the layers or weights to train.
+    """
+    for name in tuning:
+        _part(model, name)
+    model.requires_grad_(False)
+    for name, settings in tuning.items():
+        part = _part(model, name)
+        if settings.mode == "full":
+            _require(
+                any(True for _ in part.parameters()),
+                f"{name} has no weights of its own to train"
+                " (a shared encoder is trained through image_encoder)",
+            )
+            part.requires_grad_(True)
+        elif settings.mode == "lora":
+            _inject_lora(model, name, part, settings.lora)
+    _require(
+        any(p.requires_grad for p in model.parameters()),
+        f"nothing would train: {_modes(tuning)}; set a part to full or lora",
+    )
+
+
+def _modes(tuning: Mapping[str, PartTuning]) -> str:
+    return ", ".join(f"{name} {settings.mode}" for name, settings in tuning.items()) or "no part is named"
+
+
+def _part(model: nn.Module, name: str) -> nn.Module:
+    """The part called `name`. Raises RecipeError where there is none."""
+    present = [part for part in PARTS if isinstance(getattr(model, part, None), nn.Module)]
+    if name not in present:
+        raise RecipeError(f"part '{name}' is not in this model; its parts are {', '.join(present)}")
+    part = getattr(model, name)
+    assert isinstance(part, nn.Module)
+    return part
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RecipeError(message)
+
+
+def _inject_lora(model: nn.Module, name: str, part: nn.Module, options: LoraOptions) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    layers = lora_targets(model, part)
+    known = sorted({layer.rpartition(".")[2] for layer in layers})
+    chosen = [
+        layer for layer in layers if options.targets is None or layer.rpartition(".")[2] in options.targets
+    ]
+    unknown = [target for target in options.targets or () if target not in known]
+    _require(
+        not unknown,
+        f"{name}: no linear layer is called {', '.join(unknown)}; there are {', '.join(known) or 'none'}",
+    )
+    _require(bool(chosen), f"{name}: it has no linear layer that LoRA could adapt; use full")
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=chosen,
+        bias="none",
+    )
+    inject_adapter_in_model(config, part)
+
+
+def lora_targets(model: nn.Module, part: nn.Module) -> list[str]:
+    """Names, within `part`, of the linear layers that LoRA may adapt.
+
+    Left out are the LLM's head, and layers inside attention that reads their weight without calling them.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    find_head = getattr(model, "get_output_embeddings", None)
+    head = find_head() if find_head is not None else None
+    inside = {
+        id(child)
+        for module in part.modules()
+        if isinstance(module, nn.MultiheadAttention)
+        for child in module.modules()
+    }
+    return [
+        name
+        for name, module in part.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and id(module) not in inside
+    ]
+
+
+def parameter_groups(
+    model: nn.Module, tuning: Mapping[str, PartTuning], *, learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for an optimizer: each part with its own learning rate, split into what decays and the rest.
+
+    Args:
+        model: as `apply_tuning` left it.
+        tuning: the stage's parts.
+        learning_rate: for parts without one.
+        weight_decay: for parts without one.
+    """
+    groups = []
+    for name, settings in tuning.items():
+        if settings.mode == "frozen":
+            continue
+        rate = settings.learning_rate or learning_rate
+        decay = weight_decay if settings.weight_decay is None else settings.weight_decay
+        groups += split_by_decay(_part(model, name), name, rate, decay)
+    return groups
+
+
+def split_by_decay(
+    module: nn.Module, name: str, learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """One group of trained matrices, which decay, and one of norms, biases and embeddings."""
+    decayed = {id(weight) for weight in _decaying_weights(module)}
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) in decayed], "weight_decay": weight_decay},
+        {"params": [p for p in trained if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    return [{**group, "lr": learning_rate, "part": name} for group in groups if group["params"]]
+
+
+def _decaying_weights(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Matrices and kernels that something is multiplied by; a tied embedding and head count as embedding."""
+    embeddings = {
+        id(p) for owner in module.modules() if isinstance(owner, nn.Embedding) for p in owner.parameters()
+    }
+    for name, weight in module.named_parameters():
+        if weight.ndim >= 2 and name.endswith("weight") and id(weight) not in embeddings:
+            yield weight
+
+
+def tuning_table(model: nn.Module, tuning: Mapping[str, PartTuning], learning_rate: float) -> list[TuningRow]:
+    """What trains, a row a part, counted on the model itself."""
+    rows = []
+    for name in PARTS:
+        part = getattr(model, name, None)
+        if not isinstance(part, nn.Module):
+            continue
+        settings = tuning.get(name, FROZEN)
+        trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        rate = (settings.learning_rate or learning_rate) if trained else None
+        rows.append(TuningRow(name, settings.mode, rate, trained, sum(p.numel() for p in part.parameters())))
+    return rows
+
+
+def has_lora(model: nn.Module) -> bool:
+    """Whether some layer carries an adapter."""
+    return any(True for _ in _lora_layers(model))
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Add every adapter to the weights it adapts and remove it: `model` has its original layers again."""
+    for parent, name, layer in list(_lora_layers(model)):
+        layer.merge()
+        setattr(parent, name, layer.get_base_layer())
+    for module in model.modules():
+        if "peft_config" in module.__dict__:
+            del module.peft_config
+
+
+def _lora_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, LoraLayer):
+                yield parent, name, child
+
+
+def save_adapter(model: nn.Module, tuning: Mapping[str, PartTuning], folder: Path) -> None:
+    """Write what a stage trained and nothing else: adapters, and parts trained whole with their buffers."""
+    trained = {name: settings for name, settings in tuning.items() if settings.mode != "frozen"}
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in _trained_state(model, trained).items()
+    }
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    write_json(
+        folder / ADAPTER_CONFIG,
+        {name: settings.model_dump(mode="json") for name, settings in trained.items()},
+    )
+
+
+def load_adapter(model: nn.Module, folder: Path) -> dict[str, PartTuning]:
+    """Put what `save_adapter` wrote onto the model that stage began with, and return the tuning.
+
+    Raises:
+        RecipeError: the model's layers are not those the adapter was trained on.
+    """
+    stored = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    tuning = {name: PartTuning.model_validate(settings) for name, settings in stored.items()}
+    apply_tuning(model, tuning)
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    expected = {name: tensor.shape for name, tensor in _trained_state(model, tuning).items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    _require(
+        not wrong,
+        f"{folder}: made for another model; {len(wrong)} weights differ in name or shape, first {wrong[:1]}",
+    )
+    with torch.no_grad():
+        for name, tensor in _trained_state(model, tuning).items():
+            tensor.copy_(tensors[name])
+    return tuning
+
+
+def _trained_state(model: nn.Module, tuning: Mapping[str, PartTuning]) -> dict[str, Tensor]:
+    """Trained parameters, and the saved buffers of parts trained whole; a tied weight once."""
+    state: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for name, settings in tuning.items():
+        if settings.mode == "full":
+            part = _part(model, name)
+            buffers = {id(buffer): f"{name}.{key}" for key, buffer in part.named_buffers()}
+            saved = part.state_dict(keep_vars=True).values()
+            state |= {buffers[id(tensor)]: tensor for tensor in saved if id(tensor) in buffers}
+    return state
