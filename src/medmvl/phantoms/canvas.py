@@ -28,14 +28,15 @@ class Region:
 class Canvas:
     """A slab `(D, H, W)` of float32 HU on a regular grid; starts as air."""
 
-    def __init__(self, z: Float, y: Float, x: Float) -> None:
+    def __init__(self, z: Float, y: Float, x: Float, slice_mm: float) -> None:
         self.z, self.y, self.x = z, y, x
+        self.slice_mm = slice_mm
         self.hu: Float = np.full((len(z), len(y), len(x)), -1000, np.float32)
 
     @property
     def voxel_mm(self) -> float:
         """The in-plane distance between voxels."""
-        return float(self.x[1] - self.x[0]) if len(self.x) > 1 else 1.0
+        return float(self.x[1] - self.x[0])
 
     def window(self, low: Point, high: Point) -> Window:
         """Return the voxels between two corners; may be empty."""

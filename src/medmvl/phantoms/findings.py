@@ -103,20 +103,20 @@ def _settle_in_lobe(finding: Finding, anatomy: Anatomy, rng: np.random.Generator
 
 
 def _draw_nodule(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Regions) -> list[Region]:
-    """A ball with a soft edge of one voxel, so that small nodules fade and never vanish."""
-    radius, soft = finding.size / 2, canvas.voxel_mm
-    centre = finding.points[0]
-    slice_mm = float(canvas.z[1] - canvas.z[0]) if len(canvas.z) > 1 else soft
+    """A ball with a soft edge of one voxel; one thinner than a slice shows in the slice that holds it."""
+    radius, soft, centre = finding.size / 2, canvas.voxel_mm, finding.points[0]
     reach = radius + soft
-    window = canvas.around(centre, (max(reach, slice_mm), reach, reach))
-    offsets = [c - np.float32(m) for c, m in zip(canvas.coordinates(window), centre, strict=True)]
-    distance = np.sqrt(offsets[0] ** 2 + (offsets[1] ** 2 + offsets[2] ** 2))
+    window = canvas.around(centre, (max(reach, canvas.slice_mm), reach, reach))
+    z, y, x = (c - np.float32(m) for c, m in zip(canvas.coordinates(window), centre, strict=True))
+    if radius < canvas.slice_mm:
+        z = np.maximum(np.abs(z) - max(canvas.slice_mm - soft, 0) / 2, 0)
+    distance = np.sqrt(z**2 + (y**2 + x**2))
     if not distance.size:
         return []
     share = np.clip((radius - distance) / soft + 0.5, 0, 1)
     view = canvas.hu[window]
     view += share * (np.float32(finding.hu) - view)
-    return [Region(window, distance < max(radius, 0.6 * soft))]
+    return [Region(window, distance < max(radius, 0.9 * soft))]
 
 
 def _settle_effusion(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float) -> Finding:
@@ -242,11 +242,10 @@ def _settle_calcification(
 
 def _draw_balls(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Regions) -> list[Region]:
     """Several balls of one diameter, at least a voxel each."""
-    slice_mm = float(canvas.z[1] - canvas.z[0]) if len(canvas.z) > 1 else canvas.voxel_mm
-    radius = max(finding.size / 2, 0.6 * canvas.voxel_mm)
+    radius = max(finding.size / 2, 0.9 * canvas.voxel_mm)
     drawn = []
     for centre in finding.points:
-        region = canvas.ellipsoid(centre, (max(radius, 0.6 * slice_mm), radius, radius))
+        region = canvas.ellipsoid(centre, (max(radius, 0.9 * canvas.slice_mm), radius, radius))
         if region is not None:
             canvas.paint(region, finding.hu)
             drawn.append(region)
@@ -282,7 +281,7 @@ def _draw_emphysema(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions:
 def _draw_atelectasis(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Regions) -> list[Region]:
     """A band of collapsed lung across a lower lobe."""
     centre = finding.points[0]
-    half = max(finding.size / 2, 0.6 * canvas.voxel_mm)
+    half = max(finding.size / 2, 0.6 * canvas.slice_mm)
 
     def band(coordinates: tuple[Float, Float, Float]) -> NDArray[np.bool_]:
         z, y, x = coordinates
@@ -338,7 +337,7 @@ FINDINGS: dict[str, FindingKind] = {
 """Every kind of finding."""
 
 DRAW_ORDER = (
-    "emphysema", "pneumothorax", "consolidation", "atelectasis", "effusion", "hiatal_hernia",
+    "emphysema", "consolidation", "atelectasis", "pneumothorax", "effusion", "hiatal_hernia",
     "lymphadenopathy", "nodule", "calcification", "cardiomegaly",
 )  # fmt: skip
 """Fluid covers lung; nodules and calcium stay visible in fluid."""

@@ -116,7 +116,7 @@ def _make_prior(patient: Patient) -> Prior:
         if change != "new":
             kept.append(_earlier(patient, finding, change, rng))
     for kind, settings in preset.findings.items():
-        if patient.finding(kind) is None and kind != "cardiomegaly" and rng.random() < 0.25:
+        if patient.finding(kind) is None and kind != "cardiomegaly" and rng.random() < 0.12:
             places = FINDINGS[kind].places
             place = places[int(rng.integers(len(places)))]
             kept.append(_make_finding(kind, place, patient.anatomy, settings, rng))

@@ -1,4 +1,4 @@
-"""From a patient to samples: each question kind is a row of `QUESTIONS`, about CT or X-ray, in both languages.
+"""From a patient to samples: each question kind is a row of `QUESTIONS`, about CT or X-ray, in two languages.
 
 Phrasings come from a stream of their own, so a question never tells its answer. A side or lobe is asked only
 of what is there.

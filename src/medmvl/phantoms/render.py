@@ -38,7 +38,7 @@ class DrawnFinding:
     box: tuple[int, ...]
     """Half-open, canonical voxels: `(z0, y0, x0, z1, y1, x1)` in CT, `(y0, x0, y1, x1)` in the X-ray."""
     volume_ml: float
-    """Of the drawn voxels."""
+    """Of the voxels drawn for it; a finding drawn later may cover some of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ def _slabs(
     z, y, x = axes
     slices = max(1, SLAB_VOXELS // (len(y) * len(x)))
     for start in range(0, len(z), slices):
-        canvas = Canvas(z[start : start + slices], y, x)
+        canvas = Canvas(z[start : start + slices], y, x, float(z[1] - z[0]))
         regions = draw_anatomy(patient.anatomy, canvas, table=table)
         for finding in patient.findings:
             for region in FINDINGS[finding.kind].draw(finding, patient.anatomy, canvas, regions):
@@ -202,7 +202,9 @@ class _Extents:
         low, high = self.bounds.setdefault(finding.kind, ([1 << 30] * 3, [0] * 3))
         in_plane = np.asarray(region.mask.any(axis=0))
         profiles: tuple[Mask, Mask, Mask] = (
-            np.asarray(region.mask.any(axis=(1, 2))), np.asarray(in_plane.any(axis=1)), np.asarray(in_plane.any(axis=0)),
+            np.asarray(region.mask.any(axis=(1, 2))),
+            np.asarray(in_plane.any(axis=1)),
+            np.asarray(in_plane.any(axis=0)),
         )  # fmt: skip
         for axis, (profile, window) in enumerate(zip(profiles, region.window, strict=True)):
             offset = window.start + (first_slice if axis == 0 else 0)

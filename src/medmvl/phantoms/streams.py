@@ -1,7 +1,7 @@
 """Independent random streams: patient 7 of a seed is the same whether 10 or 10,000 are made.
 
-Findings are balanced by design rather than by luck: patients come in blocks, and in each block a shuffled list
-of strata decides who has what. A patient's stratum depends on the seed and the block alone.
+Findings are balanced by design rather than by luck: patients come in blocks, and in each block a
+shuffled list of strata decides who has what. A patient's stratum depends on the seed and the block alone.
 """
 
 from __future__ import annotations
