@@ -1,7 +1,7 @@
 """How fast phantoms are drawn: patients a second on one core, and one scan of 512x512x300.
 
-Run with one thread: `OMP_NUM_THREADS=1 python benchmarks/phantoms.py`. The claim is at least 100 CT patients a
-second a core at 32x64x64, parameters and rendering together.
+Run with one thread: `OMP_NUM_THREADS=1 python benchmarks/phantoms.py`. The claim is at least 100 CT patients
+a second a core at 32x64x64, parameters and rendering together.
 """
 
 import argparse

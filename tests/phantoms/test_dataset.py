@@ -1,10 +1,11 @@
-"""Data sets on disk: equal when read in every format, same bytes for a seed, patients whole, all or nothing."""
+"""Data sets on disk: equal when read in every format, same bytes for a seed, patients whole."""
 
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from medmvl.errors import UserError
@@ -56,6 +57,13 @@ def test_priors_are_written_as_studies_of_their_own(tmp_path):
         arrays = [read(tmp_path / "out" / block.path, **block.declared).array for block in sample.visuals]
         assert arrays[0].shape == arrays[1].shape
         assert not np.array_equal(*arrays)
+        studies = {study_uid(tmp_path / "out" / block.path) for block in sample.visuals}
+        assert len(studies) == 2
+
+
+def study_uid(path: Path) -> str:
+    first = min(path.iterdir()) if path.is_dir() else path
+    return pydicom.dcmread(first, stop_before_pixels=True).StudyInstanceUID
 
 
 def test_workers_change_nothing(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from medmvl.errors import UserError
 from medmvl.phantoms import draw_ct, draw_xray, make_patient, render_ct, render_prior, render_xray
 from medmvl.phantoms import render as render_module
+from medmvl.phantoms.anatomy import lung_coordinates
 from medmvl.phantoms.findings import settle
 
 SHAPE = (48, 64, 64)
@@ -70,6 +71,27 @@ def test_a_box_holds_exactly_what_a_finding_changed(kind):
         assert (changed.min(0) >= low - soft).all() and (changed.max(0) < high + soft).all()
     inside = ((changed >= low) & (changed < high)).all(axis=1)
     assert inside.any()
+
+
+@pytest.mark.parametrize("kind", ["nodule", "effusion", "consolidation"])
+def test_a_box_in_the_xray_frames_what_a_finding_changed(kind):
+    patient = patient_with(kind)
+    rendering = draw_xray(patient, (96, 96))
+    plain = render_xray(without_findings(patient), (96, 96))
+    changed = np.abs(rendering.image.array.astype(float) - plain.array) > 1500
+    (drawn,) = rendering.findings
+    top, left, bottom, right = drawn.box
+    changes = np.argwhere(changed)
+    assert (changes >= (top - 1, left - 1)).all() and (changes < (bottom + 1, right + 1)).all()
+    assert np.abs(np.array([*changes.min(0), *(changes.max(0) + 1)]) - drawn.box).max() <= 7
+
+
+def test_the_two_lungs_mirror_each_other():
+    anatomy = make_patient(0, 0, "quickstart").anatomy
+    point = tuple(np.full((1, 1, 1), value, np.float32) for value in (10, 20, 90))
+    mirrored = (point[0], point[1], -point[2])
+    assert lung_coordinates(anatomy, "left", point) == lung_coordinates(anatomy, "right", mirrored)
+    assert lung_coordinates(anatomy, "left", point)[2].item() > 0  # outward of the middle of the lung
 
 
 @pytest.mark.parametrize("place", ["right", "left"])
