@@ -48,7 +48,7 @@ def test_another_run_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another options"):
         AnswerFile(tmp_path / "o.jsonl", {**RUN, "options": {"max_new_tokens": 9}})
     (tmp_path / "mine.jsonl").write_text("my notes\n")
-    with pytest.raises(UserError, match="not of this command"):
+    with pytest.raises(UserError, match="not written by this command"):
         AnswerFile(tmp_path / "mine.jsonl", RUN)
     assert (tmp_path / "mine.jsonl").read_text() == "my notes\n"
 

@@ -45,7 +45,8 @@ class AnswerFile:
             UserError: the file belongs to another run, or holds a line that is no answer.
         """
         self.path = path
-        self._check_run(dict(run))
+        self.run = dict(run)
+        self._check_run(self.run)
         self.answers = {answer.id: answer for answer in _repaired(path)}
 
     def _check_run(self, run: dict[str, Any]) -> None:

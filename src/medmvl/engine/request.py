@@ -1,13 +1,10 @@
-"""What the engine is asked, and what it gives back: request, answer, failure, and what was seen."""
+"""What the engine is asked, and what it gives back: request, answer, failure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from medmvl.imaging import MedicalImage
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
@@ -32,38 +29,6 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What the model looked at for one image or volume. Holds no identity and no path."""
-
-    kind: Literal["image", "volume"]
-    source_format: str
-    shape: tuple[int, ...]
-    """Of the pixels read from the file, canonical array order."""
-    spacing_mm: tuple[float, ...] | None
-    units: str
-    modality: str | None
-    acquired_axcodes: tuple[str, ...] | None
-    model_shape: tuple[int, ...]
-    """Of the pixels given to the encoder: `(tiles, C, H, W)` or `(C, D, H, W)`."""
-    grid: tuple[int, int, int]
-    """Tokens of the encoder along depth, height, width."""
-    tokens: int
-    """Tokens the LLM reads."""
-    windows: tuple[tuple[float, float], ...] | None
-    """Centre and width of each channel's window; None where intensities were scaled otherwise."""
-    matrix: NDArray[np.float64] | None
-    """4x4, from model voxel to canonical voxel."""
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        values = dict(self.__dict__)
-        if self.matrix is not None:
-            values["matrix"] = np.asarray(self.matrix, dtype=np.float64).tolist()
-        return values
-
-
-@dataclass(frozen=True, eq=False)
 class Answer:
     """What the model said."""
 
@@ -72,7 +37,8 @@ class Answer:
     """Generated ids, without the stop id."""
     seconds: float
     """Wall time of the batch this answer was decoded in, reading included."""
-    seen: tuple[Seen, ...]
+    seen: tuple[dict[str, Any], ...]
+    """What the model looked at, one entry an image or volume; see `seen_of`. Holds no identity and no path."""
     finish: Literal["stop", "length"]
     """Whether the model ended its turn, or ran out of `max_new_tokens`."""
 
@@ -82,7 +48,8 @@ class Answer:
             "text": self.text,
             "tokens": list(self.tokens),
             "seconds": round(self.seconds, 4),
-            "seen": [seen.to_json() for seen in self.seen],
+            "seen": list(self.seen),
+            "finish": self.finish,
         }
 
 
@@ -92,3 +59,25 @@ class Failure:
 
     name: str
     error: str
+
+
+def seen_of(visual: Any) -> dict[str, Any]:
+    """What the model looked at, as plain values for JSON.
+
+    Args:
+        visual: a `ProcessedVisual`.
+
+    Returns:
+        `kind`, what was read (`shape`, `spacing_mm`, `units`, `modality` as the processor noted them),
+        `model_shape` of the pixels, the encoder's `grid`, the `tokens` the LLM reads, `notes` such as the
+        windows, and `matrix`, 4x4 from model voxel to canonical voxel.
+    """
+    return {
+        "kind": visual.kind,
+        **visual.source,
+        "model_shape": list(visual.pixels.shape),
+        "grid": list(visual.grid),
+        "tokens": visual.num_tokens,
+        "notes": list(visual.notes),
+        "matrix": visual.matrix.tolist(),
+    }

@@ -9,15 +9,21 @@ import torch
 from torch import Tensor
 
 
-def digest(pixels: Tensor) -> str:
-    """SHA-256 of the pixels' shape, type and bytes."""
-    plain = pixels.detach().cpu().contiguous()
-    header = f"{tuple(plain.shape)} {plain.dtype}".encode()
-    return hashlib.sha256(header + plain.view(torch.uint8).numpy().tobytes()).hexdigest()
+def digest(*tensors: Tensor | None) -> str:
+    """SHA-256 over shape, type and bytes of the tensors."""
+    total = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is None:
+            total.update(b"none")
+            continue
+        plain = tensor.detach().cpu().contiguous()
+        total.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
+        total.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 class VisualCache:
-    """Least recently used tokens go first once `max_bytes` are held. Belongs to one engine: one model, one dtype."""
+    """The least recently used tokens go first once `max_bytes` are held. Of one engine: one model, one dtype."""
 
     def __init__(self, max_bytes: int = 256 * 1024**2) -> None:
         self.max_bytes = max_bytes

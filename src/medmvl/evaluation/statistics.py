@@ -49,14 +49,15 @@ def wilson(proportion: float, n: float, level: float = 0.95) -> tuple[float, flo
     centre = proportion + z * z / (2 * n)
     half = z * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    low, high = (centre - half) / scale, (centre + half) / scale
-    return (0.0 if proportion == 0 else low), (1.0 if proportion == 1 else high)
+    low = 0.0 if proportion == 0 else max(0.0, (centre - half) / scale)  # exact where rounding is not
+    high = 1.0 if proportion == 1 else min(1.0, (centre + half) / scale)
+    return low, high
 
 
 def effective_n(scores: Sequence[float], clusters: Sequence[Hashable]) -> float:
-    """How many independent answers the clustered ones are worth: `p (1 - p)` over the cluster-robust
-    variance of p.
+    """How many independent answers the clustered ones are worth.
 
+    That is `p (1 - p)` over the cluster-robust variance of p.
     Never more than the answers. Where all answers are equally right the variance says nothing; the number
     of clusters then is the cautious choice.
     """

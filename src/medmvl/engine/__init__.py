@@ -1,0 +1,13 @@
+"""The engine: loads a model once and answers, batched or streaming. Nothing else in the project decodes."""
+
+from medmvl.engine.answer_file import AnswerFile, StoredAnswer, read_answers
+from medmvl.engine.engine import Engine
+from medmvl.engine.many import answer_samples, model_digest
+from medmvl.engine.options import GenerationOptions
+from medmvl.engine.ranks import Ranks, joined_ranks
+from medmvl.engine.request import Answer, Failure, Request
+
+__all__ = [
+    "Answer", "AnswerFile", "Engine", "Failure", "GenerationOptions", "Ranks", "Request", "StoredAnswer",
+    "answer_samples", "joined_ranks", "model_digest", "read_answers",
+]  # fmt: skip

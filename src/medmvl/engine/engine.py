@@ -1,0 +1,250 @@
+"""Engine: a model, loaded once, that answers. The only place that decodes; everything that asks goes through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteriaList
+
+from medmvl.engine.options import GenerationOptions
+from medmvl.engine.request import Answer, Failure, Request, seen_of
+from medmvl.engine.streaming import Cancelled, TokenQueue, stream_text
+from medmvl.engine.visual_cache import VisualCache, digest
+from medmvl.errors import UserError
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+GREEDY = GenerationOptions()
+
+
+class Engine:
+    """Answers requests, one batch at a time. Calls from several threads wait for one another."""
+
+    def __init__(
+        self,
+        model: MedMVLForConditionalGeneration,
+        processor: MedMVLProcessor,
+        cache_bytes: int = 256 * 1024**2,
+    ) -> None:
+        self.model = model.eval()
+        self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
+        self.processor = processor
+        self.cache = VisualCache(cache_bytes)
+        self._lock = Lock()
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto", dtype: DType = "auto") -> Engine:
+        """Load a saved model: offline, safetensors only, no code from the folder.
+
+        Args:
+            folder: what `save_pretrained` or a training run wrote.
+            device: `"auto"` takes a GPU where there is one; else as PyTorch names devices.
+            dtype: `"auto"` is bfloat16 on a GPU that has it, float32 elsewhere.
+
+        Raises:
+            UserError: the folder holds no model, or the device or dtype is not there.
+        """
+        path = Path(folder)
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f"{path}: no model found (config.json is missing). Give a folder saved by training, such as RUN/model."
+            )
+        place, number = _device(device), _dtype(dtype, _device(device))
+        model = MedMVLForConditionalGeneration.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, dtype=number
+        )
+        return cls(model.to(place), MedMVLProcessor.from_pretrained(path, local_files_only=True))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self.model.device)
+
+    def answer(self, requests: Sequence[Request], options: GenerationOptions = GREEDY) -> list[Answer]:
+        """Answer all requests in one batch.
+
+        Raises:
+            UserError: the first request that cannot be answered, by name; see `try_answer` to have the
+            others.
+        """
+        answers = []
+        for outcome in self.try_answer(requests, options):
+            if isinstance(outcome, Failure):
+                raise UserError(f"{outcome.name}: {outcome.error}")
+            answers.append(outcome)
+        return answers
+
+    def try_answer(
+        self, requests: Sequence[Request], options: GenerationOptions = GREEDY
+    ) -> list[Answer | Failure]:
+        """Answer in one batch; a request whose file is broken gives a Failure and does not disturb the others."""
+        started = time.perf_counter()
+        outcomes: list[Answer | Failure | ProcessedSample] = [
+            self._try_prepare(request, options) for request in requests
+        ]
+        prepared = [outcome for outcome in outcomes if isinstance(outcome, ProcessedSample)]
+        rows = iter(self._decode(prepared, options) if prepared else [])
+        seconds = time.perf_counter() - started
+        return [
+            self._answer(outcome, next(rows), seconds) if isinstance(outcome, ProcessedSample) else outcome
+            for outcome in outcomes
+        ]
+
+    def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
+        """Answer one request piece by piece; the pieces joined are the text that `answer` gives.
+
+        Closing the iterator stops the decoding.
+
+        Raises:
+            UserError: at once, when the request cannot be answered or beams are asked for.
+        """
+        if options.num_beams > 1:
+            raise UserError(
+                "beam search knows its answer only at the end and cannot be streamed; set num_beams to 1"
+            )
+        prepared = self.prepare(request, options)
+
+        def run(queue: TokenQueue, cancelled: Cancelled) -> None:
+            self._decode(
+                [prepared], options, streamer=queue, stopping_criteria=StoppingCriteriaList([cancelled])
+            )
+
+        return stream_text(run, self.processor.decode, self.processor.stop_token_ids)
+
+    def prepare(self, request: Request, options: GenerationOptions = GREEDY) -> ProcessedSample:
+        """Read the request's images and make its tokens.
+
+        Raises:
+            UserError: naming the request.
+        """
+        outcome = self._try_prepare(request, options)
+        if isinstance(outcome, Failure):
+            raise UserError(f"{outcome.name}: {outcome.error}")
+        return outcome
+
+    def _try_prepare(self, request: Request, options: GenerationOptions) -> ProcessedSample | Failure:
+        try:
+            prepared = self.processor.prepare(
+                request.messages,
+                request.load,
+                supervised=False,
+                add_generation_prompt=True,
+                name=request.name,
+            )
+        except (ValueError, OSError) as error:
+            return Failure(request.name, str(error).removeprefix(f"{request.name}: "))
+        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
+        needed = len(prepared.input_ids) + options.max_new_tokens
+        if limit is not None and needed > limit:
+            return Failure(
+                request.name,
+                f"{len(prepared.input_ids)} tokens and an answer of up to {options.max_new_tokens} are more than the "
+                f"{limit} the LLM reads; ask with fewer images or turns, or lower max_new_tokens",
+            )
+        return prepared
+
+    def _decode(
+        self, prepared: Sequence[ProcessedSample], options: GenerationOptions, **extra: Any
+    ) -> list[list[int]]:
+        """Generated ids of every row, up to `max_new_tokens`, stop id and padding still there."""
+        stop_ids = self.processor.stop_token_ids
+        pad_id = self.processor.pad_token_id
+        config = GenerationConfig(**options.arguments(), eos_token_id=stop_ids, pad_token_id=pad_id)
+        with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=options.sampled):
+            if options.sampled:
+                torch.manual_seed(options.seed)
+            inputs = self._inputs(prepared, pad_id)
+            output = self.model.generate(**inputs, generation_config=config, **extra)
+        rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return rows
+
+    def _inputs(self, prepared: Sequence[ProcessedSample], pad_id: int) -> dict[str, Any]:
+        batch = collate(prepared, pad_id=pad_id, padding_side="left")
+        inputs: dict[str, Any] = {
+            name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")
+        }
+        visuals = [visual for sample in prepared for visual in sample.visuals]
+        if visuals:
+            inputs["visual_table"] = batch["visual_table"]
+            inputs["visual_tokens"] = self._visual_tokens(visuals)
+        return inputs
+
+    def _visual_tokens(self, visuals: Sequence[ProcessedVisual]) -> list[Tensor]:
+        """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
+        keys = [f"{visual.kind} {digest(visual.pixels, visual.positions_mm)}" for visual in visuals]
+        tokens: dict[str, Tensor | None] = {key: self.cache.get(key) for key in keys}
+        missing = {key: visual for key, visual in zip(keys, visuals, strict=True) if tokens[key] is None}
+        if missing:
+            encoded = self._encode(list(missing.values()))
+            for key, encoded_tokens in zip(missing, encoded, strict=True):
+                tokens[key] = encoded_tokens
+                self.cache.put(key, encoded_tokens)
+        return [block for key in keys if (block := tokens[key]) is not None]
+
+    def _encode(self, visuals: list[ProcessedVisual]) -> list[Tensor]:
+        """Encode different visuals together, as one batch row that holds nothing else."""
+        row = ProcessedSample(
+            name="visuals",
+            input_ids=torch.zeros(1, dtype=torch.long),
+            labels=None,
+            visuals=tuple(visuals),
+            starts=(0,) * len(visuals),
+        )
+        batch = collate([row], pad_id=0)
+        images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
+        tokens: list[Tensor] = self.model.encode(
+            None if images is None else images.to(self.device),
+            None if volumes is None else [volume.to(self.device) for volume in volumes],
+            batch["visual_table"],
+            batch.get("volume_positions_mm"),
+        )
+        return tokens
+
+    def _answer(self, prepared: ProcessedSample, row: list[int], seconds: float) -> Answer:
+        stop_ids = set(self.processor.stop_token_ids)
+        end = next((i for i, token in enumerate(row) if token in stop_ids), None)
+        tokens = tuple(row if end is None else row[:end])
+        return Answer(
+            text=self.processor.decode(tokens),
+            tokens=tokens,
+            seconds=seconds,
+            seen=tuple(seen_of(visual) for visual in prepared.visuals),
+            finish="length" if end is None else "stop",
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"device {name!r} is not usable here ({str(error).splitlines()[0]}); try cpu"
+        ) from None
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if on_gpu else torch.float32
+    if name not in DTYPES:
+        raise UserError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
+    if name == "float16" and device.type == "cpu":
+        raise UserError("float16 is slow and inexact on a CPU; use float32, or bfloat16 to save memory")
+    return DTYPES[name]

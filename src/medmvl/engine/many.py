@@ -1,0 +1,161 @@
+"""Answers for a whole data set: batched by scan, written as they come, resumed after a kill, spread over processes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medmvl.engine.answer_file import AnswerFile, StoredAnswer
+from medmvl.engine.engine import Engine
+from medmvl.engine.options import GenerationOptions
+from medmvl.engine.ranks import Ranks
+from medmvl.engine.request import Failure, Load, Request
+from medmvl.errors import SampleError
+from medmvl.schema import Message, Sample
+
+logger = logging.getLogger(__name__)
+ALONE = Ranks()
+Progress = Callable[[int], None]
+
+_HASHED_BYTES = 1 << 20
+_HASHED_PLACES = 16
+
+
+def answer_samples(
+    engine: Engine,
+    samples: Sequence[Sample],
+    load: Load,
+    out: Path,
+    run: Mapping[str, Any],
+    options: GenerationOptions,
+    *,
+    batch_size: int = 32,
+    ranks: Ranks = ALONE,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Answer the last turn of every sample into the file `out`, in the samples' order at the end.
+
+    Samples already answered in `out` are not asked again. Greedy answers to equal conversations are decoded
+    once.
+
+    Args:
+        engine: answers.
+        samples: with ids of their own.
+        load: gives the pixels of a block.
+        out: a `.jsonl` file, see `AnswerFile`.
+        run: what else decides the answers, such as digests of model and data; must be equal when resumed.
+        options: of decoding; must be equal when resumed.
+        batch_size: conversations decoded together.
+        ranks: the processes that share the work; all call this with the same arguments.
+        progress: called with how many samples have just been dealt with.
+
+    Returns:
+        The samples that could not be answered, of all processes; the others are all in the file.
+
+    Raises:
+        SampleError: two samples have one id.
+        UserError: `out` belongs to another run.
+    """
+    check_ids(samples)
+    record = {**run, "options": options.model_dump()}
+    if ranks.first:
+        _collect(AnswerFile(out, record), samples)
+    ranks.wait()
+    done = set(AnswerFile(out, record).answers)
+    ranks.wait()
+    file = AnswerFile(out if ranks.size == 1 else _part(out, ranks.rank), record)
+    batches = plan(samples, done, batch_size, merge_equal=not options.sampled)
+    if progress is not None:
+        progress(len(done & {sample.id for sample in samples}))
+    failures: list[Failure] = []
+    for batch in batches[ranks.rank :: ranks.size]:
+        failures += _answer_batch(engine, batch, load, file, options)
+        if progress is not None:
+            progress(sum(len(same) for same in batch))
+    ranks.wait()
+    if ranks.first:
+        _collect(AnswerFile(out, record), samples)
+    return ranks.gather(failures)
+
+
+def plan(
+    samples: Sequence[Sample], done: set[str], batch_size: int, *, merge_equal: bool
+) -> list[list[list[Sample]]]:
+    """Batches of groups of samples that ask the very same; samples about one scan stand together."""
+    equal: dict[Any, list[Sample]] = {}
+    for sample in samples:
+        if sample.id not in done:
+            key: tuple[Message, ...] | str = sample.prompt().messages if merge_equal else sample.id
+            equal.setdefault(key, []).append(sample)
+    scans: dict[tuple[str, ...], list[list[Sample]]] = {}
+    for same in equal.values():
+        scans.setdefault(tuple(block.path for block in same[0].visuals), []).append(same)
+    groups = [same for group in scans.values() for same in group]
+    return [groups[start : start + batch_size] for start in range(0, len(groups), batch_size)]
+
+
+def check_ids(samples: Iterable[Sample]) -> None:
+    """Raise SampleError where two samples have one id: their answers could not be told apart."""
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise SampleError(f"two samples have the id {sample.id!r}; give every sample an id of its own")
+        seen.add(sample.id)
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 that changes with a model's settings or weights; of large files, size and 16 places are read."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix not in {".json", ".safetensors", ".jinja"}:
+            continue
+        size = path.stat().st_size
+        total.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(_HASHED_BYTES, size // _HASHED_PLACES)):
+                file.seek(start)
+                total.update(file.read(_HASHED_BYTES))
+    return total.hexdigest()
+
+
+def _answer_batch(
+    engine: Engine, batch: list[list[Sample]], load: Load, file: AnswerFile, options: GenerationOptions
+) -> list[Failure]:
+    requests = [Request.from_sample(same[0], load) for same in batch]
+    failures: list[Failure] = []
+    answers: list[StoredAnswer] = []
+    for same, outcome in zip(batch, engine.try_answer(requests, options), strict=True):
+        if isinstance(outcome, Failure):
+            failures += [Failure(sample.id, outcome.error) for sample in same]
+            logger.warning("%s: %s", outcome.name, outcome.error)
+        else:
+            answers += [StoredAnswer(sample.id, outcome.text, outcome.tokens) for sample in same]
+    file.append(answers)
+    return failures
+
+
+def _part(out: Path, rank: int) -> Path:
+    return out.with_name(f"{out.name}.part-{rank}")
+
+
+def _collect(file: AnswerFile, samples: Sequence[Sample]) -> None:
+    """Bring the parts of this run, also those of an earlier number of processes, into the file, in order."""
+    parts = [
+        path
+        for path in sorted(file.path.parent.glob(f"{file.path.name}.part-*"))
+        if not path.name.endswith(".run.json")
+    ]
+    answers = dict(file.answers)
+    for part in parts:
+        answers |= AnswerFile(part, file.run).answers
+    order = [sample.id for sample in samples if sample.id in answers]
+    others = [name for name in answers if name not in set(order)]
+    ordered = [answers[name] for name in (*order, *others)]
+    if ordered != list(file.answers.values()):
+        file.rewrite(ordered)
+    for part in parts:
+        part.unlink()
+        part.with_name(part.name + ".run.json").unlink(missing_ok=True)
