@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
-from medmvl.imaging.dicom_header import read_header, sniff_dicom, tag_floats, tag_value
+from medmvl.imaging.dicom_header import read_header, silent_pydicom, sniff_dicom, tag_floats, tag_value
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
 from medmvl.imaging.dicom_series import Series, choose, group_frames, set_aside
 from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
@@ -39,8 +39,9 @@ def read_dicom(path: Path, selector: Selector | None = None) -> MedicalImage:
         AmbiguousSourceError: it holds frames or several volumes; the message lists them.
         ReadError: it is damaged, holds no pixels, or its pixels cannot be decoded.
     """
-    frames = frames_of(read_header(path))
-    return _to_image(choose(group_frames(frames), selector or Selector(), "file"), ())
+    with silent_pydicom():
+        frames = frames_of(read_header(path))
+        return _to_image(choose(group_frames(frames), selector or Selector(), "file"), ())
 
 
 def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalImage:
@@ -50,24 +51,31 @@ def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalIm
         AmbiguousSourceError: several series are there; the message lists them.
         ReadError: there is no DICOM image, or a file is damaged.
     """
+    with silent_pydicom():
+        frames, without_pixels = _folder_frames(path)
+        if not frames:
+            found = f"{without_pixels} DICOM objects without pixels" if without_pixels else "no DICOM file"
+            raise ReadError(f"the folder holds {found}; expected the slices of a series")
+        series, notes = set_aside(group_frames(frames))
+        if without_pixels:
+            notes = (*notes, f"{without_pixels} DICOM object(s) without pixels set aside")
+        return _to_image(choose(series, selector or Selector(), "folder"), notes)
+
+
+def _folder_frames(folder: Path) -> tuple[list[Frame], int]:
+    """Return the frames of every image below a folder, and the number of DICOM objects that are not images."""
     frames: list[Frame] = []
     without_pixels = 0
-    for file in _dicom_files(path):
+    for path in _dicom_files(folder):
         try:
-            header = read_header(file)
-            if header.pixel_keyword is None and header.value("Rows") is None:
+            file = read_header(path)
+            if file.pixel_keyword is None and file.value("Rows") is None:
                 without_pixels += 1
-                continue
-            frames += frames_of(header)
+            else:
+                frames += frames_of(file)
         except ReadError as error:
-            raise ReadError(f"file {file.relative_to(path)}: {error}") from None
-    if not frames:
-        found = f"{without_pixels} DICOM objects without pixels" if without_pixels else "no DICOM file"
-        raise ReadError(f"the folder holds {found}; expected the slices of a series")
-    series, notes = set_aside(group_frames(frames))
-    if without_pixels:
-        notes = (*notes, f"{without_pixels} DICOM object(s) without pixels set aside")
-    return _to_image(choose(series, selector or Selector(), "folder"), notes)
+            raise ReadError(f"file {path.relative_to(folder)}: {error}") from None
+    return frames, without_pixels
 
 
 def _dicom_files(folder: Path) -> Iterable[Path]:
@@ -152,7 +160,8 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
         )  # fmt: skip
     spacing, spacing_note = _picture_spacing(frame)
     known = _patient_orientation(frame)
-    turned, wanted, swapped = array, known, False
+    turned, swapped = array, False
+    wanted: tuple[str, ...] | None = known
     if known is not None and modality != "MG" and {"S", "I"} & set(known):
         turned, matrix, wanted = orient_picture(array, known)
         swapped = matrix[1, 1] == 0

@@ -1,7 +1,7 @@
 """Decoding: the stored values of one frame, from every transfer syntax that the installed codecs know.
 
-Uncompressed little- and big-endian pixels are read straight into NumPy; everything else goes through pydicom's plugins.
-Before a codec runs, the size that its stream claims is compared with the header's, so that no stream can exhaust memory.
+Uncompressed pixels are read straight into NumPy; everything else goes through pydicom's plugins. Before a codec runs,
+the size that its stream claims is compared with the header's, so that no stream can exhaust memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def stored_dtype(file: DicomFile) -> np.dtype[Any]:
 
 
 def decode_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Yield stored values, `(rows, columns)` or `(rows, columns, samples)`, colour as RGB, of the frames asked for.
+    """Yield the stored values of the frames asked for: `(rows, columns)`, or `(rows, columns, samples)` as RGB.
 
     Raises:
         ReadError: the pixels are damaged, or no installed codec knows them.
@@ -54,11 +54,10 @@ def decode_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[A
 
 
 def _is_plain(file: DicomFile) -> bool:
-    bits = file.integer("BitsAllocated")
-    swapped_bytes = file.big_endian and bits == 8
-    return (
-        not file.encapsulated and file.integer("SamplesPerPixel", 1) == 1 and bits >= 8 and not swapped_bytes
-    )
+    if file.encapsulated or file.integer("SamplesPerPixel", 1) > 1:
+        return False
+    bits, palette = file.integer("BitsAllocated"), file.value("PhotometricInterpretation") == "PALETTE COLOR"
+    return bits >= 8 and not palette and not (file.big_endian and bits == 8)
 
 
 def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -87,7 +86,8 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
         return array
     if stored == allocated:
         return array
-    return np.right_shift(np.left_shift(array, allocated - 1 - high), allocated - stored)
+    cleared: NDArray[Any] = np.right_shift(np.left_shift(array, allocated - 1 - high), allocated - stored)
+    return cleared
 
 
 def _pydicom_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -99,7 +99,7 @@ def _pydicom_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray
         return
     decoder = pydicom.pixels.get_decoder(file.syntax)
     for array, about in decoder.iter_array(dataset, indices=list(indices)):
-        if str(about["photometric_interpretation"]) == "PALETTE COLOR":
+        if about["photometric_interpretation"] == "PALETTE COLOR":
             array = pydicom.pixels.apply_color_lut(array, dataset)[..., :3]
             yield (array >> 8).astype(np.uint8) if array.dtype.itemsize > 1 else array
         else:
@@ -171,11 +171,6 @@ def _twelve_bit_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDAr
 
 
 def _decode_failure(file: DicomFile) -> str:
-    name = (
-        file.syntax.name
-        if file.syntax.is_private is False and file.syntax in uid.AllTransferSyntaxes
-        else "unknown"
-    )
-    if name == "unknown":
-        return "the pixels are in a transfer syntax that no installed codec knows; convert the file, for example with dcmdjpeg"
-    return f"the pixels ({name}) are damaged or cut off, or no installed codec can decode them"
+    if file.syntax not in uid.AllTransferSyntaxes:
+        return "the pixels are in a transfer syntax that no installed codec knows: convert the file first"
+    return f"the pixels ({file.syntax.name}) are damaged or cut off, or no installed codec can decode them"

@@ -1,6 +1,6 @@
-"""DICOM files as headers: which bytes are DICOM, the few tags that reading pixels needs, and where the pixels lie.
+"""DICOM files as headers: which bytes are DICOM, the few tags that pixels need, and where the pixels lie.
 
-Identifying tags are never parsed: only those of `TAGS` are kept, and what pydicom would log about values is silenced.
+Identifying tags are never parsed: only those of `TAGS` are kept, and what pydicom would log is silenced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom import uid
@@ -28,30 +28,35 @@ from medmvl.errors import ReadError
 from medmvl.imaging.limits import MAX_BYTES
 
 PARSER_ERRORS = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
-    AssertionError, ImportError, struct.error, zlib.error, InvalidDicomError,
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError,
+    RuntimeError, AssertionError, ImportError, struct.error, zlib.error, InvalidDicomError,
 )  # fmt: skip
 """What parsers and codecs raise on damaged bytes; their messages may quote values and are not repeated."""
 
 TAGS = [
-    "ImageType", "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "AcquisitionTime",
-    "ContentTime", "TriggerTime", "FrameReferenceTime", "EchoTime", "InversionTime", "TemporalPositionIdentifier",
-    "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SliceThickness", "PatientOrientation",
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "Units", "DoseUnits", "DoseGridScaling",
-    "GridFrameOffsetVector", "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+    "ImageType", "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
+    "AcquisitionTime", "ContentTime", "TriggerTime", "FrameReferenceTime", "EchoTime", "InversionTime",
+    "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing", "SliceThickness", "PatientOrientation", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
+    "Units", "DoseUnits", "DoseGridScaling", "GridFrameOffsetVector", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 ]  # fmt: skip
 
-MODALITIES = frozenset(
-    "AR BI BMD CR CT DG DX EC ECG EEG ES GM HC IO IVOCT IVUS KER LEN LS MG MR NM OAM OCT OP OPT OPTENF OPV OSS OT PT PX "
-    "RF RG RTDOSE RTIMAGE RTPLAN RTSTRUCT SC SEG SM SR ST TG TH US VA XA XC PR KO DOC REG RWV FID AU HD M3D".split()
-)
+MODALITIES = frozenset([
+    "AR", "BI", "BMD", "CR", "CT", "DG", "DX", "EC", "ECG", "EEG", "ES", "GM", "HC", "IO", "IVOCT",
+    "IVUS", "KER", "LEN", "LS", "MG", "MR", "NM", "OAM", "OCT", "OP", "OPT", "OPTENF", "OPV", "OSS",
+    "OT", "PT", "PX", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN", "RTSTRUCT", "SC", "SEG", "SM", "SR",
+    "ST", "TG", "TH", "US", "VA", "XA", "XC", "PR", "KO", "DOC", "REG", "RWV", "FID", "AU", "HD", "M3D",
+])  # fmt: skip
 """Codes of PS3.3 C.7.3.1.1.1 that are repeated to the user; anything else in that tag is not."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -79,7 +84,9 @@ class DicomFile:
     @property
     def encapsulated(self) -> bool:
         """Whether frames are stored as compressed fragments."""
-        return self.pixel_length == UNDEFINED_LENGTH
+        return self.pixel_length == UNDEFINED_LENGTH or (
+            self.syntax in uid.AllTransferSyntaxes and self.syntax.is_encapsulated
+        )
 
     @property
     def num_pixel_bytes(self) -> int:
@@ -142,7 +149,7 @@ def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] 
 
 
 def sniff_dicom(head: bytes, path: Path) -> bool:
-    """Say whether the first bytes are DICOM: the mark at byte 128, or an unmistakable first element without a preamble."""
+    """Say whether this is DICOM: the mark at byte 128, or an unmistakable first element without a preamble."""
     if head[128:132] == b"DICM":
         return True
     if len(head) < 16 or head[1] != 0 or head[3] != 0:
@@ -192,7 +199,7 @@ def _encoding_of(header: Dataset, deflated: bool) -> tuple[bool, bool]:
 
 
 def _inflate(stream: BinaryIO) -> bytes | None:
-    """Return the dataset of a deflated file, at most MAX_BYTES of it, or None where the file is not deflated."""
+    """Return the dataset of a deflated file, at most MAX_BYTES of it; None where it is not deflated."""
     head = stream.read(4096)
     stream.seek(0)
     if head[128:132] != b"DICM" or uid.DeflatedExplicitVRLittleEndian.encode() not in head:
@@ -221,7 +228,7 @@ def _syntax_of(header: Dataset) -> uid.UID:
 
 def _pixel_element(stream: BinaryIO, implicit: bool, little: bool) -> tuple[str | None, str, int]:
     """Read the element header the parser stopped at; the stream then stands at the value."""
-    order = "little" if little else "big"
+    order: Literal["little", "big"] = "little" if little else "big"
     head = stream.read(8)
     if len(head) < 8 or int.from_bytes(head[:2], order) != 0x7FE0:
         return None, "", 0
@@ -239,7 +246,7 @@ _quiet_filters: warnings.catch_warnings[None] | None = None
 
 
 class _DropWhileReading(logging.Filter):
-    """Keeps pydicom's log records, which quote values, out of every log while one of our readers is at work."""
+    """Keeps pydicom's log records, which quote values, out of every log while a reader is at work."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return _quiet_depth == 0
@@ -250,7 +257,7 @@ logging.getLogger("pydicom").addFilter(_DropWhileReading())
 
 @contextmanager
 def silent_pydicom() -> Iterator[None]:
-    """Silence warnings and log records of pydicom, which may quote a patient's tags; may be nested, in several threads."""
+    """Silence warnings and log records of pydicom, which may quote tags; may be nested and threaded."""
     global _quiet_depth, _quiet_filters
     with _quiet_lock:
         if _quiet_depth == 0:

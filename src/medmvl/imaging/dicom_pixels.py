@@ -1,4 +1,4 @@
-"""Stored values to physical ones, settled here once: padding, MONOCHROME1, slope and intercept or modality table, units.
+"""Stored values to physical ones, settled once: padding, MONOCHROME1, slope and intercept or table, units.
 
 Values of a volume are exact: int16 where they fit, else int32, float32 only where a slope is fractional.
 """
@@ -142,7 +142,7 @@ def _padding_range(file: DicomFile) -> tuple[int, int] | None:
 
 
 def _stored_number(file: DicomFile, keyword: str) -> int | None:
-    """Return a tag in stored values; its sign follows PixelRepresentation, whatever VR it was written with."""
+    """Return a tag in stored values; its sign follows PixelRepresentation, whatever its VR."""
     found = file.value(keyword)
     try:
         number = None if found is None else int(found)
@@ -150,8 +150,8 @@ def _stored_number(file: DicomFile, keyword: str) -> int | None:
         return None
     bits = file.integer("BitsAllocated")
     if number is None or bits > 32:
-        return number
-    number &= 2**bits - 1
+        return None
+    number = int(number) & (2**bits - 1)
     signed = file.integer("PixelRepresentation") == 1 and number >= 2 ** (bits - 1)
     return number - 2**bits if signed else number
 
@@ -166,7 +166,7 @@ def _padding_mask(stored: NDArray[Any], padded: tuple[int, int] | None) -> NDArr
 def _rescaled(
     stack: NDArray[Any], lines: list[Line], padded: list[tuple[int, int] | None], units: str
 ) -> tuple[NDArray[Any], int]:
-    """Apply each frame's line, in place where the result fits; returns the values and how many were padding."""
+    """Apply each frame's line, in place where it fits; return the values and how many were padding."""
     low, high = _bounds(stack, lines, padded)
     low = min(low, HU_OF_PADDING) if units == "HU" and any(padded) else low
     dtype = _result_dtype(stack.dtype, lines, low, high, units)

@@ -1,7 +1,7 @@
-"""Which frames belong together: a folder's frames split into series that are each one volume, one picture or one cine.
+"""Which frames belong together: frames split into series that are each one volume, one picture or one cine.
 
-Frames of one series that differ in shape, orientation or spacing are split; so are several pictures of one place (times,
-echoes, acquisitions). Duplicates are dropped. What is listed names numbers, modality and sizes, never identity.
+Frames of one series that differ in shape, orientation or spacing are split; so are several pictures of one place
+(times, echoes, acquisitions). Duplicates are dropped. Lists name numbers, modality and sizes, never identity.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
     if len(chosen) > 1:
         lines = [f"  {number}: {one}" for number, one in enumerate(chosen[:LISTED], 1)]
         more = [f"  and {len(chosen) - LISTED} more"] if len(chosen) > LISTED else []
-        head = f"there are {len(chosen)} images or series here; choose one by adding #series=N to the path ({name}#series=2):"
+        head = (
+            f"{len(chosen)} images or series; choose one by adding #series=N to the path ({name}#series=2):"
+        )
         raise AmbiguousSourceError("\n".join([head, *lines, *more]))
     return _choose_frame(chosen[0], selector, name)
 
@@ -119,7 +121,8 @@ def _choose_frame(series: Series, selector: Selector, name: str) -> Series:
     if series.kind == "frames":
         prefix = "" if selector.series is None else f"#series={selector.series}"
         raise AmbiguousSourceError(
-            f"these are frames, not a volume: {series}; choose one by adding #frame=N to the path ({name}{prefix}#frame=3)"
+            f"these are frames, not a volume: {series}; choose one by adding #frame=N to the path "
+            f"({name}{prefix}#frame=3)"
         )
     return series
 
@@ -143,6 +146,7 @@ def _belongs(frame: Frame, first: Frame) -> bool:
     if not frame.placed:
         return frame.file is first.file
     assert frame.directions is not None and first.directions is not None
+    assert frame.spacing is not None and first.spacing is not None
     return bool(
         np.allclose(frame.directions, first.directions, atol=5e-3)
         and np.allclose(frame.spacing, first.spacing, rtol=1e-3)
@@ -219,8 +223,8 @@ def _split_times(frames: list[Frame]) -> list[list[Frame]]:
     if ranked is not None:
         return ranked
     raise ReadError(
-        f"{most} different slices lie at the same place and nothing in the headers (time, echo, acquisition) tells them apart: "
-        "keep one set of slices in the folder"
+        f"{most} different slices lie at the same place and nothing in the headers (time, echo, acquisition) "
+        "tells them apart: keep one set of slices in the folder"
     )
 
 
@@ -237,7 +241,7 @@ def _natural(key: tuple[str, ...]) -> list[tuple[int, float, str]]:
 
 
 def _split_by_clock(frames: list[Frame], most: int) -> list[list[Frame]] | None:
-    """Split a dynamic scan by the order of times at each place, where every place was scanned equally often."""
+    """Split a dynamic scan by the order of times at each place, where each was scanned equally often."""
     places: dict[int, list[Frame]] = {}
     for frame, place in zip(frames, _places(frames), strict=True):
         places.setdefault(place, []).append(frame)
