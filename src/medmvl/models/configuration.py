@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -68,8 +69,8 @@ class MedMVLConfig(PreTrainedConfig):
                     f"{name}_encoder and {name}_connector come together: "
                     f"{'the connector' if connector is None else 'the encoder'} is missing."
                 )
-        parts = VisualParts.from_config(self)
-        for name, config in parts.configs().items():
+        settings = {name: getattr(self, name) for name in PARTS if name != "llm"}
+        for name, config in VisualParts.from_settings(settings).configs().items():
             setattr(self, name, config)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
@@ -91,28 +92,38 @@ class VisualParts:
         self.connectors = {"image": image_connector, "volume": volume_connector}
 
     @classmethod
-    def from_config(cls, config: MedMVLConfig) -> VisualParts:
-        """Parse the plain dicts of a model configuration."""
-        image = parse_image_encoder_config(config.image_encoder) if config.image_encoder else None
-        volume = parse_volume_encoder_config(config.volume_encoder, image) if config.volume_encoder else None
-        return cls(
-            image,
-            parse_connector_config(config.image_connector) if config.image_connector else None,
-            volume,
-            parse_connector_config(config.volume_connector) if config.volume_connector else None,
+    def from_settings(cls, parts: Mapping[str, Any]) -> VisualParts:
+        """Parse plain dicts by the keys of a model configuration; a missing or empty one is a part that is not there."""
+        image = parse_image_encoder_config(parts["image_encoder"]) if parts.get("image_encoder") else None
+        volume = (
+            parse_volume_encoder_config(parts["volume_encoder"], image)
+            if parts.get("volume_encoder")
+            else None
         )
+        connectors = (
+            parse_connector_config(parts[key]) if parts.get(key) else None
+            for key in ("image_connector", "volume_connector")
+        )
+        image_connector, volume_connector = connectors
+        return cls(image, image_connector, volume, volume_connector)
 
     def configs(self) -> dict[str, dict[str, Any] | None]:
         """The parts as plain dicts with their defaults filled in."""
-        encoders = {f"{kind}_encoder": part.to_dict() if part else None for kind, part in self.encoders.items()}
-        connectors = {f"{kind}_connector": part.to_dict() if part else None for kind, part in self.connectors.items()}
+        encoders = {
+            f"{kind}_encoder": part.to_dict() if part else None for kind, part in self.encoders.items()
+        }
+        connectors = {
+            f"{kind}_connector": part.to_dict() if part else None for kind, part in self.connectors.items()
+        }
         return encoders | connectors
 
     def grid(self, kind: str, size: tuple[int, ...]) -> tuple[int, int, int]:
         """The encoder's grid of tokens `(d, h, w)` for pixels of `size`."""
         encoder = self.encoders[kind]
         if encoder is None:
-            raise RecipeError(f"this model has no {kind} encoder, but was given {'an image' if kind == 'image' else 'a volume'}.")
+            raise RecipeError(
+                f"this model has no {kind} encoder, but was given {'an image' if kind == 'image' else 'a volume'}."
+            )
         return encoder.grid(size)
 
     def num_tokens(self, kind: str, grid: tuple[int, int, int]) -> int:

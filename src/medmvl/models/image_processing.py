@@ -72,7 +72,7 @@ class ImageProcessor(BaseModel):
             return [Image.fromarray(np.ascontiguousarray(layer)) for layer in layers], ()
         window = self.window if image.units == "HU" else None
         note = f"window {self.window}" if window is not None else "scaled between percentiles"
-        unit = np.moveaxis(np.atleast_3d(to_unit_range(image.array, image.units, window)), 2, 0)
+        unit = np.moveaxis(np.atleast_3d(to_unit_range(image, window)), 2, 0)
         return [Image.fromarray(np.ascontiguousarray(layer, dtype=np.float32)) for layer in unit], (note,)
 
     def _resize(self, picture: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -80,7 +80,9 @@ class ImageProcessor(BaseModel):
         array = np.asarray(resized, dtype=np.float32)
         return array / np.float32(255) if picture.mode == "L" else array.clip(0, 1)
 
-    def _layout(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
+    def _layout(
+        self, height: int, width: int
+    ) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
         """The resized picture's size, its offset on the canvas, and source pixels a model pixel."""
         if self.fit == "squash":
             return self.size, (0, 0), (height / self.size[0], width / self.size[1])
@@ -117,7 +119,10 @@ class ImageProcessor(BaseModel):
         size = crop if crop is not None else settings["size"]
         size = {"height": size, "width": size} if isinstance(size, int) else size
         return cls(
-            size=(size.get("height", size.get("shortest_edge")), size.get("width", size.get("shortest_edge"))),
+            size=(
+                size.get("height", size.get("shortest_edge")),
+                size.get("width", size.get("shortest_edge")),
+            ),
             fit="crop" if crop is not None else "squash",
             interpolation=_PIL_CODES[settings.get("resample", 3)],
             mean=tuple(settings["image_mean"]),

@@ -24,7 +24,13 @@ from medmvl.models.parts import reset_weights
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
 
 IGNORED_LABEL = -100
-_VISUAL_INPUTS = ("pixel_values", "pixel_values_volumes", "volume_positions_mm", "visual_table", "visual_tokens")
+_VISUAL_INPUTS = (
+    "pixel_values",
+    "pixel_values_volumes",
+    "volume_positions_mm",
+    "visual_table",
+    "visual_tokens",
+)
 
 
 class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -50,7 +56,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.llm = AutoModelForCausalLM.from_config(config.llm)
         width = self.llm.get_input_embeddings().embedding_dim
         self.image_encoder = build_image_encoder(config.image_encoder) if config.image_encoder else None
-        self.volume_encoder = build_volume_encoder(config.volume_encoder, self.image_encoder) if config.volume_encoder else None
+        self.volume_encoder = (
+            build_volume_encoder(config.volume_encoder, self.image_encoder) if config.volume_encoder else None
+        )
         self.image_connector = self._connector(config.image_connector, self.image_encoder, width)
         self.volume_connector = self._connector(config.volume_connector, self.volume_encoder, width)
         self._llm_selects_logits = "logits_to_keep" in inspect.signature(self.llm.forward).parameters
@@ -109,16 +117,24 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         rows = to_rows(visual_table) if visual_table is not None else []
         if rows:
             if visual_tokens is None:
-                visual_tokens = self.encode(pixel_values, pixel_values_volumes, visual_table, volume_positions_mm)
+                visual_tokens = self.encode(
+                    pixel_values, pixel_values_volumes, visual_table, volume_positions_mm
+                )
             inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
         if self.training and torch.is_grad_enabled():
-            inputs_embeds = inputs_embeds + self.touch_idle_parts({KINDS[row.kind] for row in rows}).to(inputs_embeds.dtype)
+            inputs_embeds = inputs_embeds + self.touch_idle_parts({KINDS[row.kind] for row in rows}).to(
+                inputs_embeds.dtype
+            )
         inputs = {
             "inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "position_ids": position_ids,
             "past_key_values": past_key_values, "use_cache": use_cache, **kwargs,
         }  # fmt: skip
         if labels is None:
-            return self.llm(**inputs, logits_to_keep=logits_to_keep) if self._llm_selects_logits else self.llm(**inputs)
+            return (
+                self.llm(**inputs, logits_to_keep=logits_to_keep)
+                if self._llm_selects_logits
+                else self.llm(**inputs)
+            )
         return self._supervised(inputs, labels, num_items_in_batch)
 
     def _supervised(
@@ -148,7 +164,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         images = self.encode_images(pixel_values) if pixel_values is not None and len(pixel_values) else None
         volumes = self.encode_volumes(pixel_values_volumes or (), volume_positions_mm)
         return [
-            images[row.index : row.index + row.tiles].flatten(0, 1) if KINDS[row.kind] == "image" else volumes[row.index]
+            images[row.index : row.index + row.tiles].flatten(0, 1)
+            if KINDS[row.kind] == "image"
+            else volumes[row.index]
             for row in rows
         ]
 
@@ -167,13 +185,21 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         tokens: dict[int, Tensor] = {}
         for (_, known), members in buckets.items():
             pixels = torch.stack([volumes[i] for i in members]).to(_dtype_of(self.volume_encoder))
-            where = torch.stack([positions_mm[i] for i in members]) if known and positions_mm is not None else None
+            where = (
+                torch.stack([positions_mm[i] for i in members])
+                if known and positions_mm is not None
+                else None
+            )
             connected = self.volume_connector(self.volume_encoder(pixels, where))
             tokens.update(zip(members, connected, strict=True))
         return [tokens[index] for index in range(len(volumes))]
 
     def scatter(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor, visual_tokens: Sequence[Tensor], rows: Sequence[VisualRow]
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor,
+        visual_tokens: Sequence[Tensor],
+        rows: Sequence[VisualRow],
     ) -> Tensor:
         """Put every visual's tokens in its own place; each block is checked against the table, not only totals."""
         length = inputs_embeds.shape[1]
@@ -183,7 +209,10 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     f"{_name(row)}: its place holds {row.length} placeholders, but encoder and connector gave {len(tokens)} "
                     "tokens. The processor and the model do not belong together."
                 )
-        places = [torch.arange(row.row * length + row.start, row.row * length + row.start + row.length) for row in rows]
+        places = [
+            torch.arange(row.row * length + row.start, row.row * length + row.start + row.length)
+            for row in rows
+        ]
         positions = torch.cat(places).to(inputs_embeds.device)
         if input_ids is not None:
             self._check_places(input_ids, positions, rows)
@@ -195,9 +224,13 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         ids = {"image": self.config.image_token_id, "volume": self.config.volume_token_id}
         kinds = torch.tensor([ids[KINDS[row.kind]] for row in rows], device=input_ids.device)
         lengths = torch.tensor([row.length for row in rows], device=input_ids.device)
-        expected = input_ids.new_full((input_ids.numel(),), -1).index_copy(0, positions, kinds.repeat_interleave(lengths))
+        expected = input_ids.new_full((input_ids.numel(),), -1).index_copy(
+            0, positions, kinds.repeat_interleave(lengths)
+        )
         flat = input_ids.flatten()
-        placeholders = torch.isin(flat, torch.tensor([i for i in ids.values() if i is not None], device=flat.device))
+        placeholders = torch.isin(
+            flat, torch.tensor([i for i in ids.values() if i is not None], device=flat.device)
+        )
         wrong = (placeholders | (expected >= 0)) & (flat != expected)
         if bool(wrong.any()) or len(positions.unique()) != len(positions):
             raise ValueError(
@@ -209,12 +242,17 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self, rows: Sequence[VisualRow], images: Tensor | None, volumes: Sequence[Tensor] | None
     ) -> None:
         """The pixels are those the table was written for."""
-        given = {"image": 0 if images is None else len(images), "volume": 0 if volumes is None else len(volumes)}
+        given = {
+            "image": 0 if images is None else len(images),
+            "volume": 0 if volumes is None else len(volumes),
+        }
         pixels = []
         for row in rows:
             kind = KINDS[row.kind]
             if row.index + row.tiles > given[kind]:
-                raise ValueError(f"{_name(row)} is number {row.index}, but the batch holds {given[kind]} {kind}s.")
+                raise ValueError(
+                    f"{_name(row)} is number {row.index}, but the batch holds {given[kind]} {kind}s."
+                )
             if kind == "image":
                 assert images is not None
                 pixels.append(images[row.index : row.index + row.tiles])
@@ -225,7 +263,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             found = torch.stack([fingerprint(block) for block in pixels]).tolist()
             for row, value in zip(rows, found, strict=True):
                 if value != row.fingerprint:
-                    raise ValueError(f"{_name(row)}: its pixels are not those the processor bound to this place.")
+                    raise ValueError(
+                        f"{_name(row)}: its pixels are not those the processor bound to this place."
+                    )
 
     def touch_idle_parts(self, used: set[str]) -> Tensor:
         """Run every trainable encoder and connector that this batch does not use, and return zero.
@@ -235,7 +275,11 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         zero = self.get_input_embeddings().weight.new_zeros(())
         for kind in KINDS:
             encoder, connector = getattr(self, f"{kind}_encoder"), getattr(self, f"{kind}_connector")
-            if kind in used or encoder is None or not any(p.requires_grad for p in [*encoder.weights(), *connector.parameters()]):
+            if (
+                kind in used
+                or encoder is None
+                or not any(p.requires_grad for p in [*encoder.weights(), *connector.parameters()])
+            ):
                 continue
             size = getattr(self.config, f"{kind}_size")
             weight = next(encoder.weights())
@@ -247,18 +291,26 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
         """Pixels go in with the prompt and never again: afterwards their tokens are in the cache."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        )
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in _VISUAL_INPUTS:
                 inputs.pop(name, None)
         return inputs
 
     def _expand_inputs_for_generation(
-        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: Tensor | None = None,
+        **kwargs: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Repeat rows for beams and return sequences; of the visuals only the table is repeated."""
         visual = {name: kwargs.pop(name) for name in _VISUAL_INPUTS if kwargs.get(name) is not None}
-        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **kwargs)
+        input_ids, kwargs = super()._expand_inputs_for_generation(
+            expand_size, is_encoder_decoder, input_ids, **kwargs
+        )
         if expand_size > 1 and "visual_table" in visual:
             visual["visual_table"] = repeat_rows(visual["visual_table"], expand_size)
             if "visual_tokens" in visual:

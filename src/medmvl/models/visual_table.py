@@ -46,7 +46,9 @@ class VisualRow(NamedTuple):
 
 def to_tensor(rows: Sequence[VisualRow]) -> Tensor:
     """The table as a tensor `(visuals, columns)`."""
-    return torch.tensor([list(row) for row in rows], dtype=torch.long).reshape(len(rows), len(VisualRow._fields))
+    return torch.tensor([list(row) for row in rows], dtype=torch.long).reshape(
+        len(rows), len(VisualRow._fields)
+    )
 
 
 def to_rows(table: Tensor) -> list[VisualRow]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from medmvl.errors import RecipeError
 from medmvl.imaging.geometry import slice_axis, to_acquired_plane
 from medmvl.imaging.image import MedicalImage
-from medmvl.imaging.intensity import to_unit_range
+from medmvl.imaging.intensity import apply_window, percentile_scale
 from medmvl.imaging.resampling import crop_or_pad, resize, settle_slices
 
 
@@ -33,8 +33,8 @@ class VolumeProcessor(BaseModel):
     """Resample to this spacing, then crop or pad around the centre to `size`; None stretches the scan to `size`."""
     plane: Literal["axial", "acquired"] = "acquired"
     """`acquired` keeps the plane the scan was made in, slices first; `axial` is the canonical order S, P, L."""
-    interpolation: Literal["area", "linear", "nearest"] = "area"
-    """`area` averages when shrinking and is linear when enlarging."""
+    interpolation: Literal["area_linear", "linear", "nearest"] = "area_linear"
+    """`area_linear` averages when shrinking and is linear when enlarging."""
     padding_value: float = -1024.0
     """Fills what lies outside a scan in HU; other units are filled with the scan's minimum."""
     windows: tuple[str | tuple[float, float], ...] = ("full",)
@@ -53,15 +53,20 @@ class VolumeProcessor(BaseModel):
         """Channels of the voxels."""
         return len(self.windows)
 
-    def __call__(self, image: MedicalImage) -> tuple[Tensor, NDArray[np.float64], Tensor | None, tuple[str, ...]]:
+    def __call__(
+        self, image: MedicalImage
+    ) -> tuple[Tensor, NDArray[np.float64], Tensor | None, tuple[str, ...]]:
         """Process one volume.
 
         Returns:
             float32 voxels `(C, D, H, W)`; the 4x4 matrix from `(d, h, w, 1)` of them to the canonical index of `image`;
             slice positions in millimetres `(D,)` or None where the scan says no spacing; and notes in plain words.
         """
-        settled, to_original = settle_slices(image)
-        array, to_settled = (settled.array, np.eye(4)) if self.plane == "axial" else to_acquired_plane(settled)
+        settled = settle_slices(image)
+        to_original = _between(settled, image)
+        array, to_settled = (
+            (settled.array, np.eye(4)) if self.plane == "axial" else to_acquired_plane(settled)
+        )
         voxels, to_array = self._resample(array, settled, to_settled)
         matrix = to_original @ to_settled @ to_array
         channels, note = self._channels(voxels, settled.units)
@@ -70,7 +75,9 @@ class VolumeProcessor(BaseModel):
     def _resample(
         self, array: NDArray[Any], image: MedicalImage, to_canonical: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        shape = self.size if self.spacing_mm is None else self._shape_at_spacing(array.shape, image, to_canonical)
+        shape = (
+            self.size if self.spacing_mm is None else self._shape_at_spacing(array.shape, image, to_canonical)
+        )
         voxels, matrix = resize(array, shape, self.interpolation)
         if shape == self.size:
             return voxels, matrix
@@ -92,12 +99,14 @@ class VolumeProcessor(BaseModel):
         wanted = zip(shape, spacing, self.spacing_mm, strict=True)
         return tuple(max(1, round(length * own / new)) for length, own, new in wanted)
 
-    def _channels(self, voxels: NDArray[np.float32], units: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    def _channels(
+        self, voxels: NDArray[np.float32], units: str
+    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         if units == "HU":
-            unit = np.stack([to_unit_range(voxels, units, window) for window in self.windows])
+            unit = np.stack([apply_window(voxels, window) for window in self.windows])
             note = "windows " + ", ".join(str(window) for window in self.windows)
         else:
-            unit = np.repeat(to_unit_range(voxels, units, None)[None], self.channels, axis=0)
+            unit = np.repeat(percentile_scale(voxels)[None], self.channels, axis=0)
             note = f"scaled between percentiles (units {units})"
         return ((unit - np.float32(self.mean)) / np.float32(self.std)).astype(np.float32), (note,)
 
@@ -120,3 +129,10 @@ class VolumeProcessor(BaseModel):
             return cls.model_validate(dict(settings))
         except ValidationError as error:
             raise RecipeError(f"volume processor: {error}") from None
+
+
+def _between(settled: MedicalImage, image: MedicalImage) -> NDArray[np.float64]:
+    """The matrix from a settled scan's index to that of the scan as it was read, through millimetres."""
+    if settled is image or settled.affine is None or image.affine is None:
+        return np.eye(4)
+    return np.linalg.solve(image.affine, settled.affine)

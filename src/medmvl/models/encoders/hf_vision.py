@@ -6,6 +6,7 @@ What lies behind the chosen layer (later layers, last norm, pooling head) is lef
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -172,15 +173,34 @@ class HFVision(ImageEncoder):
             path: a local folder, or a hub id.
             **settings: `layer`, `select`, `final_norm`.
         """
-        from transformers import AutoConfig, AutoModel
+        config = cls.pretrained_settings({"path": os.fspath(path), **settings})
+        encoder = cls(HFVisionConfig(**config))
+        encoder.load_pretrained(path)
+        return config, encoder
 
-        found = AutoConfig.from_pretrained(path)
-        config = HFVisionConfig(config=found.to_dict(), **settings)
-        whole = AutoModel.from_pretrained(path, config=found)
-        encoder = cls(config)
+    @staticmethod
+    def pretrained_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain configuration for settings that name a checkpoint by `path` instead of giving its `config`.
+
+        Raises:
+            RecipeError: there is no such checkpoint.
+        """
+        from transformers import AutoConfig
+
+        rest = {key: value for key, value in settings.items() if key != "path"}
+        try:
+            found = AutoConfig.from_pretrained(settings["path"])
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"image encoder: no checkpoint at {settings['path']!r}: {error}") from error
+        return HFVisionConfig(**rest, config=found.to_dict()).to_dict()
+
+    def load_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights of a checkpoint's (image) tower; layers and heads that are not used are left."""
+        from transformers import AutoModel
+
+        whole = AutoModel.from_pretrained(path)
         weights = getattr(whole, "vision_model", whole).state_dict()
-        encoder.tower.load_state_dict({name: weights[name] for name in encoder.tower.state_dict()})
-        return config.to_dict(), encoder
+        self.tower.load_state_dict({name: weights[name] for name in self.tower.state_dict()})
 
     def encode(self, pixel_values: Tensor) -> VisualFeatures:
         """Run the tower up to the chosen layer and choose its tokens."""

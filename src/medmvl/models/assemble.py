@@ -1,0 +1,214 @@
+"""From the `model` section of a recipe to a model and its processor: pretrained parts, fresh parts, or a saved model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from medmvl.errors import RecipeError
+from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig
+from medmvl.models.encoders.hf_vision import HFVision
+from medmvl.models.encoders.slices import SliceEncoder
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.tokenizers import train_tokenizer
+from medmvl.schema.blocks import Strict
+
+logger = logging.getLogger(__name__)
+
+
+class LLMRecipe(Strict):
+    """Which LLM: a pretrained one by `path` (folder or hub id), or a fresh one by `config`."""
+
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    """A Hugging Face configuration with its `model_type`; the weights are fresh."""
+    tokenizer: str | None = None
+    """Folder or hub id of a tokenizer; default is the LLM's own."""
+    tokenizer_vocab_size: PositiveInt | None = None
+    """Learn a byte-level BPE of this size from the training text."""
+    chat_template: str | None = None
+    """`"plain"` for the bundled template, or Jinja text; default is the tokenizer's own."""
+    template_kwargs: dict[str, Any] = Field(default_factory=lambda: {"enable_thinking": False})
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LLMRecipe:
+        if (self.path is None) == (self.config is None):
+            raise ValueError("give exactly one of path (pretrained) and config (fresh weights)")
+        if self.config is not None and "model_type" not in self.config:
+            raise ValueError("config needs its model_type, such as qwen2")
+        if self.config is not None and (self.tokenizer is None) == (self.tokenizer_vocab_size is None):
+            raise ValueError("a fresh LLM needs exactly one of tokenizer and tokenizer_vocab_size")
+        return self
+
+
+class ModelRecipe(Strict):
+    """The parts of a model, or `init`, a saved MedM-VL model to start from."""
+
+    init: str | None = None
+    """A folder of a saved MedM-VL model; nothing else may be given then."""
+    llm: LLMRecipe | None = None
+    image_encoder: dict[str, Any] | None = None
+    """Settings with `type`, or `{"type": "hf_vision", "path": ...}` for pretrained weights."""
+    image_connector: dict[str, Any] | None = None
+    volume_encoder: dict[str, Any] | Literal["shared"] | None = None
+    volume_connector: dict[str, Any] | None = None
+    image_processor: dict[str, Any] | None = None
+    volume_processor: dict[str, Any] | None = None
+    max_length: PositiveInt = 2048
+
+    @model_validator(mode="after")
+    def _complete(self) -> ModelRecipe:
+        given = self.model_fields_set - {"init"}
+        if self.init is not None and given:
+            raise ValueError(f"init already says {', '.join(sorted(given))}; remove these keys or init")
+        if self.init is None and self.llm is None:
+            raise ValueError("a model needs llm, or init, a saved model to start from")
+        for kind in ("image", "volume"):
+            names = [f"{kind}_encoder", f"{kind}_connector", f"{kind}_processor"]
+            missing = [name for name in names if getattr(self, name) is None]
+            if missing and len(missing) < len(names):
+                raise ValueError(f"{', '.join(missing)} missing: encoder, connector and processor come together")
+        return self
+
+
+def assemble(
+    recipe: ModelRecipe, *, texts: Iterable[str] = (), seed: int = 0
+) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
+    """Build the model and processor of a recipe.
+
+    Args:
+        recipe: the parts.
+        texts: training text, read only where a tokenizer is to be learned.
+        seed: of the fresh weights.
+
+    Raises:
+        RecipeError: parts that do not exist or do not fit together.
+    """
+    if recipe.init is not None:
+        return load(recipe.init)
+    torch.manual_seed(seed)
+    assert recipe.llm is not None
+    processor = assemble_processor(recipe, texts=texts)
+    config = _config(recipe, processor)
+    model = MedMVLForConditionalGeneration(config)
+    _load_pretrained_parts(model, recipe)
+    _fit_vocabulary(model, processor)
+    _check_context(model.config, processor)
+    model.generation_config.eos_token_id = processor.stop_token_ids
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    return model, processor
+
+
+def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
+    """Load a saved model and its processor from a folder, offline.
+
+    Raises:
+        RecipeError: the folder is not a complete saved model.
+    """
+    path = Path(folder)
+    for name in ("config.json", "processor_config.json"):
+        if not (path / name).is_file():
+            raise RecipeError(f"{path} is not a saved MedM-VL model: it has no {name}.")
+    model = MedMVLForConditionalGeneration.from_pretrained(path, local_files_only=True)
+    return model, MedMVLProcessor.from_pretrained(path, local_files_only=True)
+
+
+def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
+    """The processor of a recipe, without building or loading any weights."""
+    if recipe.init is not None:
+        return MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True)
+    assert recipe.llm is not None
+    if recipe.llm.tokenizer_vocab_size is not None:
+        tokenizer = train_tokenizer(texts, recipe.llm.tokenizer_vocab_size)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(recipe.llm.tokenizer or recipe.llm.path)
+    return MedMVLProcessor(
+        tokenizer,
+        parts=_parts(recipe),
+        pictures=recipe.image_processor,
+        volumes=recipe.volume_processor,
+        max_length=recipe.max_length,
+        template_kwargs=recipe.llm.template_kwargs,
+        chat_template=recipe.llm.chat_template,
+    )
+
+
+def _parts(recipe: ModelRecipe) -> dict[str, Any]:
+    """The encoder and connector settings as the configuration keeps them: pretrained ones by their own config."""
+    volume = SHARED_VOLUME_ENCODER if recipe.volume_encoder == "shared" else recipe.volume_encoder
+    return {
+        "image_encoder": _resolved(recipe.image_encoder),
+        "image_connector": recipe.image_connector,
+        "volume_encoder": _resolved(volume),
+        "volume_connector": recipe.volume_connector,
+    }
+
+
+def _resolved(encoder: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An encoder's settings with the configuration of the checkpoint it names, also inside slice-wise ones."""
+    if encoder is None:
+        return None
+    if isinstance(encoder.get("encoder"), dict):
+        return {**encoder, "encoder": _resolved(encoder["encoder"])}
+    return HFVision.pretrained_settings(encoder) if "path" in encoder else encoder
+
+
+def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
+    assert recipe.llm is not None
+    if recipe.llm.path is not None:
+        llm = AutoConfig.from_pretrained(recipe.llm.path)
+    else:
+        settings = dict(recipe.llm.config or {})
+        settings.setdefault("vocab_size", len(processor.tokenizer))
+        llm = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return MedMVLConfig(
+        llm=llm,
+        **_parts(recipe),
+        image_token_id=processor.image_token_id,
+        volume_token_id=processor.volume_token_id,
+        image_size=processor.image_settings.size if processor.image_settings else None,
+        volume_size=processor.volume_settings.size if processor.volume_settings else None,
+    )
+
+
+def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelRecipe) -> None:
+    """Put pretrained weights into the parts that name a path."""
+    assert recipe.llm is not None
+    if recipe.llm.path is not None:
+        model.llm = AutoModelForCausalLM.from_pretrained(recipe.llm.path, dtype="auto")
+    if recipe.image_encoder is not None and "path" in recipe.image_encoder:
+        assert isinstance(model.image_encoder, HFVision)
+        model.image_encoder.load_pretrained(recipe.image_encoder["path"])
+    slices = recipe.volume_encoder if isinstance(recipe.volume_encoder, dict) else {}
+    if isinstance(slices.get("encoder"), dict) and "path" in slices["encoder"]:
+        assert isinstance(model.volume_encoder, SliceEncoder) and isinstance(model.volume_encoder.encoder, HFVision)
+        model.volume_encoder.encoder.load_pretrained(slices["encoder"]["path"])
+
+
+def _fit_vocabulary(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
+    """Give the placeholders their own rows of the embedding; never shrink a vocabulary."""
+    needed, found = len(processor.tokenizer), model.get_input_embeddings().num_embeddings
+    if needed > found:
+        model.llm.resize_token_embeddings(needed, mean_resizing=False)
+        model.config.llm.vocab_size = needed
+
+
+def _check_context(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
+    context = getattr(config.llm, "max_position_embeddings", None)
+    if context is not None and processor.max_length > context:
+        raise RecipeError(
+            f"max_length {processor.max_length} is more than the LLM's context of {context} tokens; lower it."
+        )
+    for kind, size in (("image", config.image_size), ("volume", config.volume_size)):
+        if size is not None and processor.tokens_of(kind) >= processor.max_length:
+            raise RecipeError(
+                f"one {kind} takes {processor.tokens_of(kind)} tokens, which leaves no room for text within max_length "
+                f"{processor.max_length}; use a connector that gives fewer tokens, or raise max_length."
+            )

@@ -1,0 +1,360 @@
+"""MedMVLProcessor: conversations with images and volumes to what the model takes. The only place that builds a prompt.
+
+Every visual block becomes as many placeholders as encoder and connector will give tokens, known before the model runs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BatchFeature, ProcessorMixin
+
+from medmvl.errors import SampleError, UserError
+from medmvl.imaging import MedicalImage, read
+from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatEncoder, Turn, plain_template
+from medmvl.models.configuration import VisualParts
+from medmvl.models.image_processing import ImageProcessor
+from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, collate
+from medmvl.models.volume_processing import VolumeProcessor
+from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
+
+VisualBlock = ImageBlock | VolumeBlock
+Load = Callable[[VisualBlock], MedicalImage | ProcessedVisual]
+_TOKENS = {"image": IMAGE_TOKEN, "volume": VOLUME_TOKEN}
+
+
+class MedMVLProcessor(ProcessorMixin):
+    """Tokenizer, image processor and volume processor of one model.
+
+    Args:
+        tokenizer: the LLM's fast tokenizer; the two placeholder tokens are added where they are missing.
+        parts: the model's encoders and connectors as plain dicts (keys `image_encoder`, `image_connector`, ...), from which
+            the number of tokens of every visual is known.
+        pictures: settings of the `ImageProcessor`, where the model reads images.
+        volumes: settings of the `VolumeProcessor`, where it reads volumes.
+        max_length: the longest sequence, text and visual tokens together.
+        visual_suffix: text behind the placeholders of every visual.
+        prior_prefix: text before a visual of an earlier study; `{days}` is how much earlier.
+        template_kwargs: passed to every rendering of the chat template.
+        chat_template: replaces the tokenizer's own; `"plain"` is the bundled one, which base models get.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        parts: Mapping[str, Any] | None = None,
+        pictures: Mapping[str, Any] | None = None,
+        volumes: Mapping[str, Any] | None = None,
+        max_length: int = 2048,
+        visual_suffix: str = "\n",
+        prior_prefix: str = "[-{days} d] ",
+        template_kwargs: Mapping[str, Any] | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        template = chat_template or tokenizer.chat_template or "plain"
+        tokenizer.chat_template = plain_template() if template == "plain" else template
+        missing = [token for token in _TOKENS.values() if token not in tokenizer.get_added_vocab()]
+        if missing:
+            tokenizer.add_special_tokens(
+                {"additional_special_tokens": missing}, replace_extra_special_tokens=False
+            )
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        super().__init__(tokenizer, chat_template=tokenizer.chat_template)
+        self.visual_parts = VisualParts.from_settings(parts or {})
+        self.parts = self.visual_parts.configs()
+        self.image_settings = ImageProcessor.from_settings(pictures) if pictures is not None else None
+        self.volume_settings = VolumeProcessor.from_settings(volumes) if volumes is not None else None
+        self.max_length = max_length
+        self.visual_suffix = visual_suffix
+        self.prior_prefix = prior_prefix
+        self.template_kwargs = dict(template_kwargs or {"enable_thinking": False})
+        self.chat = ChatEncoder(tokenizer, list(_TOKENS.values()), self.template_kwargs)
+
+    @property
+    def image_token_id(self) -> int:
+        """Vocabulary id of the image placeholder."""
+        return int(self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+    @property
+    def volume_token_id(self) -> int:
+        """Vocabulary id of the volume placeholder."""
+        return int(self.tokenizer.convert_tokens_to_ids(VOLUME_TOKEN))
+
+    @property
+    def stop_token_ids(self) -> list[int]:
+        """The ids that end an answer."""
+        return self.chat.stop_token_ids
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What the model takes of a batch."""
+        return [
+            "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "visual_table",
+        ]  # fmt: skip
+
+    def see(self, image: MedicalImage) -> ProcessedVisual:
+        """What the model sees of an image or volume, with the matrix back to it.
+
+        Raises:
+            UserError: the model does not read this kind.
+        """
+        source = {
+            "kind": image.kind, "shape": list(image.shape), "units": image.units, "modality": image.modality,
+            "spacing_mm": None if image.spacing_mm is None else [float(s) for s in image.spacing_mm],
+        }  # fmt: skip
+        settings = self.image_settings if image.kind == "image" else self.volume_settings
+        if settings is None:
+            raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
+        if image.kind == "image":
+            pixels, matrix, notes = settings(image)
+            pixels, positions = pixels[None], None
+        else:
+            pixels, matrix, positions, notes = settings(image)
+        grid = self.visual_parts.grid(image.kind, tuple(pixels.shape[2 if image.kind == "image" else 1 :]))
+        return ProcessedVisual(
+            kind=image.kind, pixels=pixels, grid=grid, num_tokens=self.visual_parts.num_tokens(image.kind, grid) * (
+                len(pixels) if image.kind == "image" else 1
+            ),
+            matrix=matrix, positions_mm=positions, notes=(*notes, *image.warnings), source=source,
+        )  # fmt: skip
+
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        load: Load,
+        *,
+        supervised: bool,
+        add_generation_prompt: bool = False,
+        name: str = "the conversation",
+    ) -> ProcessedSample:
+        """Turn one conversation into token ids, labels and pixels.
+
+        Args:
+            messages: the conversation.
+            load: gives the image of a block, or what `see` made of it before.
+            supervised: whether to make labels of the assistant's turns.
+            add_generation_prompt: whether to end with the LLM's cue to answer.
+            name: names the sample in errors.
+
+        Raises:
+            SampleError: the conversation is too long, spells a special token, or cannot be rendered.
+        """
+        visuals = []
+        for block in _visual_blocks(messages):
+            loaded = load(block)
+            visual = loaded if isinstance(loaded, ProcessedVisual) else self.see(loaded)
+            if visual.kind != block.type:
+                raise SampleError(
+                    f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
+                )
+            visuals.append(visual)
+        encoded = self.chat.encode(
+            self._turns(messages, name), add_generation_prompt=add_generation_prompt, name=name
+        )
+        return self._expand(encoded.ids, encoded.supervised if supervised else None, visuals, name)
+
+    def _turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
+        return [
+            Turn(message.role, "".join(self._text_of(block, name) for block in message.content))
+            for message in messages
+        ]
+
+    def _text_of(self, block: TextBlock | VisualBlock, name: str) -> str:
+        if isinstance(block, TextBlock):
+            return self.chat.check_text(block.text, name)
+        days = block.days_before_current
+        prefix = self.prior_prefix.format(days=days) if days else ""
+        return prefix + _TOKENS[block.type] + self.visual_suffix
+
+    def _expand(
+        self,
+        ids: Sequence[int],
+        supervised: Sequence[bool] | None,
+        visuals: Sequence[ProcessedVisual],
+        name: str,
+    ) -> ProcessedSample:
+        """Repeat every placeholder for the tokens of its visual, in order; each must be of its visual's kind."""
+        kinds = {self.image_token_id: "image", self.volume_token_id: "volume"}
+        if [kinds[i] for i in ids if i in kinds] != [visual.kind for visual in visuals]:
+            raise SampleError(f"{name}: the chat template dropped or moved an image or volume.")
+        expanded: list[int] = []
+        flags: list[bool] = []
+        starts: list[int] = []
+        for position, token in enumerate(ids):
+            count = visuals[len(starts)].num_tokens if token in kinds else 1
+            if token in kinds:
+                starts.append(len(expanded))
+            expanded.extend([token] * count)
+            flags.extend([supervised is not None and supervised[position]] * count)
+        if len(expanded) > self.max_length:
+            visual_tokens = sum(visual.num_tokens for visual in visuals)
+            raise SampleError(
+                f"{name}: {len(expanded)} tokens ({visual_tokens} of them visual) are more than max_length {self.max_length}; "
+                "nothing is cut. Shorten it, use fewer visual tokens, or raise max_length."
+            )
+        input_ids = torch.tensor(expanded, dtype=torch.long)
+        labels = (
+            input_ids.masked_fill(~torch.tensor(flags), IGNORED_LABEL) if supervised is not None else None
+        )
+        return ProcessedSample(
+            name=name, input_ids=input_ids, labels=labels, visuals=tuple(visuals), starts=tuple(starts)
+        )
+
+    def count_tokens(self, messages: Sequence[Message], name: str = "the conversation") -> tuple[int, int]:
+        """Text tokens and visual tokens of a conversation, known without reading a pixel."""
+        encoded = self.chat.encode(self._turns(messages, name), add_generation_prompt=False, name=name)
+        blocks = list(_visual_blocks(messages))
+        return len(encoded.ids) - len(blocks), sum(self.tokens_of(block.type) for block in blocks)
+
+    def tokens_of(self, kind: str) -> int:
+        """Tokens of an image or volume at the size this processor makes."""
+        settings = self.image_settings if kind == "image" else self.volume_settings
+        if settings is None:
+            raise UserError(f"this model reads no {kind}s.")
+        return self.visual_parts.num_tokens(kind, self.visual_parts.grid(kind, tuple(settings.size)))
+
+    def collate(self, samples: Sequence[ProcessedSample], padding_side: str = "right") -> BatchFeature:
+        """Make a batch of conversations."""
+        return collate(samples, pad_id=int(self.tokenizer.pad_token_id), padding_side=padding_side)
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        images: Sequence[Any] | None = None,
+        volumes: Sequence[Any] | None = None,
+        return_tensors: str = "pt",
+        padding_side: str = "left",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Process rendered prompts that hold one placeholder a visual, as other transformers processors do.
+
+        Args:
+            text: one prompt or several, such as `apply_chat_template(..., tokenize=False)` gives.
+            images: paths, `MedicalImage`s or Pillow images, in the order of all `<|image|>` placeholders.
+            volumes: paths or `MedicalImage`s, in the order of all `<|volume|>` placeholders.
+            return_tensors: only `"pt"`.
+            padding_side: `"left"` for generation.
+        """
+        if return_tensors != "pt" or kwargs.get("truncation"):
+            raise UserError(
+                "MedMVLProcessor returns PyTorch tensors (return_tensors='pt') and never truncates."
+            )
+        prompts = [text] if isinstance(text, str) else list(text)
+        queues = {"image": list(images or ()), "volume": list(volumes or ())}
+        samples = [self._prompt(prompt, queues, f"text {number}") for number, prompt in enumerate(prompts)]
+        if left := {kind: len(queue) for kind, queue in queues.items() if queue}:
+            raise UserError(f"more visuals than placeholders: {left} left over.")
+        return self.collate(samples, padding_side)
+
+    def _prompt(self, prompt: str, queues: Mapping[str, list[Any]], name: str) -> ProcessedSample:
+        ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        kinds = [
+            k
+            for i in ids
+            for k, own in (("image", self.image_token_id), ("volume", self.volume_token_id))
+            if i == own
+        ]
+        visuals = []
+        for kind in kinds:
+            if not queues[kind]:
+                raise UserError(f"{name}: more {kind} placeholders than {kind}s.")
+            visuals.append(self.see(as_medical_image(queues[kind].pop(0))))
+        return self._expand(ids, None, visuals, name)
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Any],
+        tokenize: bool = False,
+        add_generation_prompt: bool = False,
+        return_dict: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Render one conversation, or several, in the usual form of dicts with `role` and typed `content`.
+
+        Images and volumes are given in the block itself: a path, a `MedicalImage` or (images) a Pillow image.
+
+        Returns:
+            The prompt, or with `tokenize` the batch (`return_dict=False`: its `input_ids`).
+        """
+        batched = bool(conversation) and not isinstance(conversation[0], Mapping)
+        parsed = [_parse_conversation(one) for one in (conversation if batched else [conversation])]
+        if not tokenize:
+            texts = [
+                self.chat.render(self._turns(messages, "the conversation"), add_generation_prompt=add_generation_prompt,
+                                 name="the conversation")[0]
+                for messages, _ in parsed
+            ]  # fmt: skip
+            return texts if batched else texts[0]
+        samples = [
+            self.prepare(
+                messages, visuals.__getitem__, supervised=False, add_generation_prompt=add_generation_prompt
+            )
+            for messages, visuals in parsed
+        ]
+        batch = self.collate(samples, padding_side="left")
+        return batch if return_dict else batch["input_ids"]
+
+    def decode(self, ids: Any, skip_special_tokens: bool = True, **kwargs: Any) -> str:
+        """The text of generated ids."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **kwargs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as `processor_config.json` holds them."""
+        return {
+            "processor_class": type(self).__name__,
+            "parts": copy.deepcopy(self.parts),
+            "pictures": self.image_settings.model_dump(mode="json") if self.image_settings else None,
+            "volumes": self.volume_settings.model_dump(mode="json") if self.volume_settings else None,
+            "max_length": self.max_length,
+            "visual_suffix": self.visual_suffix,
+            "prior_prefix": self.prior_prefix,
+            "template_kwargs": self.template_kwargs,
+        }
+
+
+def as_medical_image(value: Any) -> MedicalImage:
+    """A path, a `MedicalImage` or a Pillow image as a `MedicalImage`."""
+    if isinstance(value, MedicalImage):
+        return value
+    if isinstance(value, str | Path):
+        return read(value)
+    array = np.asarray(value.convert("RGB") if value.mode not in ("L", "RGB") else value)
+    return MedicalImage(array=array, kind="image", units="display", source_format="pillow")
+
+
+def _visual_blocks(messages: Sequence[Message]) -> list[VisualBlock]:
+    return [block for message in messages for block in message.visuals]
+
+
+class _Visuals(dict[int, MedicalImage]):
+    """Images of a conversation by the identity of their block."""
+
+    def __getitem__(self, block: Any) -> MedicalImage:
+        return super().__getitem__(id(block))
+
+
+def _parse_conversation(conversation: Sequence[Mapping[str, Any]]) -> tuple[list[Message], _Visuals]:
+    """Typed messages, and the image of every visual block."""
+    messages, visuals = [], _Visuals()
+    for turn in conversation:
+        content = turn["content"]
+        blocks: list[Any] = []
+        for item in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            if item["type"] == "text":
+                blocks.append(TextBlock(text=item["text"]))
+                continue
+            kind = ImageBlock if item["type"] == "image" else VolumeBlock
+            value = item.get(item["type"], item.get("path"))
+            block = kind(
+                **{item["type"]: "in memory", "days_before_current": item.get("days_before_current")}
+            )
+            visuals[id(block)] = as_medical_image(value)
+            blocks.append(block)
+        messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
+    return messages, visuals
