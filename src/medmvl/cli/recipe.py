@@ -1,0 +1,38 @@
+"""`medmvl recipe list | show | schema`: what a recipe can say."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="List and show recipes.")
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """Names and descriptions of the recipes that ship with the package."""
+    from medmvl.training.recipe_files import recipe_names, resolve
+
+    for name in recipe_names():
+        typer.echo(f"{name:22}{resolve(name).get('description', '')}")
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
+) -> None:
+    """A recipe with everything it extends and every default."""
+    from medmvl.training.recipe_files import dump_recipe, load_recipe
+
+    typer.echo(dump_recipe(load_recipe(recipe, overrides or ())), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of recipes, for editors."""
+    from medmvl.training.recipe import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))

@@ -1,0 +1,66 @@
+"""What happened in a run: one line a logged step in `history.jsonl`, and a picture of the curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medmvl.files import write_text
+
+Record = dict[str, Any]
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> None:
+    """JSON Lines."""
+    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The records of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_history(out: Path, stages: Sequence[Path]) -> list[Record]:
+    """Join the histories of finished stages, each record with its stage, into `history.jsonl`."""
+    records = [
+        {"stage": folder.name, **{key: value for key, value in record.items() if key != "epoch"}}
+        for folder in stages
+        for record in read_lines(folder / "model" / "history.jsonl")
+    ]
+    write_lines(out / "history.jsonl", records)
+    return records
+
+
+def write_curves(records: Sequence[Record], path: Path) -> None:
+    """Draw loss and accuracies over steps, a column a stage."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    stages = list(dict.fromkeys(record["stage"] for record in records))
+    figure = Figure(figsize=(4.5 * len(stages), 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(stages), squeeze=False)
+    for column, stage in enumerate(stages):
+        own = [record for record in records if record["stage"] == stage]
+        loss, accuracy = axes[0, column], axes[1, column]
+        _draw(loss, own, {"loss": "training", "eval_loss": "validation"})
+        names = sorted(
+            {key for record in own for key in record if key.startswith("eval_") and "accuracy" in key}
+        )
+        _draw(accuracy, own, {name: name.removeprefix("eval_") for name in names})
+        loss.set(title=stage, xlabel="step", ylabel="loss")
+        accuracy.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
+    figure.savefig(path, dpi=110)
+
+
+def _draw(axis: Any, records: Sequence[Record], names: dict[str, str]) -> None:
+    for key, label in names.items():
+        points = [(record["step"], record[key]) for record in records if key in record]
+        if points:
+            marker = "o" if len(points) < 20 else None
+            axis.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
+    axis.grid(alpha=0.3)
+    if 0 < len(axis.lines) <= 12:
+        axis.legend(fontsize=7)

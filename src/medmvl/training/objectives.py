@@ -1,0 +1,285 @@
+"""What a stage minimises: `lm` (answers), `labels` (named findings), `contrastive` (pictures and their reports).
+
+An objective is the module that the Trainer trains: the model, and heads of its own that are not part of the model. Its
+loss is a sum divided by `num_items_in_batch`, which counts what is learned over all ranks and accumulation steps, so
+that one process and many give the same. In evaluation it also returns `totals`, a row of sums a sample.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medmvl.models.modeling import IGNORED_LABEL, MedMVLForConditionalGeneration
+from medmvl.models.visual_table import KINDS, to_rows
+
+Metrics = dict[str, float]
+
+
+class Objective(nn.Module):
+    """The model with what a stage needs around it."""
+
+    accepts_loss_kwargs = True
+    """Tells the Trainer to hand over `num_items_in_batch`."""
+
+    def __init__(self, model: MedMVLForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        self.heads = nn.ModuleDict()
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """Layers that FSDP keeps whole: those of the parts."""
+        names = {
+            name
+            for module in self.model.modules()
+            for name in getattr(module, "_no_split_modules", None) or ()
+        }
+        present = {type(module).__name__ for module in self.model.modules()}
+        return sorted(names & present)
+
+    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
+        """Validation numbers from the totals of all samples, `(samples, columns)`; `kinds` names a kind a sample."""
+        raise AssertionError(f"{type(self).__name__} has no metrics")
+
+    def idle(self, table: Tensor) -> Tensor:
+        """Zero, through every trainable part that this batch does not use: all ranks run the same parts."""
+        return self.model.touch_idle_parts({KINDS[row.kind] for row in to_rows(table)})
+
+
+class LanguageModelling(Objective):
+    """Predict the assistant's tokens. `labels` is `(B, L)`."""
+
+    loss_type = "ForCausalLM"
+    """Tells the Trainer that the first column of `labels` is never predicted."""
+
+    def forward(
+        self, labels: Tensor, num_items_in_batch: Tensor | None = None, **batch: Any
+    ) -> dict[str, Tensor]:
+        """Totals: summed loss, supervised tokens, right tokens, and whether the whole answer is right."""
+        outputs = self.model(labels=labels, num_items_in_batch=num_items_in_batch, use_cache=False, **batch)
+        if self.training:
+            return {"loss": outputs.loss}
+        return {"loss": outputs.loss, "totals": _token_totals(outputs.logits, labels)}
+
+    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
+        """Loss and accuracy a token; share of answers right when every earlier token is given, overall and a kind."""
+        loss, tokens, right = totals[:, :3].sum(0).tolist()
+        exact = totals[:, 3]
+        metrics = {
+            "loss": loss / tokens,
+            "token_accuracy": right / tokens,
+            "answer_accuracy": exact.mean().item(),
+        }
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, kind in enumerate(kinds):
+            if kind is not None:
+                rows[kind].append(row)
+        return metrics | {
+            f"answer_accuracy/{kind}": exact[members].mean().item() for kind, members in rows.items()
+        }
+
+
+def _token_totals(logits: Tensor, labels: Tensor) -> Tensor:
+    targets = labels[:, 1:]
+    keep = targets != IGNORED_LABEL
+    row, wanted = keep.nonzero()[:, 0], targets[keep]
+    right = (logits.argmax(-1) == wanted).double()
+    loss = functional.cross_entropy(logits.float(), wanted, reduction="none").double()
+    columns = torch.stack([loss, torch.ones_like(loss), right], dim=1)
+    totals = columns.new_zeros((len(labels), 3)).index_add(0, row, columns)
+    return torch.cat([totals, (totals[:, 1:2] == totals[:, 2:3]).double()], dim=1)
+
+
+def encode_visuals(
+    model: MedMVLForConditionalGeneration, batch: dict[str, Any]
+) -> list[tuple[str, int, Tensor]]:
+    """Encoder features before the connector: for every row of the visual table its kind, its batch row and tokens.
+
+    Tokens are `(tokens, width)`, the streams of an encoder side by side where they have equal grids.
+    """
+    rows = to_rows(batch["visual_table"])
+    images = _encode(model.image_encoder, batch["pixel_values"]) if _used(rows, "image") else None
+    volumes = (
+        _encode_by_shape(model.volume_encoder, batch["pixel_values_volumes"]) if _used(rows, "volume") else {}
+    )
+    found = []
+    for row in rows:
+        if KINDS[row.kind] == "image":
+            assert images is not None
+            tokens = images[row.index : row.index + row.tiles].flatten(0, 1)
+        else:
+            tokens = volumes[row.index]
+        found.append((KINDS[row.kind], row.row, tokens))
+    return found
+
+
+def _used(rows: Sequence[Any], kind: str) -> bool:
+    return any(KINDS[row.kind] == kind for row in rows)
+
+
+def _encode(encoder: nn.Module, pixels: Tensor) -> Tensor:
+    dtype = next(encoder.weights()).dtype
+    return torch.cat(encoder(pixels.to(dtype)).streams, dim=-1)
+
+
+def _encode_by_shape(encoder: nn.Module, volumes: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Volumes of one shape are encoded together."""
+    buckets: dict[torch.Size, list[int]] = defaultdict(list)
+    for index, volume in enumerate(volumes):
+        buckets[volume.shape].append(index)
+    encoded: dict[int, Tensor] = {}
+    for members in buckets.values():
+        tokens = _encode(encoder, torch.stack([volumes[index] for index in members]))
+        encoded.update(zip(members, tokens, strict=True))
+    return encoded
+
+
+def encoder_widths(model: MedMVLForConditionalGeneration) -> dict[str, int]:
+    """Width of the features of each kind of visual the model reads."""
+    encoders = {kind: getattr(model, f"{kind}_encoder") for kind in KINDS}
+    return {kind: sum(encoder.widths) for kind, encoder in encoders.items() if encoder is not None}
+
+
+class LabelHead(nn.Module):
+    """One logit a label: each label looks where it wants (attention over tokens) and weighs what is there."""
+
+    def __init__(self, width: int, num_labels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attend = nn.Linear(width, num_labels, bias=False)
+        self.judge = nn.Linear(width, num_labels)
+        nn.init.zeros_(self.attend.weight)  # starts as mean pooling
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`(tokens, width)` to `(labels,)`."""
+        tokens = self.norm(tokens)
+        return (self.attend(tokens).softmax(0) * self.judge(tokens)).sum(0)
+
+
+class Labels(Objective):
+    """Say from an encoder's features which findings are present. `labels` is `(B, names)`, -100 where unknown."""
+
+    def __init__(self, model: MedMVLForConditionalGeneration, names: Sequence[str]) -> None:
+        super().__init__(model)
+        self.names = tuple(names)
+        for kind, width in encoder_widths(model).items():
+            self.heads[kind] = LabelHead(width, len(self.names))
+
+    def forward(
+        self, labels: Tensor, num_items_in_batch: Tensor | None = None, **batch: Any
+    ) -> dict[str, Tensor]:
+        """Binary cross entropy over known labels. Totals: loss and count, then right and known for every label."""
+        logits = labels.new_zeros(labels.shape)
+        count = labels.new_zeros((len(labels), 1))
+        for kind, row, tokens in encode_visuals(self.model, batch):
+            here = torch.tensor([row], device=labels.device)
+            logits = logits.index_add(0, here, self.heads[kind](tokens)[None].to(labels.dtype))
+            count = count.index_add(0, here, count.new_ones((1, 1)))
+        logits = logits / count.clamp(min=1)
+        known = (labels != IGNORED_LABEL).to(labels.dtype)
+        losses = known * functional.binary_cross_entropy_with_logits(
+            logits, labels.clamp(0, 1), reduction="none"
+        )
+        total = known.sum() if num_items_in_batch is None else num_items_in_batch
+        if self.training:
+            return {"loss": losses.sum() / total + self.idle(batch["visual_table"])}
+        right = known * ((logits > 0) == (labels > 0.5))
+        sums = [losses.sum(1, keepdim=True), known.sum(1, keepdim=True), right, known]
+        return {"loss": losses.sum() / total, "totals": torch.cat(sums, dim=1).double()}
+
+    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
+        """Loss a known label, accuracy over all and a label."""
+        sums = totals.sum(0)
+        right, known = sums[2:].chunk(2)
+        metrics = {"loss": (sums[0] / sums[1]).item(), "label_accuracy": (right.sum() / known.sum()).item()}
+        each = zip(self.names, right.tolist(), known.tolist(), strict=True)
+        return metrics | {f"label_accuracy/{name}": hits / of for name, hits, of in each if of}
+
+
+class Contrastive(Objective):
+    """Bring a study and its own report together, away from the others of the batch (InfoNCE, both ways).
+
+    As CLIP (Radford et al., arXiv 2103.00020): the study is the mean of its encoder tokens, the report the mean of the
+    LLM's last hidden states, each projected and normalised; negatives are those of one micro batch over all ranks.
+    """
+
+    width = 256
+
+    def __init__(self, model: MedMVLForConditionalGeneration, temperature: float) -> None:
+        super().__init__(model)
+        for kind, width in encoder_widths(model).items():
+            self.heads[kind] = nn.Linear(width, self.width)
+        self.heads["text"] = nn.Linear(model.get_input_embeddings().embedding_dim, self.width)
+        self.scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
+
+    def forward(
+        self,
+        labels: Tensor,
+        text_ids: Tensor,
+        text_mask: Tensor,
+        num_items_in_batch: Tensor | None = None,
+        **batch: Any,
+    ) -> dict[str, Tensor]:
+        """`labels` is `(B,)` and counts pairs. Totals: summed loss, 1, and whether the own report was the nearest."""
+        studies, reports = self._studies(len(labels), batch), self._reports(text_ids, text_mask)
+        all_studies, all_reports, offset = _gather(studies), _gather(reports), _rank() * len(labels)
+        if not self.training:
+            all_studies, all_reports, offset = studies, reports, 0
+        scale = self.scale.exp().clamp(max=100)
+        own = torch.arange(offset, offset + len(labels), device=labels.device)
+        to_report, to_study = scale * studies @ all_reports.T, scale * reports @ all_studies.T
+        losses = (functional.cross_entropy(to_report, own, reduction="none")
+                  + functional.cross_entropy(to_study, own, reduction="none")) / 2  # fmt: skip
+        loss = losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+        if self.training:
+            return {"loss": loss + self.idle(batch["visual_table"])}
+        found = to_report.argmax(1) == own
+        return {"loss": loss, "totals": torch.stack([losses, torch.ones_like(losses), found], dim=1).double()}
+
+    def _studies(self, num_samples: int, batch: dict[str, Any]) -> Tensor:
+        sums: dict[int, list[Tensor]] = defaultdict(list)
+        for kind, row, tokens in encode_visuals(self.model, batch):
+            sums[row].append(self.heads[kind](tokens.mean(0)))
+        return functional.normalize(
+            torch.stack([torch.stack(sums[row]).mean(0) for row in range(num_samples)]), dim=-1
+        )
+
+    def _reports(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
+        llm = self.model.llm
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and any(p.requires_grad for p in llm.parameters())
+        ):
+            hidden = llm.base_model(
+                input_ids=text_ids, attention_mask=text_mask, use_cache=False
+            ).last_hidden_state
+        weights = text_mask[..., None].to(hidden.dtype)
+        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return functional.normalize(self.heads["text"](pooled.to(self.scale.dtype)), dim=-1)
+
+    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
+        """Loss a pair, and how often the own report is the nearest of its batch."""
+        loss, pairs, found = totals.sum(0).tolist()
+        return {"loss": loss / pairs, "retrieval_accuracy": found / pairs}
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _distributed() else 0
+
+
+def _gather(features: Tensor) -> Tensor:
+    """The features of all ranks, with gradients flowing back to the rank they came from."""
+    if not _distributed():
+        return features
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(list(all_gather(features)))

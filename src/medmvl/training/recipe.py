@@ -1,0 +1,158 @@
+"""Recipe: everything that makes a run, typed and frozen: the model's parts, the data, the stages, the seed.
+
+Written as YAML (`medmvl.training.recipe_files`); an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from medmvl.data.sources import DataSource
+from medmvl.models.assemble import ModelRecipe
+from medmvl.models.tuning import PartTuning
+
+RECIPE_SCHEMA_VERSION = 1
+
+PartName = Literal["image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm"]
+
+
+class Strict(BaseModel):
+    """Immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataRecipe(Strict):
+    """Which samples train, which are watched during training, and which are kept for the end."""
+
+    train: tuple[DataSource, ...] = ()
+    validation: tuple[DataSource, ...] = ()
+    test: tuple[DataSource, ...] = ()
+
+
+class Stage(Strict):
+    """One stage: an objective, what of the model trains, on what, for how long."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    objective: Literal["lm", "labels", "contrastive"] = "lm"
+    parts: dict[PartName, PartTuning]
+    """`frozen`, `full` or `lora` a part; a part that is not named is frozen."""
+    data: DataRecipe | None = None
+    """Data of this stage alone; None: the recipe's."""
+
+    epochs: PositiveFloat | None = None
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt
+    """Samples an optimizer step, over all processes: the result does not depend on how many there are."""
+    micro_batch_size: PositiveInt | None = None
+    """Samples a process holds at once; None: its whole share of the batch."""
+    eval_batch_size: PositiveInt | None = None
+    """Samples a process holds at once in validation; None: as in training."""
+    group: Literal["length", "study", "none"] = "length"
+    """What stands together in a batch: samples of similar length, or questions about the same pixels."""
+
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: NonNegativeFloat = 0.03
+    """Below 1 a share of the steps, otherwise their number."""
+    max_grad_norm: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 0.07
+    """Where the `contrastive` objective starts; it is learned."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 where a GPU has it, float32 otherwise."""
+    gradient_checkpointing: bool = False
+    """Recompute activations of the LLM and the encoders in the backward pass: slower, far less memory."""
+    num_workers: NonNegativeInt = 0
+
+    log_steps: PositiveInt = 10
+    eval_steps: PositiveInt | None = None
+    """None: validate at the end of the stage only."""
+    save_steps: PositiveInt | None = None
+    """None: ten checkpoints over the stage."""
+    keep_checkpoints: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _must_be_possible(self) -> Stage:
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError(f"stage '{self.name}': give either epochs or max_steps")
+        if all(tuning.mode == "frozen" for tuning in self.parts.values()):
+            raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")
+        encoders = {
+            part for part, tuning in self.parts.items() if tuning.mode != "frozen" and "encoder" in part
+        }
+        if self.objective != "lm" and not encoders:
+            raise ValueError(
+                f"stage '{self.name}': '{self.objective}' trains encoders, but none of its parts is one"
+            )
+        return self
+
+    def share(self, num_processes: int) -> tuple[int, int]:
+        """How a global batch is cut: `(micro batch size, accumulation steps)` of each process.
+
+        Raises:
+            ValueError: the batch cannot be divided evenly.
+        """
+        micro = self.micro_batch_size or max(1, self.batch_size // num_processes)
+        if self.batch_size % (micro * num_processes):
+            raise ValueError(
+                f"stage '{self.name}': batch_size {self.batch_size} is not a multiple of {num_processes} processes x "
+                f"micro_batch_size {micro}"
+            )
+        return micro, self.batch_size // (micro * num_processes)
+
+
+class Distributed(Strict):
+    """How more than one GPU is used; nothing here: DDP. Handed to accelerate as it is."""
+
+    fsdp: dict[str, Any] | None = None
+    """`fsdp_config` of transformers' TrainingArguments (FSDP2)."""
+    deepspeed: dict[str, Any] | None = None
+    """A DeepSpeed configuration."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Distributed:
+        if self.fsdp is not None and self.deepspeed is not None:
+            raise ValueError("fsdp and deepspeed exclude each other")
+        return self
+
+
+class Recipe(Strict):
+    """A run: `medmvl train` turns it into a model."""
+
+    schema_version: Literal[1] = RECIPE_SCHEMA_VERSION
+    description: str = ""
+    seed: NonNegativeInt = 0
+    model: ModelRecipe
+    data: DataRecipe
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    distributed: Distributed = Distributed()
+
+    @model_validator(mode="after")
+    def _stages_are_distinct_and_fed(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        for stage in self.stages:
+            if not (stage.data or self.data).train:
+                raise ValueError(f"stage '{stage.name}' has no training data; set data.train")
+        return self
+
+    def data_of(self, stage: Stage) -> DataRecipe:
+        """The data of a stage: its own, with the recipe's validation and test where it names none."""
+        if stage.data is None:
+            return self.data
+        own = {name: value for name, value in stage.data if value}
+        return self.data.model_copy(update=own)

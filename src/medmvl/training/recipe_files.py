@@ -1,0 +1,225 @@
+"""Recipes on disk: YAML, derivation by `extends`, `key.path=value` overrides, errors that say what was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from medmvl.errors import RecipeError
+from medmvl.training.recipe import Recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in _shipped() if file.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe by its name, or a file by its path; apply `key.path=value` overrides in order.
+
+    Raises:
+        RecipeError: no such recipe, or a key or value that is not valid; the message names it.
+    """
+    document = resolve(name_or_path)
+    for override in overrides:
+        apply_override(document, override)
+    return parse_recipe(document, str(name_or_path))
+
+
+def parse_recipe(document: dict[str, Any], name: str) -> Recipe:
+    """Validate a resolved document. Raises RecipeError with one line a problem."""
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        real = [detail for detail in details if detail["type"] != "too_short"] or details  # follows from others
+        problems = "\n".join(f"  {_explain(detail, document)}" for detail in real)
+        raise RecipeError(f"recipe {name} is not valid:\n{problems}") from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML that reads back as the same recipe, with every default written out."""
+    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True, width=110)
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The document of a recipe, with every default except beside `model.init`, which stands alone."""
+    document = recipe.model_dump(mode="json")
+    if recipe.model.init is not None:
+        document["model"] = {"init": recipe.model.init}
+    return document
+
+
+def resolve(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The plain document of a recipe, with everything it extends merged in."""
+    text, place, folder = _read(name_or_path)
+    if place in seen:
+        raise RecipeError(f"recipes extend each other in a circle: {' -> '.join((*seen, place))}")
+    try:
+        document = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{place} is not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise RecipeError(
+            f"{place} holds {type(document).__name__}; a recipe is a mapping with model, data, stages"
+        )
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    beside = folder / str(base) if folder is not None else None
+    parent = beside if beside is not None and beside.is_file() else base
+    return merge(resolve(parent, (*seen, place)), document)
+
+
+def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `change` over it: mappings key by key, anything else replaced.
+
+    Stages may be written as a mapping by name, which changes the base's stages of these names.
+    """
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        if isinstance(old, list) and isinstance(value, dict) and key == "stages":
+            merged[key] = _change_stages(old, value)
+        elif isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _change_stages(stages: list[dict[str, Any]], changes: dict[str, Any]) -> list[dict[str, Any]]:
+    for name in changes:
+        _index_of(stages, name, "stages")
+    return [merge(stage, changes.get(stage.get("name", ""), {})) for stage in stages]
+
+
+def apply_override(document: dict[str, Any], override: str) -> None:
+    """Set one value in place: `stages.1.learning_rate=1e-4`, or a stage by name: `stages.align.epochs=2`.
+
+    Raises:
+        RecipeError: no `=`, or a list position that does not exist.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(
+            f"override '{override}': expected key.path=value, such as stages.0.learning_rate=1e-4"
+        )
+    keys = path.split(".")
+    place: Any = document
+    for key in keys[:-1]:
+        place = _step_into(place, key, path)
+    value = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    last = keys[-1]
+    if isinstance(place, list):
+        place[_index_of(place, last, path)] = value
+    else:
+        place[last] = value
+
+
+def _step_into(place: Any, key: str, path: str) -> Any:
+    if isinstance(place, list):
+        return place[_index_of(place, key, path)]
+    inside = place.get(key)
+    if isinstance(inside, str) and place.keys() <= set(_part_names()):  # the short form of a part's tuning
+        inside = {"mode": inside}
+    if not isinstance(inside, dict | list):
+        inside = {} if inside is None else inside
+        if not isinstance(inside, dict):
+            raise RecipeError(f"override '{path}': '{key}' is the value {inside!r} and has nothing inside")
+    place[key] = inside
+    return inside
+
+
+def _part_names() -> tuple[str, ...]:
+    from medmvl.models.tuning import PARTS
+
+    return PARTS
+
+
+def _index_of(items: list[Any], key: str, path: str) -> int:
+    """A position in a list, given as a number or as the `name` of an item."""
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    if key in names:
+        return names.index(key)
+    if key.isdigit() and int(key) < len(items):
+        return int(key)
+    known = ", ".join(str(name) for name in names if name) or f"positions 0 to {len(items) - 1}"
+    raise RecipeError(
+        f"'{path}': there is no '{key}'; there are {known}{_meant(key, [n for n in names if n])}"
+    )
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str, Path | None]:
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.is_file():
+        return path.read_text(encoding="utf-8"), str(path), path.parent
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise RecipeError(f"there is no recipe file {path}")
+    for file in _shipped():
+        if file.name == f"{name}.yaml":
+            return file.read_text(encoding="utf-8"), name, None
+    names = recipe_names()
+    raise RecipeError(
+        f"there is no recipe '{name}'{_meant(name, names)} Shipped recipes: {', '.join(names)}."
+    )
+
+
+def _shipped() -> Iterable[Any]:
+    return files("medmvl.recipes").iterdir()
+
+
+def _explain(detail: Any, document: dict[str, Any]) -> str:
+    """One problem in one line: the key as an override writes it, what is wrong, what was probably meant."""
+    where = [str(part) for part in detail["loc"] if part != "[key]"]
+    if len(where) > 1 and where[0] == "stages" and where[1].isdigit():
+        stages = document.get("stages")
+        stage = stages[int(where[1])] if isinstance(stages, list) else None
+        where[1] = str(stage.get("name", where[1])) if isinstance(stage, dict) else where[1]
+    path = ".".join(where) or "recipe"
+    if detail["type"] == "extra_forbidden":
+        known = _keys_at(Recipe, detail["loc"][:-1])
+        return f"{path}: unknown key{_meant(where[-1], known)} Known: {', '.join(known)}."
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] != "literal_error":
+        return f"{path}: {message}"
+    expected = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
+    return f"{path}: {message}, not {detail['input']!r}{_meant(str(detail['input']).lower(), expected)}"
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else "."
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """The fields of the model that a validation path leads to."""
+    for step in path:
+        field = model.model_fields.get(step) if isinstance(step, str) else None
+        inside = _model_in(field.annotation) if field is not None else None
+        model = inside or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)

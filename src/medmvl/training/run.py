@@ -1,0 +1,113 @@
+"""A recipe becomes a model: the story of a run, one call a step.
+
+The run folder holds `recipe.yaml`, `versions.json`, `data.json`, `stages/NN-name/{checkpoints,model}` and at the end
+`model`, `history.jsonl` and `curves.png`. The same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from medmvl.data.sources import DataSource, LoadedSource, load_source
+from medmvl.models.assemble import assemble
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.training.checkpoints import is_complete
+from medmvl.training.history import write_curves, write_history
+from medmvl.training.recipe import Recipe
+from medmvl.training.run_folder import open_run, record_data, stage_folder
+from medmvl.training.stage import plan_stage, run_stage
+from medmvl.training.trainer import processes
+
+logger = logging.getLogger(__name__)
+
+
+def train(recipe: Recipe, out: Path) -> Path:
+    """Train `recipe` in the run folder `out`, resuming what is there; returns the folder of the finished model.
+
+    Under `torchrun` every process calls this.
+
+    Raises:
+        UserError: the recipe does not fit the data, the machine, or the run that `out` holds; before the first step.
+    """
+    state = processes()
+    with state.main_process_first():
+        open_run(recipe, out, state.is_main_process)
+        sources = load_sources(recipe, cache_folder())
+    if state.is_main_process:
+        record_data(out, recipe, sources)
+    for number, stage in enumerate(recipe.stages, 1):
+        folder = stage_folder(out, number, stage)
+        if is_complete(folder / "model"):
+            logger.info("stage %s is finished already", stage.name)
+            continue
+        model, processor = start_model(recipe, out, number, sources)
+        run_stage(plan_stage(recipe, stage, model, processor, sources), folder)
+    if state.is_main_process:
+        finish(recipe, out)
+    state.wait_for_everyone()
+    return out / "model"
+
+
+def dry_run(recipe: Recipe) -> Iterator[str]:
+    """Say, a block of text a stage, what would train on how much; every check before the first step is made."""
+    sources = load_sources(recipe, cache_folder())
+    model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
+    for stage in recipe.stages:
+        yield plan_stage(recipe, stage, model, processor, sources).describe()
+
+
+def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
+    """Every source that some stage names, once; paths start from the working folder."""
+    needed: dict[str, DataSource] = {}
+    for stage in recipe.stages:
+        data = recipe.data_of(stage)
+        needed |= {source_key(source): source for source in (*data.train, *data.validation)}
+    return {key: load_source(source, Path.cwd(), cache) for key, source in needed.items()}
+
+
+def source_key(source: DataSource) -> str:
+    """Equal for equal sources."""
+    return source.model_dump_json()
+
+
+def cache_folder() -> Path:
+    """Where phantoms are made once: `MEDMVL_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("MEDMVL_CACHE") or Path.home() / ".cache" / "medmvl")
+
+
+def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator[str]:
+    """All text that some stage trains on, for a tokenizer made from it."""
+    seen: set[str] = set()
+    for stage in recipe.stages:
+        for source in recipe.data_of(stage).train:
+            key = source_key(source)
+            if key not in seen:
+                seen.add(key)
+                yield from (message.text for sample in sources[key].samples for message in sample.messages)
+
+
+def start_model(
+    recipe: Recipe, out: Path, number: int, sources: dict[str, LoadedSource]
+) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
+    """The model a stage begins with: the recipe's parts, or what the stage before made of them."""
+    if number == 1:
+        return assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
+    before = stage_folder(out, number - 1, recipe.stages[number - 2]) / "model"
+    return MedMVLForConditionalGeneration.from_pretrained(before), MedMVLProcessor.from_pretrained(before)
+
+
+def finish(recipe: Recipe, out: Path) -> None:
+    """Name the last stage's model, and draw what happened."""
+    last = stage_folder(out, len(recipe.stages), recipe.stages[-1]) / "model"
+    link = out / "model"
+    temporary = out / ".model"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(last.relative_to(out))
+    temporary.replace(link)
+    history = write_history(out, [stage_folder(out, n, stage) for n, stage in enumerate(recipe.stages, 1)])
+    write_curves(history, out / "curves.png")
+    logger.info("model: %s; curves: %s", link, out / "curves.png")

@@ -1,0 +1,217 @@
+"""One stage: a plan that is checked before anything trains, then the training, then the finished model."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medmvl.data.sources import LoadedSource
+from medmvl.files import write_json
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.tuning import (
+    TuningRow,
+    apply_tuning,
+    has_lora,
+    merge_lora,
+    parameter_groups,
+    save_adapter,
+    split_by_decay,
+    tuning_table,
+)
+from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers
+from medmvl.training.history import write_lines
+from medmvl.training.objectives import Contrastive, Labels, LanguageModelling, Objective
+from medmvl.training.recipe import Recipe, Stage
+from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
+from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Everything a stage needs, checked."""
+
+    recipe: Recipe
+    stage: Stage
+    model: MedMVLForConditionalGeneration
+    processor: Any
+    train: StageDataset
+    validation: StageDataset | None
+    order: TrainingOrder
+    labels: tuple[str, ...]
+    num_tokens: int
+    """Of one pass over the training samples, text and visual."""
+    table: list[TuningRow]
+
+    def describe(self) -> str:
+        """What trains on how much, as a table of text."""
+        stage = self.stage
+        lines = [
+            f"stage {stage.name}: {stage.objective}, {self.order.num_steps} steps of {stage.batch_size}, "
+            f"{len(self.train)} samples, {self.num_tokens} tokens a pass"
+        ]
+        if self.labels:
+            lines.append(f"  labels: {', '.join(self.labels)}")
+        lines.append(f"  {'part':18}{'mode':8}{'trains':>14}{'of':>14}{'learning rate':>16}")
+        for row in self.table:
+            rate = "-" if row.learning_rate is None else f"{row.learning_rate:g}"
+            lines.append(
+                f"  {row.part:18}{row.mode:8}{row.num_trained:>14,}{row.num_parameters:>14,}{rate:>16}"
+            )
+        return "\n".join(lines)
+
+
+def plan_stage(
+    recipe: Recipe,
+    stage: Stage,
+    model: MedMVLForConditionalGeneration,
+    processor: Any,
+    sources: dict[str, LoadedSource],
+) -> StagePlan:
+    """Check a stage against model and data without reading pixels, and make the model ready for it.
+
+    Raises:
+        UserError: something would train nothing, or a sample cannot be learned from; the message names it.
+    """
+    stage.share(processes().num_processes)
+    if has_lora(model):
+        merge_lora(model)
+    apply_tuning(model, stage.parts)
+    data = recipe.data_of(stage)
+    train = open_dataset(
+        [sources[s.model_dump_json()] for s in data.train], stage, processor, processor.max_length
+    )
+    validation = None
+    if data.validation:
+        watched = [sources[s.model_dump_json()] for s in data.validation]
+        validation = open_dataset(watched, stage, processor, processor.max_length)
+        check_supervision(validation, processor.max_length)
+    _, num_tokens = check_supervision(train, processor.max_length)
+    return StagePlan(
+        recipe, stage, model, processor, train, validation,
+        order=TrainingOrder(train.samples, stage, recipe.seed),
+        labels=tuple(label_names(train)) if stage.objective == "labels" else (),
+        num_tokens=num_tokens,
+        table=tuning_table(model, stage.parts, stage.learning_rate),
+    )  # fmt: skip
+
+
+def run_stage(plan: StagePlan, folder: Path) -> None:
+    """Train from the newest complete checkpoint, or from the start, and publish the finished model."""
+    state = processes()
+    if state.is_main_process:
+        logger.info("%s", plan.describe())
+        remove_leftovers(folder)
+        remove_leftovers(folder / "checkpoints")
+    state.wait_for_everyone()
+    objective = build_objective(plan)
+    if plan.stage.gradient_checkpointing:
+        plan.model.gradient_checkpointing_enable({"use_reentrant": False})
+    trainer = make_trainer(plan, objective, folder)
+    done = checkpoints(folder / "checkpoints")
+    if done and state.is_main_process:
+        logger.info("resuming stage %s from %s", plan.stage.name, done[-1].name)
+    trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+    if plan.validation is not None:
+        trainer.evaluate()
+    save_stage(plan, objective, trainer, folder)
+    trainer.accelerator.free_memory()
+    del trainer
+    gc.collect()
+
+
+def build_objective(plan: StagePlan) -> Objective:
+    """The module that trains, with heads that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.recipe.seed)
+        if plan.stage.objective == "labels":
+            return Labels(plan.model, plan.labels)
+        if plan.stage.objective == "contrastive":
+            return Contrastive(plan.model, plan.stage.temperature)
+        return LanguageModelling(plan.model)
+
+
+def make_trainer(plan: StagePlan, objective: Objective, folder: Path) -> StageTrainer:
+    """The Trainer of a stage."""
+    stage = plan.stage
+    return StageTrainer(
+        objective,
+        training_arguments(
+            stage, folder / "checkpoints", plan.order, plan.recipe.seed, plan.recipe.distributed
+        ),
+        groups=optimizer_groups(plan, objective),
+        order=plan.order,
+        train_dataset=plan.train,
+        eval_dataset=plan.validation,
+        eval_kinds=plan.validation.kinds if plan.validation is not None else (),
+        collate=Collate(plan.processor, stage.objective, plan.labels),
+        keep_checkpoints=stage.keep_checkpoints,
+        tensorboard=folder / "tensorboard",
+        title=stage.name,
+    )
+
+
+def optimizer_groups(plan: StagePlan, objective: Objective) -> list[dict[str, Any]]:
+    """Groups of the parts, and of the objective's own weights at the stage's learning rate."""
+    stage = plan.stage
+    groups = parameter_groups(
+        plan.model, stage.parts, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay
+    )
+    groups += split_by_decay(objective.heads, "heads", stage.learning_rate, stage.weight_decay)
+    own = [p for p in objective.parameters(recurse=False) if p.requires_grad]
+    if own:
+        groups.append({"params": own, "weight_decay": 0.0, "lr": stage.learning_rate, "part": "objective"})
+    return groups
+
+
+def save_stage(plan: StagePlan, objective: Objective, trainer: StageTrainer, folder: Path) -> None:
+    """Publish `model` (whole, adapters merged), `adapter` (what was trained alone) and `heads`; then the history."""
+    state = gather_state(trainer, objective)
+    if trainer.args.should_save:
+        model = (
+            trainer.accelerator.unwrap_model(trainer.model).model if state is None else rebuild(plan, state)
+        )
+        with publish(folder / "model") as partial:
+            if has_lora(model):
+                save_adapter(model, plan.stage.parts, partial / "adapter")
+                merge_lora(model)
+            if len(objective.heads):
+                heads = {
+                    name: tensor.detach().cpu().contiguous()
+                    for name, tensor in objective.heads.state_dict().items()
+                }
+                save_file(heads, partial / "heads.safetensors")
+                write_json(
+                    partial / "heads.json", {"objective": plan.stage.objective, "labels": list(plan.labels)}
+                )
+            model.save_pretrained(partial)
+            plan.processor.save_pretrained(partial)
+            write_lines(partial / "history.jsonl", trainer.state.log_history)
+    trainer.accelerator.wait_for_everyone()
+
+
+def gather_state(trainer: StageTrainer, objective: Objective) -> dict[str, Tensor] | None:
+    """The whole weights of a sharded model on the first process; None where every process has them anyway."""
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        state: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        return state
+    return None
+
+
+def rebuild(plan: StagePlan, state: dict[str, Tensor]) -> MedMVLForConditionalGeneration:
+    """A plain copy of the model with gathered weights."""
+    model = MedMVLForConditionalGeneration(plan.model.config)
+    apply_tuning(model, plan.stage.parts)
+    own = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+    missing, unexpected = model.load_state_dict(own, strict=False)
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    assert not unexpected and set(missing) <= tied, (missing, unexpected)
+    return model

@@ -1,0 +1,163 @@
+"""What an objective reads of a data set, and how its batches are made from the processor's.
+
+`lm` reads samples as they are. `labels` and `contrastive` read each study once: its current images and volumes with the
+truth about it, or with its report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from medmvl.data.dataset import SampleDataset
+from medmvl.data.sources import LoadedSource
+from medmvl.errors import SampleError
+from medmvl.models.modeling import IGNORED_LABEL
+from medmvl.schema import Message, Sample
+from medmvl.training.recipe import Stage
+
+
+class Item(NamedTuple):
+    """A sample and what the processor made of it."""
+
+    sample: Sample
+    processed: Any
+
+
+class StageDataset(Dataset[Item]):
+    """A SampleDataset whose items keep their sample beside them."""
+
+    def __init__(self, samples: SampleDataset) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        return Item(self.samples.sample(index), self.samples[index])
+
+    @property
+    def kinds(self) -> list[str | None]:
+        """The kind of every sample's question where its answers are a closed set."""
+        targets = [self.samples.sample(index).target for index in range(len(self))]
+        return [target.kind if target is not None and target.choices else None for target in targets]
+
+
+class Studies(Sequence[Sample]):
+    """The studies of a source, each once: the current visuals, and where asked for the first answer as report."""
+
+    def __init__(self, samples: Sequence[Sample], *, with_report: bool) -> None:
+        self.samples = samples
+        self.with_report = with_report
+        seen: set[tuple[str, ...]] = set()
+        self.indices = []
+        for index, sample in enumerate(samples):
+            key = tuple(block.path for block in _current(sample))
+            known = sample.has_answer if with_report else bool(sample.labels)
+            if key and key not in seen and known:
+                seen.add(key)
+                self.indices.append(index)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        sample = self.samples[self.indices[index]]
+        messages = [Message(role="user", content=_current(sample))]
+        if self.with_report:
+            report = next(
+                message for message in sample.messages if message.role == "assistant" and message.text
+            )
+            messages.append(report)
+        return sample.model_copy(update={"messages": tuple(messages), "boxes": ()})
+
+
+def _current(sample: Sample) -> tuple[Any, ...]:
+    return tuple(block for block in sample.visuals if not block.days_before_current)
+
+
+def open_dataset(
+    sources: Sequence[LoadedSource], stage: Stage, processor: Any, max_length: int | None
+) -> StageDataset:
+    """The samples of a stage.
+
+    Raises:
+        SampleError: there is nothing for the stage's objective to learn from.
+    """
+    if stage.objective == "lm":
+        return StageDataset(SampleDataset(sources, processor, supervised=True, max_length=max_length))
+    with_report = stage.objective == "contrastive"
+    studies = [
+        replace(source, samples=Studies(source.samples, with_report=with_report)) for source in sources
+    ]
+    kept = [source for source in studies if len(source.samples)]
+    if not kept:
+        needed = "an answer" if with_report else "labels"
+        names = ", ".join(source.name for source in sources)
+        raise SampleError(
+            f"stage '{stage.name}': no sample of {names} has both an image or volume and {needed}"
+        )
+    return StageDataset(SampleDataset(kept, processor, supervised=with_report, max_length=max_length))
+
+
+def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[int, int]:
+    """Look at every sample's text, at no pixels, before the first step; returns samples and tokens.
+
+    Raises:
+        SampleError: naming the first sample without an answer, or too long to keep it.
+    """
+    samples = dataset.samples
+    lengths = samples.lengths
+    if samples.supervised:
+        for index in range(len(samples)):
+            sample = samples.sample(index)
+            if not sample.has_answer:
+                raise SampleError(
+                    f"sample '{sample.id}' has no supervised token: no assistant turn of it has text"
+                )
+            if max_length is not None and lengths[index] > max_length:
+                raise SampleError(
+                    f"sample '{sample.id}' has {lengths[index]} tokens, more than max_length {max_length}: it could lose its "
+                    "answer; raise model.max_length or use fewer visual tokens"
+                )
+    return len(lengths), sum(lengths)
+
+
+def label_names(dataset: StageDataset) -> list[str]:
+    """Every label that some study has, sorted."""
+    return sorted({name for index in range(len(dataset)) for name in dataset.samples.sample(index).labels})
+
+
+class Collate:
+    """Makes the batches of one objective."""
+
+    def __init__(self, processor: Any, objective: str, labels: Sequence[str] = ()) -> None:
+        self.processor = processor
+        self.objective = objective
+        self.labels = tuple(labels)
+
+    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+        """A batch as the objective's `forward` takes it."""
+        batch = dict(self.processor.collate([item.processed for item in items]))
+        if self.objective == "labels":
+            batch["labels"] = torch.tensor(
+                [[item.sample.labels.get(name, IGNORED_LABEL) for name in self.labels] for item in items],
+                dtype=torch.float32,
+            )
+        elif self.objective == "contrastive":
+            reports = [item.sample.messages[-1].text for item in items]
+            encoded = self.processor.tokenizer(
+                reports,
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                max_length=512,
+                add_special_tokens=False,
+            )
+            batch["labels"] = torch.ones(len(items), dtype=torch.long)
+            batch["text_ids"], batch["text_mask"] = encoded["input_ids"], encoded["attention_mask"]
+        return batch
