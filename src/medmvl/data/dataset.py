@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from medmvl.data.image_cache import ImageCache, Load
-from medmvl.data.prepared import PreparedCache
+from medmvl.data.memory import Load, VisualMemory
+from medmvl.data.prepared import PreparedCache, see
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import Sample
@@ -44,8 +44,8 @@ class SampleDataset(Dataset[Any]):
         supervised: whether labels are made; a sample without an answer is an error then.
         max_length: the longest sequence allowed, text and visual tokens together; None for any.
         drop_too_long: leave out samples that are longer, after counting and listing them.
-        memory_bytes: decoded images and volumes kept in each process; 0 keeps none.
-        prepared: a cache of decoded scans on disk, or None.
+        memory_bytes: processed images and volumes kept in each process; 0 keeps none.
+        prepared: a cache of processed scans on disk, or None.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SampleDataset(Dataset[Any]):
         self.max_length = max_length
         self.dropped: list[str] = []
         """Names of the samples that were left out."""
-        self._cache = ImageCache(memory_bytes)
+        self._cache = VisualMemory(memory_bytes)
         self._prepared = prepared
         self._ends = np.cumsum([len(source.samples) for source in self.sources], dtype=np.int64)
         self._kept: NDArray[np.int64] | None = None
@@ -132,7 +132,9 @@ class SampleDataset(Dataset[Any]):
         return values if self._kept is None else values[self._kept]
 
     def _decoder(self, source: LoadedSource) -> Load:
-        return source.load if self._prepared is None else self._prepared.wrap(source.load)
+        if self._prepared is not None:
+            return self._prepared.wrap(source.load, self.processor)
+        return partial(see, self.processor, source.load)
 
     def _find(self, index: int) -> tuple[LoadedSource, Sample]:
         number = index + len(self) if index < 0 else index

@@ -1,8 +1,8 @@
-"""Decoded scans on disk, so that a compressed CT or a folder of slices is decoded once, not once an epoch.
+"""Processed pixels on disk, so that a CT is decoded and resampled once, not once an epoch.
 
-This is patient data: the folder has mode 0700, its size is limited, the least recently used scans go first,
-and `medmvl data cache --clear` empties it. A key holds no path or name: it is a digest of the file's place,
-size and time, of what was declared about it, and of the reader's code.
+This is patient data: the folder has mode 0700, its size is limited, the least recently used scans go first, and
+`medmvl data cache --clear` empties it. A key holds no path or name: it is a digest of the file's place, size
+and time, of what was declared about it, of the processor's settings, and of the code that reads and resamples.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import fields
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 import medmvl.imaging
+import medmvl.models
 from medmvl.data.loader import PHANTOM_SCHEME, BlockLoader
+from medmvl.data.memory import Load
 from medmvl.files import atomic_write
-from medmvl.imaging import MedicalImage
 from medmvl.imaging.selector import split_selector
+from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import ImageBlock, VolumeBlock
 
 DEFAULT_LIMIT = 50 << 30
 """Bytes."""
 FOLDER_VARIABLE = "MEDMVL_CACHE"
-_TUPLES = ("axcodes", "acquired_axcodes", "spacing_mm", "slice_positions_mm", "warnings")
 
 
 def default_cache_dir() -> Path:
@@ -39,7 +39,7 @@ def default_cache_dir() -> Path:
 
 
 class PreparedCache:
-    """Decoded scans under `folder/scans`, at most `limit` bytes of them. Several processes may share it.
+    """Processed scans under `folder/scans`, at most `limit` bytes of them. Several processes may share it.
 
     Raises:
         OSError: where the folder cannot be made.
@@ -51,92 +51,126 @@ class PreparedCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
 
-    def wrap(self, load: BlockLoader) -> Callable[[ImageBlock | VolumeBlock], MedicalImage]:
-        """Return a `load` that looks here first."""
+    def wrap(self, load: BlockLoader, processor: Any) -> Load:
+        """Return a `load` that gives what `processor.see` made of a file before, or makes and keeps it."""
+        settings = settings_digest(processor)
 
-        def cached(block: ImageBlock | VolumeBlock) -> MedicalImage:
+        def cached(block: ImageBlock | VolumeBlock) -> ProcessedVisual:
             if block.path.startswith(PHANTOM_SCHEME):
-                return load(block)
-            file = self.folder / f"{cache_key(load, block)}.npz"
+                return see(processor, load, block)
+            file = self.folder / f"{cache_key(load, block, settings)}.npz"
             found = _read_entry(file)
-            if found is not None and found.kind == block.type:
-                return found
-            image = load(block)
-            self._write_entry(file, image)
-            return image
+            if found is None:
+                found = see(processor, load, block)
+                self._write_entry(file, found)
+            return found
 
         return cached
 
     def entries(self) -> list[Path]:
         """The stored scans, least recently used first."""
-        found = [(file.stat().st_mtime_ns, file) for file in self.folder.glob("*.npz")]
+        found = []
+        for file in self.folder.glob("*.npz"):
+            try:
+                found.append((file.stat().st_mtime_ns, file))
+            except FileNotFoundError:
+                continue  # another process made room
         return [file for _, file in sorted(found)]
 
     def num_bytes(self) -> int:
         """Size of all stored scans."""
-        return sum(file.stat().st_size for file in self.entries())
+        return sum(_size(file) for file in self.entries())
 
     def clear(self) -> int:
-        """Remove every stored scan and return how many there were."""
+        """Remove every stored scan, and what a killed process left half written; return how many there were."""
         files = [*self.entries(), *self.folder.glob(".*.npz.*")]
         for file in files:
             file.unlink(missing_ok=True)
         return len(files)
 
-    def _write_entry(self, file: Path, image: MedicalImage) -> None:
-        if image.array.nbytes > self.limit:
+    def _write_entry(self, file: Path, visual: ProcessedVisual) -> None:
+        if visual.pixels.nbytes > self.limit:
             return
+        facts = {"kind": visual.kind, "grid": visual.grid, "num_tokens": visual.num_tokens}
+        text = json.dumps({**facts, "notes": visual.notes, "source": visual.source})
+        positions = np.empty(0) if visual.positions_mm is None else visual.positions_mm.numpy()
         with atomic_write(file) as out:
-            np.savez(out, array=_compact(image.array), facts=np.array(_facts_to_json(image)))
+            np.savez(out, pixels=visual.pixels.numpy(), matrix=visual.matrix, positions=positions, facts=text)
         file.chmod(0o600)
         total = self.num_bytes()
         for old in self.entries():
             if total <= self.limit or old == file:
                 break
-            total -= old.stat().st_size
+            total -= _size(old)
             old.unlink(missing_ok=True)
 
 
-def cache_key(load: BlockLoader, block: ImageBlock | VolumeBlock) -> str:
-    """Digest of everything that decides what `load(block)` gives."""
+def see(processor: Any, load: BlockLoader, block: ImageBlock | VolumeBlock) -> ProcessedVisual:
+    """Read a block's file and process it."""
+    visual: ProcessedVisual = processor.see(load(block))
+    return visual
+
+
+def cache_key(load: BlockLoader, block: ImageBlock | VolumeBlock, settings: str) -> str:
+    """Digest of everything that decides what a block looks like to the model."""
     reference = load.reference(block)
     path, _ = split_selector(reference)
+    # A header may have its pixels in a file beside it, with the same stem.
     files = sorted(path.rglob("*")) if path.is_dir() else sorted({path, *path.parent.glob(f"{path.stem}.*")})
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    key = [str(Path(reference).absolute()), block.type, stats, load.declarations(block), _reader_digest()]
-    return hashlib.sha256(json.dumps(key, default=str, sort_keys=True).encode()).hexdigest()
+    key = [
+        str(Path(reference).absolute()),
+        block.type,
+        stats,
+        load.declarations(block),
+        settings,
+        _code_digest(),
+    ]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def settings_digest(processor: Any) -> str:
+    """Digest of the settings that decide pixels, grid and number of tokens."""
+    shown = [None if part is None else part.model_dump(mode="json") for part in _settings(processor)]
+    return hashlib.sha256(
+        json.dumps([shown, processor.parts], sort_keys=True, default=str).encode()
+    ).hexdigest()
+
+
+def _settings(processor: Any) -> tuple[Any, Any]:
+    return processor.image_settings, processor.volume_settings
 
 
 @cache
-def _reader_digest() -> str:
-    folder = Path(medmvl.imaging.__file__).parent
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))).hexdigest()
+def _code_digest() -> str:
+    folders = (Path(medmvl.imaging.__path__[0]), Path(medmvl.models.__path__[0]))
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _compact(array: NDArray[Any]) -> NDArray[Any]:
-    """Store whole Hounsfield units in two bytes where that loses nothing."""
-    if array.dtype != np.float32 or not np.isfinite(array).all() or np.abs(array).max(initial=0) > 32767:
-        return array
-    small = array.astype(np.int16)
-    return small if np.array_equal(small, array) else array
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
-def _facts_to_json(image: MedicalImage) -> str:
-    facts = {field.name: getattr(image, field.name) for field in fields(image) if field.name != "array"}
-    affine = None if image.affine is None else image.affine.tolist()
-    return json.dumps({**facts, "affine": affine, "dtype": image.array.dtype.str})
-
-
-def _read_entry(file: Path) -> MedicalImage | None:
-    if not file.is_file():
-        return None
+def _read_entry(file: Path) -> ProcessedVisual | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
-            array, facts = stored["array"], json.loads(str(stored["facts"]))
-    except (OSError, ValueError, KeyError):
-        return None  # another process may be removing it, or a disk has damaged it: it is read anew
-    os.utime(file)
-    array = array.astype(facts.pop("dtype"), copy=False)
-    tuples = {name: tuple(facts[name]) for name in _TUPLES if facts[name] is not None}
-    affine = None if facts["affine"] is None else np.array(facts["affine"], dtype=np.float64)
-    return MedicalImage(array=array, **{**facts, **tuples, "affine": affine})
+            arrays = {name: stored[name] for name in ("pixels", "matrix", "positions")}
+            facts = json.loads(str(stored["facts"]))
+        os.utime(file)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # not there, being removed by another process, or damaged: it is made anew
+    positions = torch.from_numpy(arrays["positions"]) if len(arrays["positions"]) else None
+    return ProcessedVisual(
+        kind=facts["kind"],
+        pixels=torch.from_numpy(arrays["pixels"]),
+        grid=tuple(facts["grid"]),
+        num_tokens=facts["num_tokens"],
+        matrix=arrays["matrix"],
+        positions_mm=positions,
+        notes=tuple(facts["notes"]),
+        source=facts["source"],
+    )

@@ -46,7 +46,7 @@ class DataSource(Strict):
     """One source of a mixture, as a recipe names it."""
 
     path: str | None = None
-    """A `.jsonl` or `.json` file of Samples or LLaVA records; relative to the recipe's folder."""
+    """A `.jsonl` or `.json` file of Samples or LLaVA records; relative to the working folder."""
     phantoms: PhantomSource | None = None
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Passes over the source an epoch: 2 shows every sample twice, 0.5 another half of them each epoch."""

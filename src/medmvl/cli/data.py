@@ -1,0 +1,279 @@
+"""`medmvl data`: bring your own table, check a data set, convert public ones, split by patient, look after the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from medmvl.data.check import CheckReport
+    from medmvl.data.sources import LoadedSource
+
+app = typer.Typer(no_args_is_help=True, help="Bring your own data: convert a table, check a data set.")
+
+Split = Annotated[str, typer.Option("--split", help="Shares of train, validation and test.")]
+Seed = Annotated[int, typer.Option(help="Of the split.")]
+ImageRoot = Annotated[Path | None, typer.Option(help="Folder that image paths start from.")]
+VolumeRoot = Annotated[Path | None, typer.Option(help="Folder that volume paths start from.")]
+DEFAULT_SPLIT = "0.8,0.1,0.1"
+
+
+@app.command("from-csv")
+def from_csv(
+    table: Annotated[Path, typer.Argument(help="CSV or TSV, UTF-8 or GB 18030; one row an examination.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the data set.")],
+    images: Annotated[Path, typer.Option(help="Folder that paths in the table start from.")],
+    image_column: Annotated[str | None, typer.Option(help="Column with paths of 2D images.")] = None,
+    volume_column: Annotated[str | None, typer.Option(help="Column with 3D files or DICOM folders.")] = None,
+    question_column: Annotated[str | None, typer.Option()] = None,
+    answer_column: Annotated[str | None, typer.Option()] = None,
+    report_column: Annotated[str | None, typer.Option()] = None,
+    patient_column: Annotated[str | None, typer.Option()] = None,
+    study_column: Annotated[str | None, typer.Option()] = None,
+    date_column: Annotated[str | None, typer.Option()] = None,
+    question: Annotated[str | None, typer.Option(help="Asked about rows without a question.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="image or volume; looked up in the files by default.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="en, zh or auto.")] = "auto",
+    units: Annotated[
+        str | None, typer.Option(help="Declare units where files do not say, such as HU.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="Declare the modality, such as CT.")] = None,
+    split: Split = DEFAULT_SPLIT,
+    seed: Seed = 0,
+    keep_ids: Annotated[bool, typer.Option(help="Patient and study columns are pseudonyms already.")] = False,
+    skip_bad: Annotated[bool, typer.Option(help="Leave out, and list, rows that cannot be used.")] = False,
+) -> None:
+    """Turn a table of your own into a data set that trains; DICOM and NIfTI stay as they are."""
+    from medmvl.data.convert import from_csv as module
+    from medmvl.data.splits import parse_fractions
+
+    columns = {
+        "image": image_column, "volume": volume_column, "question": question_column, "answer": answer_column,
+        "report": report_column, "patient": patient_column, "study": study_column, "date": date_column,
+    }  # fmt: skip
+    options = module.CsvOptions(
+        columns=columns,
+        question=question,
+        kind=_one_of("--kind", kind, ("image", "volume")),
+        language=_one_of("--language", language, ("en", "zh", "auto")),
+        units=units,
+        modality=modality,
+        fractions=parse_fractions(split),
+        seed=seed,
+        keep_ids=keep_ids,
+        skip_bad=skip_bad,
+    )
+    with _bar() as progress:
+        result = module.from_csv(table, images, out, options, lambda done, n: progress("rows", done, n))
+    typer.echo("Columns: " + ", ".join(f"{role} = '{column}'" for role, column in result.columns.items()))
+    for row in result.bad_rows:
+        typer.echo(f"Left out: {row}", err=True)
+    for warning in result.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
+    _print_splits(out, result.summary)
+    if not keep_ids:
+        typer.echo(
+            f"The key of the pseudonyms is {out.with_name(out.name + '.key')}: keep it, and keep it secret."
+        )
+
+
+@app.command()
+def check(
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="Data files, or folders with train.jsonl ...")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe: its processor, its limit, and its data.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Saved model whose processor counts the tokens.")] = None,
+    image_root: ImageRoot = None,
+    volume_root: VolumeRoot = None,
+    max_length: Annotated[int | None, typer.Option(help="Limit of tokens; the recipe's by default.")] = None,
+    fast: Annotated[bool, typer.Option(help="Look whether files are there, but do not read them.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Report samples, patients, tokens, broken files, lost answers, leaks; exit code 2 when something is wrong."""
+    from medmvl.data.check import check as check_data
+
+    processor, limit, splits = _what_to_check(recipe, model, data or [], image_root, volume_root)
+    with _bar() as progress:
+        report = check_data(
+            splits, processor, max_length=max_length or limit, fast=fast, workers=workers, progress=progress
+        )
+    typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if as_json else _as_text(report))
+    if not report.ok:
+        raise typer.Exit(2)
+
+
+@app.command()
+def convert(
+    name: Annotated[str | None, typer.Argument(help="Name of the public data set.")] = None,
+    raw: Annotated[Path | None, typer.Argument(help="Folder it was downloaded to.")] = None,
+    out: Annotated[Path | None, typer.Argument(help="New folder.")] = None,
+    split: Split = DEFAULT_SPLIT,
+    seed: Seed = 0,
+) -> None:
+    """Convert a public data set; without arguments, list those that are known."""
+    from medmvl.data.convert import CONVERTERS, get_converter
+    from medmvl.data.splits import parse_fractions
+
+    if name is None:
+        typer.echo("Known: " + ", ".join(CONVERTERS))
+        return
+    converter = get_converter(name)
+    if raw is None or out is None:
+        raise typer.BadParameter("expected medmvl data convert NAME RAW OUT")
+    _print_splits(out, converter(raw, out, parse_fractions(split), seed))
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(help="Data file in either format.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    image_root: ImageRoot = None,
+    volume_root: VolumeRoot = None,
+    split: Split = DEFAULT_SPLIT,
+    seed: Seed = 0,
+) -> None:
+    """Split a data set; what shares a patient, study, image group or file stays together."""
+    from medmvl.data.sources import open_data
+    from medmvl.data.splits import parse_fractions
+    from medmvl.data.writing import rebase, write_splits
+
+    source = open_data(data, image_root=image_root, volume_root=volume_root)
+    samples = [rebase(sample, source.load, out) for sample in source.samples]
+    _print_splits(out, write_splits(out, samples, parse_fractions(split), seed, {"source": source.name}))
+
+
+@app.command()
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove every cached scan.")] = False) -> None:
+    """Show or clear the cache of processed scans, which is patient data."""
+    from medmvl.data.prepared import PreparedCache, default_cache_dir
+
+    scans = PreparedCache(default_cache_dir())
+    if clear:
+        typer.echo(f"Removed {scans.clear()} scans from {scans.folder}")
+    else:
+        typer.echo(f"{len(scans.entries())} scans, {scans.num_bytes() / 2**20:.1f} MiB in {scans.folder}")
+
+
+def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> Any:
+    if value is not None and value not in known:
+        raise typer.BadParameter(f"{option} {value}: expected {', '.join(known)}")
+    return value
+
+
+def _what_to_check(
+    recipe_name: str | None,
+    model: Path | None,
+    data: list[Path],
+    image_root: Path | None,
+    volume_root: Path | None,
+) -> tuple[Any, int | None, dict[str, list[LoadedSource]]]:
+    """The processor, its limit, and the sources of each split."""
+    splits = _open_splits(data, image_root, volume_root)
+    if recipe_name is not None and model is not None:
+        raise typer.BadParameter("give --recipe or --model, not both")
+    if recipe_name is not None:
+        return _from_recipe(recipe_name, splits)
+    if not splits:
+        raise typer.BadParameter("name a data file, or a --recipe with data")
+    if model is None:
+        return None, None, splits
+    from medmvl.models.processing import MedMVLProcessor
+
+    processor = MedMVLProcessor.from_pretrained(model)
+    return processor, getattr(processor, "max_length", None), splits
+
+
+def _open_splits(
+    data: list[Path], image_root: Path | None, volume_root: Path | None
+) -> dict[str, list[LoadedSource]]:
+    from medmvl.data.sources import open_data
+    from medmvl.data.splits import SPLIT_NAMES
+    from medmvl.errors import UserError
+
+    files: list[Path] = []
+    for path in data:
+        found = [path / f"{name}.jsonl" for name in SPLIT_NAMES if (path / f"{name}.jsonl").is_file()]
+        if path.is_dir() and not found:
+            raise UserError(f"{path}: a folder without train.jsonl, validation.jsonl or test.jsonl")
+        files.extend(found or [path])
+    return {str(file): [open_data(file, image_root=image_root, volume_root=volume_root)] for file in files}
+
+
+def _from_recipe(
+    name: str, splits: dict[str, list[LoadedSource]]
+) -> tuple[Any, int | None, dict[str, list[LoadedSource]]]:
+    """The recipe's processor, built without the model, and its own data where no other was named."""
+    from medmvl.data.prepared import default_cache_dir
+    from medmvl.data.sources import load_source
+    from medmvl.models.assemble import assemble_processor
+    from medmvl.training.recipe_files import load_recipe
+    from medmvl.training.run import load_sources, source_key, training_texts
+
+    recipe = load_recipe(name)
+    loaded = load_sources(recipe, default_cache_dir())
+    if not splits:
+        for stage in recipe.stages:
+            data = recipe.data_of(stage)
+            for part, sources in (("train", data.train), ("validation", data.validation)):
+                found = [loaded[source_key(source)] for source in sources]
+                known = splits.setdefault(part, [])
+                known.extend(source for source in found if not any(source is other for other in known))
+        splits["test"] = [load_source(source, Path.cwd(), default_cache_dir()) for source in recipe.data.test]
+    processor = assemble_processor(recipe.model, texts=training_texts(recipe, loaded))
+    return processor, processor.max_length, {part: sources for part, sources in splits.items() if sources}
+
+
+@contextmanager
+def _bar() -> Iterator[Any]:
+    """A progress bar on stderr, one line for each thing that is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, Any] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        yield progress
+
+
+def _print_splits(out: Path, summary: dict[str, Any]) -> None:
+    for name, counts in summary["splits"].items():
+        typer.echo(f"{out / name}.jsonl: {counts['samples']} samples, {counts['patients']} patients")
+
+
+def _as_text(report: CheckReport) -> str:
+    from medmvl.data.check import PROBLEMS
+
+    lines = [
+        "Samples:  " + ", ".join(f"{count} in {split}" for split, count in report.samples.items()),
+        f"Patients: {report.patients} (samples without one: {report.without_patient}), studies: {report.studies}",
+        f"Files:    {report.images} images, {report.volumes} volumes, {'all' if report.files_read else 'none'} read; "
+        f"text-only samples: {report.text_only}",
+    ]
+    for name, values in report.tokens.items():
+        lines.append(f"Tokens:   {name:6} " + ", ".join(f"{key} {value}" for key, value in values.items()))
+    if report.limit is not None:
+        lines.append(f"Limit:    {report.limit} tokens")
+    for name, found in report.problems.items():
+        if found.count:
+            lines.append(f"Wrong:    {found.count} {PROBLEMS[name]}")
+            lines += [f"            {example}" for example in found.examples]
+            if found.count > len(found.examples):
+                lines.append(f"            ... and {found.count - len(found.examples)} more")
+    return "\n".join([*lines, "Nothing is wrong." if report.ok else "Something is wrong."])

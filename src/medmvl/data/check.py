@@ -1,0 +1,241 @@
+"""Look at all of a data set before a run does: broken files, lost answers, lengths, patients on both sides of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import starmap
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from medmvl.data.loader import BlockLoader
+from medmvl.data.sources import LoadedSource
+from medmvl.data.splits import ties_of
+from medmvl.errors import SampleError, UserError
+from medmvl.schema import ImageBlock, Sample, VolumeBlock
+
+LISTED = 20
+"""Problems of one sort that are kept with their text; the rest are only counted."""
+PERCENTILES = (50, 90, 99, 100)
+
+PROBLEMS: dict[str, str] = {
+    "invalid": "samples that cannot be parsed",
+    "duplicate_ids": "samples with the id of another one of their split",
+    "missing_files": "files that are not there",
+    "broken_files": "files that cannot be read",
+    "no_answer": "samples without an answer to learn from",
+    "too_long": "samples longer than the limit, which would lose their answer",
+    "bad_text": "samples whose text the processor refuses, such as a special token spelled out",
+    "leaks": "patients, studies, image groups or files in more than one split",
+}
+"""What is looked for; any of them makes the check fail."""
+
+
+@dataclass
+class Findings:
+    """How often a problem was found, and the first cases."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        """Count a case, and keep its text while there are few."""
+        self.count += 1
+        if len(self.examples) < LISTED:
+            self.examples.append(text)
+
+
+@dataclass
+class CheckReport:
+    """What a data set holds and what is wrong with it."""
+
+    samples: dict[str, int] = field(default_factory=dict)
+    """Samples of each split."""
+    patients: int = 0
+    studies: int = 0
+    without_patient: int = 0
+    """Samples that do not say whom they are about; splits then keep only equal files together."""
+    text_only: int = 0
+    images: int = 0
+    volumes: int = 0
+    """Different files."""
+    files_read: bool = False
+    """Whether every file was read, or only looked for."""
+    tokens: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Percentiles of `text`, `visual` and `total`; empty without a processor."""
+    limit: int | None = None
+    problems: dict[str, Findings] = field(default_factory=lambda: {name: Findings() for name in PROBLEMS})
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(found.count for found in self.problems.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def check(
+    splits: Mapping[str, Sequence[LoadedSource]],
+    processor: Any = None,
+    *,
+    max_length: int | None = None,
+    fast: bool = False,
+    workers: int = 1,
+    supervised: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CheckReport:
+    """Check the sources of every split.
+
+    Args:
+        splits: `"train"` and so on to their sources.
+        processor: counts tokens; None leaves that out.
+        max_length: the limit, text and visual tokens together.
+        fast: look whether files are there, but read none.
+        workers: processes that read files.
+        supervised: whether samples need answers.
+        progress: called with what is being done, how many are done, and of how many.
+    """
+    report = CheckReport(limit=max_length, files_read=not fast)
+    survey = _Survey(report, processor, supervised)
+    total = sum(len(source.samples) for sources in splits.values() for source in sources)
+    done = 0
+    for split, sources in splits.items():
+        for source in sources:
+            for _ in survey.look_at(split, source):
+                done += 1
+                if progress is not None and (done % 100 == 0 or done == total):
+                    progress("samples", done, total)
+    survey.finish()
+    _check_files(report, survey.files, fast, workers, progress)
+    return report
+
+
+class _Survey:
+    """Goes through the texts once and notes what the files are."""
+
+    def __init__(self, report: CheckReport, processor: Any, supervised: bool) -> None:
+        self.report = report
+        self.processor = processor
+        self.supervised = supervised
+        self.files: dict[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]] = {}
+        self._ids: dict[str, set[str]] = {}
+        self._split_of: dict[tuple[str, Any], str] = {}
+        self._leaked: set[tuple[str, Any]] = set()
+        self._tokens: dict[str, list[int]] = {"text": [], "visual": [], "total": []}
+        self._patients: set[str] = set()
+        self._studies: set[str] = set()
+
+    def look_at(self, split: str, source: LoadedSource) -> Iterator[None]:
+        """Look at every sample of a source; yields once a sample."""
+        for index in range(len(source.samples)):
+            self.report.samples[split] = self.report.samples.get(split, 0) + 1
+            try:
+                sample = source.samples[index]
+            except SampleError as error:
+                self.report.problems["invalid"].add(str(error))
+            else:
+                self._note(split, source, sample)
+            yield
+
+    def finish(self) -> None:
+        """Put the totals into the report."""
+        self.report.patients, self.report.studies = len(self._patients), len(self._studies)
+        if self._tokens["total"]:
+            self.report.tokens = {name: _percentiles(values) for name, values in self._tokens.items()}
+
+    def _note(self, split: str, source: LoadedSource, sample: Sample) -> None:
+        name = f"{source.name}: {sample.id}"
+        report = self.report
+        if sample.id in self._ids.setdefault(split, set()):
+            report.problems["duplicate_ids"].add(name)
+        self._ids[split].add(sample.id)
+        if self.supervised and not sample.has_answer:
+            report.problems["no_answer"].add(name)
+        self._note_identity(split, source, sample, name)
+        for block in sample.visuals:
+            key = (
+                source.load.reference(block),
+                block.type,
+                str(sorted(source.load.declarations(block).items())),
+            )
+            self.files.setdefault(key, (name, source.load, block))
+        if self.processor is not None:
+            self._note_tokens(sample, name)
+
+    def _note_identity(self, split: str, source: LoadedSource, sample: Sample, name: str) -> None:
+        if sample.patient is None:
+            self.report.without_patient += 1
+        else:
+            self._patients.add(sample.patient)
+        if sample.study is not None:
+            self._studies.add(sample.study)
+        self.report.text_only += not sample.visuals
+        for tie in ties_of(sample, source.load.reference):
+            first = self._split_of.setdefault(tie, split)
+            if first != split and tie not in self._leaked:
+                self._leaked.add(tie)
+                self.report.problems["leaks"].add(f"{tie[0]} of {name} is in {first} and in {split}")
+
+    def _note_tokens(self, sample: Sample, name: str) -> None:
+        try:
+            text, visual = self.processor.count_tokens(sample.messages)
+        except UserError as error:
+            self.report.problems["bad_text"].add(f"{name}: {error}")
+            return
+        for key, value in (("text", text), ("visual", visual), ("total", text + visual)):
+            self._tokens[key].append(value)
+        if self.report.limit is not None and text + visual > self.report.limit:
+            self.report.problems["too_long"].add(f"{name}: {text + visual} tokens, limit {self.report.limit}")
+
+
+def _check_files(
+    report: CheckReport,
+    files: Mapping[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
+    fast: bool,
+    workers: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    report.images = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, ImageBlock)})
+    report.volumes = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, VolumeBlock)})
+    present = []
+    for name, load, block in files.values():
+        if load.exists(block):
+            present.append((name, load, block))
+        else:
+            report.problems["missing_files"].add(f"{name}: {load.reference(block)}")
+    if fast:
+        return
+    for done, (name, problem) in enumerate(_read_all(present, workers), 1):
+        if problem is not None:
+            report.problems["broken_files"].add(f"{name}: {problem}")
+        if progress is not None:
+            progress("files", done, len(present))
+
+
+def _read_all(
+    files: Sequence[tuple[str, BlockLoader, ImageBlock | VolumeBlock]], workers: int
+) -> Iterable[tuple[str, str | None]]:
+    if workers == 1 or len(files) < 2:
+        yield from starmap(_read_one, files)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_read_one, *zip(*files, strict=True), chunksize=4)
+
+
+def _read_one(name: str, load: BlockLoader, block: ImageBlock | VolumeBlock) -> tuple[str, str | None]:
+    """Read one file and return what is wrong with it, or None."""
+    try:
+        load(block)
+    except (UserError, OSError) as error:
+        return name, str(error)
+    return name, None
+
+
+def _percentiles(values: Sequence[int]) -> dict[str, int]:
+    found = np.percentile(values, PERCENTILES, method="higher")
+    return {("max" if p == 100 else f"p{p}"): int(value) for p, value in zip(PERCENTILES, found, strict=True)}
