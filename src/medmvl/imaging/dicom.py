@@ -161,12 +161,12 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
     spacing, spacing_note = _picture_spacing(frame)
     known = _patient_orientation(frame)
     turned, swapped = array, False
-    wanted: tuple[str, ...] | None = known
+    shown: tuple[str, ...] | None = known
     if known is not None and modality != "MG" and {"S", "I"} & set(known):
-        turned, matrix, wanted = orient_picture(array, known)
+        turned, matrix, shown = orient_picture(array, known)
         swapped = matrix[1, 1] == 0
     return MedicalImage(
-        array=np.ascontiguousarray(turned), axcodes=wanted, acquired_axcodes=known, warnings=(*notes, *spacing_note),
+        array=np.ascontiguousarray(turned), axcodes=shown, acquired_axcodes=known, warnings=(*notes, *spacing_note),
         spacing_mm=spacing[::-1] if spacing is not None and swapped else spacing, **parts,
     )  # fmt: skip
 

@@ -78,7 +78,8 @@ def _affine(frame: Frame, step: NDArray[np.float64], origin: NDArray[np.float64]
 def _gap_warnings(gaps: NDArray[np.float64], typical: float, along: NDArray[np.float64]) -> tuple[str, ...]:
     holes = [int(at) for at in np.flatnonzero(gaps > 1.5 * typical)]
     whole = all(abs(gaps[at] / typical - round(gaps[at] / typical)) < 0.05 for at in holes)
-    said = f"uneven gaps between slices ({gaps.min():.3g} to {gaps.max():.3g} mm, median {typical:.3g} mm): see slice_positions_mm"
+    spread = f"{gaps.min():.3g} to {gaps.max():.3g} mm, median {typical:.3g} mm"
+    said = f"uneven gaps between slices ({spread}): see slice_positions_mm"
     if not holes or not whole:
         return (said,)
     missing = sum(round(float(gaps[at] / typical)) - 1 for at in holes)

@@ -143,17 +143,15 @@ def _padding_range(file: DicomFile) -> tuple[int, int] | None:
 
 def _stored_number(file: DicomFile, keyword: str) -> int | None:
     """Return a tag in stored values; its sign follows PixelRepresentation, whatever its VR."""
-    found = file.value(keyword)
+    found, bits = file.value(keyword), file.integer("BitsAllocated")
     try:
-        number = None if found is None else int(found)
+        number = None if found is None or bits > 32 else int(found) & (2**bits - 1)
     except PARSER_ERRORS:
         return None
-    bits = file.integer("BitsAllocated")
-    if number is None or bits > 32:
+    if number is None:
         return None
-    number = int(number) & (2**bits - 1)
     signed = file.integer("PixelRepresentation") == 1 and number >= 2 ** (bits - 1)
-    return number - 2**bits if signed else number
+    return int(number - 2**bits if signed else number)
 
 
 def _padding_mask(stored: NDArray[Any], padded: tuple[int, int] | None) -> NDArray[np.bool_] | None:
