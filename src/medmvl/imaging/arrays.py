@@ -1,7 +1,7 @@
 """NumPy `.npy` and `.npz`, never unpickled.
 
-A bare array says nothing but its shape: spacing, axes and units are declared by the caller. An `.npz` with the keys
-`array`, `affine`, `units`, ... as `write.write_npy` makes it describes itself.
+A bare array says nothing but its shape: spacing, axes and units are declared by the caller. An `.npz` with
+the keys `array`, `affine`, `units`, ... as `write.write_npy` makes it describes itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -99,13 +99,13 @@ def _load_archive(path: Path) -> dict[str, NDArray[Any]]:
             loaded = {}
             for name in wanted:
                 info = archive.getinfo(f"{name}.npy")
-                with archive.open(info) as member:
+                with cast(BinaryIO, archive.open(info)) as member:
                     stored = (
                         info.compress_size if info.compress_type == zipfile.ZIP_DEFLATED else info.file_size
                     )
                     loaded[name] = _load(
                         member, stored, compressed=info.compress_type == zipfile.ZIP_DEFLATED
-                    )  # type: ignore[arg-type]
+                    )
     except ReadError:
         raise
     except _BAD_ZIP as error:

@@ -36,7 +36,8 @@ class Declared:
         """Check what was declared.
 
         Raises:
-            ReadError: for spacing that is not positive or axis codes that are not two or three different axes.
+            ReadError: for spacing that is not positive or axis codes that are not two or three different
+                axes.
         """
         spacing = None if spacing_mm is None else tuple(float(step) for step in spacing_mm)
         if spacing is not None and not all(np.isfinite(step) and step > 0 for step in spacing):
@@ -58,7 +59,8 @@ class Declared:
 def apply_declared(image: MedicalImage, declared: Declared) -> MedicalImage:
     """Return the image with what was declared where the file is silent.
 
-    A declared modality "CT" makes a spatial file's values Hounsfield units where they look like it: no such file says so.
+    A declared modality "CT" makes a spatial file's values Hounsfield units where they look like it: no such
+    file says so.
 
     Raises:
         ReadError: where the file says otherwise.

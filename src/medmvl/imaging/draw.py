@@ -45,7 +45,8 @@ def slice_picture(
     Args:
         image: any image.
         index: the slice of a volume.
-        boxes: half-open, in array order: `y0,x0,y1,x1`, or `z0,y0,x0,z1,y1,x1`, drawn where the slice lies inside.
+        boxes: half-open, in array order: `y0,x0,y1,x1`, or `z0,y0,x0,z1,y1,x1`, drawn where the slice lies
+            inside.
         window: for Hounsfield units.
     """
     grey = _grey(image, window)

@@ -1,6 +1,7 @@
 """Where voxels are: pure functions on arrays and 4x4 affines that never touch a voxel's value.
 
-An affine maps an array index `(d, h, w, 1)`, in the order of the array's axes, to RAS+ millimetres at voxel centres.
+An affine maps an array index `(d, h, w, 1)`, in the order of the array's axes, to RAS+ millimetres at voxel
+centres.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def reverse_axes(affine: Affine) -> Affine:
 def axcodes_of(affine: Affine) -> tuple[str, ...]:
     """Return the direction in which each array axis grows, such as ("S", "P", "L").
 
-    Equals nibabel's `aff2axcodes` of the file order (columns, rows, slices), reversed, also where axes are oblique.
+    Equals nibabel's `aff2axcodes` of the file order (columns, rows, slices), reversed, also where axes are
+    oblique.
 
     Raises:
         ReadError: where the affine is not finite or an axis has no direction.
@@ -152,8 +154,9 @@ def orient_picture(
 def to_acquired_plane(image: MedicalImage) -> tuple[NDArray[Any], Affine]:
     """Return a volume slice by slice in the plane it was acquired in, each slice the way it is looked at.
 
-    Slices grow to Superior, Posterior or Left; rows grow to Inferior (axial: Posterior), columns to Left (sagittal:
-    Posterior), whatever order the file had. A volume without known orientation is returned as it is.
+    Slices grow to Superior, Posterior or Left; rows grow to Inferior (axial: Posterior), columns to Left
+    (sagittal: Posterior), whatever order the file had. A volume without known orientation is returned as it
+    is.
 
     Returns:
         The array, slice axis first, and the matrix from its index to the canonical index.

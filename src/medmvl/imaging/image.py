@@ -17,10 +17,11 @@ CANONICAL_IMAGE_AXES = ("I", "L")
 class MedicalImage:
     """One 2D image or one 3D volume.
 
-    A volume is `(depth, height, width)` in canonical radiological order: depth grows to Superior, height to Posterior,
-    width to the patient's Left, so `array[0]` is the lowest axial slice and `array[k]` looks as on a workstation. A 2D image
-    is `(height, width)` or `(height, width, 3)`; a frontal one has rows growing to Inferior and columns to the patient's Left.
-    What has no known orientation keeps its file's order and has `affine` and `axcodes` None: nothing is invented.
+    A volume is `(depth, height, width)` in canonical radiological order: depth grows to Superior, height to
+    Posterior, width to the patient's Left, so `array[0]` is the lowest axial slice and `array[k]` looks as on
+    a workstation. A 2D image is `(height, width)` or `(height, width, 3)`; a frontal one has rows growing to
+    Inferior and columns to the patient's Left. What has no known orientation keeps its file's order and has
+    `affine` and `axcodes` None: nothing is invented.
     """
 
     array: NDArray[Any]

@@ -53,12 +53,13 @@ def apply_window(array: NDArray[Any], window: str | tuple[float, float]) -> NDAr
 
 
 def percentile_scale(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Map the 0.5 and 99.5 percentile of the foreground to 0 and 1, clipped: for MR, once a volume, never a slice.
+    """Map the 0.5 and 99.5 percentile of the foreground to 0 and 1, clipped: for MR, per volume.
 
-    Foreground are the voxels above Otsu's threshold of the whole volume: air, which fills much of an MR, would otherwise
-    set the lower end.
+    Foreground is what lies above half of Otsu's threshold of the whole volume: air, which fills much of an MR, would
+    otherwise set the lower end, and the full threshold would take dark tissue for air.
     """
-    foreground = array[array > otsu_threshold(array)]
+    lowest = float(array.min())
+    foreground = array[array > lowest + (otsu_threshold(array) - lowest) / 2]
     if not foreground.size:
         return np.zeros(array.shape, np.float32)
     low, high = np.percentile(foreground, PERCENTILES)
@@ -68,7 +69,8 @@ def percentile_scale(array: NDArray[Any]) -> NDArray[np.float32]:
 def otsu_threshold(array: NDArray[Any]) -> float:
     """Return the value that best divides a volume into background and foreground (Otsu 1979), from 256 bins.
 
-    The bins end at the 99.9 percentile, so that a few bright voxels do not squeeze everything else into one of them.
+    The bins end at the 99.9 percentile, so that a few bright voxels do not squeeze everything else into one
+    of them.
     """
     sample = array.reshape(-1)[:: max(1, array.size // 2**20)].astype(np.float32)
     low, high = float(sample.min()), float(np.percentile(sample, 99.9))

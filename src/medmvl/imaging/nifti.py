@@ -1,7 +1,7 @@
 """NIfTI-1 and NIfTI-2: `.nii`, `.nii.gz`, and `.hdr` with `.img`.
 
-Orientation is the sform where its code is positive, else the qform; with neither it is unknown. NIfTI never says what its
-values mean, so units are "arbitrary" unless declared. Standard: https://nifti.nimh.nih.gov
+Orientation is the sform where its code is positive, else the qform; with neither it is unknown. NIfTI never
+says what its values mean, so units are "arbitrary" unless declared. Standard: https://nifti.nimh.nih.gov
 """
 
 from __future__ import annotations

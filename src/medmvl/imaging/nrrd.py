@@ -57,7 +57,8 @@ def read_nrrd(path: Path, selector: Selector) -> MedicalImage:
 
     Raises:
         AmbiguousSourceError: for several time points.
-        ReadError: where it is damaged, cut short, absurdly large, coloured, or names pixels outside its folder.
+        ReadError: where it is damaged, cut short, absurdly large, coloured, or names pixels outside its
+            folder.
     """
     selector.refuse_others("time")
     try:

@@ -1,6 +1,7 @@
 """The one entry point to files: `read(path)` looks at the content, picks the reader from one table, returns a MedicalImage.
 
-The name's extension is never trusted. Nothing is resampled here, and what a file does not say is not invented.
+The name's extension is never trusted. Nothing is resampled here, and what a file does not say is not
+invented.
 """
 
 from __future__ import annotations
@@ -63,16 +64,19 @@ def read(
     """Read a 2D image or 3D volume from a file or a DICOM folder.
 
     Args:
-        path: the file or folder, where it holds several images with `#series=2`, `#frame=3` or `#time=1` behind it.
+        path: the file or folder, where it holds several images with `#series=2`, `#frame=3` or `#time=1`
+            behind it.
         units: declared where the file does not say it, such as "HU" for a CT in NIfTI.
         spacing_mm: declared spacing in array order, for arrays that carry none.
         axcodes: declared directions of the axes in the file's order (slices, rows, columns), such as "SPL".
-        modality: declared modality, such as "CT", which also makes a NIfTI's values Hounsfield units where they look so.
+        modality: declared modality, such as "CT", which also makes a NIfTI's values Hounsfield units where
+            they look so.
 
     Raises:
         AmbiguousSourceError: the path holds several images; the message lists them and how to choose.
         MissingExtraError: an optional library is needed.
-        ReadError: anything else that keeps it from being read. The message names the path; the `__cause__` does not.
+        ReadError: anything else that keeps it from being read. The message names the path; the `__cause__`
+            does not.
     """
     try:
         file, selector = split_selector(path)

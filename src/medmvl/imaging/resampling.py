@@ -1,7 +1,8 @@
 """Changing the grid of a volume: size, spacing, crop and padding, uneven or tilted slices to a regular grid.
 
-Each function returns a 4x4 matrix from an index of the new array to an index of the old one, so that what is found in the
-new array has its place in the scan. Resampling happens in the image's own units, before any window.
+Each function returns a 4x4 matrix from an index of the new array to an index of the old one, so that what is
+found in the new array has its place in the scan. Resampling happens in the image's own units, before any
+window.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ def resize(
     Args:
         volume: any real numbers.
         shape: the new `(D, H, W)`.
-        interpolation: "area_linear" averages where an axis shrinks and interpolates where it grows; "linear" only
-            interpolates (it aliases when shrinking); "nearest" is for labels and keeps the dtype.
+        interpolation: "area_linear" averages where an axis shrinks and interpolates where it grows; "linear"
+            only interpolates (it aliases when shrinking); "nearest" is for labels and keeps the dtype.
 
     Returns:
-        The new array (float32, or the old dtype for "nearest"), and the matrix from new to old index. Fields of view
-        coincide, so the first voxel's centre moves: index 0 of the new array is at (old / new - 1) / 2 of the old.
+        The new array (float32, or the old dtype for "nearest"), and the matrix from new to old index. Fields
+        of view coincide, so the first voxel's centre moves: index 0 of the new array is at (old / new - 1) /
+        2 of the old.
     """
     old, new = np.array(volume.shape, dtype=float), np.array(shape, dtype=float)
     return _resample(volume, tuple(int(n) for n in shape), old / new, np.zeros(3), interpolation)
@@ -79,7 +81,8 @@ def area_weights(old: int, new: int, step: float, start: float = 0.0) -> NDArray
     overlap = np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None)
     empty = overlap.sum(1) <= 0  # a new voxel wholly outside repeats the border
     overlap[empty, np.clip(edges[:-1][empty].astype(int), 0, old - 1)] = 1
-    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    weights: NDArray[np.float32] = (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    return weights
 
 
 def linear_weights(old: int, new: int, step: float, start: float = 0.0) -> NDArray[np.float32]:
@@ -207,7 +210,8 @@ def settle_slices(image: MedicalImage, interpolation: Interpolation = "area_line
 def _even_slices(image: MedicalImage, interpolation: Interpolation) -> MedicalImage:
     """Resample along the slice axis to the median gap.
 
-    `slice_positions_mm` are coordinates along the canonical body axis; the affine's slice column gives the direction.
+    `slice_positions_mm` are coordinates along the canonical body axis; the affine's slice column gives the
+    direction.
     """
     assert image.affine is not None and image.slice_positions_mm is not None
     axis = slice_axis(image)
@@ -227,7 +231,11 @@ def _even_slices(image: MedicalImage, interpolation: Interpolation) -> MedicalIm
         even = _along_depth(moved, interpolation_weights(positions, wanted))
     affine = image.affine.copy()
     column = affine[:3, axis]
-    affine[:3, axis] = column / np.abs(column).max() * gap
+    component = int(np.abs(column).argmax())
+    direction = column / np.abs(column[component])
+    affine[:3, axis] = direction * gap
+    sign = np.sign(column[component])
+    affine[:3, 3] += direction * (image.slice_positions_mm[0] - sign * affine[component, 3])
     array = np.ascontiguousarray(np.moveaxis(even, 0, axis))
     return replace(
         image, array=array, affine=affine, spacing_mm=spacing_of(affine), slice_positions_mm=None,

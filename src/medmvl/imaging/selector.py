@@ -1,6 +1,7 @@
 """Choosing one image where a path holds several: `folder#series=2`, `cine.dcm#frame=3`, `bold.nii.gz#time=1`.
 
-Numbers start at 1, as the error of an ambiguous path lists them. Parts may follow one another: `folder#series=2#frame=3`.
+Numbers start at 1, as the error of an ambiguous path lists them. Parts may follow one another:
+`folder#series=2#frame=3`.
 """
 
 from __future__ import annotations

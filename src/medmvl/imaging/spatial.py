@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
+import io
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ _MAX_DEFLATE_RATIO = 1040
 _CHUNK = 2**22
 
 
-def read_exactly(stream: BinaryIO | gzip.GzipFile | bz2.BZ2File, size: int, skip: int = 0) -> bytearray:
+def read_exactly(stream: io.BufferedIOBase | BinaryIO, size: int, skip: int = 0) -> bytearray:
     """Read `size` bytes after `skip`; never more, whatever a compressed stream would give.
 
     Raises:
@@ -35,7 +35,7 @@ def read_exactly(stream: BinaryIO | gzip.GzipFile | bz2.BZ2File, size: int, skip
         data = bytearray(size)
         view, filled = memoryview(data), 0
         while filled < size:
-            got = stream.readinto(view[filled : filled + _CHUNK])
+            got = cast(io.BufferedIOBase, stream).readinto(view[filled : filled + _CHUNK])
             if not got:
                 raise ReadError(f"the file is cut short: {filled} of {size} bytes of pixels are there")
             filled += got

@@ -1,6 +1,7 @@
 """Writing DICOM: a CT or MR volume as a series of slices, a radiograph as one file; reads back equal.
 
-The only identity is the pseudonym given. UIDs come from a hash of pseudonym and seed, so the same image gives the same bytes.
+The only identity is the pseudonym given. UIDs come from a hash of pseudonym and seed, so the same image gives
+the same bytes.
 """
 
 from __future__ import annotations
