@@ -7,6 +7,7 @@ says what its values mean, so units are "arbitrary" unless declared. Standard: h
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -57,8 +58,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
         ReadError: where it is damaged, cut short, absurdly large, or holds no plain volume.
     """
     selector.refuse_others("time")
-    with _opened(path) as stream:
-        head = bytes(read_exactly(stream, 540)) if _is_single(path) else stream.read(540)
+    head = _head(path)
     try:
         header = _parse(head)
         layout = _layout(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
@@ -84,8 +84,12 @@ def _opened(path: Path) -> Any:
     return gzip.open(path, "rb") if compressed else path.open("rb")
 
 
-def _is_single(path: Path) -> bool:
-    return path.suffix.lower() not in (".hdr", ".img")
+def _head(path: Path) -> bytes:
+    try:
+        with _opened(path) as stream:
+            return bytes(stream.read(540))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ReadError("the compressed header is damaged or cut short") from error
 
 
 def _magic(head: bytes) -> int:
