@@ -15,7 +15,7 @@ from PIL import Image
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.selector import Selector, split_selector
-from medmvl.imaging.write import write_nifti, write_npy
+from medmvl.imaging.write import write_dicom_series, write_nifti, write_npy
 from tests.factories.imaging import numbered, volume
 
 
@@ -59,6 +59,13 @@ def test_the_supported_formats_are_listed(tmp_path):
     (tmp_path / "a.txt").write_text("words, nothing else")
     with pytest.raises(ReadError, match=r"NIfTI.*NRRD.*MetaImage.*NumPy.*PNG.*DICOM"):
         read(tmp_path / "a.txt")
+
+
+def test_a_dicom_file_that_begins_like_a_tiff_is_dicom(tmp_path):
+    write_dicom_series(volume((3, 4, 5)), tmp_path, patient_pseudonym="p")
+    data = (tmp_path / "0001.dcm").read_bytes()
+    (tmp_path / "0001.dcm").write_bytes(b"II*\0" + data[4:])
+    assert read(tmp_path / "0001.dcm").source_format == "dicom"
 
 
 def test_arrays_say_nothing_but_their_shape(tmp_path):

@@ -23,7 +23,9 @@ _MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of a picture."""
+    """Tell whether these are the first bytes of a picture; a DICOM file may begin like a TIFF to please other programs."""
+    if head[128:132] == b"DICM":
+        return False
     return head.startswith(_MARKS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
