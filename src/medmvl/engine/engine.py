@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteriaList
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, StoppingCriteriaList
 
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.request import Answer, Failure, Request, seen_of
@@ -63,10 +63,16 @@ class Engine:
                 f"{path}: no model found (config.json is missing). Give a folder saved by training, such as RUN/model."
             )
         place, number = _device(device), _dtype(dtype, _device(device))
-        model = MedMVLForConditionalGeneration.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, dtype=number
+        offline = {"local_files_only": True, "trust_remote_code": False}
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, use_safetensors=True, dtype=number, **offline
         )
-        return cls(model.to(place), MedMVLProcessor.from_pretrained(path, local_files_only=True))
+        processor = AutoProcessor.from_pretrained(path, **offline)
+        if not isinstance(model, MedMVLForConditionalGeneration) or not isinstance(
+            processor, MedMVLProcessor
+        ):
+            raise UserError(f"{path}: a {type(model).__name__}, not a MedM-VL model")
+        return cls(model.to(place), processor)
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +167,7 @@ class Engine:
     ) -> list[list[int]]:
         """Generated ids of every row, up to `max_new_tokens`, stop id and padding still there."""
         stop_ids = self.processor.stop_token_ids
-        pad_id = self.processor.pad_token_id
+        pad_id = int(self.processor.tokenizer.pad_token_id)
         config = GenerationConfig(**options.arguments(), eos_token_id=stop_ids, pad_token_id=pad_id)
         with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=options.sampled):
             if options.sampled:
@@ -184,7 +190,12 @@ class Engine:
 
     def _visual_tokens(self, visuals: Sequence[ProcessedVisual]) -> list[Tensor]:
         """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
-        keys = [f"{visual.kind} {digest(visual.pixels, visual.positions_mm)}" for visual in visuals]
+        known = {id(visual): visual for visual in visuals}  # questions about one scan may share the object
+        digests = {
+            key: f"{visual.kind} {digest(visual.pixels, visual.positions_mm)}"
+            for key, visual in known.items()
+        }
+        keys = [digests[id(visual)] for visual in visuals]
         tokens: dict[str, Tensor | None] = {key: self.cache.get(key) for key in keys}
         missing = {key: visual for key, visual in zip(keys, visuals, strict=True) if tokens[key] is None}
         if missing:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medmvl.imaging import MedicalImage
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
 
-Load = Callable[[ImageBlock | VolumeBlock], MedicalImage]
+VisualBlock = ImageBlock | VolumeBlock
+Load = Callable[[VisualBlock], Any]
+"""Gives the `MedicalImage` of a block, or the `ProcessedVisual` that `MedMVLProcessor.see` made of it before."""
 
 
 @dataclass(frozen=True)
