@@ -74,7 +74,9 @@ class ModelRecipe(Strict):
             names = [f"{kind}_encoder", f"{kind}_connector", f"{kind}_processor"]
             missing = [name for name in names if getattr(self, name) is None]
             if missing and len(missing) < len(names):
-                raise ValueError(f"{', '.join(missing)} missing: encoder, connector and processor come together")
+                raise ValueError(
+                    f"{', '.join(missing)} missing: encoder, connector and processor come together"
+                )
         return self
 
 
@@ -123,7 +125,8 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
 def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
     """The processor of a recipe, without building or loading any weights."""
     if recipe.init is not None:
-        return MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True)
+        saved: MedMVLProcessor = MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True)
+        return saved
     assert recipe.llm is not None
     if recipe.llm.tokenizer_vocab_size is not None:
         tokenizer = train_tokenizer(texts, recipe.llm.tokenizer_vocab_size)
@@ -188,16 +191,18 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
         model.image_encoder.load_pretrained(recipe.image_encoder["path"])
     slices = recipe.volume_encoder if isinstance(recipe.volume_encoder, dict) else {}
     if isinstance(slices.get("encoder"), dict) and "path" in slices["encoder"]:
-        assert isinstance(model.volume_encoder, SliceEncoder) and isinstance(model.volume_encoder.encoder, HFVision)
+        assert isinstance(model.volume_encoder, SliceEncoder) and isinstance(
+            model.volume_encoder.encoder, HFVision
+        )
         model.volume_encoder.encoder.load_pretrained(slices["encoder"]["path"])
 
 
 def _fit_vocabulary(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
     """Give the placeholders their own rows of the embedding; never shrink a vocabulary."""
-    needed, found = len(processor.tokenizer), model.get_input_embeddings().num_embeddings
+    needed, found = len(processor.tokenizer), int(model.get_input_embeddings().num_embeddings)
     if needed > found:
         model.llm.resize_token_embeddings(needed, mean_resizing=False)
-        model.config.llm.vocab_size = needed
+        model.config.get_text_config().vocab_size = needed
 
 
 def _check_context(config: MedMVLConfig, processor: MedMVLProcessor) -> None:

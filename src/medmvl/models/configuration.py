@@ -46,15 +46,15 @@ class MedMVLConfig(PreTrainedConfig):
     }
     has_no_defaults_at_init = True
 
-    llm: dict | PreTrainedConfig | None = None
-    image_encoder: dict | None = None
-    image_connector: dict | None = None
-    volume_encoder: dict | str | None = None
-    volume_connector: dict | None = None
+    llm: dict[str, Any] | PreTrainedConfig | None = None
+    image_encoder: dict[str, Any] | None = None
+    image_connector: dict[str, Any] | None = None
+    volume_encoder: dict[str, Any] | str | None = None
+    volume_connector: dict[str, Any] | None = None
     image_token_id: int | None = None
     volume_token_id: int | None = None
-    image_size: list | tuple | None = None
-    volume_size: list | tuple | None = None
+    image_size: list[int] | tuple[int, ...] | None = None
+    volume_size: list[int] | tuple[int, ...] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -118,15 +118,15 @@ class ImageProcessor(BaseModel):
         crop = settings["crop_size"] if settings.get("do_center_crop") else None
         size = crop if crop is not None else settings["size"]
         size = {"height": size, "width": size} if isinstance(size, int) else size
-        return cls(
-            size=(
-                size.get("height", size.get("shortest_edge")),
-                size.get("width", size.get("shortest_edge")),
-            ),
-            fit="crop" if crop is not None else "squash",
-            interpolation=_PIL_CODES[settings.get("resample", 3)],
-            mean=tuple(settings["image_mean"]),
-            std=tuple(settings["image_std"]),
+        edges = [size.get(edge, size.get("shortest_edge")) for edge in ("height", "width")]
+        return cls.from_settings(
+            {
+                "size": edges,
+                "fit": "crop" if crop is not None else "squash",
+                "interpolation": _PIL_CODES[settings.get("resample", 3)],
+                "mean": settings["image_mean"],
+                "std": settings["image_std"],
+            }
         )
 
 

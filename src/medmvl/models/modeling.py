@@ -18,8 +18,14 @@ from transformers import AutoModelForCausalLM, Cache, GenerationMixin, PreTraine
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmvl.models.configuration import MedMVLConfig
-from medmvl.models.connectors import build_connector
-from medmvl.models.encoders import build_image_encoder, build_volume_encoder
+from medmvl.models.connectors import Connector, build_connector
+from medmvl.models.encoders import (
+    Encoder,
+    ImageEncoder,
+    VolumeEncoder,
+    build_image_encoder,
+    build_volume_encoder,
+)
 from medmvl.models.parts import reset_weights
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
 
@@ -51,13 +57,21 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _skip_keys_device_placement = ("past_key_values",)
 
+    llm: Any
+    image_encoder: ImageEncoder | None
+    image_connector: Connector | None
+    volume_encoder: VolumeEncoder | None
+    volume_connector: Connector | None
+
     def __init__(self, config: MedMVLConfig) -> None:
         super().__init__(config)
         self.llm = AutoModelForCausalLM.from_config(config.llm)
         width = self.llm.get_input_embeddings().embedding_dim
         self.image_encoder = build_image_encoder(config.image_encoder) if config.image_encoder else None
         self.volume_encoder = (
-            build_volume_encoder(config.volume_encoder, self.image_encoder) if config.volume_encoder else None
+            build_volume_encoder(config.volume_encoder, self.image_encoder)
+            if isinstance(config.volume_encoder, dict)
+            else None
         )
         self.image_connector = self._connector(config.image_connector, self.image_encoder, width)
         self.volume_connector = self._connector(config.volume_connector, self.volume_encoder, width)
@@ -65,15 +79,16 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     @staticmethod
-    def _connector(config: dict[str, Any] | None, encoder: nn.Module | None, width: int) -> nn.Module | None:
+    def _connector(config: dict[str, Any] | None, encoder: Encoder | None, width: int) -> Connector | None:
         return build_connector(config, encoder.widths, width) if config and encoder is not None else None
 
     def _init_weights(self, module: nn.Module) -> None:
         reset_weights(module)
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """The LLM's token embedding."""
-        return self.llm.get_input_embeddings()
+        embedding: nn.Embedding = self.llm.get_input_embeddings()
+        return embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the LLM's token embedding."""
@@ -81,7 +96,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def get_output_embeddings(self) -> nn.Module | None:
         """The LLM's head."""
-        return self.llm.get_output_embeddings()
+        head: nn.Module | None = self.llm.get_output_embeddings()
+        return head
 
     def forward(
         self,
@@ -104,6 +120,18 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Run the model.
 
         Args:
+            input_ids: `(B, L)`, one placeholder a visual token.
+            attention_mask: `(B, L)`, 0 where padded.
+            position_ids: `(B, L)`; default counts from the first token that is not padding.
+            past_key_values: the LLM's cache.
+            inputs_embeds: `(B, L, width)` instead of `input_ids`; visual tokens are still put into their places.
+            pixel_values: `(tiles, C, H, W)`, all images of the batch.
+            pixel_values_volumes: `(C, D, H, W)` each, all volumes of the batch.
+            volume_positions_mm: `(D,)` each, where the slices of a volume lie; NaN where unknown.
+            visual_table: `(visuals, columns)`, see `medmvl.models.visual_table`.
+            use_cache: whether the LLM returns its cache.
+            logits_to_keep: without labels: how many last positions, or which, get logits; 0 for all.
+            **kwargs: for the LLM.
             labels: `(B, L)` with -100 where nothing is learned. With labels, `logits` are those that predict the supervised
                 tokens, `(supervised tokens, vocabulary)`, and `loss` is their mean cross entropy.
             visual_tokens: one `(length, width)` a row of the table, from an earlier `encode`, instead of pixels.
@@ -115,7 +143,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         rows = to_rows(visual_table) if visual_table is not None else []
-        if rows:
+        if visual_table is not None and rows:
             if visual_tokens is None:
                 visual_tokens = self.encode(
                     pixel_values, pixel_values_volumes, visual_table, volume_positions_mm
@@ -161,7 +189,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Turn pixels into visual tokens of the LLM's width: one `(length, width)` a row of the table, in its order."""
         rows = to_rows(visual_table)
         self._check_pixels(rows, pixel_values, pixel_values_volumes)
-        images = self.encode_images(pixel_values) if pixel_values is not None and len(pixel_values) else None
+        images = self.encode_images(pixel_values) if pixel_values is not None else torch.empty(0)
         volumes = self.encode_volumes(pixel_values_volumes or (), volume_positions_mm)
         return [
             images[row.index : row.index + row.tiles].flatten(0, 1)
@@ -172,7 +200,11 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """`(tiles, C, H, W)` to `(tiles, tokens, width)`."""
-        return self.image_connector(self.image_encoder(pixel_values.to(_dtype_of(self.image_encoder))))
+        assert self.image_encoder is not None and self.image_connector is not None
+        tokens: Tensor = self.image_connector(
+            self.image_encoder(pixel_values.to(_dtype_of(self.image_encoder)))
+        )
+        return tokens
 
     def encode_volumes(
         self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
@@ -184,6 +216,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             buckets[tuple(volume.shape), known].append(index)
         tokens: dict[int, Tensor] = {}
         for (_, known), members in buckets.items():
+            assert self.volume_encoder is not None and self.volume_connector is not None
             pixels = torch.stack([volumes[i] for i in members]).to(_dtype_of(self.volume_encoder))
             where = (
                 torch.stack([positions_mm[i] for i in members])
@@ -232,7 +265,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             flat, torch.tensor([i for i in ids.values() if i is not None], device=flat.device)
         )
         wrong = (placeholders | (expected >= 0)) & (flat != expected)
-        if bool(wrong.any()) or len(positions.unique()) != len(positions):
+        if bool(wrong.any()) or len(set(positions.tolist())) != len(positions):
             raise ValueError(
                 "placeholders and visual table do not agree: a placeholder without an image or volume, or one of the other "
                 f"kind; first at token {int(wrong.nonzero()[0]) if bool(wrong.any()) else int(positions[0])} of the batch."
@@ -291,7 +324,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
         """Pixels go in with the prompt and never again: afterwards their tokens are in the cache."""
-        inputs = super().prepare_inputs_for_generation(
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
             input_ids, is_first_iteration=is_first_iteration, **kwargs
         )
         if not is_first_iteration and kwargs.get("use_cache", True):
@@ -319,8 +352,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return input_ids, {**kwargs, **visual}
 
 
-def _dtype_of(module: nn.Module) -> torch.dtype:
-    return next(module.weights()).dtype
+def _dtype_of(encoder: Encoder) -> torch.dtype:
+    return next(encoder.weights()).dtype
 
 
 def _name(row: VisualRow) -> str:

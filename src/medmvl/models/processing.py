@@ -108,19 +108,18 @@ class MedMVLProcessor(ProcessorMixin):
             "kind": image.kind, "shape": list(image.shape), "units": image.units, "modality": image.modality,
             "spacing_mm": None if image.spacing_mm is None else [float(s) for s in image.spacing_mm],
         }  # fmt: skip
-        settings = self.image_settings if image.kind == "image" else self.volume_settings
-        if settings is None:
-            raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
-        if image.kind == "image":
-            pixels, matrix, notes = settings(image)
-            pixels, positions = pixels[None], None
+        positions = None
+        if image.kind == "image" and self.image_settings is not None:
+            pixels, matrix, notes = self.image_settings(image)
+            pixels, tiles = pixels[None], 1
+        elif image.kind == "volume" and self.volume_settings is not None:
+            pixels, matrix, positions, notes = self.volume_settings(image)
+            tiles = 1
         else:
-            pixels, matrix, positions, notes = settings(image)
+            raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
         grid = self.visual_parts.grid(image.kind, tuple(pixels.shape[2 if image.kind == "image" else 1 :]))
         return ProcessedVisual(
-            kind=image.kind, pixels=pixels, grid=grid, num_tokens=self.visual_parts.num_tokens(image.kind, grid) * (
-                len(pixels) if image.kind == "image" else 1
-            ),
+            kind=image.kind, pixels=pixels, grid=grid, num_tokens=self.visual_parts.num_tokens(image.kind, grid) * tiles,
             matrix=matrix, positions_mm=positions, notes=(*notes, *image.warnings), source=source,
         )  # fmt: skip
 
@@ -240,6 +239,7 @@ class MedMVLProcessor(ProcessorMixin):
             volumes: paths or `MedicalImage`s, in the order of all `<|volume|>` placeholders.
             return_tensors: only `"pt"`.
             padding_side: `"left"` for generation.
+            **kwargs: `truncation` is refused; other settings of processors have no meaning here.
         """
         if return_tensors != "pt" or kwargs.get("truncation"):
             raise UserError(
@@ -349,12 +349,13 @@ def _parse_conversation(conversation: Sequence[Mapping[str, Any]]) -> tuple[list
             if item["type"] == "text":
                 blocks.append(TextBlock(text=item["text"]))
                 continue
-            kind = ImageBlock if item["type"] == "image" else VolumeBlock
-            value = item.get(item["type"], item.get("path"))
-            block = kind(
-                **{item["type"]: "in memory", "days_before_current": item.get("days_before_current")}
+            days: Any = item.get("days_before_current")
+            block = (
+                ImageBlock(image="in memory", days_before_current=days)
+                if item["type"] == "image"
+                else VolumeBlock(volume="in memory", days_before_current=days)
             )
-            visuals[id(block)] = as_medical_image(value)
+            visuals[id(block)] = as_medical_image(item.get(item["type"], item.get("path")))
             blocks.append(block)
         messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
     return messages, visuals

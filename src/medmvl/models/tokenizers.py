@@ -24,7 +24,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         RecipeError: the vocabulary is too small, or there is no text.
     """
     if vocab_size < 300:
-        raise RecipeError(f"tokenizer_vocab_size {vocab_size} is too small; a byte-level vocabulary needs at least 300.")
+        raise RecipeError(
+            f"tokenizer_vocab_size {vocab_size} is too small; a byte-level vocabulary needs at least 300."
+        )
     distinct = sorted(set(texts))
     if not distinct:
         raise RecipeError("a tokenizer is to be trained, but the training data holds no text.")

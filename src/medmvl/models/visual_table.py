@@ -28,7 +28,7 @@ class VisualRow(NamedTuple):
     """Number of placeholders, which is the number of tokens encoder and connector give."""
     kind: int
     """Index into `KINDS`."""
-    index: int
+    index: int  # type: ignore[assignment]  # the column's name; tuple.index is not needed here
     """Its volume, or its first tile in `pixel_values`. Rows may share pixels."""
     tiles: int
     """How many tiles of `pixel_values` belong to it; 1 for a volume."""

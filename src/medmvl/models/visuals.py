@@ -81,8 +81,10 @@ def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: st
         "input_ids": _pad([s.input_ids for s in samples], offsets, length, pad_id),
         "attention_mask": _pad([torch.ones_like(s.input_ids) for s in samples], offsets, length, 0),
     }
-    if all(s.labels is not None for s in samples):
-        batch["labels"] = _pad([s.labels for s in samples], offsets, length, IGNORED_LABEL)
+    labels = [s.labels for s in samples if s.labels is not None]
+    if labels:
+        assert len(labels) == len(samples), "all samples of a batch have labels, or none"
+        batch["labels"] = _pad(labels, offsets, length, IGNORED_LABEL)
     return BatchFeature(batch | _visual_inputs(samples, offsets))
 
 

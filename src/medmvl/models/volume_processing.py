@@ -135,4 +135,4 @@ def _between(settled: MedicalImage, image: MedicalImage) -> NDArray[np.float64]:
     """The matrix from a settled scan's index to that of the scan as it was read, through millimetres."""
     if settled is image or settled.affine is None or image.affine is None:
         return np.eye(4)
-    return np.linalg.solve(image.affine, settled.affine)
+    return np.asarray(np.linalg.solve(image.affine, settled.affine), dtype=np.float64)
