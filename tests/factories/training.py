@@ -1,9 +1,14 @@
 """Tiny recipes: parts of width 16, a handful of phantom patients, a few steps."""
 
 import json
+import sys
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+
+import pytest
+import yaml
 
 MODEL: dict[str, Any] = {
     "max_length": 256,
@@ -69,3 +74,39 @@ def write_text_samples(path: Path, count: int, words: int = 5) -> None:
         ]
         lines.append(json.dumps({"id": f"text-{index}", "messages": messages}))
     path.write_text("\n".join(lines))
+
+
+def write_recipe(path: Path, document: dict[str, Any]) -> Path:
+    """A recipe file."""
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def command(*arguments: object, processes: int = 1) -> list[str]:
+    """`medmvl train ...`, under torchrun where there are several processes."""
+    launcher = (
+        []
+        if processes == 1
+        else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    )
+    return [sys.executable, *launcher, "-m", "medmvl", "train", *map(str, arguments)]
+
+
+def losses(out: Path) -> dict[tuple[str, int, str], float]:
+    """Every loss and accuracy of a finished run by stage, step and name."""
+    records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    return {
+        (record["stage"], record["step"], key): value
+        for record in records
+        for key, value in record.items()
+        if key == "loss" or key.startswith("eval_")
+    }
+
+
+@pytest.fixture(scope="session")
+def phantom_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Phantom patients are made once a session."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDMVL_CACHE", str(folder))
+        yield folder

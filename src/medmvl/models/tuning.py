@@ -66,6 +66,10 @@ class PartTuning(_Settings):
 FROZEN = PartTuning(mode="frozen")
 
 
+Tuning = Mapping[Any, PartTuning]
+"""Settings by the name of a part."""
+
+
 class TuningRow(NamedTuple):
     """One line of the table that is shown before the first step."""
 
@@ -76,7 +80,7 @@ class TuningRow(NamedTuple):
     num_parameters: int
 
 
-def apply_tuning(model: nn.Module, tuning: Mapping[str, PartTuning]) -> None:
+def apply_tuning(model: nn.Module, tuning: Tuning) -> None:
     """Freeze, unfreeze and adapt the parts of `model` in place; a part that is not named is frozen.
 
     Raises:
@@ -102,7 +106,7 @@ def apply_tuning(model: nn.Module, tuning: Mapping[str, PartTuning]) -> None:
     )
 
 
-def _modes(tuning: Mapping[str, PartTuning]) -> str:
+def _modes(tuning: Tuning) -> str:
     return ", ".join(f"{name} {settings.mode}" for name, settings in tuning.items()) or "no part is named"
 
 
@@ -168,7 +172,7 @@ def lora_targets(model: nn.Module, part: nn.Module) -> list[str]:
 
 
 def parameter_groups(
-    model: nn.Module, tuning: Mapping[str, PartTuning], *, learning_rate: float, weight_decay: float
+    model: nn.Module, tuning: Tuning, *, learning_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Groups for an optimizer: each part with its own learning rate, split into what decays and the rest.
 
@@ -211,7 +215,7 @@ def _decaying_weights(module: nn.Module) -> Iterator[nn.Parameter]:
             yield weight
 
 
-def tuning_table(model: nn.Module, tuning: Mapping[str, PartTuning], learning_rate: float) -> list[TuningRow]:
+def tuning_table(model: nn.Module, tuning: Tuning, learning_rate: float) -> list[TuningRow]:
     """What trains, a row a part, counted on the model itself."""
     rows = []
     for name in PARTS:
@@ -249,7 +253,7 @@ def _lora_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
                 yield parent, name, child
 
 
-def save_adapter(model: nn.Module, tuning: Mapping[str, PartTuning], folder: Path) -> None:
+def save_adapter(model: nn.Module, tuning: Tuning, folder: Path) -> None:
     """Write what a stage trained and nothing else: adapters, and parts trained whole with their buffers."""
     trained = {name: settings for name, settings in tuning.items() if settings.mode != "frozen"}
     folder.mkdir(parents=True, exist_ok=True)
@@ -286,7 +290,7 @@ def load_adapter(model: nn.Module, folder: Path) -> dict[str, PartTuning]:
     return tuning
 
 
-def _trained_state(model: nn.Module, tuning: Mapping[str, PartTuning]) -> dict[str, Tensor]:
+def _trained_state(model: nn.Module, tuning: Tuning) -> dict[str, Tensor]:
     """Trained parameters, and the saved buffers of parts trained whole; a tied weight once."""
     state: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for name, settings in tuning.items():

@@ -123,12 +123,12 @@ def _used(rows: Sequence[Any], kind: str) -> bool:
     return any(KINDS[row.kind] == kind for row in rows)
 
 
-def _encode(encoder: nn.Module, pixels: Tensor) -> Tensor:
+def _encode(encoder: Any, pixels: Tensor) -> Tensor:
     dtype = next(encoder.weights()).dtype
     return torch.cat(encoder(pixels.to(dtype)).streams, dim=-1)
 
 
-def _encode_by_shape(encoder: nn.Module, volumes: Sequence[Tensor]) -> dict[int, Tensor]:
+def _encode_by_shape(encoder: Any, volumes: Sequence[Tensor]) -> dict[int, Tensor]:
     """Volumes of one shape are encoded together."""
     buckets: dict[torch.Size, list[int]] = defaultdict(list)
     for index, volume in enumerate(volumes):
@@ -159,7 +159,8 @@ class LabelHead(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """`(tokens, width)` to `(labels,)`."""
         tokens = self.norm(tokens)
-        return (self.attend(tokens).softmax(0) * self.judge(tokens)).sum(0)
+        logits: Tensor = (self.attend(tokens).softmax(0) * self.judge(tokens)).sum(0)
+        return logits
 
 
 class Labels(Objective):
@@ -215,7 +216,8 @@ class Contrastive(Objective):
         super().__init__(model)
         for kind, width in encoder_widths(model).items():
             self.heads[kind] = nn.Linear(width, self.width)
-        self.heads["text"] = nn.Linear(model.get_input_embeddings().embedding_dim, self.width)
+        llm_width: Any = model.get_input_embeddings().embedding_dim
+        self.heads["text"] = nn.Linear(llm_width, self.width)
         self.scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
 
     def forward(
@@ -226,21 +228,24 @@ class Contrastive(Objective):
         num_items_in_batch: Tensor | None = None,
         **batch: Any,
     ) -> dict[str, Tensor]:
-        """`labels` is `(B,)` and counts pairs. Totals: summed loss, 1, and whether the own report was the nearest."""
+        """`labels` is `(B,)` and counts pairs. Totals: the features of the study, then those of the report."""
         studies, reports = self._studies(len(labels), batch), self._reports(text_ids, text_mask)
-        all_studies, all_reports, offset = _gather(studies), _gather(reports), _rank() * len(labels)
         if not self.training:
-            all_studies, all_reports, offset = studies, reports, 0
-        scale = self.scale.exp().clamp(max=100)
-        own = torch.arange(offset, offset + len(labels), device=labels.device)
-        to_report, to_study = scale * studies @ all_reports.T, scale * reports @ all_studies.T
-        losses = (functional.cross_entropy(to_report, own, reduction="none")
-                  + functional.cross_entropy(to_study, own, reduction="none")) / 2  # fmt: skip
+            losses = self._losses(studies, reports, studies, reports, 0)
+            return {"loss": losses.mean(), "totals": torch.cat([studies, reports], dim=1)}
+        losses = self._losses(studies, reports, _gather(studies), _gather(reports), _rank() * len(labels))
         loss = losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-        if self.training:
-            return {"loss": loss + self.idle(batch["visual_table"])}
-        found = to_report.argmax(1) == own
-        return {"loss": loss, "totals": torch.stack([losses, torch.ones_like(losses), found], dim=1).double()}
+        return {"loss": loss + self.idle(batch["visual_table"])}
+
+    def _losses(
+        self, studies: Tensor, reports: Tensor, all_studies: Tensor, all_reports: Tensor, offset: int
+    ) -> Tensor:
+        """The loss of each pair; its own partner stands at `offset` and on in what all ranks have."""
+        scale = self.scale.exp().clamp(max=100)
+        own = torch.arange(offset, offset + len(studies), device=studies.device)
+        to_report = functional.cross_entropy(scale * studies @ all_reports.T, own, reduction="none")
+        to_study = functional.cross_entropy(scale * reports @ all_studies.T, own, reduction="none")
+        return (to_report + to_study) / 2
 
     def _studies(self, num_samples: int, batch: dict[str, Any]) -> Tensor:
         sums: dict[int, list[Tensor]] = defaultdict(list)
@@ -263,9 +268,13 @@ class Contrastive(Objective):
         return functional.normalize(self.heads["text"](pooled.to(self.scale.dtype)), dim=-1)
 
     def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
-        """Loss a pair, and how often the own report is the nearest of its batch."""
-        loss, pairs, found = totals.sum(0).tolist()
-        return {"loss": loss / pairs, "retrieval_accuracy": found / pairs}
+        """Loss among all validation studies at once, and how often the own report is the nearest of all."""
+        studies, reports = totals.to(self.scale.device).chunk(2, dim=1)
+        nearest = (studies @ reports.T).argmax(1)
+        found = nearest == torch.arange(len(studies), device=nearest.device)
+        with torch.no_grad():
+            loss = self._losses(studies, reports, studies, reports, 0).mean()
+        return {"loss": loss.item(), "retrieval_accuracy": found.double().mean().item()}
 
 
 def _distributed() -> bool:
@@ -282,4 +291,5 @@ def _gather(features: Tensor) -> Tensor:
         return features
     from torch.distributed.nn.functional import all_gather
 
-    return torch.cat(list(all_gather(features)))
+    gathered: Any = all_gather(features)  # type: ignore[no-untyped-call]
+    return torch.cat(list(gathered))

@@ -22,8 +22,6 @@ from medmvl.data.sources import DataSource
 from medmvl.models.assemble import ModelRecipe
 from medmvl.models.tuning import PartTuning
 
-RECIPE_SCHEMA_VERSION = 1
-
 PartName = Literal["image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm"]
 
 
@@ -132,7 +130,7 @@ class Distributed(Strict):
 class Recipe(Strict):
     """A run: `medmvl train` turns it into a model."""
 
-    schema_version: Literal[1] = RECIPE_SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     description: str = ""
     seed: NonNegativeInt = 0
     model: ModelRecipe

@@ -50,7 +50,9 @@ def parse_recipe(document: dict[str, Any], name: str) -> Recipe:
         return Recipe.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        real = [detail for detail in details if detail["type"] != "too_short"] or details  # follows from others
+        real = [
+            detail for detail in details if detail["type"] != "too_short"
+        ] or details  # follows from others
         problems = "\n".join(f"  {_explain(detail, document)}" for detail in real)
         raise RecipeError(f"recipe {name} is not valid:\n{problems}") from None
 

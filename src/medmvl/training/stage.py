@@ -85,6 +85,7 @@ def plan_stage(
     if has_lora(model):
         merge_lora(model)
     apply_tuning(model, stage.parts)
+    train_in_float32(model, whole=recipe.distributed.fsdp is not None)
     data = recipe.data_of(stage)
     train = open_dataset(
         [sources[s.model_dump_json()] for s in data.train], stage, processor, processor.max_length
@@ -102,6 +103,16 @@ def plan_stage(
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
     )  # fmt: skip
+
+
+def train_in_float32(model: torch.nn.Module, *, whole: bool) -> None:
+    """Small updates vanish in bfloat16: what trains is kept in float32, and computed in bfloat16 where asked.
+
+    Sharding wants one type in a layer, so there the rest follows (`whole`).
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad or whole:
+            parameter.data = parameter.data.float()
 
 
 def run_stage(plan: StagePlan, folder: Path) -> None:
