@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 
 from medmvl.errors import SampleError
 
+_REMEMBERED = 1 << 14
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 IMAGE_TOKEN, VOLUME_TOKEN = "<|image|>", "<|volume|>"
 
@@ -60,6 +61,7 @@ class ChatEncoder:
             )
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs)
+        self._encoded: dict[tuple[tuple[Turn, ...], bool], Encoded] = {}  # many samples ask in the same words
         added = tokenizer.added_tokens_decoder
         self._special_ids = {i for i, token in added.items() if token.special} | set(
             tokenizer.all_special_ids
@@ -99,6 +101,14 @@ class ChatEncoder:
         Raises:
             SampleError: the template refuses the conversation, rewrites an answer, or gives it no end of turn.
         """
+        key = (tuple(turns), add_generation_prompt)
+        if key not in self._encoded:
+            if len(self._encoded) >= _REMEMBERED:
+                self._encoded.clear()
+            self._encoded[key] = self._encode(turns, add_generation_prompt, name)
+        return self._encoded[key]
+
+    def _encode(self, turns: Sequence[Turn], add_generation_prompt: bool, name: str) -> Encoded:
         text, spans = self.render(turns, add_generation_prompt=add_generation_prompt, name=name)
         tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids, offsets = list(tokens["input_ids"]), tokens["offset_mapping"]
