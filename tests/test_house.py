@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_an_unknown_public_name_lists_the_known_ones() -> None:
 
 def test_every_requirement_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    requirements = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     pins = re.findall(r"^([\w.-]+)==[\w.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     normalised = {re.sub(r"[-_.]+", "-", pin).lower() for pin in pins}
     for requirement in requirements:

@@ -1,8 +1,8 @@
 """Makes the transformers Auto classes know ours after `import medmvl`, without importing transformers for it.
 
 Importing `transformers.AutoConfig` pulls torch and takes seconds, which reading an image or `medmvl --help`
-must not cost. Where a module of Auto classes is loaded already, our class is registered at once; where it is not,
-a finder at the head of `sys.meta_path` waits for the module, registers when its code has run, and steps aside.
+must not cost. Where a module of Auto classes is loaded already, our class is registered at once; where it is
+not, a finder in `sys.meta_path` waits for the module, registers when its code has run, and steps aside.
 """
 
 from __future__ import annotations

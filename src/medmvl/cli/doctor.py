@@ -36,7 +36,8 @@ class Finding(NamedTuple):
 NEEDED = [
     "torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "tensorboard",
     "numpy", "pillow", "nibabel",
-    "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "pynrrd",
+    "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
+    "python-gdcm", "pynrrd",
     "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib",
 ]
 # fmt: on
@@ -186,7 +187,10 @@ def examine() -> list[Finding]:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Tell what this machine has, and what is missing for what; exit code 2 where something needed is broken."""
+    """Tell what this machine has, and what is missing for what.
+
+    Exit code 2 where something needed is broken.
+    """
     findings = examine()
     broken = [finding for finding in findings if finding.level == "broken"]
     if as_json:
