@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from medmvl.errors import UserError
 from medmvl.imaging.geometry import spacing_of
-from medmvl.imaging.resampling import crop_or_pad, is_sheared, resample_to_spacing, resize, settle_slices
+from medmvl.imaging.resampling import (
+    crop_or_pad,
+    is_sheared,
+    resample_to_spacing,
+    resize,
+    settle_slices,
+)
+from medmvl.imaging.sampling import _linear_at, _nearest_at, resample_affine
 from tests.factories.imaging import numbered, volume
 
 sides = st.tuples(*[st.integers(1, 24)] * 3)
@@ -107,6 +114,22 @@ def test_gantry_tilt_is_undone_and_the_outside_is_air():
     assert 0.5 < covered.mean() < 1
     assert (settled.array[~covered] == -1024).all()
     assert np.abs(settled.array - (mm + shift))[covered].max() < 0.51
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_sliding_slices_equals_sampling_point_by_point(axis, interpolation):
+    array = np.random.default_rng(0).normal(size=(5, 7, 6))
+    matrix = np.eye(4)
+    matrix[:3, axis] += [0 if other == axis else 0.317 + 0.2 * other for other in range(3)]
+    matrix[:3, 3] = [1 if other == axis else -1.37 for other in range(3)]
+    fast = resample_affine(array, matrix, (6, 9, 8), -1024, interpolation)
+    points = (matrix @ np.vstack([np.indices((6, 9, 8)).reshape(3, -1), np.ones((1, 6 * 9 * 8))]))[:3]
+    slow = (_nearest_at if interpolation == "nearest" else _linear_at)(array, points, -1024)
+    inside = (points[axis] > -0.4) & (points[axis] < array.shape[axis] - 0.6)
+    assert np.allclose(fast.reshape(-1)[inside], slow[inside], atol=1e-5)
+    assert (fast.reshape(-1)[~inside] == -1024).all()
+    assert 0.2 < (fast != -1024).mean() < 1
 
 
 def test_absurd_targets_and_unknown_interpolations_are_refused():

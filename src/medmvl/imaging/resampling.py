@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from medmvl.imaging.geometry import Affine, slice_axis, spacing_of
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import padding_value
 from medmvl.imaging.limits import check_size
+from medmvl.imaging.sampling import Interpolation, resample_affine
 
-Interpolation = Literal["area_linear", "linear", "nearest"]
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes of a grid that still counts as right-angled (0.06 degrees)."""
 
@@ -273,49 +273,3 @@ def _right_angled(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[Af
     size = np.ceil(index.max(1) - 1e-6) - low + 1
     target[:3, 3] += target[:3, :3] @ low
     return target, (int(size[0]), int(size[1]), int(size[2]))
-
-
-def resample_affine(
-    volume: NDArray[Any],
-    matrix: Affine,
-    shape: tuple[int, int, int],
-    fill: float,
-    interpolation: Interpolation = "linear",
-) -> NDArray[Any]:
-    """Sample a volume at `matrix @ new index`, trilinear or nearest; what lies outside becomes `fill`."""
-    check_size(shape, 4)
-    nearest = interpolation == "nearest"
-    result = np.empty(shape, volume.dtype if nearest else np.float32)
-    rows, columns = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
-    for depth in range(shape[0]):
-        index = np.stack([np.full(rows.shape, depth), rows, columns, np.ones(rows.shape)]).reshape(4, -1)
-        place = (matrix @ index)[:3]
-        values = _nearest_at(volume, place, fill) if nearest else _linear_at(volume, place, fill)
-        result[depth] = values.reshape(shape[1:])
-    return result
-
-
-def _nearest_at(volume: NDArray[Any], place: NDArray[Any], fill: float) -> NDArray[Any]:
-    index = np.floor(place + 0.5).astype(int)
-    limits = np.array(volume.shape)[:, None]
-    inside = ((index >= 0) & (index < limits)).all(0)
-    d, h, w = np.clip(index, 0, limits - 1)
-    return np.where(inside, volume[d, h, w], np.asarray(fill).astype(volume.dtype))
-
-
-def _linear_at(volume: NDArray[Any], place: NDArray[Any], fill: float) -> NDArray[np.float32]:
-    limits = np.array(volume.shape)[:, None]
-    inside = ((place >= -0.5) & (place <= limits - 0.5)).all(0)
-    place = np.clip(place, 0, limits - 1)
-    lower = np.minimum(place.astype(int), np.maximum(limits - 2, 0))
-    share = (place - lower).astype(np.float32)
-    upper = np.minimum(lower + 1, limits - 1)
-    total = np.zeros(place.shape[1], np.float32)
-    for corner in range(8):
-        picks = [(corner >> axis) & 1 for axis in range(3)]
-        d, h, w = (upper[axis] if pick else lower[axis] for axis, pick in enumerate(picks))
-        weight = np.prod(
-            [share[axis] if pick else 1 - share[axis] for axis, pick in enumerate(picks)], axis=0
-        )
-        total += weight * volume[d, h, w]
-    return np.where(inside, total, np.float32(fill))
