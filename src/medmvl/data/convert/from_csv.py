@@ -130,6 +130,14 @@ def _list_bad(path: Path, bad: list[str], total: int) -> str:
     return f"{path}: {len(bad)} of {total} rows cannot be used (--skip-bad leaves them out):\n  {shown}{more}"
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What a file is, and what must be declared about it."""
+
+    kind: str
+    declared: dict[str, Any]
+
+
 class _FileBlocks:
     """Makes blocks of paths, looking into each file once."""
 
@@ -137,7 +145,7 @@ class _FileBlocks:
         self.images = images
         self.out = out
         self.options = options
-        self._kinds: dict[str, str] = {}
+        self._seen: dict[str, _Facts] = {}
 
     def make(self, text: str, kind: str | None) -> list[ImageBlock | VolumeBlock]:
         """Turn a cell, several paths separated by `;`, into blocks.
@@ -151,19 +159,27 @@ class _FileBlocks:
             path, selector = split_selector(reference)
             if not path.exists():
                 raise ReadError(f"{part}: there is no such file or folder below {self.images}")
-            names = {"units": self.options.units, "modality": self.options.modality}
-            declared: dict[str, Any] = {name: value for name, value in names.items() if value is not None}
+            facts = self._look(reference, kind)
             name = path_from(self.out, path) + str(selector)
-            if (kind or self._kind(reference, declared)) == "image":
-                blocks.append(ImageBlock(image=name, **declared))
+            if facts.kind == "image":
+                blocks.append(ImageBlock(image=name, **facts.declared))
             else:
-                blocks.append(VolumeBlock(volume=name, **declared))
+                blocks.append(VolumeBlock(volume=name, **facts.declared))
         return blocks
 
-    def _kind(self, reference: str, declared: dict[str, Any]) -> str:
-        if reference not in self._kinds:
-            self._kinds[reference] = read(reference, **declared).kind
-        return self._kinds[reference]
+    def _look(self, reference: str, kind: str | None) -> _Facts:
+        """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
+        wanted = {"units": self.options.units, "modality": self.options.modality}
+        if kind is not None and not any(wanted.values()):
+            return _Facts(kind, {})
+        if reference not in self._seen:
+            image = read(reference)
+            if kind not in (None, image.kind):
+                raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
+            silent = {"units": image.units == "arbitrary", "modality": image.modality is None}
+            declared = {name: value for name, value in wanted.items() if value is not None and silent[name]}
+            self._seen[reference] = _Facts(image.kind, declared)
+        return self._seen[reference]
 
 
 def _read_rows(
@@ -186,8 +202,11 @@ def _read_rows(
 
 
 def _read_row(line: int, cells: Mapping[str, str], files: _FileBlocks, options: CsvOptions) -> _Row:
-    roles = (("path", options.kind), ("image", options.kind or "image"), ("volume", options.kind or "volume"))
-    blocks = [block for role, kind in roles for block in files.make(cells.get(role, ""), kind)]
+    blocks = [
+        block
+        for role in ("path", "image", "volume")
+        for block in files.make(cells.get(role, ""), _told_kind(role, options))
+    ]
     if not blocks:
         raise UserError("no file is named")
     return _Row(
@@ -198,6 +217,11 @@ def _read_row(line: int, cells: Mapping[str, str], files: _FileBlocks, options: 
         study=cells.get("study") or None,
         date=_parse_date(cells["date"]) if cells.get("date") else None,
     )
+
+
+def _told_kind(role: str, options: CsvOptions) -> str | None:
+    """Only what a user said counts: a column that happens to be called 'image' may hold CT."""
+    return options.kind or (role if role != "path" and options.columns.get(role) is not None else None)
 
 
 def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, str, str], ...]:

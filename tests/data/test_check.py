@@ -1,0 +1,72 @@
+"""`check` finds every sort of trouble, and nothing where there is none."""
+
+from pathlib import Path
+
+import pytest
+
+from medmvl.data.check import PROBLEMS, CheckReport, check
+from medmvl.data.sources import open_data
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.schema import write_samples
+from tests.factories.data import dataset, picture, processor, sample
+
+
+@pytest.fixture(scope="module")
+def tiny() -> MedMVLProcessor:
+    return processor()
+
+
+def found(report: CheckReport) -> dict[str, int]:
+    return {name: one.count for name, one in report.problems.items() if one.count}
+
+
+def test_a_sound_data_set(tmp_path: Path, tiny: MedMVLProcessor) -> None:
+    report = check({"train": [open_data(dataset(tmp_path))]}, tiny, max_length=200)
+    assert report.ok
+    assert (report.samples, report.patients, report.images, report.volumes) == ({"train": 14}, 4, 4, 1)
+    assert (report.text_only, report.without_patient) == (1, 1)
+    assert report.tokens["visual"]["max"] == tiny.tokens_of("volume")
+    assert report.tokens["total"]["p50"] <= report.tokens["total"]["max"] <= 200
+    assert set(report.to_json()["problems"]) == set(PROBLEMS)
+
+
+def test_every_problem_is_found(tmp_path: Path, tiny: MedMVLProcessor) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    image = {"type": "image", "image": "a.png"}
+    write_samples(
+        tmp_path / "train.jsonl",
+        [
+            sample(0, image, patient="p"),
+            sample(0, image, patient="p"),
+            sample(1, {"type": "image", "image": "gone.png"}),
+            sample(2, {"type": "image", "image": "broken.png"}),
+            sample(3, answer=None),
+            sample(4, answer="Yes. " * 100),
+            sample(5, answer=tiny.tokenizer.all_special_tokens[0]),
+        ],
+    )
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"id": "odd"}\n')
+    write_samples(tmp_path / "test.jsonl", [sample(9, patient="p"), sample(10, image)])
+    splits = {name: [open_data(tmp_path / f"{name}.jsonl")] for name in ("train", "test")}
+    report = check(splits, tiny, max_length=100)
+    assert not report.ok
+    assert found(report) == {
+        "invalid": 1, "duplicate_ids": 1, "missing_files": 1, "broken_files": 1, "no_answer": 1, "too_long": 1,
+        "bad_text": 1, "leaks": 2,
+    }  # fmt: skip
+    assert "s1" in report.problems["missing_files"].examples[0]
+    assert {text.split()[0] for text in report.problems["leaks"].examples} == {"patient", "file"}
+    fast = check(splits, fast=True)
+    assert "broken_files" not in found(fast)
+    assert fast.tokens == {}
+
+
+def test_several_processes_find_the_same(tmp_path: Path) -> None:
+    path = dataset(tmp_path)
+    (tmp_path / "images" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    steps: list[tuple[str, int, int]] = []
+    report = check({"a": [open_data(path)]}, workers=2, progress=lambda *step: steps.append(step))
+    assert found(report) == {"broken_files": 1}
+    assert steps[-1] == ("files", 5, 5)
