@@ -125,7 +125,7 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     state.wait_for_everyone()
     objective = build_objective(plan)
     if plan.stage.gradient_checkpointing:
-        plan.model.gradient_checkpointing_enable({"use_reentrant": False})
+        plan.model.activation_checkpointing_enable({"use_reentrant": False})
     trainer = make_trainer(plan, objective, folder)
     done = checkpoints(folder / "checkpoints")
     if done and state.is_main_process:

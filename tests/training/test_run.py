@@ -1,0 +1,159 @@
+"""A run: what it leaves, what it refuses before the first step, and what a finished one skips."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medmvl.errors import RecipeError, SampleError
+from medmvl.models.assemble import load
+from medmvl.models.tuning import load_adapter
+from medmvl.training.checkpoints import checkpoints, is_complete
+from medmvl.training.recipe import Recipe
+from medmvl.training.recipe_files import parse_recipe
+from medmvl.training.run import dry_run, train
+from tests.factories.training import phantom_cache, recipe, stage, write_text_samples
+
+__all__ = ["phantom_cache"]
+
+pytestmark = pytest.mark.usefixtures("phantom_cache")
+ENCODERS = {"image_encoder": "full", "volume_encoder": "full"}
+
+
+def three_stages() -> Recipe:
+    adapt = {"llm": "lora", "image_connector": "full"}
+    document = recipe(
+        stage("encoders", objective="labels", parts=ENCODERS, learning_rate=1e-2, max_steps=6),
+        stage("align", parts={"volume_connector": "full"}, max_steps=3, gradient_checkpointing=True),
+        stage("adapt", parts=adapt, max_steps=6, save_steps=2, learning_rate=1e-2, eval_steps=3),
+    )
+    return parse_recipe(document, "three")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, phantom_cache: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "three"
+    train(three_stages(), out)
+    return out
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def changed(before: Path, after: Path) -> set[str]:
+    old, new = weights(before), weights(after)
+    assert old.keys() == new.keys()
+    return {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+
+
+def test_each_stage_trains_its_own_parts_and_nothing_else(finished: Path) -> None:
+    models = [finished / "stages" / name / "model" for name in ("01-encoders", "02-align", "03-adapt")]
+    assert changed(models[0], models[1]) == {"volume_connector"}
+    assert changed(models[1], models[2]) == {"llm", "image_connector"}
+
+
+def test_a_run_folder_tells_how_it_was_made(finished: Path) -> None:
+    for name in ("recipe.yaml", "versions.json", "data.json", "history.jsonl", "curves.png"):
+        assert (finished / name).stat().st_size > 0
+    assert len(json.loads((finished / "data.json").read_text())["sources"][0]["digest"]) == 64
+    records = [json.loads(line) for line in (finished / "history.jsonl").read_text().splitlines()]
+    assert {record["stage"] for record in records} == {"01-encoders", "02-align", "03-adapt"}
+    last = [record for record in records if record["stage"] == "03-adapt" and "eval_loss" in record]
+    assert {"eval_token_accuracy", "eval_answer_accuracy", "eval_answer_accuracy/ct_nodule"} <= last[0].keys()
+    assert any("eval_label_accuracy/nodule" in record for record in records)
+    assert (finished / "stages" / "01-encoders" / "model" / "heads.safetensors").is_file()
+    assert list((finished / "stages" / "03-adapt" / "tensorboard").iterdir())
+
+
+def test_the_newest_checkpoints_are_kept(finished: Path) -> None:
+    kept = [path.name for path in checkpoints(finished / "stages" / "03-adapt" / "checkpoints")]
+    assert kept == ["checkpoint-4", "checkpoint-6"]
+
+
+def test_a_few_samples_are_learned_by_heart(tmp_path: Path) -> None:
+    write_text_samples(tmp_path / "text.jsonl", 4)
+    settings = stage(max_steps=40, learning_rate=3e-2, schedule="constant", log_steps=20)
+    document = recipe(settings, train=[{"path": str(tmp_path / "text.jsonl")}])
+    document["data"]["validation"] = [{"path": str(tmp_path / "text.jsonl")}]
+    train(parse_recipe(document, "heart"), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    last = next(record for record in records if "eval_loss" in record)
+    assert last["eval_loss"] < 0.1
+    assert last["eval_answer_accuracy"] == 1.0
+
+
+def test_adapter_alone_on_the_model_before_equals_the_merged_model(finished: Path) -> None:
+    merged, processor = load(finished / "model")
+    model, _ = load(finished / "stages" / "02-align" / "model")
+    load_adapter(model, finished / "model" / "adapter")
+    ids = processor.tokenizer("Is there a nodule?", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(input_ids=ids).logits, merged.eval()(input_ids=ids).logits)
+
+
+def test_the_same_command_again_changes_nothing(finished: Path) -> None:
+    def stamps() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in finished.glob("stages/*/model/*")}
+
+    before = stamps()
+    train(three_stages(), finished)
+    assert stamps() == before
+    assert all(is_complete(path) for path in finished.glob("stages/*/model"))
+
+
+def test_another_recipe_is_not_continued_in_the_same_folder(finished: Path) -> None:
+    other = three_stages().model_copy(update={"seed": 5})
+    with pytest.raises(RecipeError, match="seed: was 0, now 5"):
+        train(other, finished)
+
+
+def test_a_dry_run_shows_what_would_train() -> None:
+    texts = list(dry_run(three_stages()))
+    assert len(texts) == 3
+    assert "labels: cardiomegaly, effusion" in texts[0]
+    assert "tokens a pass" in texts[1]
+    assert "lora" in texts[2]
+
+
+def expect_refusal(document: dict[str, Any], folder: Path, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        train(parse_recipe(document, "bad"), folder / "run")
+    assert not list((folder / "run").glob("stages/*"))
+
+
+def test_a_sample_without_an_answer_is_named_before_the_first_step(tmp_path: Path) -> None:
+    write_text_samples(tmp_path / "good.jsonl", 3)
+    bad = {
+        "id": "silent",
+        "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": " "}],
+    }
+    (tmp_path / "bad.jsonl").write_text(json.dumps(bad))
+    sources = [{"path": str(tmp_path / "good.jsonl")}, {"path": str(tmp_path / "bad.jsonl")}]
+    expect_refusal(recipe(train=sources), tmp_path, SampleError, "'silent' has no supervised token")
+
+
+def test_an_answer_that_would_be_cut_is_named(tmp_path: Path) -> None:
+    write_text_samples(tmp_path / "long.jsonl", 1, words=400)
+    document = recipe(train=[{"path": str(tmp_path / "long.jsonl")}])
+    expect_refusal(document, tmp_path, SampleError, "'text-0' has .* more than max_length 256")
+
+
+def test_labels_need_labels(tmp_path: Path) -> None:
+    write_text_samples(tmp_path / "text.jsonl", 2)
+    document = recipe(
+        stage(objective="labels", parts=ENCODERS), train=[{"path": str(tmp_path / "text.jsonl")}]
+    )
+    expect_refusal(document, tmp_path, SampleError, "has both an image or volume and labels")
+
+
+def test_a_part_the_model_does_not_have(tmp_path: Path) -> None:
+    document = recipe()
+    for key in ("volume_encoder", "volume_connector", "volume_processor"):
+        del document["model"][key]
+    write_text_samples(tmp_path / "text.jsonl", 8)
+    document["data"] = {"train": [{"path": str(tmp_path / "text.jsonl")}]}
+    expect_refusal(document, tmp_path, RecipeError, "part 'volume_encoder' is not in this model")
