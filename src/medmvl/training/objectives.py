@@ -34,14 +34,12 @@ class Objective(nn.Module):
 
     @property
     def _no_split_modules(self) -> list[str]:
-        """Layers that FSDP keeps whole: those of the parts."""
-        names = {
-            name
-            for module in self.model.modules()
-            for name in getattr(module, "_no_split_modules", None) or ()
-        }
-        present = {type(module).__name__ for module in self.model.modules()}
-        return sorted(names & present)
+        """Layers that FSDP gathers one by one: the LLM's.
+
+        Encoders are gathered with the root: ranks may run them in different orders, which gathering must not follow.
+        """
+        names = set(getattr(self.model.llm, "_no_split_modules", None) or ())
+        return sorted(names & {type(module).__name__ for module in self.model.llm.modules()})
 
     def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
         """Validation numbers from the totals of all samples, `(samples, columns)`; `kinds` names a kind a sample."""
