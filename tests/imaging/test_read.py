@@ -116,6 +116,14 @@ def test_arrays_that_are_no_image_are_refused(tmp_path, array):
         read(tmp_path / "a.npy")
 
 
+def test_an_array_whose_header_python_cannot_parse(tmp_path):
+    np.save(tmp_path / "a.npy", numbered((4, 5)))
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data.replace(b"}", b" "))
+    with pytest.raises(ReadError, match="damaged"):
+        read(tmp_path / "a.npy")
+
+
 def test_npz_with_several_arrays_lists_them(tmp_path):
     np.savez(tmp_path / "a.npz", train=np.zeros((4, 5)), test=np.zeros((4, 5)))
     with pytest.raises(ReadError, match="train, test"):

@@ -7,6 +7,7 @@ the keys `array`, `affine`, `units`, ... as `write.write_npy` makes it describes
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -23,6 +24,9 @@ from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector
 from medmvl.imaging.spatial import check_stored, plain_numbers, spatial_volume
 
+_BAD_ARRAY = (
+    ValueError, EOFError, SyntaxError, TypeError, OverflowError, KeyError, RecursionError, tokenize.TokenError, zlib.error,
+)  # fmt: skip
 _BAD_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -79,7 +83,7 @@ def _load(file: BinaryIO, stored: int, *, compressed: bool = False) -> NDArray[A
         return np.asarray(npy.read_array(file, allow_pickle=False))
     except ReadError:
         raise
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, KeyError, RecursionError) as error:
+    except _BAD_ARRAY as error:
         raise ReadError("the NumPy array is damaged or cut short") from error
 
 

@@ -60,11 +60,19 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
     selector.refuse_others("time")
     head = _head(path)
     try:
-        header = _parse(head)
-        layout = _layout(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
-        affine, spacing, notes = _geometry(header)
-        slope, intercept = header.get_slope_inter()
-    except (HeaderDataError, ValueError, OverflowError, ArithmeticError, np.linalg.LinAlgError) as error:
+        with np.errstate(invalid="ignore"):
+            header = _parse(head)
+            layout = _layout(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
+            affine, spacing, notes = _geometry(header)
+            slope, intercept = header.get_slope_inter()
+    except (
+        HeaderDataError,
+        ValueError,
+        KeyError,
+        OverflowError,
+        ArithmeticError,
+        np.linalg.LinAlgError,
+    ) as error:
         if isinstance(error, ReadError):
             raise
         raise ReadError(f"the NIfTI header is damaged: {error}") from error

@@ -17,6 +17,8 @@ from medmvl.imaging.selector import Selector, pick
 
 MAX_PIXELS = 2**28
 """Largest picture: 16384 x 16384. A small file can claim far more, and would be decoded into memory."""
+MAX_PIXELS_PER_BYTE = 10_000
+"""No picture of a patient is packed tighter: deflate ends at 8256 pixels of one bit a byte, JPEG far below."""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
@@ -43,7 +45,7 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as picture:
-                return _decode(picture, selector)
+                return _decode(picture, selector, path.stat().st_size)
     except UnidentifiedImageError as error:
         raise ReadError("the picture's header is damaged or of an unknown kind") from error
     except Image.DecompressionBombError as error:
@@ -72,13 +74,17 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
         raise ReadError("the picture is damaged") from error
 
 
-def _decode(picture: Image.Image, selector: Selector) -> MedicalImage:
+def _decode(picture: Image.Image, selector: Selector, stored: int) -> MedicalImage:
     source_format = (picture.format or "picture").lower()
     _choose_frame(picture, selector)
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ReadError(
             f"the header claims {width} x {height} pixels; the limit is {MAX_PIXELS}: refused before decoding"
+        )
+    if width * height > stored * MAX_PIXELS_PER_BYTE:
+        raise ReadError(
+            f"the header claims {width} x {height} pixels in {stored} bytes: refused before decoding"
         )
     check_size((height, width), 4)
     picture.load()
