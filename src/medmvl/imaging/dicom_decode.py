@@ -51,6 +51,10 @@ def decode_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[A
             if isinstance(error, (ReadError, MissingExtraError)):
                 raise
             raise ReadError(_decode_failure(file)) from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # a codec written in Rust, on damaged bytes
+                raise
+            raise ReadError(_decode_failure(file)) from None
 
 
 def _is_plain(file: DicomFile) -> bool:

@@ -6,8 +6,8 @@ A classic file is one frame with tags at the top; an enhanced one keeps them in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +56,15 @@ class Frame:
     has_rescale: bool = False
     rescale_type: str = ""
     localizer: bool = False
-    marks: dict[str, Any] = field(default_factory=dict)
-    """Values of `TELLING_APART` that the file gives."""
+    groups: tuple[Dataset, Dataset] = field(default_factory=lambda: (Dataset(), Dataset()), repr=False)
+    """The frame's own functional groups and the shared ones."""
 
-    @property
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """Values of `TELLING_APART` that the file gives."""
+        return _marks(self.file, *self.groups)
+
+    @cached_property
     def normal(self) -> Vector:
         """Unit normal of the plane: columns x rows."""
         assert self.directions is not None
@@ -143,7 +148,7 @@ def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset,
         slope=1.0 if slope is None else slope, intercept=intercept or 0.0,
         has_rescale=slope is not None, rescale_type=kind,
         localizer="LOCALIZER" in _image_type(file, own, shared),
-        marks=_marks(file, own, shared),
+        groups=(own, shared),
     )  # fmt: skip
 
 
@@ -203,8 +208,8 @@ def _image_type(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[str, ..
     return () if found is None else (found,) if isinstance(found, str) else tuple(map(str, found))
 
 
-def _marks(file: DicomFile, own: Dataset, shared: Dataset) -> dict[str, Any]:
-    marks: dict[str, Any] = {}
+def _marks(file: DicomFile, own: Dataset, shared: Dataset) -> dict[str, str]:
+    marks: dict[str, str] = {}
     for name in TELLING_APART:
         group, keyword = _FRAME_GROUPS.get(name, ("", ""))
         items = next(
@@ -220,4 +225,4 @@ def _marks(file: DicomFile, own: Dataset, shared: Dataset) -> dict[str, Any]:
 
 def _shifted(frame: Frame, offset: float) -> Frame:
     assert frame.position is not None
-    return Frame(**{**frame.__dict__, "position": frame.position + offset * frame.normal})
+    return replace(frame, position=frame.position + offset * frame.normal)

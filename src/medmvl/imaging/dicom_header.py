@@ -59,7 +59,7 @@ _GROUP_TAGS = [
     "NominalCardiacTriggerDelayTime", "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "SegmentIdentificationSequence",
     "ReferencedSegmentNumber", "LUTDescriptor", "LUTData",
 ]  # fmt: skip
-_NUMBERS = {keyword: pydicom.datadict.tag_for_keyword(keyword) for keyword in (*TAGS, *_GROUP_TAGS)}
+_NUMBERS = {keyword: pydicom.tag.Tag(keyword) for keyword in (*TAGS, *_GROUP_TAGS)}
 _TAG_NUMBERS = [_NUMBERS[keyword] for keyword in TAGS]
 
 MODALITIES = frozenset([
@@ -196,7 +196,7 @@ def read_header(path: Path) -> DicomFile:
 def _parse(path: Path, stream: BinaryIO) -> DicomFile:
     deflated = _inflate(stream)
     if deflated is None:
-        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=TAGS)
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAG_NUMBERS)
         syntax, inflated, source = _syntax_of(header), None, stream
     else:
         inflated, source = deflated, BytesIO(deflated)
