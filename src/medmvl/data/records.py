@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -105,14 +106,14 @@ def _find_records(path: Path) -> tuple[NDArray[np.int64], str]:
 
 
 def _find_lines(path: Path) -> NDArray[np.int64]:
-    spans: list[int] = []
+    spans = array("q")
     position = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             content = line.lstrip(_BLANK) if number > 1 else line.removeprefix(_BOM).lstrip(_BLANK)
             if content:
                 end = position + len(line)
-                spans += (end - len(content), end, number)
+                spans.extend((end - len(content), end, number))
             position += len(line)
     if not spans:
         raise SampleError(f"{path}: no samples in it")
@@ -126,7 +127,7 @@ def _find_in_array(path: Path) -> NDArray[np.int64]:
     except UnicodeDecodeError as error:
         raise SampleError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
     decoder = json.JSONDecoder()
-    spans: list[int] = []
+    spans = array("q")
     at = _skip(text, text.index("[") + 1)
     bytes_before = len(text[:at].encode())
     while text[at : at + 1] != "]":
@@ -136,7 +137,7 @@ def _find_in_array(path: Path) -> NDArray[np.int64]:
             place = f"sample {len(spans) // 3 + 1} (line {error.lineno}, column {error.colno})"
             raise SampleError(f"{path}, {place}: not valid JSON ({error.msg})") from None
         length = len(text[at:end].encode())
-        spans += (bytes_before, bytes_before + length, 0)
+        spans.extend((bytes_before, bytes_before + length, 0))
         after = _next_element(text, end, path, len(spans) // 3)
         bytes_before += length + (after - end)  # only ASCII stands between elements
         at = after
