@@ -87,8 +87,11 @@ def test_uneven_positions_follow_a_flipped_stack(tmp_path: Path) -> None:
     image = read_dicom_folder(
         make.ct_series(tmp_path, make.stored_volume(4), places, ImageOrientationPatient=list(make.SAGITTAL))
     )
-    assert np.diff(image.slice_positions_mm) == pytest.approx([2.0, 2.0, 5.0])
-    assert image.slice_positions_mm[0] == pytest.approx(-image.affine[0, 3])
+    assert image.acquired_axcodes[0] == "R"
+    assert image.slice_positions_mm == pytest.approx([0.0, 2.0, 4.0, 9.0])
+    assert -image.affine[0, 3] == pytest.approx(0.0) and any(
+        "uneven" in warning for warning in image.warnings
+    )
 
 
 def test_identical_duplicates_are_dropped_with_a_warning(tmp_path: Path) -> None:

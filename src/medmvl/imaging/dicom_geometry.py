@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.imaging.dicom_frames import Frame
+from medmvl.imaging.geometry import axcodes_of
+from medmvl.imaging.image import CANONICAL_VOLUME_AXES
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 PLANES = ("sagittal", "coronal", "axial")
@@ -48,7 +50,9 @@ def stack_geometry(frames: Sequence[Frame]) -> Stack:
     off = np.abs(gaps - typical)
     uneven = bool(((off > GAP_TOLERANCE * typical) & (off > GAP_TOLERANCE_MM)).any())
     step = (places[-1] - places[0]) / gaps.sum() * (typical if uneven else gaps.mean())
-    warnings = _gap_warnings(gaps, typical, places @ normal) if uneven else ()
+    backwards = axcodes_of(_affine(frames[0], step, places[0]))[0] not in CANONICAL_VOLUME_AXES
+    along = places @ (-normal if backwards else normal)
+    warnings = _gap_warnings(gaps, typical, along) if uneven else ()
     straight = places[0] + np.outer((places - places[0]) @ normal, step / (step @ normal))
     drift = float(np.abs(places - straight).max())
     if drift > max(0.5, 0.05 * typical):
@@ -56,7 +60,9 @@ def stack_geometry(frames: Sequence[Frame]) -> Stack:
             *warnings,
             f"slices are shifted sideways by up to {drift:.1f} mm against a straight stack",
         )
-    return Stack(_affine(frames[0], step, places[0]), places if uneven else None, warnings)
+    # An uneven stack can be right at one end only: the end that becomes slice 0 of the canonical order.
+    origin = places[-1] - step * (len(places) - 1) if backwards else places[0]
+    return Stack(_affine(frames[0], step, origin), places if uneven else None, warnings)
 
 
 def single_affine(frame: Frame) -> NDArray[np.float64]:
@@ -83,6 +89,7 @@ def _gap_warnings(gaps: NDArray[np.float64], typical: float, along: NDArray[np.f
     if not holes or not whole:
         return (said,)
     missing = sum(round(float(gaps[at] / typical)) - 1 for at in holes)
-    where = ", ".join(f"{along[at]:.1f} and {along[at + 1]:.1f} mm" for at in holes[:5])
+    ends = [sorted((along[at], along[at + 1])) for at in holes[:5]]
+    where = ", ".join(f"{low:.1f} and {high:.1f} mm" for low, high in ends)
     more = f" and {len(holes) - 5} more places" if len(holes) > 5 else ""
     return (f"{missing} slice(s) seem to be missing: between {where}{more} along the stack; {said}",)
