@@ -7,57 +7,31 @@ not, a finder in `sys.meta_path` waits for the module, registers when its code h
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-
-def register_config() -> None:
-    """`AutoConfig` reads `model_type: medmvl`."""
-    from transformers.models.auto.configuration_auto import AutoConfig
-
-    from medmvl.models.configuration import MedMVLConfig
-
-    AutoConfig.register(MedMVLConfig.model_type, MedMVLConfig, exist_ok=True)
-
-
-def register_model() -> None:
-    """`AutoModelForImageTextToText` builds our model."""
-    from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
-
-    from medmvl.models.configuration import MedMVLConfig
-    from medmvl.models.modeling import MedMVLForConditionalGeneration
-
-    AutoModelForImageTextToText.register(MedMVLConfig, MedMVLForConditionalGeneration, exist_ok=True)
-
-
-def register_processor() -> None:
-    """`AutoProcessor` builds our processor."""
-    from transformers.models.auto.processing_auto import AutoProcessor
-
-    from medmvl.models.configuration import MedMVLConfig
-    from medmvl.models.processing import MedMVLProcessor
-
-    AutoProcessor.register(MedMVLConfig, MedMVLProcessor, exist_ok=True)
-
-
-REGISTRATIONS: dict[str, Callable[[], None]] = {
-    "transformers.models.auto.configuration_auto": register_config,
-    "transformers.models.auto.modeling_auto": register_model,
-    "transformers.models.auto.processing_auto": register_processor,
+REGISTRATIONS: dict[str, str] = {
+    "transformers.models.auto.configuration_auto": "medmvl.models.configuration",
+    "transformers.models.auto.modeling_auto": "medmvl.models.modeling",
+    "transformers.models.auto.processing_auto": "medmvl.models.processing",
 }
-"""Module of transformers, and what to register once its code has run."""
+"""Module of transformers, and our module that registers its class in it as its last statement.
+
+Importing ours by name is safe while it is itself being imported, which is when it pulls that of transformers.
+"""
 
 
 class _RegisteringLoader(Loader):
     """The module's own loader, and a registration after it."""
 
-    def __init__(self, loader: Loader, register: Callable[[], None]) -> None:
+    def __init__(self, loader: Loader, ours: str) -> None:
         self.loader = loader
-        self.register = register
+        self.ours = ours
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
@@ -66,34 +40,34 @@ class _RegisteringLoader(Loader):
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self.loader  # as if we had never been here
         self.loader.exec_module(module)
-        self.register()
+        importlib.import_module(self.ours)
 
 
 class _AutoClassFinder(MetaPathFinder):
     """Finds the modules of REGISTRATIONS as Python would, once each."""
 
-    def __init__(self, waiting: dict[str, Callable[[], None]]) -> None:
+    def __init__(self, waiting: dict[str, str]) -> None:
         self.waiting = waiting
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        register = self.waiting.pop(fullname, None)
-        if register is None:
+        ours = self.waiting.pop(fullname, None)
+        if ours is None:
             return None
         spec = importlib.util.find_spec(fullname)  # by the other finders: ours let go of this name
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader, register)
+            spec.loader = _RegisteringLoader(spec.loader, ours)
         return spec
 
 
 def install() -> None:
     """Register what transformers has loaded already, and wait for the rest; `import medmvl` calls it once."""
     waiting = {}
-    for module, register in REGISTRATIONS.items():
+    for module, ours in REGISTRATIONS.items():
         if module in sys.modules:
-            register()
+            importlib.import_module(ours)
         else:
-            waiting[module] = register
+            waiting[module] = ours
     if waiting:
         sys.meta_path.insert(0, _AutoClassFinder(waiting))

@@ -131,3 +131,6 @@ class VisualParts:
         connector = self.connectors[kind]
         assert connector is not None
         return connector.num_tokens(grid)
+
+
+AutoConfig.register(MedMVLConfig.model_type, MedMVLConfig, exist_ok=True)

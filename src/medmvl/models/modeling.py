@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, Cache, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    Cache,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmvl.models.configuration import MedMVLConfig
@@ -358,3 +364,6 @@ def _dtype_of(encoder: Encoder) -> torch.dtype:
 
 def _name(row: VisualRow) -> str:
     return f"{KINDS[row.kind]} at row {row.row}, token {row.start}"
+
+
+AutoModelForImageTextToText.register(MedMVLConfig, MedMVLForConditionalGeneration, exist_ok=True)

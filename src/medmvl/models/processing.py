@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 from medmvl.errors import SampleError, UserError
 from medmvl.imaging import MedicalImage, read
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatEncoder, Turn, plain_template
-from medmvl.models.configuration import VisualParts
+from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, collate
 from medmvl.models.volume_processing import VolumeProcessor
@@ -359,3 +359,6 @@ def _parse_conversation(conversation: Sequence[Mapping[str, Any]]) -> tuple[list
             blocks.append(block)
         messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
     return messages, visuals
+
+
+AutoProcessor.register(MedMVLConfig, MedMVLProcessor, exist_ok=True)
