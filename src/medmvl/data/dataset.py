@@ -33,6 +33,8 @@ class _Facts(NamedTuple):
     """Tokens, text and visual together."""
     keys: NDArray[np.int64]
     """Equal where samples show the same files; samples without files have each their own."""
+    answered: NDArray[np.bool_]
+    """Whether some assistant turn has text."""
 
 
 class SampleDataset(Dataset[Any]):
@@ -124,6 +126,11 @@ class SampleDataset(Dataset[Any]):
         return [int(length) for length in self._kept_of(self._facts.lengths)]
 
     @property
+    def unanswered(self) -> list[int]:
+        """Indices of the samples in which no assistant turn has text."""
+        return [int(index) for index in np.flatnonzero(~self._kept_of(self._facts.answered))]
+
+    @property
     def study_keys(self) -> list[int]:
         """A number a sample, equal where samples show the same files."""
         return [int(key) for key in self._kept_of(self._facts.keys)]
@@ -151,11 +158,13 @@ class SampleDataset(Dataset[Any]):
     def _facts(self) -> _Facts:
         total = int(self._ends[-1]) if len(self._ends) else 0
         lengths, keys = np.empty(total, np.int32), np.empty(total, np.int64)
+        answered = np.empty(total, np.bool_)
         for number in range(total):
             source, sample = self._at(number)
             lengths[number] = sum(self._count(source, sample))
             keys[number] = _study_key(source, sample, number)
-        return _Facts(lengths, keys)
+            answered[number] = sample.has_answer
+        return _Facts(lengths, keys, answered)
 
     def _count(self, source: LoadedSource, sample: Sample) -> tuple[int, int]:
         try:

@@ -17,6 +17,7 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medmvl.data.llava import from_llava, is_llava
 from medmvl.errors import SampleError
@@ -77,6 +78,11 @@ class SampleFile(Sequence[Sample]):
 
 
 def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
+    if b'"messages"' in data:  # most likely a valid Sample: parsed once; what is wrong with others is said below
+        try:
+            return Sample.model_validate_json(data)
+        except ValidationError:
+            pass
     try:
         text = data.decode("utf-8")
         record = json.loads(text)

@@ -112,18 +112,15 @@ def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[in
     """
     samples = dataset.samples
     lengths = samples.lengths
-    if samples.supervised:
-        for index in range(len(samples)):
-            sample = samples.sample(index)
-            if not sample.has_answer:
-                raise SampleError(
-                    f"sample '{sample.id}' has no supervised token: no assistant turn of it has text"
-                )
-            if max_length is not None and lengths[index] > max_length:
-                raise SampleError(
-                    f"sample '{sample.id}' has {lengths[index]} tokens, more than max_length {max_length}: it could lose its "
-                    "answer; raise model.max_length or use fewer visual tokens"
-                )
+    if samples.supervised and samples.unanswered:
+        name = samples.sample(samples.unanswered[0]).id
+        raise SampleError(f"sample '{name}' has no supervised token: no assistant turn of it has text")
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if samples.supervised and max_length is not None and lengths[longest] > max_length:
+        raise SampleError(
+            f"sample '{samples.sample(longest).id}' has {lengths[longest]} tokens, more than max_length {max_length}: it "
+            "could lose its answer; raise model.max_length or use fewer visual tokens"
+        )
     return len(lengths), sum(lengths)
 
 
