@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -46,13 +45,13 @@ class Engine:
         self._lock = Lock()
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto", dtype: DType = "auto") -> Engine:
+    def load(cls, folder: str | Path, device: str = "auto", dtype: str = "auto") -> Engine:
         """Load a saved model: offline, safetensors only, no code from the folder.
 
         Args:
             folder: what `save_pretrained` or a training run wrote.
             device: `"auto"` takes a GPU where there is one; else as PyTorch names devices.
-            dtype: `"auto"` is bfloat16 on a GPU that has it, float32 elsewhere.
+            dtype: `"auto"` is bfloat16 on a GPU that has it, float32 elsewhere; or one of `DTYPES`.
 
         Raises:
             UserError: the folder holds no model, or the device or dtype is not there.

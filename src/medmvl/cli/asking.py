@@ -1,0 +1,75 @@
+"""What `generate`, `chat` and `evaluate` share: blocks and declarations from options, a progress bar, bad samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from medmvl.errors import UserError
+
+if TYPE_CHECKING:
+    from medmvl.engine import Failure
+    from medmvl.schema import ImageBlock, VolumeBlock
+
+MOST_LISTED = 20
+
+
+def declared(units: str | None, modality: str | None, spacing: str | None) -> dict[str, Any]:
+    """What the user says about all files: keyword arguments of `medmvl.imaging.read`."""
+    values: dict[str, Any] = {"units": units, "modality": modality}
+    if spacing is not None:
+        values["spacing_mm"] = _numbers(spacing)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def visual_blocks(
+    images: Sequence[str], volumes: Sequence[str], declarations: dict[str, Any]
+) -> list[ImageBlock | VolumeBlock]:
+    """Blocks of the files named on the command line, images first."""
+    from medmvl.schema import ImageBlock, VolumeBlock
+
+    return [
+        *(ImageBlock.model_validate({"image": path, **declarations}) for path in images),
+        *(VolumeBlock.model_validate({"volume": path, **declarations}) for path in volumes),
+    ]
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for every named run, on stderr: call with the name, how many more are done, and how many there are."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(name: str, count: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.advance(tasks[name], count)
+
+        yield advance
+
+
+def raise_failures(failures: Sequence[Failure], total: int) -> None:
+    """Raise UserError listing the samples that could not be answered, if there are any."""
+    if not failures:
+        return
+    lines = [f"  {failure.name}: {failure.error}" for failure in failures[:MOST_LISTED]]
+    if len(failures) > MOST_LISTED:
+        lines.append(f"  and {len(failures) - MOST_LISTED} more")
+    raise UserError(
+        f"{len(failures)} of {total} samples could not be answered; the others are done. Mend these and run the same "
+        "command again:\n" + "\n".join(lines)
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(
+            f"--spacing {text!r}: expected millimetres in array order, such as 5,0.7,0.7"
+        ) from None

@@ -1,0 +1,130 @@
+"""`medmvl chat`: a conversation about images and volumes, streamed to the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from medmvl.engine import Engine, GenerationOptions
+    from medmvl.engine.request import VisualBlock
+    from medmvl.schema import Message
+
+NOTICE = "This is research software. What it says is no diagnosis and must not be used for one."
+HELP = "/image PATH and /volume PATH add a scan to the next question; /reset starts anew; /quit ends."
+
+
+def chat(
+    model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
+    image: Annotated[list[str] | None, typer.Option(help="A 2D file; may be repeated.")] = None,
+    volume: Annotated[
+        list[str] | None, typer.Option(help="A 3D file or DICOM folder; may be repeated.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy; above 0 samples.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Sample from the likeliest share of tokens.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    units: Annotated[str | None, typer.Option(help="Where the files do not say it, such as HU.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Talk with a model. A question may run over several turns; scans are read when they are added."""
+    from medmvl.cli.asking import declared, visual_blocks
+    from medmvl.engine import Engine, GenerationOptions
+
+    options = GenerationOptions(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+    )
+    declarations = declared(units, modality, spacing)
+    first = visual_blocks(image or [], volume or [], declarations)
+    conversation = Conversation(Engine.load(model, device, dtype), options, declarations)
+    typer.echo(f"{NOTICE}\n{HELP}")
+    for block in first:
+        typer.echo(conversation.add(block))
+    for line in _lines():
+        if line == "/quit":
+            break
+        for piece in conversation.take(line):
+            typer.echo(piece, nl=False)
+        typer.echo()
+
+
+class Conversation:
+    """The turns so far, and the scans that wait for the next question. Errors leave it as it was."""
+
+    def __init__(self, engine: Engine, options: GenerationOptions, declarations: dict[str, Any]) -> None:
+        from medmvl.data.loader import BlockLoader
+
+        self.engine = engine
+        self.options = options
+        self.declarations = declarations
+        self.read = BlockLoader(Path.cwd())
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget turns and scans."""
+        self.messages: list[Message] = []
+        self.waiting: list[VisualBlock] = []
+        self.seen: dict[VisualBlock, Any] = {}
+
+    def add(self, block: VisualBlock) -> str:
+        """Read a scan for the next question, and say what was read."""
+        visual = self.engine.processor.see(self.read(block))
+        self.seen[block] = visual
+        self.waiting.append(block)
+        shape = "x".join(str(length) for length in visual.source["shape"])
+        return f"[{block.type} {shape}, {visual.num_tokens} tokens]"
+
+    def take(self, line: str) -> Iterator[str]:
+        """Do what one line asks; yield what to print. What the user can cause is printed, and the chat goes on."""
+        try:
+            yield from self._take(line.strip())
+        except (ValueError, OSError) as error:
+            yield f"[{error}]"
+
+    def _take(self, line: str) -> Iterator[str]:
+        from medmvl.cli.asking import visual_blocks
+
+        command, _, rest = line.partition(" ")
+        path = rest.strip()
+        if command == "/reset":
+            self.reset()
+            yield "[a new conversation]"
+        elif command in ("/image", "/volume") and path:
+            images, volumes = ([path], []) if command == "/image" else ([], [path])
+            yield self.add(visual_blocks(images, volumes, self.declarations)[0])
+        elif line.startswith("/"):
+            yield f"[unknown command {command!r}. {HELP}]"
+        elif line:
+            yield from self._ask(line)
+
+    def _ask(self, text: str) -> Iterator[str]:
+        from medmvl.engine import Request
+        from medmvl.schema import Message, TextBlock
+
+        question = Message(role="user", content=(*self.waiting, TextBlock(text=text)))
+        request = Request((*self.messages, question), self.seen.__getitem__, name="question")
+        answer = ""
+        for piece in self.engine.stream(request, self.options):
+            answer += piece
+            yield piece
+        self.messages += [question, Message(role="assistant", content=(TextBlock(text=answer),))]
+        self.waiting = []
+
+
+def _lines() -> Iterator[str]:
+    """Lines the user types, until the end of input."""
+    while True:
+        if sys.stdin.isatty():
+            typer.echo("> ", nl=False)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

@@ -1,0 +1,152 @@
+"""A picture of a few cases: the slice or image that was asked about, the question, the answer, the truth."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medmvl.engine.request import Load
+from medmvl.evaluation.results import Judged
+from medmvl.imaging.draw import slice_picture
+from medmvl.schema import Sample, VolumeBlock
+
+CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Droid Sans Fallback",
+)  # fmt: skip
+RIGHT, WRONG = "#1a7f37", "#cf222e"
+_WIDTH = 44
+
+
+def choose_cases(
+    judged: Sequence[Judged], count: int = 8, languages: Sequence[str] | None = None
+) -> list[Judged]:
+    """Cases of as many groups as there are, each of another patient, in a fixed order.
+
+    Where all chosen ones were answered right and some others were not, one of those takes the last place.
+    """
+    groups: dict[Any, list[Judged]] = {}
+    for item in judged:
+        if (languages is None or item.group.language in languages) and item.group.modality != "text":
+            groups.setdefault(item.group, []).append(item)
+    chosen: list[Judged] = []
+    used: set[str] = set()
+    for group in sorted(groups, key=lambda group: (group.kind, group.language, group.modality)):
+        fresh = [item for item in groups[group] if item.cluster not in used] or groups[group]
+        chosen.append(fresh[0])
+        used.add(fresh[0].cluster)
+    chosen = [
+        chosen[round(i * (len(chosen) - 1) / max(1, count - 1))] for i in range(min(count, len(chosen)))
+    ]
+    wrong = [item for group in groups.values() for item in group if _is_wrong(item)]
+    if chosen and wrong and not any(_is_wrong(item) for item in chosen):
+        chosen[-1] = wrong[0]
+    return chosen
+
+
+def draw_cases(
+    path: Path,
+    judged: Sequence[Judged],
+    samples: Sequence[Sample],
+    load: Load,
+    *,
+    note: str | None = None,
+    count: int = 8,
+) -> bool:
+    """Draw `count` cases into a PNG; False where there is nothing to draw.
+
+    Args:
+        path: the PNG.
+        judged: all cases to choose from. Chinese ones are chosen only where a font can show them.
+        samples: the samples of `judged`, in any order.
+        load: gives the pixels of a block.
+        note: a statement below the picture, such as that phantoms are not medicine.
+        count: how many.
+    """
+    from matplotlib import font_manager
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    cjk = [name for name in CJK_FONTS if name in installed]
+    cases = choose_cases(judged, count, None if cjk else ("en", "-"))
+    if not cases:
+        return False
+    by_id = {sample.id: sample for sample in samples}
+    columns = min(4, len(cases))
+    rows = -(-len(cases) // columns)
+    figure = Figure(figsize=(3.4 * columns, 4.9 * rows + 0.5), facecolor="white")
+    FigureCanvasAgg(figure)
+    fonts = [*cjk[:1], "DejaVu Sans"]
+    for number, case in enumerate(cases):
+        _draw_case(figure, (rows, columns, number), case, by_id[case.id], load, fonts)
+    figure.tight_layout(rect=(0, 0.45 / (4.9 * rows + 0.5), 1, 1), h_pad=1.5)
+    if note:
+        figure.text(0.5, 0.008, note, ha="center", va="bottom", fontsize=9, style="italic", color="#57606a")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, format="png")
+    return True
+
+
+def _draw_case(
+    figure: Any, place: tuple[int, int, int], case: Judged, sample: Sample, load: Load, fonts: list[str]
+) -> None:
+    rows, columns, number = place
+    axes = figure.add_subplot(2 * rows, columns, number // columns * 2 * columns + number % columns + 1)
+    axes.imshow(_picture(sample, load), interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(f"{case.group.modality} · {case.group.kind}", fontsize=9, color="#57606a", family=fonts)
+    words = figure.add_subplot(
+        2 * rows, columns, (number // columns * 2 + 1) * columns + number % columns + 1
+    )
+    words.set_axis_off()
+    closed = case.judgement.metric == "accuracy"
+    colour = "black" if not closed else WRONG if _is_wrong(case) else RIGHT
+    score = "" if closed else f"  (token F1 {case.judgement.score:.2f})"
+    lines = [
+        ("Q: " + case.question, "black", "bold"),
+        ("Answer: " + (case.text.strip() or "(empty)") + score, colour, "normal"),
+        ("Truth: " + case.truth, "#57606a", "normal"),
+    ]
+    height = 1.0
+    for text, shade, weight in lines:
+        wrapped = _wrap(text)
+        words.text(
+            0,
+            height,
+            wrapped,
+            fontsize=8,
+            color=shade,
+            weight=weight,
+            va="top",
+            family=fonts,
+            linespacing=1.15,
+        )
+        height -= 0.088 * (wrapped.count("\n") + 1) + 0.02
+
+
+def _picture(sample: Sample, load: Load) -> Any:
+    """The last visual asked about; of a volume, the slice through the middle of its first box or of the volume."""
+    number = len(sample.visuals) - 1
+    block = sample.visuals[number]
+    image = load(block)
+    boxes = [box for box in sample.boxes if box.visual == number]
+    index = 0
+    if isinstance(block, VolumeBlock):
+        index = (boxes[0].lower[0] + boxes[0].upper[0]) // 2 if boxes else image.shape[0] // 2
+    return slice_picture(image, index)
+
+
+def _wrap(text: str, limit: int = 9) -> str:
+    """Broken into lines; Chinese characters are twice as wide."""
+    wide = sum(ord(c) > 0x2E80 for c in text) > len(text) / 3
+    lines = textwrap.wrap(" ".join(text.split()), _WIDTH // 2 if wide else _WIDTH)
+    if len(lines) > limit:
+        lines = [*lines[: limit - 1], lines[limit - 1] + " …"]
+    return "\n".join(lines)
+
+
+def _is_wrong(case: Judged) -> bool:
+    return case.judgement.metric == "accuracy" and case.judgement.score < 1

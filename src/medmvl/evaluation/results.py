@@ -1,0 +1,147 @@
+"""Results: one row a group (2D or 3D, kind of question, language), each beside its controls; as JSON and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
+from medmvl.files import write_json
+from medmvl.tasks import Group, Judgement
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FEW_CLUSTERS = 20
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One sample, its answers and what they are worth."""
+
+    id: str
+    group: Group
+    cluster: str
+    question: str
+    truth: str
+    text: str
+    judgement: Judgement
+    no_image: tuple[str, Judgement] | None = None
+    """The model's answer without its image."""
+    majority: tuple[str, Judgement] | None = None
+    """The most frequent answer of the group."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of `answers.jsonl`."""
+        controls = {"no_image": self.no_image, "majority": self.majority}
+        return {
+            "id": self.id, "modality": self.group.modality, "kind": self.group.kind, "language":
+            self.group.language, "question": self.question, "truth": self.truth, "text": self.text,
+            **self.judgement.__dict__, **{name: {"text": c[0], "score": c[1].score} for name, c in
+            controls.items() if c is not None},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number and its controls."""
+
+    group: Group
+    metric: str
+    score: Interval
+    exact: float
+    """Share of answers that equal a reference."""
+    majority: Interval | None
+    no_image: Interval | None
+    needs_image: Interval | None
+    """Score minus the better control, paired by answer: what needs the picture."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        intervals = {name: getattr(self, name) for name in ("score", "majority", "no_image", "needs_image")}
+        return {
+            "modality": self.group.modality, "kind": self.group.kind, "language": self.group.language,
+            "metric": self.metric, "exact": self.exact,
+            **{name: None if value is None else value.to_json() for name, value in intervals.items()},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found, and how it was made."""
+
+    rows: tuple[Row, ...]
+    about: Mapping[str, Any]
+    """Protocol, digests, options, versions, times, counts."""
+    warnings: tuple[str, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+    """Samples that could not be answered, and why; they count as wrong."""
+    judged: tuple[Judged, ...] = ()
+    """Every answer; also the lines of `answers.jsonl`."""
+
+    def row(self, modality: str, kind: str, language: str) -> Row:
+        """One row.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.group == Group(modality, kind, language):
+                return row
+        raise KeyError(f"{modality} {kind} {language}")
+
+    def save(self, path: Path) -> None:
+        """Write `results.json`."""
+        failures = [{"id": name, "error": error} for name, error in self.failures]
+        rows = [row.to_json() for row in self.rows]
+        write_json(path, {**self.about, "warnings": list(self.warnings), "rows": rows, "failures": failures})
+
+
+def summarise(judged: Sequence[Judged], seed: int = 0) -> tuple[Row, ...]:
+    """One row for every group and metric, ordered."""
+    groups: dict[tuple[Group, str], list[Judged]] = {}
+    for item in judged:
+        groups.setdefault((item.group, item.judgement.metric), []).append(item)
+    return tuple(_row(group, metric, groups[group, metric], seed) for group, metric in sorted(groups))
+
+
+def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
+    clusters = [item.cluster for item in items]
+    scores = [item.judgement.score for item in items]
+    controls = {
+        "majority": [item.majority[1].score for item in items if item.majority is not None],
+        "no_image": [item.no_image[1].score for item in items if item.no_image is not None],
+    }
+    known = {name: values for name, values in controls.items() if len(values) == len(items)}
+    intervals = {name: mean_interval(values, clusters, seed=seed) for name, values in known.items()}
+    best = max(known.values(), key=sum, default=None)
+    return Row(
+        group=group,
+        metric=metric,
+        score=mean_interval(scores, clusters, seed=seed),
+        exact=sum(item.judgement.exact for item in items) / len(items),
+        majority=intervals.get("majority"),
+        no_image=intervals.get("no_image"),
+        needs_image=None if best is None else difference_interval(scores, best, clusters, seed=seed),
+    )
+
+
+def to_table(results: Results, title: str = "Unseen patients") -> Table:
+    """The rows for a terminal; intervals are 95 %."""
+    from rich.table import Table
+
+    cluster = str(results.about.get("cluster", "patient"))
+    table = Table(title=title, caption="95 % intervals over " + cluster + "s; controls never see the image")
+    for name in ("", "question", "", "metric"):
+        table.add_column(name)
+    for name in ("n", f"{cluster}s", "score", "majority", "no image", "needs image"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in results.rows:
+        shown = [row.score, row.majority, row.no_image, row.needs_image]
+        table.add_row(
+            row.group.modality, row.group.kind, row.group.language, row.metric, str(row.score.n),
+            str(row.score.clusters), *["-" if value is None else str(value) for value in shown],
+        )  # fmt: skip
+    return table
