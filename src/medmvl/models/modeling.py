@@ -128,7 +128,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Args:
             input_ids: `(B, L)`, one placeholder a visual token.
             attention_mask: `(B, L)`, 0 where padded.
-            position_ids: `(B, L)`; default counts from the first token that is not padding.
+            position_ids: `(B, L)`; default is the LLM's own, from 0; `generate` counts from the first token that is not padding.
             past_key_values: the LLM's cache.
             inputs_embeds: `(B, L, width)` instead of `input_ids`; visual tokens are still put into their places.
             pixel_values: `(tiles, C, H, W)`, all images of the batch.
@@ -155,6 +155,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     pixel_values, pixel_values_volumes, visual_table, volume_positions_mm
                 )
             inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
+        elif input_ids is not None and (past_key_values is None or not past_key_values.get_seq_length()):
+            self._check_places(input_ids, torch.empty(0, dtype=torch.long, device=input_ids.device), rows)
         if self.training and torch.is_grad_enabled():
             inputs_embeds = inputs_embeds + self.touch_idle_parts({KINDS[row.kind] for row in rows}).to(
                 inputs_embeds.dtype
@@ -261,8 +263,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _check_places(self, input_ids: Tensor, positions: Tensor, rows: Sequence[VisualRow]) -> None:
         """Every place holds its own kind of placeholder, and no placeholder is left over."""
         ids = {"image": self.config.image_token_id, "volume": self.config.volume_token_id}
-        kinds = torch.tensor([ids[KINDS[row.kind]] for row in rows], device=input_ids.device)
-        lengths = torch.tensor([row.length for row in rows], device=input_ids.device)
+        where = {"dtype": torch.long, "device": input_ids.device}
+        kinds = torch.tensor([ids[KINDS[row.kind]] for row in rows], **where)
+        lengths = torch.tensor([row.length for row in rows], **where)
         expected = input_ids.new_full((input_ids.numel(),), -1).index_copy(
             0, positions, kinds.repeat_interleave(lengths)
         )
