@@ -1,0 +1,102 @@
+"""Writes the reference pages from the code they describe, so that they cannot be out of date. A hook of mkdocs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+
+def cli_page() -> str:
+    """Every verb with its arguments and options."""
+    from medmvl.cli.main import VERBS, LazyVerb
+
+    lines = ["# Command line", "", "Exit codes: 0 done, 2 something a user can mend, 130 interrupted.", ""]
+    for name, verb in VERBS.items():
+        lines += _command(f"medmvl {name}", LazyVerb(name, verb).load())
+    return "\n".join(lines)
+
+
+def _command(path: str, command: Any) -> Iterator[str]:
+    commands = getattr(command, "commands", None)
+    if commands:
+        for name, child in commands.items():
+            yield from _command(f"{path} {name}", child)
+        return
+    yield from (f"## `{path}`", "", (command.help or "").strip(), "", "| | | |", "|---|---|---|")
+    for param in command.params:
+        names = ", ".join(f"`{name}`" for name in (*param.opts, *param.secondary_opts))
+        help_text = " ".join((getattr(param, "help", None) or "").split()).replace("|", "\\|")
+        shown = "" if param.default in (None, False, ()) or callable(param.default) else f"`{param.default}`"
+        yield f"| {names} | {help_text} | {'required' if param.required else shown} |"
+    yield ""
+
+
+def recipe_page() -> str:
+    """The keys of a recipe and of everything inside it."""
+    from medmvl.training.recipe import Recipe
+
+    intro = (
+        "YAML; an unknown key is an error with a suggestion. `extends: NAME` starts from another recipe, and "
+        "`key.path=value` on the command line changes it; a stage is addressed by number or name. "
+        "`medmvl recipe schema` prints the JSON Schema for editors."
+    )
+    return f"# Recipes\n\n{intro}\n\n{_schema(Recipe.model_json_schema())}"
+
+
+def samples_page() -> str:
+    """The keys of a line of a data set."""
+    from medmvl.schema import Sample
+
+    intro = (
+        "A data set is UTF-8 text, one JSON object a line. Paths are relative to the data file, or to the roots that "
+        "a recipe or command names. LLaVA's JSON (`conversations` with `from` and `value`, `image`, `image3d`) is read as it is."
+    )
+    return f"# Samples in JSON Lines\n\n{intro}\n\n{_schema(Sample.model_json_schema())}"
+
+
+def _schema(schema: dict[str, Any]) -> str:
+    parts = {schema["title"]: schema} | schema.get("$defs", {})
+    return "\n".join(line for title, part in parts.items() for line in _object(title, part))
+
+
+def _object(title: str, part: dict[str, Any]) -> Iterator[str]:
+    yield from (f"## {title}", "", (part.get("description") or "").strip(), "")
+    if "properties" not in part:
+        return
+    yield from ("| Key | Type | Default |", "|---|---|---|")
+    for key, value in part["properties"].items():
+        required = key in part.get("required", ())
+        default = "required" if required else f"`{json.dumps(value.get('default'), ensure_ascii=False)}`"
+        yield f"| `{key}` | {_type(value)} | {default} |"
+    yield ""
+
+
+def _type(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[-1]
+        return f"[{name}](#{name.lower()})"
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in value:
+            return " or ".join(_type(option) for option in value[key])
+    if "enum" in value or "const" in value:
+        return ", ".join(f"`{choice}`" for choice in value.get("enum", [value.get("const")]))
+    if value.get("type") == "array":
+        return f"list of {_type(value.get('items', {}))}" if "items" in value else "list"
+    return str(value.get("type", "any"))
+
+
+PAGES = {
+    "reference/cli.md": cli_page,
+    "reference/recipe.md": recipe_page,
+    "reference/samples.md": samples_page,
+}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages to the site."""
+    from mkdocs.structure.files import File
+
+    for name, page in PAGES.items():
+        files.append(File.generated(config, name, content=page()))
+    return files

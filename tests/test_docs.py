@@ -1,0 +1,113 @@
+"""The documentation is true: its commands parse, its links and paths exist, its reference is made from the code."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from medmvl.cli.main import VERBS, LazyVerb
+from medmvl.training.recipe_files import recipe_names
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+GENERATED = {"reference/cli.md", "reference/recipe.md", "reference/samples.md"}
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The `medmvl` and `make` commands of a page's bash blocks, as words."""
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if "medmvl" in words:
+                yield words[words.index("medmvl") :]
+            elif words and words[0] == "make":
+                yield words
+
+
+EVERY_COMMAND = [(page, words) for page in PAGES for words in commands(page)]
+
+
+def identify(value: Any) -> str:
+    return value.name if isinstance(value, Path) else " ".join(value[:3])
+
+
+@pytest.mark.parametrize(("page", "words"), EVERY_COMMAND, ids=identify)
+def test_printed_commands_exist_with_their_options(page: Path, words: list[str]) -> None:
+    program, verb, *rest = words
+    if program == "make":
+        assert re.search(rf"^{verb}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    command = LazyVerb(verb, VERBS[verb]).load()
+    if hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    options = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    used = {word.split("=")[0] for word in rest if word.startswith("--")}
+    assert used <= options
+    if verb == "train":
+        assert rest[0] in recipe_names() or rest[0].endswith(".yaml")
+
+
+def test_the_pages_show_every_verb() -> None:
+    assert {words[1] for _, words in EVERY_COMMAND if words[0] == "medmvl"} == set(VERBS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+    for path in re.findall(r"`((?:src|tests|examples|benchmarks|docs)/[\w./-]+)", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_tree_of_the_readme_is_the_tree() -> None:
+    tree = re.search(
+        r"```text\nsrc/medmvl/\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert tree is not None
+    named = re.findall(r"^( *)(\w+)/ ", tree.group(1), re.MULTILINE)
+    rooms = {name for indent, name in named if indent}
+    found = {
+        path.name for path in (ROOT / "src/medmvl").iterdir() if path.is_dir() and path.name[0] not in "._"
+    }
+    assert rooms == found
+    for indent, name in named:
+        assert (ROOT / name).is_dir() or indent
+
+
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/reference/generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_made_from_the_code() -> None:
+    pages = {name: page() for name, page in reference().PAGES.items()}
+    assert set(pages) == GENERATED
+    assert all(f"## `medmvl {verb}" in pages["reference/cli.md"] for verb in VERBS)
+    for key in ("`stages`", "`image_encoder`", "`learning_rate`"):
+        assert key in pages["reference/recipe.md"]
+    for key in ("`messages`", "`days_before_current`", "`patient`"):
+        assert key in pages["reference/samples.md"]
+
+
+def test_the_navigation_names_every_page_and_no_other() -> None:
+    def leaves(node: Any) -> Iterator[str]:
+        for child in node.values() if isinstance(node, dict) else node:
+            if isinstance(child, str):
+                yield child
+            else:
+                yield from leaves(child)
+
+    named = set(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert named == written | GENERATED
