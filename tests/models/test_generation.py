@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from tests.factories.models import SHARED, SLICES, differs, prepare, tiny
 
 CONVERSATIONS = [

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.factories.models import LLMS, differs, prepare, tiny
 from torch.nn import functional
 
 from medmvl.models.modeling import IGNORED_LABEL
-from tests.factories.models import LLMS, differs, prepare, tiny
 
 
 @pytest.fixture(scope="module", params=LLMS)

@@ -70,6 +70,8 @@ class ChatEncoder:
         self._reserved = re.compile(
             "|".join(re.escape(text) for text in sorted(reserved, key=len, reverse=True)) or r"(?!)"
         )
+        self._lead = ""
+        self._lead = self._find_lead()
         self.end_of_turn_id = self._find_end_of_turn()
 
     @property
@@ -114,7 +116,8 @@ class ChatEncoder:
         ids, offsets = list(tokens["input_ids"]), tokens["offset_mapping"]
         supervised = [False] * len(ids)
         for start, end in spans:
-            self._supervise(supervised, ids, offsets, (start, end), text, name)
+            lead = len(self._lead) if text[:start].endswith(self._lead) else 0
+            self._supervise(supervised, ids, offsets, (start - lead, end), text, name)
         return Encoded(ids, supervised)
 
     def render(
@@ -187,6 +190,20 @@ class ChatEncoder:
                 f"{name}: the chat template puts no end-of-turn token behind the assistant's text."
             )
         supervised[after] = True
+
+    def _find_lead(self) -> str:
+        """White space that the template puts between its cue to answer and the answer: the model has to write it itself."""
+        question, name = Turn("user", "a"), "the chat template"
+        cue, _ = self.render([question], add_generation_prompt=True, name=name)
+        text, [(start, _)] = self.render(
+            [question, Turn("assistant", "b")], add_generation_prompt=False, name=name
+        )
+        if not text.startswith(cue) or text[len(cue) : start].strip():
+            raise SampleError(
+                f"the chat template cues an answer with {cue!r}, but in a finished conversation {text[:start]!r} stands before "
+                "it: what is trained would not be what is asked. Choose other template_kwargs or another chat_template."
+            )
+        return text[len(cue) : start]
 
     def _find_end_of_turn(self) -> int:
         encoded = self.encode(

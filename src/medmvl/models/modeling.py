@@ -263,7 +263,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _check_places(self, input_ids: Tensor, positions: Tensor, rows: Sequence[VisualRow]) -> None:
         """Every place holds its own kind of placeholder, and no placeholder is left over."""
         ids = {"image": self.config.image_token_id, "volume": self.config.volume_token_id}
-        where = {"dtype": torch.long, "device": input_ids.device}
+        where: dict[str, Any] = {"dtype": torch.long, "device": input_ids.device}
         kinds = torch.tensor([ids[KINDS[row.kind]] for row in rows], **where)
         lengths = torch.tensor([row.length for row in rows], **where)
         expected = input_ids.new_full((input_ids.numel(),), -1).index_copy(
