@@ -10,12 +10,15 @@ import typer
 
 if TYPE_CHECKING:
     from medmvl.imaging import MedicalImage
+    from medmvl.models.seeing import Sight
 
 
 def inspect(
     path: Annotated[str, typer.Argument(help="A file or DICOM folder; #series=2, #frame=3, #time=1 choose.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    preview: Annotated[Path | None, typer.Option(help="Draw into this PNG.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Draw into this PNG; with --model, what the model sees.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Model folder or recipe: also show what it will see.")
     ] = None,
@@ -39,16 +42,32 @@ def inspect(
     image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
     described = describe(image)
     if model is not None:
-        described["model"] = _seen_by(model, image)
-    if preview is not None:
+        described["model"] = _seen_by(model, image, preview)
+    elif preview is not None:
         _draw(image, preview, window)
     typer.echo(json.dumps(described, ensure_ascii=False)) if as_json else _print_table(path, described)
 
 
-def _seen_by(model: str, image: MedicalImage) -> dict[str, Any]:
-    from medmvl.models.processing import seen_by
+def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> dict[str, Any]:
+    """Describe what a model sees, and draw it at its own size where a preview is asked for."""
+    from medmvl.files import atomic_write
+    from medmvl.models.seeing import describe
 
-    return dict(seen_by(model, image))
+    sight = _sight_of(model)
+    visual = sight.see(image)
+    if preview is not None:
+        with atomic_write(preview) as file:
+            sight.draw(visual).save(file, format="PNG")
+    return describe(visual)
+
+
+def _sight_of(model: str) -> Sight:
+    """The eyes of a saved model, or of the model that a recipe will build."""
+    from medmvl.models.assemble import ModelRecipe, sight_of
+    from medmvl.training.recipe_files import load_recipe
+
+    saved = (Path(model) / "processor_config.json").is_file()
+    return sight_of(ModelRecipe(init=model) if saved else load_recipe(model).model)
 
 
 def _draw(image: MedicalImage, out: Path, window: str | None) -> None:

@@ -12,12 +12,15 @@ from pydantic import Field, PositiveInt, model_validator
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from medmvl.errors import RecipeError
-from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig
+from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders.hf_vision import HFVision
 from medmvl.models.encoders.slices import SliceEncoder
+from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.seeing import Sight
 from medmvl.models.tokenizers import train_tokenizer
+from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema.blocks import Strict
 
 logger = logging.getLogger(__name__)
@@ -140,6 +143,18 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
         max_length=recipe.max_length,
         template_kwargs=recipe.llm.template_kwargs,
         chat_template=recipe.llm.chat_template,
+    )
+
+
+def sight_of(recipe: ModelRecipe) -> Sight:
+    """What the model of a recipe will see of images and volumes; no tokenizer, no weights."""
+    if recipe.init is not None:
+        return assemble_processor(recipe).sight
+    pictures, volumes = recipe.image_processor, recipe.volume_processor
+    return Sight(
+        VisualParts.from_settings(_parts(recipe)),
+        ImageProcessor.from_settings(pictures) if pictures is not None else None,
+        VolumeProcessor.from_settings(volumes) if volumes is not None else None,
     )
 
 

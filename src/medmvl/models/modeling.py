@@ -128,7 +128,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Args:
             input_ids: `(B, L)`, one placeholder a visual token.
             attention_mask: `(B, L)`, 0 where padded.
-            position_ids: `(B, L)`; default is the LLM's own, from 0; `generate` counts from the first token that is not padding.
+            position_ids: `(B, L)`; default is from 0; `generate` counts from the first token that is not padding.
             past_key_values: the LLM's cache.
             inputs_embeds: `(B, L, width)` instead of `input_ids`; visual tokens are still put into their places.
             pixel_values: `(tiles, C, H, W)`, all images of the batch.

@@ -19,6 +19,7 @@ from medmvl.imaging import MedicalImage, read
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatEncoder, Turn, plain_template
 from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.image_processing import ImageProcessor
+from medmvl.models.seeing import Sight
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, collate
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
@@ -98,30 +99,18 @@ class MedMVLProcessor(ProcessorMixin):
             "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "visual_table",
         ]  # fmt: skip
 
+    @property
+    def sight(self) -> Sight:
+        """What turns images and volumes into pixels."""
+        return Sight(self.visual_parts, self.image_settings, self.volume_settings)
+
     def see(self, image: MedicalImage) -> ProcessedVisual:
         """What the model sees of an image or volume, with the matrix back to it.
 
         Raises:
             UserError: the model does not read this kind.
         """
-        source = {
-            "kind": image.kind, "shape": list(image.shape), "units": image.units, "modality": image.modality,
-            "spacing_mm": None if image.spacing_mm is None else [float(s) for s in image.spacing_mm],
-        }  # fmt: skip
-        positions = None
-        if image.kind == "image" and self.image_settings is not None:
-            pixels, matrix, notes = self.image_settings(image)
-            pixels, tiles = pixels[None], 1
-        elif image.kind == "volume" and self.volume_settings is not None:
-            pixels, matrix, positions, notes = self.volume_settings(image)
-            tiles = 1
-        else:
-            raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
-        grid = self.visual_parts.grid(image.kind, tuple(pixels.shape[2 if image.kind == "image" else 1 :]))
-        return ProcessedVisual(
-            kind=image.kind, pixels=pixels, grid=grid, num_tokens=self.visual_parts.num_tokens(image.kind, grid) * tiles,
-            matrix=matrix, positions_mm=positions, notes=(*notes, *image.warnings), source=source,
-        )  # fmt: skip
+        return self.sight.see(image)
 
     def prepare(
         self,
