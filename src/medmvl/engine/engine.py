@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, StoppingCriteriaList
+from transformers.utils import logging
 
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.request import Answer, Failure, Request, seen_of
@@ -234,6 +236,18 @@ class Engine:
             seen=tuple(seen_of(visual) for visual in prepared.visuals),
             finish="length" if end is None else "stop",
         )
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Loading a model draws no bar of its own beside the program's."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _device(name: str) -> torch.device:

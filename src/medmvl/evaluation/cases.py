@@ -77,12 +77,18 @@ def draw_cases(
     by_id = {sample.id: sample for sample in samples}
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
-    figure = Figure(figsize=(3.4 * columns, 4.9 * rows + 0.5), facecolor="white")
+    height = 4.4 * rows + 0.4
+    figure = Figure(figsize=(3.3 * columns, height), facecolor="white")
     FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(
+        2 * rows, columns, height_ratios=[3, 1.4] * rows, left=0.015, right=0.985, bottom=0.4 / height,
+        top=1 - 0.3 / height, hspace=0.08, wspace=0.08,
+    )  # fmt: skip
     fonts = [*cjk[:1], "DejaVu Sans"]
     for number, case in enumerate(cases):
-        _draw_case(figure, (rows, columns, number), case, by_id[case.id], load, fonts)
-    figure.tight_layout(rect=(0, 0.45 / (4.9 * rows + 0.5), 1, 1), h_pad=1.5)
+        row, column = divmod(number, columns)
+        axes = figure.add_subplot(grid[2 * row, column]), figure.add_subplot(grid[2 * row + 1, column])
+        _draw_case(axes, case, by_id[case.id], load, fonts)
     if note:
         figure.text(0.5, 0.008, note, ha="center", va="bottom", fontsize=9, style="italic", color="#57606a")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,17 +96,11 @@ def draw_cases(
     return True
 
 
-def _draw_case(
-    figure: Any, place: tuple[int, int, int], case: Judged, sample: Sample, load: Load, fonts: list[str]
-) -> None:
-    rows, columns, number = place
-    axes = figure.add_subplot(2 * rows, columns, number // columns * 2 * columns + number % columns + 1)
-    axes.imshow(_picture(sample, load), interpolation="nearest")
-    axes.set_axis_off()
-    axes.set_title(f"{case.group.modality} · {case.group.kind}", fontsize=9, color="#57606a", family=fonts)
-    words = figure.add_subplot(
-        2 * rows, columns, (number // columns * 2 + 1) * columns + number % columns + 1
-    )
+def _draw_case(axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, fonts: list[str]) -> None:
+    picture, words = axes
+    picture.imshow(_picture(sample, load), interpolation="nearest")
+    picture.set_axis_off()
+    picture.set_title(f"{case.group.modality} · {case.group.kind}", fontsize=9, color="#57606a", family=fonts)
     words.set_axis_off()
     closed = case.judgement.metric == "accuracy"
     colour = "black" if not closed else WRONG if _is_wrong(case) else RIGHT
@@ -110,12 +110,12 @@ def _draw_case(
         ("Answer: " + (case.text.strip() or "(empty)") + score, colour, "normal"),
         ("Truth: " + case.truth, "#57606a", "normal"),
     ]
-    height = 1.0
+    place = 0.97
     for text, shade, weight in lines:
         wrapped = _wrap(text)
         words.text(
             0,
-            height,
+            place,
             wrapped,
             fontsize=8,
             color=shade,
@@ -124,7 +124,7 @@ def _draw_case(
             family=fonts,
             linespacing=1.15,
         )
-        height -= 0.088 * (wrapped.count("\n") + 1) + 0.02
+        place -= 0.1 * (wrapped.count("\n") + 1) + 0.04
 
 
 def _picture(sample: Sample, load: Load) -> Any:
@@ -139,7 +139,7 @@ def _picture(sample: Sample, load: Load) -> Any:
     return slice_picture(image, index)
 
 
-def _wrap(text: str, limit: int = 9) -> str:
+def _wrap(text: str, limit: int = 4) -> str:
     """Broken into lines; Chinese characters are twice as wide."""
     wide = sum(ord(c) > 0x2E80 for c in text) > len(text) / 3
     lines = textwrap.wrap(" ".join(text.split()), _WIDTH // 2 if wide else _WIDTH)

@@ -1,7 +1,7 @@
 """An evaluation as a story: answer with the image and without, judge beside the majority answer, report.
 
-Protocol `strict`: greedy answers; closed questions get 32 new tokens; an empty or failed answer is wrong; closed
-answers are judged by the one choice they name, open ones and reports by token F1.
+Protocol `strict`: greedy answers; closed questions get 32 new tokens; an empty or failed answer is wrong;
+closed answers are judged by the one choice they name, open ones and reports by token F1.
 """
 
 from __future__ import annotations

@@ -1,0 +1,140 @@
+"""An evaluation: scores and controls as counted by hand, resumable, failed answers wrong, and a picture of cases."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from medmvl.engine import Engine
+from medmvl.errors import SampleError, UserError
+from medmvl.evaluation import EvaluationOptions, Results, clusters_of, evaluate, limit_clusters, to_table
+from medmvl.evaluation.cases import choose_cases, draw_cases
+from medmvl.schema import Sample
+from tests.factories.engine import image_of, question, tiny_engine
+
+ABOUT = {"model": "m", "data": "d"}
+OPTIONS = EvaluationOptions(max_new_tokens=6, batch_size=8)
+
+
+def closed(name: str, visual: str, truth: str, patient: str | None, **fields: object) -> Sample:
+    target = {"kind": "nodule", "answers": [truth], "choices": ["yes", "no"]}
+    return question(
+        name, "Is there a nodule?", visual, target=target, language="en", patient=patient, **fields
+    )
+
+
+SAMPLES = [closed(f"{i}", f"ct-{i}", "yes" if i % 3 else "no", f"p{i // 2}") for i in range(12)]
+SAMPLES.append(
+    question(
+        "report",
+        "Describe.",
+        "x-1",
+        language="en",
+        patient="p9",
+        target={"kind": "report", "answers": ["clear lungs"]},
+    )
+)
+
+
+class Speaking:
+    """An engine whose answers are known: it says `yes` with an image and `no` without; broken files fail as ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engine: Engine = tiny_engine()
+        self.asked = 0
+        words = {True: "yes", False: "no"}
+
+        def decode(prepared: list, options: object) -> list[list[int]]:
+            self.asked += len(prepared)
+            return [self.engine.processor.tokenizer(words[bool(p.visuals)])["input_ids"] for p in prepared]
+
+        monkeypatch.setattr(self.engine, "_decode", decode)
+
+
+@pytest.fixture
+def speaking(monkeypatch: pytest.MonkeyPatch) -> Speaking:
+    return Speaking(monkeypatch)
+
+
+def run(
+    engine: Engine, out: Path, samples: list[Sample] = SAMPLES, train: list[Sample] | None = None
+) -> Results:
+    return evaluate(engine, samples, image_of, out, about=ABOUT, train_samples=train, options=OPTIONS)
+
+
+def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None:
+    train = [closed(f"t{i}", "ct-t", "no", "q") for i in range(3)]
+    results = run(speaking.engine, tmp_path, train=train)
+    row = results.row("3D", "nodule", "en")
+    assert row.score.value == pytest.approx(8 / 12) and row.score.n == 12 and row.score.clusters == 6
+    assert row.majority is not None and row.majority.value == pytest.approx(4 / 12)
+    assert row.no_image is not None and row.no_image.value == pytest.approx(4 / 12)
+    assert row.needs_image is not None and row.needs_image.value == pytest.approx(4 / 12)
+    report = results.row("2D", "report", "en")
+    assert report.metric == "token_f1" and report.score.value == 0.0 and report.majority is None
+    with pytest.raises(KeyError):
+        results.row("2D", "nodule", "en")
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["protocol"] == "strict" and saved["cluster"] == "patient" and saved["clusters"] == 7
+    assert {row["kind"] for row in saved["rows"]} == {"nodule", "report"}
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [sample.id for sample in SAMPLES]
+    assert lines[0]["no_image"] == {"text": "no", "score": 1.0}
+
+
+def test_it_resumes_without_asking_again(speaking: Speaking, tmp_path: Path) -> None:
+    first = run(speaking.engine, tmp_path)
+    asked = speaking.asked
+    assert asked == 13 + 2  # without images the twelve questions are one
+    again = run(speaking.engine, tmp_path)
+    assert speaking.asked == asked and again.rows == first.rows
+    with pytest.raises(UserError, match="another model"):
+        evaluate(speaking.engine, SAMPLES, image_of, tmp_path, about={**ABOUT, "model": "n"}, options=OPTIONS)
+
+
+def test_a_failed_answer_is_wrong_and_listed(speaking: Speaking, tmp_path: Path) -> None:
+    samples = [*SAMPLES, closed("bad", "ct-broken", "yes", "p20")]
+    results = run(speaking.engine, tmp_path, samples)
+    assert results.row("3D", "nodule", "en").score.value == pytest.approx(8 / 13)
+    assert [failure[0] for failure in results.failures] == ["bad"]
+
+
+def test_a_real_run_is_the_same_twice(tmp_path: Path) -> None:
+    one, two = (run(tiny_engine(), tmp_path / name) for name in "ab")
+    assert one.rows == two.rows
+    assert (tmp_path / "a/answers.jsonl").read_bytes() == (tmp_path / "b/answers.jsonl").read_bytes()
+
+
+def test_a_sample_without_truth_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SampleError, match="'mute' has neither"):
+        run(tiny_engine(), tmp_path, [question("mute", "?", "ct-1")])
+
+
+def test_clusters_are_the_coarsest_that_all_have() -> None:
+    mixed = [closed("a", "ct-1", "no", "p", study="s1"), closed("b", "ct-1", "no", None, study="s1")]
+    assert clusters_of(mixed) == ("study", ["s1", "s1"])
+    assert clusters_of([question("a", "?"), question("b", "?")]) == ("sample", ["a", "b"])
+    assert [sample.id for sample in limit_clusters(SAMPLES, 2)] == ["0", "1", "2", "3"]
+
+
+def test_the_table_fits_a_terminal(speaking: Speaking, tmp_path: Path) -> None:
+    text = StringIO()
+    Console(file=text, width=80).print(to_table(run(speaking.engine, tmp_path)))
+    shown = text.getvalue()
+    assert "…" not in shown and "0.67 [" in shown and "3D nodule en" in shown and "token F1" in shown
+
+
+def test_cases_show_every_group_and_a_wrong_answer(speaking: Speaking, tmp_path: Path) -> None:
+    judged = run(speaking.engine, tmp_path).judged
+    cases = choose_cases(judged, 2)
+    assert {case.group.modality for case in cases} == {"2D", "3D"}
+    right_first = sorted(judged, key=lambda item: -item.judgement.score)
+    assert any(
+        case.judgement.score == 0 and case.group.kind == "nodule" for case in choose_cases(right_first, 2)
+    )
+    assert draw_cases(tmp_path / "cases.png", judged, SAMPLES, image_of, note="not medicine")
+    assert Image.open(tmp_path / "cases.png").width > 500
+    assert not draw_cases(tmp_path / "none.png", [], SAMPLES, image_of)
