@@ -49,8 +49,8 @@ def samples_page() -> str:
     from medmvl.schema import Sample
 
     intro = (
-        "A data set is UTF-8 text, one JSON object a line. Paths are relative to the data file, or to the roots that "
-        "a recipe or command names. LLaVA's JSON (`conversations` with `from` and `value`, `image`, `image3d`) is read as it is."
+        "A data set is UTF-8 text, one JSON object a line. Paths are relative to the data file, or to the roots that a "
+        "recipe or command names. LLaVA's JSON (`conversations` with `from` and `value`, `image`, `image3d`) is read as it is."
     )
     return f"# Samples in JSON Lines\n\n{intro}\n\n{_schema(Sample.model_json_schema())}"
 

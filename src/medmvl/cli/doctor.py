@@ -157,13 +157,14 @@ def check_decoders() -> Iterator[Finding]:
 
 
 def check_machine() -> Iterator[Finding]:
-    """Memory, disk, and the fonts pictures need for Chinese text."""
+    """Memory, disk, the cache, and the fonts pictures need for Chinese text."""
     memory = _memory_gib()
     if memory is not None:
         level: Level = "ok" if memory >= 4 else "note"
         yield Finding("machine", "memory", level, f"{memory:.1f} GiB available; the quickstart wants under 4")
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Finding("machine", "disk", "ok" if free >= 3 else "note", f"{free:.0f} GiB free in this folder")
+    yield Finding("machine", "cache", "ok", _cache())
     font = _chinese_font()
     missing = "none found: Chinese in pictures shows as boxes; install Noto Sans CJK (Debian: fonts-noto-cjk)"
     yield Finding("machine", "Chinese font", "ok" if font else "note", font or missing)
@@ -238,6 +239,13 @@ def _memory_gib() -> float | None:
         return None
     rows: dict[str, Any] = dict(line.split(":", 1) for line in information.read_text().splitlines())
     return int(rows["MemAvailable"].split()[0]) / 2**20
+
+
+def _cache() -> str:
+    """Where phantoms and processed scans are kept, and how much they are."""
+    folder = Path(os.environ.get("MEDMVL_CACHE") or Path.home() / ".cache" / "medmvl")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return f"{folder}, {size / 2**30:.1f} GiB; scans in it are patient data: medmvl data cache --clear"
 
 
 def _chinese_font() -> str | None:
