@@ -125,6 +125,7 @@ def test_the_table_fits_a_terminal(speaking: Speaking, tmp_path: Path) -> None:
     Console(file=text, width=80).print(to_table(run(speaking.engine, tmp_path)))
     shown = text.getvalue()
     assert "…" not in shown and "0.67 [" in shown and "3D nodule en" in shown and "token F1" in shown
+    assert all(name in shown for name in ("majority", "image", "needs"))
 
 
 def test_cases_show_every_group_and_a_wrong_answer(speaking: Speaking, tmp_path: Path) -> None:

@@ -136,10 +136,10 @@ def to_table(results: Results, title: str = "Unseen patients") -> Table:
     from rich.table import Table
 
     cluster = str(results.about.get("cluster", "patient"))
-    caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better of majority and no image."
+    caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better control."
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("question", no_wrap=True)
-    for name in ("n", "score", "majority", "no image", "needs image"):
+    for name in ("n", "score", "majority", "no\nimage", "needs\nimage"):
         table.add_column(name, justify="right", no_wrap=True)
     for metric, heading in HEADINGS.items():
         rows = [row for row in results.rows if row.metric == metric]
