@@ -38,6 +38,8 @@ class ImageProcessor(BaseModel):
     """Height and width of the pixels."""
     fit: Literal["squash", "pad", "crop"] = "squash"
     """`squash` changes the aspect ratio, `pad` keeps it and fills up, `crop` keeps it and cuts what sticks out."""
+    shortest_edge: PositiveInt | None = None
+    """With `crop`: bring the shorter side to this many pixels first; None: no smaller than `size` needs."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -86,11 +88,22 @@ class ImageProcessor(BaseModel):
         """The resized picture's size, its offset on the canvas, and source pixels a model pixel."""
         if self.fit == "squash":
             return self.size, (0, 0), (height / self.size[0], width / self.size[1])
-        ratios = (height / self.size[0], width / self.size[1])
-        ratio = max(ratios) if self.fit == "pad" else min(ratios)
-        inner = (max(1, int(height / ratio)), max(1, int(width / ratio)))
-        offset = ((self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2)
+        inner = self._inner(height, width)
+        if self.fit == "crop":  # an odd pixel is cut at the end, as CLIP does
+            offset = (-((inner[0] - self.size[0]) // 2), -((inner[1] - self.size[1]) // 2))
+        else:
+            offset = ((self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2)
         return inner, offset, (height / inner[0], width / inner[1])
+
+    def _inner(self, height: int, width: int) -> tuple[int, int]:
+        """The size a picture is resized to where its aspect ratio is kept, fractions cut as CLIP does."""
+        rows, columns = self.size
+        if self.fit == "crop" and self.shortest_edge is not None:
+            short, edge = min(height, width), self.shortest_edge
+            return int(edge * height / short), int(edge * width / short)
+        if (rows * width >= columns * height) == (self.fit == "crop"):
+            return rows, max(1, int(rows * width / height))
+        return max(1, int(columns * height / width)), columns
 
     def _channels(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(canvas) == self.channels:
@@ -114,16 +127,26 @@ class ImageProcessor(BaseModel):
 
     @classmethod
     def from_huggingface(cls, settings: Mapping[str, Any]) -> ImageProcessor:
-        """The settings of a Hugging Face CLIP-like image processor, from its `preprocessor_config.json`."""
-        crop = settings["crop_size"] if settings.get("do_center_crop") else None
-        size = crop if crop is not None else settings["size"]
+        """The settings of a Hugging Face CLIP-like image processor, from its `preprocessor_config.json`.
+
+        Raises:
+            RecipeError: it makes pictures of changing sizes.
+        """
+        size, crop = settings["size"], settings["crop_size"] if settings.get("do_center_crop") else None
         size = {"height": size, "width": size} if isinstance(size, int) else size
-        edges = [size.get(edge, size.get("shortest_edge")) for edge in ("height", "width")]
+        if crop is None and not {"height", "width"} <= set(size):
+            raise RecipeError(
+                f"image processor: a checkpoint that resizes to {dict(size)} and does not crop makes changing sizes; "
+                "give size and fit yourself."
+            )
+        shape = size if crop is None else {"height": crop, "width": crop} if isinstance(crop, int) else crop
+        edge = None if crop is None else size.get("shortest_edge", size.get("height"))
         return cls.from_settings(
             {
-                "size": edges,
-                "fit": "crop" if crop is not None else "squash",
-                "interpolation": _PIL_CODES[settings.get("resample", 3)],
+                "size": (shape["height"], shape["width"]),
+                "fit": "squash" if crop is None else "crop",
+                "shortest_edge": edge,
+                "interpolation": _PIL_CODES[int(settings.get("resample", 3))],
                 "mean": settings["image_mean"],
                 "std": settings["image_std"],
             }
