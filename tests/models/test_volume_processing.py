@@ -86,11 +86,8 @@ def test_the_patient_is_never_mirrored(plane):
     rng = np.random.default_rng(0)
     array = rng.integers(-1000, 1000, (6, 7, 8)).astype(np.int16)
     image = scan(array, (1.0, 1.0, 1.0), plane)
-    shape = tuple(
-        np.array(array.shape)[
-            [0, 1, 2] if plane in ("axial", "feet first") else [1, 0, 2] if plane == "coronal" else [2, 0, 1]
-        ]
-    )
+    order = {"coronal": (1, 0, 2), "sagittal": (2, 0, 1)}.get(plane, (0, 1, 2))
+    shape = tuple(array.shape[axis] for axis in order)
     pixels, matrix, _, _ = VolumeProcessor(size=shape)(image)
     for index in [(0, 0, 0), (1, 2, 3), (5, 3, 4)]:
         d, h, w = (round(value) for value in (matrix @ [*index, 1])[:3])

@@ -102,10 +102,10 @@ def assemble(
     assert recipe.llm is not None
     processor = assemble_processor(recipe, texts=texts)
     config = _config(recipe, processor)
+    _check_fit(config, processor)
     model = MedMVLForConditionalGeneration(config)
     _load_pretrained_parts(model, recipe)
     _fit_vocabulary(model, processor)
-    _check_context(model.config, processor)
     model.generation_config.eos_token_id = processor.stop_token_ids
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     return model, processor
@@ -134,7 +134,7 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
     if recipe.llm.tokenizer_vocab_size is not None:
         tokenizer = train_tokenizer(texts, recipe.llm.tokenizer_vocab_size)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(recipe.llm.tokenizer or recipe.llm.path)
+        tokenizer = _tokenizer(str(recipe.llm.tokenizer or recipe.llm.path))
     return MedMVLProcessor(
         tokenizer,
         parts=_parts(recipe),
@@ -144,6 +144,13 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
         template_kwargs=recipe.llm.template_kwargs,
         chat_template=recipe.llm.chat_template,
     )
+
+
+def _tokenizer(path: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"llm: no tokenizer at {path!r}: {error}") from error
 
 
 def sight_of(recipe: ModelRecipe) -> Sight:
@@ -181,7 +188,7 @@ def _resolved(encoder: dict[str, Any] | None) -> dict[str, Any] | None:
 def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
     assert recipe.llm is not None
     if recipe.llm.path is not None:
-        llm = AutoConfig.from_pretrained(recipe.llm.path)
+        llm = _llm_config(recipe.llm.path)
     else:
         settings = dict(recipe.llm.config or {})
         settings.setdefault("vocab_size", len(processor.tokenizer))
@@ -194,6 +201,15 @@ def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
         image_size=processor.image_settings.size if processor.image_settings else None,
         volume_size=processor.volume_settings.size if processor.volume_settings else None,
     )
+
+
+def _llm_config(path: str) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"llm: no checkpoint at {path!r}: {error}") from error
+    config._name_or_path = ""  # a saved model is complete and keeps no path of this machine
+    return config
 
 
 def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelRecipe) -> None:
@@ -220,14 +236,23 @@ def _fit_vocabulary(model: MedMVLForConditionalGeneration, processor: MedMVLProc
         model.config.get_text_config().vocab_size = needed
 
 
-def _check_context(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
+def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
+    """Refuse before any weight is made what could not run: sizes, channels and lengths are all known."""
     context = getattr(config.llm, "max_position_embeddings", None)
     if context is not None and processor.max_length > context:
         raise RecipeError(
             f"max_length {processor.max_length} is more than the LLM's context of {context} tokens; lower it."
         )
-    for kind, size in (("image", config.image_size), ("volume", config.volume_size)):
-        if size is not None and processor.tokens_of(kind) >= processor.max_length:
+    for kind, settings in (("image", processor.image_settings), ("volume", processor.volume_settings)):
+        encoder = processor.visual_parts.encoders[kind]
+        if settings is None or encoder is None:
+            continue
+        if settings.channels not in (1, encoder.channels):
+            raise RecipeError(
+                f"{kind}_processor makes {settings.channels} channels, but the {kind} encoder reads {encoder.channels}; "
+                "make 1 or as many."
+            )
+        if processor.tokens_of(kind) >= processor.max_length:
             raise RecipeError(
                 f"one {kind} takes {processor.tokens_of(kind)} tokens, which leaves no room for text within max_length "
                 f"{processor.max_length}; use a connector that gives fewer tokens, or raise max_length."

@@ -192,7 +192,8 @@ class HFVision(ImageEncoder):
             found = AutoConfig.from_pretrained(settings["path"])
         except (OSError, ValueError) as error:
             raise RecipeError(f"image encoder: no checkpoint at {settings['path']!r}: {error}") from error
-        return HFVisionConfig(**rest, config=found.to_dict()).to_dict()
+        plain = {key: value for key, value in found.to_dict().items() if key != "_name_or_path"}
+        return HFVisionConfig(**rest, config=plain).to_dict()
 
     def load_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Take the weights of a checkpoint's (image) tower; layers and heads that are not used are left."""
