@@ -122,3 +122,20 @@ def test_the_stop_tokens_are_saved_for_generate(tmp_path):
 def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match=r"not a saved MedM-VL model: it has no config\.json"):
         load(tmp_path)
+
+
+def test_every_part_keeps_the_type_it_was_saved_in(tmp_path):
+    """A frozen LLM in half precision beside parts that were trained in full."""
+    model, processor = tiny("qwen2_tied")
+    for (
+        weight
+    ) in model.llm.parameters():  # not its buffers: transformers keeps the rotary frequencies in float32
+        weight.data = weight.data.to(torch.bfloat16)
+    other, _ = load(save(tmp_path, model, processor))
+    expected = dict(model.named_parameters())
+    for name, weight in other.named_parameters():
+        assert weight.dtype == expected[name].dtype, name
+        assert torch.equal(weight, expected[name]), name
+    assert other.get_output_embeddings().weight is other.get_input_embeddings().weight
+    batch = batch_of(processor)
+    assert torch.equal(logits_of(other, batch), logits_of(model, batch))

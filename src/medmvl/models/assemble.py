@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from medmvl.errors import RecipeError
@@ -112,7 +113,7 @@ def assemble(
 
 
 def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
-    """Load a saved model and its processor from a folder, offline.
+    """Load a saved model and its processor from a folder, offline, every weight in the type it was saved in.
 
     Raises:
         RecipeError: the folder is not a complete saved model.
@@ -121,8 +122,21 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
     for name in ("config.json", "processor_config.json"):
         if not (path / name).is_file():
             raise RecipeError(f"{path} is not a saved MedM-VL model: it has no {name}.")
-    model = MedMVLForConditionalGeneration.from_pretrained(path, local_files_only=True)
+    model = MedMVLForConditionalGeneration.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+    _restore_types(model, path)
     return model, MedMVLProcessor.from_pretrained(path, local_files_only=True)
+
+
+def _restore_types(model: MedMVLForConditionalGeneration, folder: Path) -> None:
+    """A frozen LLM may be bfloat16 beside float32 parts that are trained; transformers would cast all to one type."""
+    types = {"BF16": torch.bfloat16, "F16": torch.float16}
+    parameters = dict(model.named_parameters())
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (it is no dict)
+                found = types.get(weights.get_slice(name).get_dtype())
+                if found is not None and name in parameters:
+                    parameters[name].data = parameters[name].data.to(found)
 
 
 def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
