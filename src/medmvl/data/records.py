@@ -78,7 +78,9 @@ class SampleFile(Sequence[Sample]):
 
 
 def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
-    if b'"messages"' in data:  # most likely a valid Sample: parsed once; what is wrong with others is said below
+    if (
+        b'"messages"' in data
+    ):  # most likely a valid Sample: parsed once; what is wrong with others is said below
         try:
             return Sample.model_validate_json(data)
         except ValidationError:

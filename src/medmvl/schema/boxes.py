@@ -24,7 +24,9 @@ class Box(Strict):
     def _must_have_an_inside(self) -> Box:
         lower, upper = self.lower, self.upper
         if any(low < 0 or high <= low for low, high in zip(lower, upper, strict=True)):
-            raise ValueError(f"box {list(self.coordinates)} is empty or starts before 0; expected lower < upper, half-open")
+            raise ValueError(
+                f"box {list(self.coordinates)} is empty or starts before 0; expected lower < upper, half-open"
+            )
         return self
 
     @property

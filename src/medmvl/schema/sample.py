@@ -68,9 +68,9 @@ class Sample(Strict):
     language: Literal["en", "zh"] | None = None
     target: Target | None = None
     labels: dict[str, float] = Field(default_factory=dict)
-    """Named truth about the study for `labels` pre-training and classification: 1 present, 0 absent; a missing name is unknown."""
+    """Named truth about the study, for `labels` pre-training and classification: 1 present, 0 absent, no entry: unknown."""
     boxes: tuple[Box, ...] = ()
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
 
     @property
     def visuals(self) -> tuple[ImageBlock | VolumeBlock, ...]:
@@ -94,8 +94,12 @@ class Sample(Strict):
         visuals = self.visuals
         for box in self.boxes:
             if box.visual >= len(visuals):
-                raise ValueError(f"box '{box.label}' names visual {box.visual}, but the sample has {len(visuals)}")
+                raise ValueError(
+                    f"box '{box.label}' names visual {box.visual}, but the sample has {len(visuals)}"
+                )
             needed = 6 if isinstance(visuals[box.visual], VolumeBlock) else 4
             if len(box.coordinates) != needed:
-                raise ValueError(f"box '{box.label}' has {len(box.coordinates)} numbers; its visual needs {needed}")
+                raise ValueError(
+                    f"box '{box.label}' has {len(box.coordinates)} numbers; its visual needs {needed}"
+                )
         return self
