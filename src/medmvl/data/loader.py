@@ -58,9 +58,9 @@ class BlockLoader:
             image = read(reference, **self.declarations(block))
         if image.kind != block.type:
             raise ReadError(
-                f"{reference}: the sample calls this {_called(block.type)}, but the file holds "
+                f"{reference}: asked for as {_called(block.type)}, but it holds "
                 f"{_called(image.kind)} of shape {image.shape}; "
-                f"change the block to '{image.kind}' or choose another file"
+                f"make it the block '{image.kind}' (--{image.kind} on the command line), or choose another file"
             )
         return image
 

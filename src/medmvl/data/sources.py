@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
+from tqdm import tqdm
 
 from medmvl.data.loader import BlockLoader
 from medmvl.data.records import SampleFile
@@ -18,6 +20,9 @@ from medmvl.schema import Sample
 from medmvl.schema.blocks import Strict
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
+
+FEW_PATIENTS = 200
+"""Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
 
 
 class PhantomSource(Strict):
@@ -30,7 +35,8 @@ class PhantomSource(Strict):
     format: Literal["npy", "nifti", "dicom"] = "npy"
     split: Split = "train"
     """`train_reports` and the like hold one report a study."""
-    workers: PositiveInt = 1
+    workers: PositiveInt | None = None
+    """Processes that draw them; None: one a core for large data sets."""
 
 
 class Declaration(Strict):
@@ -155,9 +161,12 @@ def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
     if not (folder / "dataset.json").is_file():
         from medmvl.phantoms import write_dataset
 
-        options: dict[str, Any] = wanted.model_dump(exclude={"split"})
+        options: dict[str, Any] = wanted.model_dump(exclude={"split", "workers"})
+        alone = wanted.patients < FEW_PATIENTS
+        options["workers"] = wanted.workers or (1 if alone else os.cpu_count() or 1)
         try:
-            write_dataset(folder, **options)
+            with tqdm(total=wanted.patients, desc="phantom patients", unit="patient", disable=alone) as bar:
+                write_dataset(folder, **options, progress=lambda count: bar.update(count - bar.n))
         except OSError:
             if not (folder / "dataset.json").is_file():  # unless another process was first
                 raise

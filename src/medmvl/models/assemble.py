@@ -71,7 +71,10 @@ class ModelRecipe(Strict):
     def _complete(self) -> ModelRecipe:
         given = self.model_fields_set - {"init"}
         if self.init is not None and given:
-            raise ValueError(f"init already says {', '.join(sorted(given))}; remove these keys or init")
+            raise ValueError(
+                f"init already says {', '.join(sorted(given))}; remove these keys or init; on "
+                "the command line, 'model={init: FOLDER}' puts init in their place"
+            )
         if self.init is None and self.llm is None:
             raise ValueError("a model needs llm, or init, a saved model to start from")
         for kind in ("image", "volume"):

@@ -196,7 +196,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> list[Tensor]:
         """Turn pixels into visual tokens of the LLM's width: one `(length, width)` a row of the table, in its order."""
         rows = to_rows(visual_table)
-        self._check_pixels(rows, pixel_values, pixel_values_volumes)
+        self.check_pixels(rows, pixel_values, pixel_values_volumes)
         images = self.encode_images(pixel_values) if pixel_values is not None else torch.empty(0)
         volumes = self.encode_volumes(pixel_values_volumes or (), volume_positions_mm)
         return [
@@ -280,10 +280,10 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"kind; first at token {int(wrong.nonzero()[0]) if bool(wrong.any()) else int(positions[0])} of the batch."
             )
 
-    def _check_pixels(
+    def check_pixels(
         self, rows: Sequence[VisualRow], images: Tensor | None, volumes: Sequence[Tensor] | None
     ) -> None:
-        """The pixels are those the table was written for."""
+        """Raise ValueError unless the pixels are those the table was written for."""
         given = {
             "image": 0 if images is None else len(images),
             "volume": 0 if volumes is None else len(volumes),

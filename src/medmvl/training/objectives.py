@@ -102,6 +102,7 @@ def encode_visuals(
     Tokens are `(tokens, width)`, the streams of an encoder side by side where they have equal grids.
     """
     rows = to_rows(batch["visual_table"])
+    model.check_pixels(rows, batch.get("pixel_values"), batch.get("pixel_values_volumes"))
     images = _encode(model.image_encoder, batch["pixel_values"]) if _used(rows, "image") else None
     volumes = (
         _encode_by_shape(model.volume_encoder, batch["pixel_values_volumes"]) if _used(rows, "volume") else {}
