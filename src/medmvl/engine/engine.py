@@ -65,9 +65,10 @@ class Engine:
             )
         place, number = _device(device), _dtype(dtype, _device(device))
         offline = {"local_files_only": True, "trust_remote_code": False}
-        model = AutoModelForImageTextToText.from_pretrained(
-            path, use_safetensors=True, dtype=number, **offline
-        )
+        with _without_progress_bar():
+            model = AutoModelForImageTextToText.from_pretrained(
+                path, use_safetensors=True, dtype=number, **offline
+            )
         processor = AutoProcessor.from_pretrained(path, **offline)
         if not isinstance(model, MedMVLForConditionalGeneration) or not isinstance(
             processor, MedMVLProcessor

@@ -219,9 +219,9 @@ def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, i
     answers: Counter[tuple[str, str, str]] = Counter()
     sizes: dict[str, list[float]] = {}
     counts = {}
-    for split in SPLITS:
+    for split in [split for split in SPLITS if splits.get(split)]:
         samples: list[Sample] = []
-        for patient in islice(written, splits.get(split, 0)):
+        for patient in islice(written, splits[split]):
             samples.extend(patient.samples)
             for kind, size in patient.sizes:
                 sizes.setdefault(kind, []).append(size)
