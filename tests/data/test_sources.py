@@ -52,9 +52,9 @@ def test_a_volume_is_not_taken_for_an_image(tmp_path: Path) -> None:
     volume(tmp_path / "v.npy")
     picture(tmp_path / "a.png")
     source = load(tmp_path, path="d.json")
-    with pytest.raises(ReadError, match="calls this an image, but the file holds a volume"):
+    with pytest.raises(ReadError, match="asked for as an image, but it holds a volume"):
         source.load(ImageBlock(image="v.npy"))
-    with pytest.raises(ReadError, match="calls this a volume, but the file holds an image"):
+    with pytest.raises(ReadError, match="asked for as a volume, but it holds an image"):
         source.load(VolumeBlock(volume="a.png"))
 
 

@@ -38,7 +38,7 @@ NEEDED = [
     "numpy", "pillow", "nibabel",
     "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
     "python-gdcm", "pynrrd",
-    "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib",
+    "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib", "tqdm",
 ]
 # fmt: on
 
