@@ -8,6 +8,7 @@ from typing import Any
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import Encoder, EncoderConfig, ImageEncoder, VolumeEncoder
 from medmvl.models.encoders.hf_vision import HFVision
+from medmvl.models.encoders.medm_clip import MedMCLIP
 from medmvl.models.encoders.slices import BoundSlicesConfig, SliceEncoder, SlicesConfig
 from medmvl.models.encoders.vit2d import ViT2D
 from medmvl.models.encoders.vit3d import ViT3D
@@ -26,6 +27,7 @@ IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
 VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
     "vit3d": ViT3D,
     "slices": SliceEncoder,
+    "medm_clip": MedMCLIP,
 }
 
 

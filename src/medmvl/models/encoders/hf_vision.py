@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import EncoderConfig, ImageEncoder
+from medmvl.models.encoders.tokens import Select, select_tokens, selected_grid
 from medmvl.models.features import Grid, VisualFeatures
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class HFVisionConfig(EncoderConfig):
     """The tower's own configuration with its `model_type`; of CLIP and SigLIP also that of both towers."""
     layer: int = -1
     """As LLaVA's `vision_feature_layer`, an index of `hidden_states`: 0 the embeddings, -1 the last layer."""
-    select: Literal["patch", "cls_patch", "cls"] = "patch"
-    """`patch` is LLaVA's `default`, `cls_patch` its `full`. Without a class token only `patch`: all."""
+    select: Select = "patch"
+    """Without a class token only `patch`: all tokens."""
     final_norm: bool = False
     """Apply the norm that the tower has after its last layer; only with the last layer."""
 
@@ -132,10 +132,7 @@ class HFVisionConfig(EncoderConfig):
         return int(self.tower.num_channels)
 
     def grid(self, size: tuple[int, ...]) -> Grid:
-        """The patches; pixels that do not fill one are dropped at the border, as the tower itself does.
-
-        Together with a class token they have no layout: `(1, 1, 1 + patches)`.
-        """
+        """The patches; pixels that do not fill one are dropped at the border, as the tower itself does."""
         rows, columns = (
             length // patch for length, patch in zip(size, _pair(self.tower.patch_size), strict=True)
         )
@@ -143,12 +140,7 @@ class HFVisionConfig(EncoderConfig):
             raise RecipeError(
                 f"hf_vision: {size[0]} x {size[1]} pixels hold no patch of {self.tower.patch_size}."
             )
-        layouts: dict[str, Grid] = {
-            "patch": (1, rows, columns),
-            "cls_patch": (1, 1, 1 + rows * columns),
-            "cls": (1, 1, 1),
-        }
-        return layouts[self.select]
+        return selected_grid((1, rows, columns), self.select)
 
 
 class HFVision(ImageEncoder):
@@ -212,16 +204,8 @@ class HFVision(ImageEncoder):
         )
         pixels = pixel_values.to(next(self.tower.parameters()).dtype)
         tokens = self.tower(pixel_values=pixels, **request).last_hidden_state
-        return VisualFeatures((self.choose(tokens),), self.grid(height, width))
-
-    def choose(self, tokens: Tensor) -> Tensor:
-        """The selected of all tokens. Registers are never among them."""
-        if self.settings.select == "cls":
-            return tokens[:, :1]
-        patches = tokens[:, self.settings.num_prefix_tokens :]
-        if self.settings.select == "patch":
-            return patches
-        return torch.cat([tokens[:, :1], patches], dim=1)
+        selected = select_tokens(tokens, self.settings.select, self.settings.num_prefix_tokens)
+        return VisualFeatures((selected,), self.grid(height, width))
 
 
 def cut_tower(tower: Any, config: HFVisionConfig) -> nn.Module:

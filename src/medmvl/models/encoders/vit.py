@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medmvl.models.encoders.base import EncoderConfig, whole_patches
+from medmvl.models.encoders.tokens import Select, resized_positions, select_tokens, selected_grid
 from medmvl.models.features import Grid
 
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-INTERPOLATIONS: dict[int, str] = {2: "bilinear", 3: "trilinear"}
 
 
 class ViTConfig(EncoderConfig):
@@ -37,7 +37,10 @@ class ViTConfig(EncoderConfig):
     stem: Literal["patch", "conv"] = "patch"
     """One linear map a patch, or small convolutions that halve the longest axes down to a token."""
     class_token: bool = False
-    """Carry a class token through the layers; its output is dropped (as M3D-CLIP's `patch` features)."""
+    """Carry a class token through the layers; without `select` its output is dropped."""
+    select: Select = "patch"
+    final_norm: bool = True
+    """Norm the output of the last layer, as the transformer itself does."""
     qkv_bias: bool = True
 
     @model_validator(mode="after")
@@ -45,6 +48,8 @@ class ViTConfig(EncoderConfig):
         self.grid(self.size)
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}.")
+        if self.select != "patch" and not self.class_token:
+            raise ValueError(f"select {self.select!r} needs class_token: true.")
         if self.stem == "conv" and any(patch & (patch - 1) for patch in self.patch_size):
             raise ValueError(
                 f"patch_size {self.patch_size} must be powers of two for the convolutional stem."
@@ -66,13 +71,14 @@ class ViTConfig(EncoderConfig):
         return whole_patches(size, self.patch_size, self.type)
 
     def grid(self, size: tuple[int, ...]) -> Grid:
-        """The patches, with depth 1 for images."""
+        """The patches, with depth 1 for images; with a class token as `select` says."""
         patches = self.patches(size)
-        return (1, *patches) if len(patches) == 2 else patches  # type: ignore[return-value]
+        depth, height, width = (1, *patches) if len(patches) == 2 else patches
+        return selected_grid((depth, height, width), self.select)
 
 
 class ViT(nn.Module):
-    """Pixels `(N, C, *size)` to normalised patch tokens `(N, patches, width)`, last axis fastest."""
+    """Pixels `(N, C, *size)` to the selected tokens `(N, tokens, width)`, last axis of the patches fastest."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -82,7 +88,7 @@ class ViT(nn.Module):
         self.position_embedding = nn.Parameter(torch.empty(1, math.prod(native), width))
         self.class_token = nn.Parameter(torch.empty(1, 1, width)) if config.class_token else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width) if config.final_norm else nn.Identity()
         self.gradient_checkpointing = False
         self.reset_parameters()
 
@@ -104,19 +110,13 @@ class ViT(nn.Module):
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
-        if self.class_token is not None:
-            tokens = tokens[:, 1:]
         normed: Tensor = self.norm(tokens)
-        return normed
+        return select_tokens(normed, self.settings.select, int(self.settings.class_token))
 
     def positions(self, patches: tuple[int, ...]) -> Tensor:
         """Position embeddings `(1, tokens, width)` for a number of patches along each axis."""
         native = self.settings.patches(self.settings.size)
-        if patches == native:
-            return self.position_embedding
-        table = self.position_embedding.transpose(1, 2).reshape(1, -1, *native)
-        resized = F.interpolate(table, size=patches, mode=INTERPOLATIONS[len(patches)], align_corners=False)
-        return resized.flatten(2).transpose(1, 2)
+        return resized_positions(self.position_embedding, native, patches)
 
 
 class Block(nn.Module):
