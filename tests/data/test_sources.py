@@ -70,6 +70,18 @@ def test_filters_and_limit(tmp_path: Path) -> None:
         load(tmp_path, path="train.jsonl", kinds=["nodule"])
 
 
+def test_a_source_may_leave_out_what_there_is_to_see(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    seeing, blind = (
+        load(tmp_path, path="train.jsonl"),
+        load(tmp_path, path="train.jsonl", without_visuals=True),
+    )
+    assert any(sample.visuals for sample in seeing.samples)
+    assert list(blind.samples) == [sample.without_visuals() for sample in seeing.samples]
+    assert blind.samples[0:2] == [blind.samples[0], blind.samples[1]]
+    assert blind.digest != seeing.digest
+
+
 def test_digests_tell_data_apart(tmp_path: Path) -> None:
     path = dataset(tmp_path)
     first = load(tmp_path, path="train.jsonl").digest

@@ -1,6 +1,6 @@
 """Controls keep groups apart and take nothing but the image away."""
 
-from medmvl.evaluation.controls import majority_answers, without_visuals
+from medmvl.evaluation.controls import majority_answers
 from medmvl.schema import Sample
 from medmvl.tasks import Group
 
@@ -26,14 +26,14 @@ def test_majority_a_group() -> None:
 
 
 def test_only_the_image_goes() -> None:
-    blind = without_visuals(sample("1", "yes"))
+    blind = sample("1", "yes").without_visuals()
     assert blind.visuals == () and blind.messages[0].text == "Nodule?"
     assert blind.target == sample("1", "yes").target and blind.id == "1"
-    assert without_visuals(blind) == blind
+    assert blind.without_visuals() == blind
 
 
 def test_an_image_alone_leaves_an_empty_question() -> None:
     alone = Sample.model_validate(
         {"id": "a", "messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}]}
     )
-    assert without_visuals(alone).messages[0].text == ""
+    assert alone.without_visuals().messages[0].text == ""

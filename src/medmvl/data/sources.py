@@ -21,6 +21,7 @@ from medmvl.schema.blocks import Strict
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
+_CHOOSING = {"limit", "kinds", "languages", "without_visuals", "images", "volumes"}
 FEW_PATIENTS = 200
 """Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
 
@@ -66,6 +67,8 @@ class DataSource(Strict):
     """Keep samples whose `target.kind` is one of these."""
     languages: tuple[str, ...] | None = None
     """Keep samples in these languages."""
+    without_visuals: bool = False
+    """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
     images: Declaration = Declaration()
     volumes: Declaration = Declaration()
 
@@ -90,6 +93,21 @@ class SampleSubset(Sequence[Sample]):
         if isinstance(index, slice):
             return [self.samples[number] for number in self.indices[index]]
         return self.samples[self.indices[index]]
+
+
+class BlindSamples(Sequence[Sample]):
+    """Samples without their images and volumes."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [sample.without_visuals() for sample in self.samples[index]]
+        return self.samples[index].without_visuals()
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,7 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
     chosen = _choose(samples, source)
     return LoadedSource(
         name=path.name,
-        samples=chosen,
+        samples=BlindSamples(chosen) if source.without_visuals else chosen,
         load=BlockLoader(path.parent, roots[0], roots[1], declared),
         digest=_digest(samples, source),
         weight=source.weight,
@@ -207,6 +225,6 @@ def _wanted(sample: Sample, source: DataSource) -> bool:
 
 
 def _digest(samples: SampleFile, source: DataSource) -> str:
-    choice = source.model_dump(include={"limit", "kinds", "languages", "images", "volumes"}, mode="json")
+    choice = source.model_dump(include=_CHOOSING, mode="json")
     text = samples.digest() + json.dumps(choice, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -17,7 +17,7 @@ from typing import Any
 
 from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
 from medmvl.engine.request import Failure, Load
-from medmvl.evaluation.controls import majority_answers, without_visuals
+from medmvl.evaluation.controls import majority_answers
 from medmvl.evaluation.results import FEW_CLUSTERS, Judged, Results, summarise
 from medmvl.files import write_text
 from medmvl.schema import Sample
@@ -84,7 +84,7 @@ def evaluate(
     texts, failures = answering.run("with-image", task.samples)
     blind = None
     if options.controls:
-        blind, _ = answering.run("no-image", [without_visuals(sample) for sample in samples])
+        blind, _ = answering.run("no-image", [sample.without_visuals() for sample in samples])
     majority = (
         majority_answers(samples if train_samples is None else train_samples) if options.controls else {}
     )

@@ -41,6 +41,14 @@ class Message(Strict):
         """The text blocks joined as they stand."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
 
+    def without_visuals(self) -> Message:
+        """Only the text, as it would be written without anything to see."""
+        blocks = tuple(block for block in self.content if isinstance(block, TextBlock))
+        if blocks and not isinstance(self.content[0], TextBlock):
+            # what separated the image from the question belongs to the image
+            blocks = (blocks[0].model_copy(update={"text": blocks[0].text.lstrip("\n")}), *blocks[1:])
+        return self.model_copy(update={"content": blocks or (TextBlock(text=""),)})
+
 
 class Target(Strict):
     """The truth a task judges an answer by."""
@@ -88,6 +96,11 @@ class Sample(Strict):
         while messages and messages[-1].role == "assistant":
             messages.pop()
         return self.model_copy(update={"messages": tuple(messages)})
+
+    def without_visuals(self) -> Sample:
+        """The same questions with every image and volume removed; boxes, which lie in them, too."""
+        messages = tuple(message.without_visuals() for message in self.messages)
+        return self.model_copy(update={"messages": messages, "boxes": ()})
 
     @model_validator(mode="after")
     def _boxes_must_lie_in_a_visual(self) -> Sample:
