@@ -33,6 +33,10 @@ class Task:
     name: str
     samples: Sequence[Sample]
     judge_answer: Judge = judge
+    protocol: str = "strict"
+    """Name of the published convention; `strict` always stands beside it."""
+    metrics: tuple[str, ...] = ("accuracy", "token_f1")
+    """What is usually reported, the first being the headline."""
 
     def __post_init__(self) -> None:
         """Check that every sample has a truth and an id of its own.
