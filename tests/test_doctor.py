@@ -46,11 +46,11 @@ def test_an_absent_extra_is_a_note_that_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "SimpleITK" else real(name))
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mkdocs" else real(name))
     code, report = run_json(capsys)
     assert code == 0
-    assert findings_of(report)["SimpleITK"]["level"] == "note"
-    assert "medmvl[imaging]" in findings_of(report)["SimpleITK"]["detail"]
+    assert findings_of(report)["mkdocs"]["level"] == "note"
+    assert "medmvl[docs]" in findings_of(report)["mkdocs"]["detail"]
 
 
 def test_an_absent_dependency_is_broken_and_exits_with_2(

@@ -43,7 +43,6 @@ NEEDED = [
 # fmt: on
 
 EXTRAS: dict[str, tuple[str, str]] = {
-    "SimpleITK": ("imaging", "MHA/MHD files, and DICOM images that pydicom's decoders refuse"),
     "monai": ("bench", "the reading benchmark's comparison"),
     "mkdocs": ("docs", "building the documentation site"),
     "pytest": ("dev", "running the tests"),
