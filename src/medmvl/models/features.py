@@ -16,13 +16,23 @@ class VisualFeatures:
     """Encoded images or volumes of one shape."""
 
     streams: tuple[Tensor, ...]
-    """Each `(batch, d * h * w, width_i)`, ordered depth, height, width of `grid`."""
+    """Each `(batch, d * h * w, width_i)`, ordered depth, height, width of its grid."""
     grid: Grid
+    """Of the first stream, and of the others unless `grids` says more."""
     mask: Tensor | None = None
     """`(batch, d * h * w)`, True where a token is real; None where all are."""
     positions_mm: Tensor | None = None
     """`(batch, d)`: where each layer of the grid lies along the slice axis; None where unknown."""
 
+    grids: tuple[Grid, ...] = ()
+    """One a stream, where an encoder gives coarse and fine ones; empty where all have `grid`."""
+
     def __post_init__(self) -> None:
-        for stream in self.streams:
-            assert stream.ndim == 3 and stream.shape[1] == math.prod(self.grid), (stream.shape, self.grid)
+        assert not self.grids or self.grids[0] == self.grid, (self.grid, self.grids)
+        for stream, grid in zip(self.streams, self.stream_grids, strict=True):
+            assert stream.ndim == 3 and stream.shape[1] == math.prod(grid), (stream.shape, grid)
+
+    @property
+    def stream_grids(self) -> tuple[Grid, ...]:
+        """The grid of every stream."""
+        return self.grids or (self.grid,) * len(self.streams)

@@ -10,7 +10,7 @@ from torch import nn
 
 from medmvl.errors import RecipeError
 from medmvl.models.encoders import build_volume_encoder
-from medmvl.models.encoders.medm_clip import flat_patches, medm_clip_settings, medm_clip_weights
+from medmvl.models.encoders.medm_clip import medm_clip_settings, medm_clip_weights
 
 
 class Published(nn.Module):
@@ -81,13 +81,6 @@ def test_the_class_token_keeps_its_position_at_other_sizes(origin):
     assert positions.shape == (1, 65, 24)
     torch.testing.assert_close(positions[:, 0], encoder.position_embedding[:, 0])
     assert encoder(torch.randn(1, 1, 4, 32, 64)).grid == (2, 4, 8)
-
-
-def test_the_voxels_of_a_patch_run_height_width_depth_channel():
-    pixels = torch.arange(2 * 2 * 2 * 2.0).reshape(1, 2, 2, 2, 2)  # channel, depth, height, width
-    assert flat_patches(pixels, (2, 2, 2)).flatten().tolist() == [
-        0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15,
-    ]  # fmt: skip
 
 
 def test_wrong_settings_are_refused_with_the_reason():

@@ -7,6 +7,7 @@ from typing import Any
 
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import Encoder, EncoderConfig, ImageEncoder, VolumeEncoder
+from medmvl.models.encoders.ct_vit import CTViT
 from medmvl.models.encoders.hf_vision import HFVision
 from medmvl.models.encoders.medm_clip import MedMCLIP
 from medmvl.models.encoders.slices import BoundSlicesConfig, SliceEncoder, SlicesConfig
@@ -28,6 +29,7 @@ VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
     "vit3d": ViT3D,
     "slices": SliceEncoder,
     "medm_clip": MedMCLIP,
+    "ct_vit": CTViT,
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.features import Grid, VisualFeatures
 from medmvl.models.parts import PartConfig
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Norms with running statistics."""
 
 
 class EncoderConfig(PartConfig, ABC):
@@ -34,9 +37,15 @@ class EncoderConfig(PartConfig, ABC):
     def grid(self, size: tuple[int, ...]) -> Grid:
         """The grid of tokens for pixels of `size`: `(height, width)`, or `(depth, height, width)`.
 
+        Of several streams it is that of the first.
+
         Raises:
             RecipeError: this size cannot be encoded.
         """
+
+    def grids(self, size: tuple[int, ...]) -> tuple[Grid, ...]:
+        """The grid of every stream, for encoders whose streams are coarse and fine."""
+        return (self.grid(size),) * len(self.widths)
 
 
 class Encoder(nn.Module, ABC):
@@ -67,6 +76,18 @@ class Encoder(nn.Module, ABC):
     def weights(self) -> Iterator[nn.Parameter]:
         """All parameters it computes with, also those of an encoder that it shares."""
         return self.parameters()
+
+    def train(self, mode: bool = True) -> Self:
+        """As PyTorch's, but what is frozen stays in evaluation mode.
+
+        Its batch norms neither use nor move towards the statistics of a small batch, and it drops nothing.
+        Where a part is trained by adapters, this holds for every batch norm whose own weights are frozen.
+        """
+        super().train(mode and any(weight.requires_grad for weight in self.weights()))
+        for module in self.modules():
+            if isinstance(module, BATCH_NORMS) and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
 
     def runs_with_gradient(self) -> bool:
         """Whether any of its parameters is trained in the current context."""

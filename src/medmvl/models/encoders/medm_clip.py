@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder, whole_patches
 from medmvl.models.encoders.tokens import (
     Select,
+    flat_patches,
     layer_positions,
     resized_positions,
     select_tokens,
@@ -101,7 +102,8 @@ class MedMCLIP(VolumeEncoder):
         """Tokens on the grid of patches; a layer of patches lies at the mean position of its slices."""
         grid = self.settings.patches(tuple(pixel_values.shape[2:]))
         pixels = pixel_values.to(self.class_token.dtype)
-        tokens = self.patch_embedding(flat_patches(pixels, self.settings.patch_size))
+        voxels = flat_patches(pixels, self.settings.patch_size).permute(0, 1, 4, 5, 3, 2).flatten(2)
+        tokens = self.patch_embedding(voxels)
         tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + self.positions(grid)
         for layer in self.layers:
@@ -119,14 +121,6 @@ class MedMCLIP(VolumeEncoder):
         first, rest = self.position_embedding[:, :1], self.position_embedding[:, 1:]
         native = self.settings.patches(self.settings.size)
         return torch.cat([first, resized_positions(rest, native, patches)], dim=1)
-
-
-def flat_patches(pixels: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
-    """`(N, C, D, H, W)` to `(N, patches, voxels)`; the voxels of a patch run height, width, depth, channel."""
-    batch, channels, *size = pixels.shape
-    depth, height, width = (n // p for n, p in zip(size, patch_size, strict=True))
-    cut = pixels.reshape(batch, channels, depth, patch_size[0], height, patch_size[1], width, patch_size[2])
-    return cut.permute(0, 2, 4, 6, 5, 7, 3, 1).reshape(batch, depth * height * width, -1)
 
 
 def medm_clip_settings(

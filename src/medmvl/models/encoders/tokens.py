@@ -62,3 +62,12 @@ def layer_positions(positions_mm: Tensor | None, depth: int, num_slices: int) ->
     layers = torch.split(positions_mm, num_slices, dim=1)
     assert len(layers) == depth, (positions_mm.shape, depth, num_slices)
     return torch.stack([layer.mean(dim=1) for layer in layers], dim=1)
+
+
+def flat_patches(pixels: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
+    """Volumes `(N, C, D, H, W)` cut into patches `(N, patches, C, d, h, w)`, for linear patch maps."""
+    batch, channels, *size = pixels.shape
+    grid = [n // p for n, p in zip(size, patch_size, strict=True)]
+    sides = [side for pair in zip(grid, patch_size, strict=True) for side in pair]
+    cut = pixels.reshape(batch, channels, *sides).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return cut.reshape(batch, math.prod(grid), channels, *patch_size)
