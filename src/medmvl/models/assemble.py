@@ -269,6 +269,7 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
                 f"{kind}_processor makes {settings.channels} channels, but the {kind} encoder reads {encoder.channels}; "
                 "make 1 or as many."
             )
+        processor.visual_parts.check(kind, tuple(settings.size))
         if processor.tokens_of(kind) >= processor.max_length:
             raise RecipeError(
                 f"one {kind} takes {processor.tokens_of(kind)} tokens, which leaves no room for text within max_length "

@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from medmvl.errors import RecipeError
-from medmvl.models.connectors import ConnectorConfig, parse_connector_config
+from medmvl.models.connectors import ConnectorConfig, check_connector, parse_connector_config
 from medmvl.models.encoders import (
     EncoderConfig,
     parse_image_encoder_config,
@@ -125,6 +125,12 @@ class VisualParts:
                 f"this model has no {kind} encoder, but was given {'an image' if kind == 'image' else 'a volume'}."
             )
         return encoder.grid(size)
+
+    def check(self, kind: str, size: tuple[int, ...]) -> None:
+        """Raise RecipeError, with the reason, where the connector cannot take what the encoder makes of pixels of `size`."""
+        encoder, connector = self.encoders[kind], self.connectors[kind]
+        assert encoder is not None and connector is not None
+        check_connector(connector, encoder.widths, encoder.grids(size))
 
     def num_tokens(self, kind: str, grid: tuple[int, int, int]) -> int:
         """How many tokens the connector gives the LLM for this grid."""

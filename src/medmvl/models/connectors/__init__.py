@@ -7,21 +7,34 @@ from typing import Any
 
 from medmvl.models.connectors.attention_pooling import AttentionPooling
 from medmvl.models.connectors.base import Connector, ConnectorConfig
+from medmvl.models.connectors.conv_pooling import ConvPooling
 from medmvl.models.connectors.linear import Linear
 from medmvl.models.connectors.mlp import MLP
+from medmvl.models.connectors.mlp_mixer import MLPMixer
+from medmvl.models.connectors.moe import MoE
+from medmvl.models.connectors.perceiver import Perceiver
+from medmvl.models.connectors.pixel_shuffle import PixelShuffle
+from medmvl.models.connectors.q_former import QFormer
 from medmvl.models.connectors.spatial_pooling import SpatialPooling
+from medmvl.models.features import Grid
 from medmvl.models.parts import parse_part
 
 __all__ = [
     "CONNECTORS", "Connector", "ConnectorConfig",
-    "build_connector", "parse_connector_config", "validate_connector_config",
+    "build_connector", "check_connector", "parse_connector_config", "validate_connector_config",
 ]  # fmt: skip
 
 CONNECTORS: dict[str, type[Connector]] = {
     "linear": Linear,
     "mlp": MLP,
+    "pixel_shuffle": PixelShuffle,
     "spatial_pooling": SpatialPooling,
+    "conv_pooling": ConvPooling,
     "attention_pooling": AttentionPooling,
+    "perceiver": Perceiver,
+    "q_former": QFormer,
+    "mlp_mixer": MLPMixer,
+    "moe": MoE,
 }
 
 
@@ -37,6 +50,21 @@ def parse_connector_config(config: Mapping[str, Any]) -> ConnectorConfig:
 def validate_connector_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with all defaults filled in. Raises RecipeError as `parse_connector_config` does."""
     return parse_connector_config(config).to_dict()
+
+
+def check_connector(config: ConnectorConfig, widths: Sequence[int], grids: Sequence[Grid]) -> None:
+    """Whether a connector can take what an encoder gives, before either is built.
+
+    Args:
+        config: typed settings of the connector.
+        widths: of the encoder's streams.
+        grids: of the encoder's streams, for pixels of some size.
+
+    Raises:
+        RecipeError: it cannot; the message says why.
+    """
+    CONNECTORS[config.type].check_widths(config, widths)
+    config.check_grids(grids)
 
 
 def build_connector(config: Mapping[str, Any], features_width: Sequence[int], output_width: int) -> Connector:

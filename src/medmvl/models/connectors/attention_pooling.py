@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
-from medmvl.models.connectors.base import Connector, ConnectorConfig, mlp
+from medmvl.models.connectors.base import Connector, ConnectorConfig, mlp, real_tokens
 from medmvl.models.encoders.slices import sinusoids
 from medmvl.models.features import Grid, VisualFeatures
 
@@ -46,11 +46,6 @@ class AttentionPooling(Connector):
     def __init__(self, config: AttentionPoolingConfig, widths: Sequence[int], output_width: int) -> None:
         super().__init__(config, widths, output_width)
         width = widths[0]
-        if width % config.num_heads:
-            raise RecipeError(
-                f"connector 'attention_pooling': the encoder's width {width} is not a multiple of "
-                f"num_heads {config.num_heads}."
-            )
         self.settings = config
         self.query = nn.Parameter(torch.empty(config.num_queries, width))
         self.attention = nn.MultiheadAttention(width, config.num_heads, batch_first=True)
@@ -60,13 +55,24 @@ class AttentionPooling(Connector):
         self.mlp = mlp(width, output_width, config.num_layers)
         self.reset_parameters()
 
+    @classmethod
+    def check_widths(cls, config: ConnectorConfig, widths: Sequence[int]) -> None:
+        """Raises RecipeError where the heads do not divide the encoder's width."""
+        super().check_widths(config, widths)
+        assert isinstance(config, AttentionPoolingConfig)
+        if widths[0] % config.num_heads:
+            raise RecipeError(
+                f"connector 'attention_pooling': the encoder's width {widths[0]} is not a multiple of "
+                f"num_heads {config.num_heads}."
+            )
+
     def reset_parameters(self) -> None:
         """Small random queries."""
         nn.init.trunc_normal_(self.query, std=0.02)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """One token a query."""
-        values = self.token_norm(features.streams[0].to(self.query.dtype))
+        values = self.token_norm(real_tokens(features, self.query.dtype))
         keys = values
         if self.settings.position_embedding:
             keys = values + grid_positions(features.grid, values)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
@@ -17,8 +18,17 @@ from medmvl.models.parts import PartConfig
 class ConnectorConfig(PartConfig):
     """What is known of a connector before it is built. By default every token of the grid gives one."""
 
+    @property
+    def per_token(self) -> bool:
+        """Whether each token of the grid gives one of its own, whatever the others are: then some can be left out."""
+        return False
+
     def check(self, grid: Grid) -> None:
         """Raises RecipeError, with the reason, for a grid that this connector cannot take."""
+
+    def check_grids(self, grids: Sequence[Grid]) -> None:
+        """As `check`, for the grids of all streams; connectors of one stream look at the first."""
+        self.check(grids[0])
 
     def num_tokens(self, grid: Grid) -> int:
         """Tokens given to the LLM for a grid of features. Raises RecipeError as `check` does."""
@@ -35,13 +45,18 @@ class Connector(nn.Module, ABC):
 
     def __init__(self, config: ConnectorConfig, widths: Sequence[int], output_width: int) -> None:
         super().__init__()
-        if self.num_streams not in (None, len(widths)):
-            raise RecipeError(
-                f"connector {config.type!r} reads {self.num_streams} stream(s) of features, the encoder "
-                f"gives {len(widths)}; choose another connector or encoder."
-            )
+        self.check_widths(config, widths)
         self.part_config = config
         self.output_width = output_width
+
+    @classmethod
+    def check_widths(cls, config: ConnectorConfig, widths: Sequence[int]) -> None:
+        """Raises RecipeError, with the reason, for an encoder whose streams this connector cannot take."""
+        if cls.num_streams not in (None, len(widths)):
+            raise RecipeError(
+                f"connector {config.type!r} reads {cls.num_streams} stream(s) of features, the encoder "
+                f"gives {len(widths)}; choose another connector or encoder."
+            )
 
     def check(self, grid: Grid) -> None:
         """Raises RecipeError, with the reason, for a grid that this connector cannot take."""
@@ -59,6 +74,14 @@ class Connector(nn.Module, ABC):
             features: of images or volumes of one shape.
             text: embedded text `(batch, length, output_width)`, for connectors that it guides.
         """
+
+
+def real_tokens(features: VisualFeatures, dtype: torch.dtype, stream: int = 0) -> Tensor:
+    """A stream `(batch, tokens, width)`, with zeros where the mask, if the stream has its grid, knows no token."""
+    tokens = features.streams[stream].to(dtype)
+    if features.mask is None or features.stream_grids[stream] != features.grid:
+        return tokens
+    return tokens.masked_fill(~features.mask.unsqueeze(-1), 0)
 
 
 def mlp(input_width: int, output_width: int, num_layers: int) -> nn.Sequential:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from medmvl.models.connectors.base import Connector, ConnectorConfig
+from medmvl.models.connectors.base import Connector, ConnectorConfig, real_tokens
 from medmvl.models.features import VisualFeatures
 
 
@@ -15,6 +15,11 @@ class LinearConfig(ConnectorConfig):
     """No settings."""
 
     type: Literal["linear"] = "linear"
+
+    @property
+    def per_token(self) -> bool:
+        """Yes."""
+        return True
 
 
 class Linear(Connector):
@@ -28,5 +33,5 @@ class Linear(Connector):
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """As many tokens as the grid has."""
-        tokens: Tensor = self.linear(features.streams[0].to(self.linear.weight.dtype))
+        tokens: Tensor = self.linear(real_tokens(features, self.linear.weight.dtype))
         return tokens

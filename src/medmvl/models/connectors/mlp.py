@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import Tensor
 
-from medmvl.models.connectors.base import Connector, ConnectorConfig, mlp
+from medmvl.models.connectors.base import Connector, ConnectorConfig, mlp, real_tokens
 from medmvl.models.features import VisualFeatures
 
 
@@ -17,6 +17,11 @@ class MLPConfig(ConnectorConfig):
 
     type: Literal["mlp"] = "mlp"
     num_layers: PositiveInt = 2
+
+    @property
+    def per_token(self) -> bool:
+        """Yes."""
+        return True
 
 
 class MLP(Connector):
@@ -30,5 +35,5 @@ class MLP(Connector):
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """As many tokens as the grid has."""
-        tokens: Tensor = self.mlp(features.streams[0].to(next(self.mlp.parameters()).dtype))
+        tokens: Tensor = self.mlp(real_tokens(features, next(self.mlp.parameters()).dtype))
         return tokens

@@ -9,12 +9,13 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from pydantic import PositiveInt
 from torch import Tensor
 
-from medmvl.errors import RecipeError
-from medmvl.models.connectors.base import Connector, ConnectorConfig, mlp
+from medmvl.models.connectors.base import Connector, ConnectorConfig, mlp, real_tokens
+from medmvl.models.connectors.blocks import check_factors, coarser
 from medmvl.models.features import Grid, VisualFeatures
 
 
@@ -32,24 +33,15 @@ class SpatialPoolingConfig(ConnectorConfig):
         """The factors that apply to this grid."""
         return (1, *self.factors[1:]) if grid[0] == 1 else self.factors
 
-    def pooled(self, grid: Grid) -> Grid:
-        """The grid after pooling."""
-        depth, height, width = (math.ceil(n / k) for n, k in zip(grid, self.kernel(grid), strict=True))
-        return (depth, height, width)
-
     def check(self, grid: Grid) -> None:
         """Raises RecipeError where the factors do not divide the grid, unless `ceil` is set."""
-        kernel = self.kernel(grid)
-        if not self.ceil and any(n % k for n, k in zip(grid, kernel, strict=True)):
-            raise RecipeError(
-                f"connector 'spatial_pooling': factors {kernel} do not divide the grid {grid} of tokens "
-                "(depth, height, width); choose factors that do, or set ceil: true."
-            )
+        if not self.ceil:
+            check_factors(self.type, self.kernel(grid), grid, "choose factors that do, or set ceil: true")
 
     def num_tokens(self, grid: Grid) -> int:
         """Cells of the pooled grid."""
         self.check(grid)
-        return math.prod(self.pooled(grid))
+        return math.prod(coarser(grid, self.kernel(grid)))
 
 
 class SpatialPooling(Connector):
@@ -65,9 +57,16 @@ class SpatialPooling(Connector):
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """Tokens of the pooled grid, ordered depth, height, width."""
         self.check(features.grid)
-        stream = features.streams[0].to(next(self.mlp.parameters()).dtype)
-        volume = stream.transpose(1, 2).reshape(len(stream), -1, *features.grid)
-        kernel = [min(k, n) for k, n in zip(self.settings.kernel(features.grid), features.grid, strict=True)]
-        means = F.avg_pool3d(volume, kernel, ceil_mode=self.settings.ceil)
-        tokens: Tensor = self.mlp(means.flatten(2).transpose(1, 2))
+        stream = real_tokens(features, next(self.mlp.parameters()).dtype)
+        means = self._pooled(stream, features.grid)
+        if features.mask is not None:  # the mean of the tokens that are there
+            share = self._pooled(features.mask.unsqueeze(-1).to(stream), features.grid)
+            means = means / share.clamp(min=torch.finfo(share.dtype).eps)
+        tokens: Tensor = self.mlp(means)
         return tokens
+
+    def _pooled(self, stream: Tensor, grid: Grid) -> Tensor:
+        """The means `(batch, blocks, width)` of the blocks of a stream `(batch, tokens, width)`."""
+        volume = stream.transpose(1, 2).reshape(len(stream), -1, *grid)
+        kernel = [min(k, n) for k, n in zip(self.settings.kernel(grid), grid, strict=True)]
+        return F.avg_pool3d(volume, kernel, ceil_mode=self.settings.ceil).flatten(2).transpose(1, 2)

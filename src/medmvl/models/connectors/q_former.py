@@ -1,0 +1,79 @@
+"""A Q-Former: learned queries that attend to one another and, every other layer, to the visual tokens.
+
+BLIP-2 (arXiv 2301.12597); the transformer is Hugging Face's own, so its weights are named as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt, model_validator
+from torch import Tensor, nn
+
+from medmvl.models.connectors.base import Connector, ConnectorConfig, real_tokens
+from medmvl.models.features import Grid, VisualFeatures
+
+
+class QFormerConfig(ConnectorConfig):
+    """Settings of a Q-Former; the defaults are BLIP-2's."""
+
+    type: Literal["q_former"] = "q_former"
+    num_queries: PositiveInt = 32
+    width: PositiveInt = 768
+    num_layers: PositiveInt = 12
+    num_heads: PositiveInt = 12
+    cross_attention_frequency: PositiveInt = 2
+    """Every so many layers read the visual tokens, the first one included."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> QFormerConfig:
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}.")
+        return self
+
+    def num_tokens(self, grid: Grid) -> int:
+        """One a query, whatever the grid."""
+        return self.num_queries
+
+
+class QFormer(Connector):
+    """Learned queries through Hugging Face's `Blip2QFormerModel`, then a linear map."""
+
+    Config = QFormerConfig
+
+    def __init__(self, config: QFormerConfig, widths: Sequence[int], output_width: int) -> None:
+        super().__init__(config, widths, output_width)
+        from transformers import Blip2QFormerConfig, Blip2QFormerModel
+
+        self.query = nn.Parameter(torch.empty(config.num_queries, config.width))
+        self.q_former = Blip2QFormerModel(
+            Blip2QFormerConfig(
+                hidden_size=config.width,
+                intermediate_size=4 * config.width,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                cross_attention_frequency=config.cross_attention_frequency,
+                encoder_hidden_size=widths[0],
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            )
+        )
+        self.linear = nn.Linear(config.width, output_width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Small random queries."""
+        nn.init.normal_(self.query, std=0.02)
+
+    def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
+        """One token a query."""
+        tokens = real_tokens(features, self.query.dtype)
+        read = self.q_former(
+            query_embeds=self.query.expand(len(tokens), -1, -1),
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=None if features.mask is None else features.mask.long(),
+        )
+        connected: Tensor = self.linear(read.last_hidden_state)
+        return connected

@@ -1,0 +1,122 @@
+"""What holds for all connectors: promised tokens, trained weights, samples apart, masks, every encoder or a reason."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from tests.factories.connectors import CONNECTORS, IMAGE_GRID, VOLUME_GRID, WIDTH, built, features_of
+from tests.factories.parts import hf_vision, slices, vit2d, vit3d, weights_without_gradient
+
+from medmvl.errors import RecipeError
+from medmvl.models.configuration import VisualParts
+from medmvl.models.connectors import CONNECTORS as TABLE
+from medmvl.models.connectors import build_connector, parse_connector_config, validate_connector_config
+from medmvl.models.encoders import build_image_encoder, build_volume_encoder
+from medmvl.models.features import VisualFeatures
+
+ENCODERS = {
+    "vit2d": ("image", vit2d()),
+    "siglip": ("image", hf_vision()),
+    "clip with class token": ("image", hf_vision("clip_vision_model", select="cls_patch")),
+    "class token alone": ("image", vit2d(class_token=True, select="cls")),
+    "vit3d": ("volume", vit3d(size=[4, 16, 16])),
+    "slices": ("volume", slices()),
+}
+SIZES = {"image": (16, 16), "volume": (4, 16, 16)}
+
+
+def fitting_grids(config):
+    """Which of the two grids a connector takes."""
+    parsed = parse_connector_config(config)
+    found = []
+    for grid in (IMAGE_GRID, VOLUME_GRID):
+        try:
+            parsed.check(grid)
+        except RecipeError:
+            continue
+        found.append(grid)
+    return found
+
+
+CASES = [(name, grid) for name, config in CONNECTORS.items() for grid in fitting_grids(config)]
+
+
+def test_every_connector_is_tried():
+    assert {config["type"] for config in CONNECTORS.values()} == set(TABLE)
+    assert len(CASES) == 2 * len(CONNECTORS) - 2  # each mixer is made for one grid
+
+
+@pytest.mark.parametrize(("name", "grid"), CASES)
+def test_tokens_are_as_many_as_promised_and_every_weight_is_trained(name, grid):
+    connector = built(CONNECTORS[name]).train()
+    tokens = connector(features_of(grid))
+    assert tokens.shape == (2, connector.num_tokens(grid), connector.output_width)
+    assert connector.num_tokens(grid) == parse_connector_config(CONNECTORS[name]).num_tokens(grid)
+    tokens.square().sum().backward()
+    assert weights_without_gradient(connector) == []
+
+
+@pytest.mark.parametrize(("name", "grid"), CASES)
+def test_samples_do_not_touch_each_other(name, grid):
+    connector, features = built(CONNECTORS[name]), features_of(grid, batch=3)
+    together = connector(features)
+    for index in range(3):
+        alone = connector(VisualFeatures((features.streams[0][index : index + 1],), grid))
+        torch.testing.assert_close(alone[0], together[index], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "grid"), CASES)
+def test_what_stands_where_no_token_is_changes_nothing(name, grid):
+    connector = built(CONNECTORS[name])
+    mask = torch.rand(2, math.prod(grid)) > 0.4
+    mask[:, 0] = True
+    features = features_of(grid, mask=mask)
+    noise = torch.where(mask.unsqueeze(-1), 0, torch.randn(2, math.prod(grid), WIDTH))
+    changed = VisualFeatures((features.streams[0] + noise,), grid, mask)
+    torch.testing.assert_close(connector(features), connector(changed))
+    full = VisualFeatures(features.streams, grid, torch.ones_like(mask))
+    unmasked = VisualFeatures(features.streams, grid)
+    torch.testing.assert_close(connector(full), connector(unmasked), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(connector(features), connector(unmasked))
+
+
+@pytest.mark.parametrize(("name", "grid"), CASES)
+def test_a_connector_that_works_per_token_gives_each_the_same_when_others_change(name, grid):
+    connector, features = built(CONNECTORS[name]), features_of(grid)
+    changed = features.streams[0].clone()
+    changed[:, 1:] = torch.randn_like(changed[:, 1:])
+    first, second = connector(features), connector(VisualFeatures((changed,), grid))
+    if connector.part_config.per_token:
+        assert first.shape[1] == math.prod(grid)
+        torch.testing.assert_close(first[:, 0], second[:, 0])
+    else:
+        assert not torch.allclose(first[:, 0], second[:, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("encoder", "name"), product(ENCODERS, CONNECTORS))
+def test_it_works_behind_every_encoder_or_says_why_not_before_anything_is_built(encoder, name):
+    kind, settings = ENCODERS[encoder]
+    size, config = SIZES[kind], CONNECTORS[name]
+    parts = VisualParts.from_settings({f"{kind}_encoder": settings, f"{kind}_connector": config})
+    try:
+        parts.check(kind, size)
+    except RecipeError as error:
+        assert "grid" in str(error)
+        if "class token" in encoder and config["type"] != "mlp_mixer":
+            assert "class token" in str(error) or encoder == "class token alone"
+        return
+    build = build_image_encoder if kind == "image" else build_volume_encoder
+    features = build(settings)(torch.randn(2, parts.encoders[kind].channels, *size))
+    connector = build_connector(config, parts.encoders[kind].widths, 10)
+    expected = parts.num_tokens(kind, parts.grid(kind, size))
+    assert connector(features).shape == (2, expected, 10)
+
+
+@pytest.mark.parametrize("config", CONNECTORS.values(), ids=CONNECTORS)
+def test_normalised_settings_are_complete_and_stable(config):
+    normalised = validate_connector_config(config)
+    assert validate_connector_config(normalised) == normalised
+    assert build_connector(normalised, (WIDTH,), 10).part_config.to_dict() == normalised
