@@ -49,7 +49,7 @@ def slices(**settings: Any) -> dict[str, Any]:
 CONNECTORS: dict[str, dict[str, Any]] = {
     "linear": {"type": "linear"},
     "mlp": {"type": "mlp", "num_layers": 3},
-    "spatial_pooling": {"type": "spatial_pooling", "factors": [2, 2, 2], "ceil": True},
+    "spatial_pooling": {"type": "spatial_pooling", "factors": [2, 2, 2], "remainder": "average"},
     "attention_pooling": {
         "type": "attention_pooling",
         "num_queries": 5,

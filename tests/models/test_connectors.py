@@ -80,11 +80,24 @@ def test_pooling_is_the_mean_of_each_block(cells, factors):
 
 
 def test_what_is_left_at_a_border_is_averaged_over_what_is_there():
-    connector = built({"type": "spatial_pooling", "factors": [1, 1, 2], "num_layers": 1, "ceil": True})
+    connector = built(
+        {"type": "spatial_pooling", "factors": [1, 1, 2], "num_layers": 1, "remainder": "average"}
+    )
     features = features_of((1, 1, 3), batch=1)
     tokens = features.streams[0][0]
     expected = connector.mlp(torch.stack([tokens[:2].mean(dim=0), tokens[2]]))
     torch.testing.assert_close(connector(features)[0], expected)
+
+
+def test_what_is_left_at_a_border_can_be_dropped_as_pytorch_does():
+    connector = built({"type": "spatial_pooling", "factors": [2, 2, 2], "num_layers": 1, "remainder": "drop"})
+    features = features_of((5, 4, 3), batch=1)
+    volume = features.streams[0].mT.reshape(1, WIDTH, 5, 4, 3)
+    means = torch.nn.functional.avg_pool3d(volume, 2, 2).flatten(2).mT
+    assert connector.num_tokens((5, 4, 3)) == 4
+    torch.testing.assert_close(connector(features), connector.mlp(means))
+    with pytest.raises(RecipeError, match="do not divide"):
+        connector.check((5, 4, 1))
 
 
 def test_images_are_pooled_in_their_plane_only():
@@ -97,7 +110,7 @@ def test_images_are_pooled_in_their_plane_only():
 def test_a_grid_that_the_factors_do_not_divide_is_refused_before_and_when_it_comes(grid):
     connector = built({"type": "spatial_pooling", "factors": [2, 2, 2]})
     for attempt in (connector.check, connector.num_tokens, connector.part_config.num_tokens):
-        with pytest.raises(RecipeError, match=r"do not divide the grid .*set ceil"):
+        with pytest.raises(RecipeError, match=r"do not divide the grid .*set remainder"):
             attempt(grid)
     with pytest.raises(RecipeError, match="do not divide"):
         connector(features_of(grid))

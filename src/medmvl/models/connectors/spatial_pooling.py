@@ -26,22 +26,31 @@ class SpatialPoolingConfig(ConnectorConfig):
     factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2)
     """Tokens averaged along depth, height and width. An image has depth 1: the first does nothing there."""
     num_layers: PositiveInt = 2
-    ceil: bool = False
-    """Average what is left at the end of an axis that its factor does not divide, instead of refusing."""
+    remainder: Literal["refuse", "average", "drop"] = "refuse"
+    """What is left at the end of an axis that its factor does not divide: an error, a smaller block, or left out."""
 
     def kernel(self, grid: Grid) -> Grid:
         """The factors that apply to this grid."""
         return (1, *self.factors[1:]) if grid[0] == 1 else self.factors
 
+    def pooled(self, grid: Grid) -> Grid:
+        """The grid after pooling."""
+        kernel = self.kernel(grid)
+        if self.remainder == "average":
+            return coarser(grid, kernel)
+        depth, height, width = (n // k for n, k in zip(grid, kernel, strict=True))
+        return (depth, height, width)
+
     def check(self, grid: Grid) -> None:
-        """Raises RecipeError where the factors do not divide the grid, unless `ceil` is set."""
-        if not self.ceil:
-            check_factors(self.type, self.kernel(grid), grid, "choose factors that do, or set ceil: true")
+        """Raises RecipeError where the factors do not divide the grid, unless `remainder` says what to do."""
+        if self.remainder == "refuse" or not all(self.pooled(grid)):
+            remedy = "choose factors that do, or set remainder: average"
+            check_factors(self.type, self.kernel(grid), grid, remedy)
 
     def num_tokens(self, grid: Grid) -> int:
         """Cells of the pooled grid."""
         self.check(grid)
-        return math.prod(coarser(grid, self.kernel(grid)))
+        return math.prod(self.pooled(grid))
 
 
 class SpatialPooling(Connector):
@@ -69,4 +78,8 @@ class SpatialPooling(Connector):
         """The means `(batch, blocks, width)` of the blocks of a stream `(batch, tokens, width)`."""
         volume = stream.transpose(1, 2).reshape(len(stream), -1, *grid)
         kernel = [min(k, n) for k, n in zip(self.settings.kernel(grid), grid, strict=True)]
-        return F.avg_pool3d(volume, kernel, ceil_mode=self.settings.ceil).flatten(2).transpose(1, 2)
+        return (
+            F.avg_pool3d(volume, kernel, ceil_mode=self.settings.remainder == "average")
+            .flatten(2)
+            .transpose(1, 2)
+        )
