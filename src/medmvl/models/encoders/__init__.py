@@ -8,12 +8,14 @@ from typing import Any
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import Encoder, EncoderConfig, ImageEncoder, VolumeEncoder
 from medmvl.models.encoders.ct_vit import CTViT
+from medmvl.models.encoders.dcformer import DCFormer
 from medmvl.models.encoders.hf_vision import HFVision
 from medmvl.models.encoders.medm_clip import MedMCLIP
+from medmvl.models.encoders.resnet3d import ResNet3D
 from medmvl.models.encoders.slices import BoundSlicesConfig, SliceEncoder, SlicesConfig
 from medmvl.models.encoders.vit2d import ViT2D
 from medmvl.models.encoders.vit3d import ViT3D
-from medmvl.models.parts import parse_part
+from medmvl.models.parts import parse_part, part_class
 
 __all__ = [
     "IMAGE_ENCODERS", "VOLUME_ENCODERS", "Encoder", "EncoderConfig", "ImageEncoder", "VolumeEncoder",
@@ -30,6 +32,8 @@ VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
     "slices": SliceEncoder,
     "medm_clip": MedMCLIP,
     "ct_vit": CTViT,
+    "resnet3d": ResNet3D,
+    "dcformer": DCFormer,
 }
 
 
@@ -87,7 +91,7 @@ def validate_volume_encoder_config(
 def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
     """An image encoder with fresh weights."""
     parsed = parse_image_encoder_config(config)
-    return IMAGE_ENCODERS[parsed.type](parsed)
+    return part_class(parsed.type, IMAGE_ENCODERS, "image encoder")(parsed)
 
 
 def build_volume_encoder(
@@ -96,7 +100,7 @@ def build_volume_encoder(
     """A volume encoder with fresh weights; `image_encoder` is the model's, for those that share it."""
     parsed = parse_volume_encoder_config(config, image_encoder.part_config if image_encoder else None)
     if not isinstance(parsed, BoundSlicesConfig):
-        return VOLUME_ENCODERS[parsed.type](parsed)
+        return part_class(parsed.type, VOLUME_ENCODERS, "volume encoder")(parsed)
     inner = build_image_encoder(parsed.encoder) if isinstance(parsed.encoder, dict) else image_encoder
     assert inner is not None
     return SliceEncoder(parsed, inner)
