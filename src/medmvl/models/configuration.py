@@ -16,6 +16,8 @@ from medmvl.models.encoders import (
     parse_image_encoder_config,
     parse_volume_encoder_config,
 )
+from medmvl.models.parts import PLUGIN_GROUPS
+from medmvl.plugins import installed
 
 PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
 SHARED_VOLUME_ENCODER: dict[str, Any] = {"type": "slices", "encoder": "shared"}
@@ -35,6 +37,7 @@ class MedMVLConfig(PreTrainedConfig):
         volume_token_id: vocabulary id of the volume placeholder.
         image_size: `(height, width)` of the pixels the processor makes; also the size an idle encoder is run at.
         volume_size: `(depth, height, width)`, likewise.
+        plugins: which package, in which version, each part from outside comes from; filled in here.
 
     Raises:
         RecipeError: an unknown part or key, or an encoder without its connector.
@@ -55,6 +58,7 @@ class MedMVLConfig(PreTrainedConfig):
     volume_token_id: int | None = None
     image_size: list[int] | tuple[int, ...] | None = None
     volume_size: list[int] | tuple[int, ...] | None = None
+    plugins: dict[str, str] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -70,12 +74,35 @@ class MedMVLConfig(PreTrainedConfig):
                     f"{'the connector' if connector is None else 'the encoder'} is missing."
                 )
         settings = {name: getattr(self, name) for name in PARTS if name != "llm"}
-        for name, config in VisualParts.from_settings(settings).configs().items():
+        try:
+            parts = VisualParts.from_settings(settings)
+        except RecipeError as error:
+            if not self.plugins:
+                raise
+            made_with = ", ".join(f"{part} from {source}" for part, source in self.plugins.items())
+            raise RecipeError(f"{error} This model was made with plug-ins: {made_with}.") from error
+        for name, config in parts.configs().items():
             setattr(self, name, config)
+        self.plugins = plugins_of(parts.configs()) or None
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         """The LLM's configuration, which generation and caches are sized by."""
         return self.llm
+
+
+def plugins_of(parts: Mapping[str, dict[str, Any] | None]) -> dict[str, str]:
+    """Package and version behind every part that is not built in, by its key of the configuration."""
+    roles = {key: "connector" if key.endswith("connector") else key.replace("_", " ") for key in parts}
+    named = [(key, roles[key], settings) for key, settings in parts.items() if settings]
+    inner = [
+        (f"{key}.encoder", "image encoder", settings["encoder"])
+        for key, _, settings in named
+        if isinstance(settings.get("encoder"), dict)
+    ]
+    offered = {
+        key: installed(PLUGIN_GROUPS[role]).get(settings["type"]) for key, role, settings in named + inner
+    }
+    return {key: plugin.source for key, plugin in offered.items() if plugin is not None}
 
 
 class VisualParts:

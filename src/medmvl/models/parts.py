@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from medmvl.errors import RecipeError
+from medmvl.plugins import Plugin, find_plugin, installed, known_names
+
+PLUGIN_GROUPS = {
+    "image encoder": "medmvl.image_encoders",
+    "volume encoder": "medmvl.volume_encoders",
+    "connector": "medmvl.connectors",
+}
+"""Where other packages offer parts of each role."""
 
 
 class PartConfig(BaseModel):
@@ -25,13 +33,14 @@ class PartConfig(BaseModel):
 
 
 C = TypeVar("C", bound=PartConfig)
+P = TypeVar("P", bound=nn.Module)
 
 
 def parse_part(config: Mapping[str, Any], table: Mapping[str, type[C]], role: str) -> C:
     """The typed configuration of a part.
 
     Args:
-        config: a plain dict with a `type` that is a key of `table`.
+        config: a plain dict with a `type` that is a key of `table`, or the name of a plug-in for this role.
         table: configuration classes by type.
         role: what the part is, for messages: `"image encoder"`.
 
@@ -39,14 +48,45 @@ def parse_part(config: Mapping[str, Any], table: Mapping[str, type[C]], role: st
         RecipeError: an unknown type or key, or a value that does not fit; the message lists what is known.
     """
     name = str(config.get("type"))
-    if name not in table:
-        raise RecipeError(f"{role}: unknown type {name!r}.{_meant(name, table)} Known: {', '.join(table)}.")
-    config_class = table[name]
+    plugin = find_plugin(PLUGIN_GROUPS[role], name, table)
+    config_class = cast("type[C]", load_part(plugin, role).Config) if plugin else table.get(name)
+    if config_class is None:
+        known = known_names(PLUGIN_GROUPS[role], table)
+        names = [*table, *installed(PLUGIN_GROUPS[role])]
+        raise RecipeError(f"{role}: unknown type {name!r}.{_meant(name, names)} Known: {known}.")
     try:
         return config_class.model_validate(dict(config))
     except ValidationError as error:
         problems = "; ".join(_problem(detail, config_class) for detail in error.errors())
         raise RecipeError(f"{role} {name!r}: {problems}") from error
+
+
+def part_class(name: str, table: Mapping[str, type[P]], role: str) -> type[P]:
+    """The class of a part whose settings were parsed: built in, or of a plug-in."""
+    plugin = find_plugin(PLUGIN_GROUPS[role], name, table)
+    return cast("type[P]", load_part(plugin, role)) if plugin else table[name]
+
+
+def load_part(plugin: Plugin, role: str) -> Any:
+    """The class that a plug-in offers.
+
+    Raises:
+        RecipeError: it is no part: a module whose `Config` has the plug-in's name as the default of `type`.
+    """
+    offered = plugin.load()
+    config = getattr(offered, "Config", None)
+    is_part = isinstance(offered, type) and issubclass(offered, nn.Module)
+    if not (is_part and isinstance(config, type) and issubclass(config, PartConfig)):
+        raise RecipeError(
+            f"{role} {plugin.name!r} of {plugin.source} is no part: an nn.Module with a `Config` that derives from "
+            "PartConfig is expected."
+        )
+    if config.model_fields["type"].default != plugin.name:
+        raise RecipeError(
+            f"{role} {plugin.name!r} of {plugin.source}: its Config says type = "
+            f"{config.model_fields['type'].default!r}; both names must be equal."
+        )
+    return offered
 
 
 def reset_weights(module: nn.Module) -> None:
@@ -66,6 +106,6 @@ def _problem(detail: Any, config_class: type[PartConfig]) -> str:
     return f"{key}: {message}" if key else message
 
 
-def _meant(name: str, known: Mapping[str, Any]) -> str:
+def _meant(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

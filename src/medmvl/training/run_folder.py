@@ -13,6 +13,7 @@ import yaml
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import RecipeError
 from medmvl.files import write_json, write_text
+from medmvl.plugins import GROUPS, installed
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.recipe_files import dump_recipe, plain
 
@@ -50,14 +51,15 @@ def open_run(recipe: Recipe, out: Path, is_main: bool) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide numbers."""
+    """Of Python and the packages that decide numbers, those that offer plug-ins included."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return found
+    plugins = [plugin for group in GROUPS for plugin in installed(group).values()]
+    return found | {plugin.package: plugin.version for plugin in plugins}
 
 
 def record_data(out: Path, recipe: Recipe, sources: dict[str, LoadedSource]) -> None:

@@ -17,7 +17,7 @@ from medmvl.models.connectors.pixel_shuffle import PixelShuffle
 from medmvl.models.connectors.q_former import QFormer
 from medmvl.models.connectors.spatial_pooling import SpatialPooling
 from medmvl.models.features import Grid
-from medmvl.models.parts import parse_part
+from medmvl.models.parts import parse_part, part_class
 
 __all__ = [
     "CONNECTORS", "Connector", "ConnectorConfig",
@@ -63,11 +63,11 @@ def check_connector(config: ConnectorConfig, widths: Sequence[int], grids: Seque
     Raises:
         RecipeError: it cannot; the message says why.
     """
-    CONNECTORS[config.type].check_widths(config, widths)
+    part_class(config.type, CONNECTORS, "connector").check_widths(config, widths)
     config.check_grids(grids)
 
 
 def build_connector(config: Mapping[str, Any], features_width: Sequence[int], output_width: int) -> Connector:
     """A connector with fresh weights, from the encoder's streams of these widths to the LLM's width."""
     parsed = parse_connector_config(config)
-    return CONNECTORS[parsed.type](parsed, features_width, output_width)
+    return part_class(parsed.type, CONNECTORS, "connector")(parsed, features_width, output_width)
