@@ -22,6 +22,7 @@ from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.seeing import Sight
 from medmvl.models.tokenizers import train_tokenizer
 from medmvl.models.volume_processing import VolumeProcessor
+from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 from medmvl.schema.blocks import Strict
 
 logger = logging.getLogger(__name__)
@@ -270,8 +271,16 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
                 "make 1 or as many."
             )
         processor.visual_parts.check(kind, tuple(settings.size))
-        if processor.tokens_of(kind) >= processor.max_length:
+        text, visual = processor.count_tokens(_shortest_conversation(kind), f"a question about one {kind}")
+        if text + visual > processor.max_length:
             raise RecipeError(
-                f"one {kind} takes {processor.tokens_of(kind)} tokens, which leaves no room for text within max_length "
-                f"{processor.max_length}; use a connector that gives fewer tokens, or raise max_length."
+                f"one {kind} takes {visual} tokens, and the shortest question about it with an answer {text}: "
+                f"that leaves no room within max_length {processor.max_length}, and the LLM's context is "
+                f"{context or 'not known'}. Use a connector that gives fewer tokens, or raise max_length."
             )
+
+
+def _shortest_conversation(kind: str) -> list[Message]:
+    block = ImageBlock(image="one") if kind == "image" else VolumeBlock(volume="one")
+    question = Message(role="user", content=(block, TextBlock(text="?")))
+    return [question, Message(role="assistant", content=(TextBlock(text="."),))]
