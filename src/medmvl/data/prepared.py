@@ -91,7 +91,8 @@ class PreparedCache:
     def _write_entry(self, file: Path, visual: ProcessedVisual) -> None:
         if visual.pixels.nbytes > self.limit:
             return
-        facts = {"kind": visual.kind, "grid": visual.grid, "num_tokens": visual.num_tokens}
+        kept = None if visual.kept is None else visual.kept.tolist()
+        facts = {"kept": kept, "kind": visual.kind, "grid": visual.grid, "num_tokens": visual.num_tokens}
         text = json.dumps({**facts, "notes": visual.notes, "source": visual.source})
         positions = np.empty(0) if visual.positions_mm is None else visual.positions_mm.numpy()
         with atomic_write(file) as out:
@@ -169,6 +170,7 @@ def _read_entry(file: Path) -> ProcessedVisual | None:
         pixels=torch.from_numpy(arrays["pixels"]),
         grid=tuple(facts["grid"]),
         num_tokens=facts["num_tokens"],
+        kept=None if facts["kept"] is None else torch.tensor(facts["kept"]),
         matrix=arrays["matrix"],
         positions_mm=positions,
         notes=tuple(facts["notes"]),

@@ -20,6 +20,7 @@ from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.seeing import Sight
+from medmvl.models.token_dropping import check_dropping
 from medmvl.models.tokenizers import train_tokenizer
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
@@ -271,6 +272,8 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
                 "make 1 or as many."
             )
         processor.visual_parts.check(kind, tuple(settings.size))
+        if isinstance(settings, VolumeProcessor):
+            check_dropping(processor.visual_parts, settings)
         text, visual = processor.count_tokens(_shortest_conversation(kind), f"a question about one {kind}")
         if text + visual > processor.max_length:
             raise RecipeError(

@@ -40,6 +40,7 @@ _VISUAL_INPUTS = (
     "pixel_values",
     "pixel_values_volumes",
     "volume_positions_mm",
+    "volume_kept",
     "visual_table",
     "visual_tokens",
 )
@@ -116,6 +117,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         pixel_values: Tensor | None = None,
         pixel_values_volumes: Sequence[Tensor] | None = None,
         volume_positions_mm: Sequence[Tensor] | None = None,
+        volume_kept: Sequence[Tensor] | None = None,
         visual_table: Tensor | None = None,
         visual_tokens: Sequence[Tensor] | None = None,
         use_cache: bool | None = None,
@@ -134,6 +136,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             pixel_values: `(tiles, C, H, W)`, all images of the batch.
             pixel_values_volumes: `(C, D, H, W)` each, all volumes of the batch.
             volume_positions_mm: `(D,)` each, where the slices of a volume lie; NaN where unknown.
+            volume_kept: `(kept,)` each, which of the connector's tokens of a volume stay; None where all do.
             visual_table: `(visuals, columns)`, see `medmvl.models.visual_table`.
             use_cache: whether the LLM returns its cache.
             logits_to_keep: without labels: how many last positions, or which, get logits; 0 for all.
@@ -152,7 +155,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if visual_table is not None and rows:
             if visual_tokens is None:
                 visual_tokens = self.encode(
-                    pixel_values, pixel_values_volumes, visual_table, volume_positions_mm
+                    pixel_values, pixel_values_volumes, visual_table, volume_positions_mm, volume_kept
                 )
             inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
         elif input_ids is not None and (past_key_values is None or not past_key_values.get_seq_length()):
@@ -193,12 +196,17 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         pixel_values_volumes: Sequence[Tensor] | None,
         visual_table: Tensor,
         volume_positions_mm: Sequence[Tensor] | None = None,
+        volume_kept: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Turn pixels into visual tokens of the LLM's width: one `(length, width)` a row of the table, in its order."""
         rows = to_rows(visual_table)
         self.check_pixels(rows, pixel_values, pixel_values_volumes)
         images = self.encode_images(pixel_values) if pixel_values is not None else torch.empty(0)
         volumes = self.encode_volumes(pixel_values_volumes or (), volume_positions_mm)
+        if volume_kept is not None:
+            volumes = [
+                tokens[kept.to(tokens.device)] for tokens, kept in zip(volumes, volume_kept, strict=True)
+            ]
         return [
             images[row.index : row.index + row.tiles].flatten(0, 1)
             if KINDS[row.kind] == "image"

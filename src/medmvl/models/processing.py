@@ -96,7 +96,8 @@ class MedMVLProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """What the model takes of a batch."""
         return [
-            "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "visual_table",
+            "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "volume_kept",
+            "visual_table",
         ]  # fmt: skip
 
     @property
@@ -195,13 +196,16 @@ class MedMVLProcessor(ProcessorMixin):
         )
 
     def count_tokens(self, messages: Sequence[Message], name: str = "the conversation") -> tuple[int, int]:
-        """Text tokens and visual tokens of a conversation, known without reading a pixel."""
+        """Text tokens and visual tokens of a conversation, known without reading a pixel.
+
+        Where unchanged patches are dropped, there may be fewer visual tokens.
+        """
         encoded = self.chat.encode(self._turns(messages, name), add_generation_prompt=False, name=name)
         blocks = list(_visual_blocks(messages))
         return len(encoded.ids) - len(blocks), sum(self.tokens_of(block.type) for block in blocks)
 
     def tokens_of(self, kind: str) -> int:
-        """Tokens of an image or volume at the size this processor makes."""
+        """Tokens of an image or volume at the size this processor makes, before any are dropped."""
         settings = self.image_settings if kind == "image" else self.volume_settings
         if settings is None:
             raise UserError(f"this model reads no {kind}s.")

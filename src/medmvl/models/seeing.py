@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from medmvl.errors import UserError
 from medmvl.imaging.image import MedicalImage
 from medmvl.models.configuration import VisualParts
+from medmvl.models.features import Grid
 from medmvl.models.image_processing import ImageProcessor
+from medmvl.models.token_dropping import changed_tokens
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.models.volume_processing import VolumeProcessor
 
@@ -48,10 +51,18 @@ class Sight:
         else:
             raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
         grid = self.parts.grid(image.kind, tuple(pixels.shape[2 if image.kind == "image" else 1 :]))
+        kept = self._kept(pixels, grid) if image.kind == "volume" else None
+        count = self.parts.num_tokens(image.kind, grid) * tiles if kept is None else len(kept)
         return ProcessedVisual(
-            kind=image.kind, pixels=pixels, grid=grid, num_tokens=self.parts.num_tokens(image.kind, grid) * tiles,
+            kind=image.kind, pixels=pixels, grid=grid, num_tokens=count, kept=kept,
             matrix=matrix, positions_mm=positions, notes=(*notes, *image.warnings), source=source,
         )  # fmt: skip
+
+    def _kept(self, voxels: Tensor, grid: Grid) -> Tensor | None:
+        """The tokens of a volume that stay where some are left out."""
+        if self.volumes is None or self.volumes.drop_unchanged is None:
+            return None
+        return changed_tokens(voxels, grid, self.volumes.drop_unchanged / self.volumes.std)
 
     def unit_range(self, visual: ProcessedVisual) -> NDArray[np.float32]:
         """The pixels before normalisation, in [0, 1]: `(channels, H, W)` of the first tile, or `(channels, D, H, W)`."""
@@ -83,6 +94,7 @@ def describe(visual: ProcessedVisual) -> dict[str, Any]:
         "size": [int(n) for n in size[1:]],
         "grid": list(visual.grid),
         "tokens": visual.num_tokens,
+        "kept_share": visual.kept_share,
         "min": float(visual.pixels.min()),
         "max": float(visual.pixels.max()),
         "mean": float(visual.pixels.mean()),

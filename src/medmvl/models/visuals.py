@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ class ProcessedVisual:
     """Tokens of the encoder along depth, height and width, of one tile or of the volume."""
     num_tokens: int
     """Tokens the connector gives, which is the number of placeholders."""
+    kept: Tensor | None = None
+    """Increasing long indices into the flat grid, where tokens that do not change are left out; None where all stay."""
     matrix: NDArray[np.float64]
     """4x4: model voxel `(d, h, w, 1)` (an image: `(0, h, w, 1)`) to voxel of the canonical `MedicalImage`."""
     positions_mm: Tensor | None = None
@@ -37,6 +40,11 @@ class ProcessedVisual:
     """Plain words on what was done to the intensities, and warnings of the reader."""
     source: dict[str, Any] = field(default_factory=dict)
     """What was read: kind, shape, spacing, units, modality; never identity."""
+
+    @property
+    def kept_share(self) -> float:
+        """The share of the encoder's tokens that is not left out."""
+        return 1.0 if self.kept is None else len(self.kept) / math.prod(self.grid)
 
     @property
     def tiles(self) -> int:
@@ -102,6 +110,8 @@ def _visual_inputs(samples: Sequence[ProcessedSample], offsets: Sequence[int]) -
     if store.volumes:
         inputs["pixel_values_volumes"] = [visual.pixels for visual in store.volumes]
         inputs["volume_positions_mm"] = [_positions(visual) for visual in store.volumes]
+        if any(visual.kept is not None for visual in store.volumes):
+            inputs["volume_kept"] = [_kept(visual) for visual in store.volumes]
     return inputs
 
 
@@ -144,6 +154,11 @@ def _positions(visual: ProcessedVisual) -> Tensor:
     if visual.positions_mm is not None:
         return visual.positions_mm
     return torch.full((visual.pixels.shape[1],), float("nan"))
+
+
+def _kept(visual: ProcessedVisual) -> Tensor:
+    """Indices of the tokens that stay."""
+    return torch.arange(math.prod(visual.grid)) if visual.kept is None else visual.kept
 
 
 def _pad(sequences: Sequence[Tensor], offsets: Sequence[int], length: int, value: int) -> Tensor:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 from torch import Tensor
 
 from medmvl.errors import RecipeError
@@ -41,6 +49,9 @@ class VolumeProcessor(BaseModel):
     """One channel each: a name, or centre and width in HU."""
     mean: float = 0.5
     std: float = 0.5
+    drop_unchanged: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Leave out the tokens of patches that differ from the layer before by no more than this share of the window, on
+    average over their voxels; None keeps all."""
 
     @model_validator(mode="after")
     def _needs_a_channel(self) -> VolumeProcessor:
