@@ -23,7 +23,3 @@ def test_greedy_by_default() -> None:
 def test_contradictions_are_errors(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         GenerationOptions.model_validate(values)
-
-
-def test_sampling_is_not_cut_by_a_hidden_top_k() -> None:
-    assert GenerationOptions(temperature=0.7, top_p=0.9).arguments()["top_k"] == 0

@@ -47,11 +47,13 @@ class Speaking:
         self.asked = 0
         words = {True: "yes", False: "no"}
 
-        def decode(prepared: list, options: object) -> list[list[int]]:
+        def decode_rows(prepared: list, rows: list, owner: str) -> None:
             self.asked += len(prepared)
-            return [self.engine.processor.tokenizer(words[bool(p.visuals)])["input_ids"] for p in prepared]
+            for sample, row in zip(prepared, rows, strict=True):
+                for token in self.engine.processor.tokenizer(words[bool(sample.visuals)])["input_ids"]:
+                    row.take(token)
 
-        monkeypatch.setattr(self.engine, "_decode", decode)
+        monkeypatch.setattr(self.engine, "decode_rows", decode_rows)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ NEEDED = [
     "torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "tensorboard",
     "numpy", "pillow", "nibabel",
     "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
-    "python-gdcm", "pynrrd",
+    "python-gdcm", "pynrrd", "llguidance",
     "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib", "tqdm",
 ]
 # fmt: on

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, StoppingCriteriaList
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    LogitsProcessorList,
+    StoppingCriteriaList,
+)
 from transformers.utils import logging
 
+from medmvl.engine.forms import Forms
 from medmvl.engine.options import GenerationOptions
+from medmvl.engine.prefix_cache import (
+    Layers,
+    Prefix,
+    PrefixCache,
+    layers_of,
+    to_cache,
+    with_gap,
+)
 from medmvl.engine.request import Answer, Failure, Request, seen_of
-from medmvl.engine.streaming import Cancelled, TokenQueue, stream_text
+from medmvl.engine.rows import Adjust, Done, Row
+from medmvl.engine.streaming import stream_pieces
 from medmvl.engine.visual_cache import VisualCache, digest
 from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -43,7 +61,12 @@ class Engine:
         self.model = model.eval()
         self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
         self.processor = processor
-        self.cache = VisualCache(cache_bytes)
+        self.cache = VisualCache(cache_bytes // 2)
+        self.prefixes = PrefixCache(cache_bytes - cache_bytes // 2)
+        self._keeps_prefixes = True
+        self._pad_id = int(processor.tokenizer.pad_token_id)
+        self._forms = Forms(processor.tokenizer, processor.stop_token_ids)
+        self._digests: dict[int, tuple[weakref.ref[ProcessedVisual], str]] = {}
         self._lock = Lock()
 
     @classmethod
@@ -101,15 +124,31 @@ class Engine:
         """Answer in one batch; a request whose file is broken gives a Failure and does not disturb the others."""
         started = time.perf_counter()
         outcomes: list[Answer | Failure | ProcessedSample] = [
-            self._try_prepare(request, options) for request in requests
+            self.try_prepare(request, options) for request in requests
         ]
+        owners = {request.owner for request in requests}
+        assert len(owners) <= 1, "one batch, one owner"
         prepared = [outcome for outcome in outcomes if isinstance(outcome, ProcessedSample)]
-        rows = iter(self._decode(prepared, options) if prepared else [])
+        decoded = iter(self._decode(prepared, options, owners.pop()) if prepared else [])
         seconds = time.perf_counter() - started
         return [
-            self._answer(outcome, next(rows), seconds) if isinstance(outcome, ProcessedSample) else outcome
+            self.answer_of(outcome, next(decoded), seconds)
+            if isinstance(outcome, ProcessedSample)
+            else outcome
             for outcome in outcomes
         ]
+
+    def _decode(
+        self, prepared: Sequence[ProcessedSample], options: GenerationOptions, owner: str
+    ) -> list[Row]:
+        rows = [self.row(options) for _ in prepared]
+        if options.num_beams == 1:
+            self.decode_rows(prepared, rows, owner)
+            return rows
+        for row, tokens in zip(rows, self.search_beams(prepared, options, owner), strict=True):
+            for token in tokens:
+                row.take(token)
+        return rows
 
     def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
         """Answer one request piece by piece; the pieces joined are the text that `answer` gives.
@@ -124,13 +163,8 @@ class Engine:
                 "beam search knows its answer only at the end and cannot be streamed; set num_beams to 1"
             )
         prepared = self.prepare(request, options)
-
-        def run(queue: TokenQueue, cancelled: Cancelled) -> None:
-            self._decode(
-                [prepared], options, streamer=queue, stopping_criteria=StoppingCriteriaList([cancelled])
-            )
-
-        return stream_text(run, self.processor.decode, self.processor.stop_token_ids)
+        row = self.row(options)
+        return stream_pieces(row, lambda: self.decode_rows([prepared], [row], request.owner))
 
     def prepare(self, request: Request, options: GenerationOptions = GREEDY) -> ProcessedSample:
         """Read the request's images and make its tokens.
@@ -138,12 +172,13 @@ class Engine:
         Raises:
             UserError: naming the request.
         """
-        outcome = self._try_prepare(request, options)
+        outcome = self.try_prepare(request, options)
         if isinstance(outcome, Failure):
             raise UserError(f"{outcome.name}: {outcome.error}")
         return outcome
 
-    def _try_prepare(self, request: Request, options: GenerationOptions) -> ProcessedSample | Failure:
+    def try_prepare(self, request: Request, options: GenerationOptions) -> ProcessedSample | Failure:
+        """As `prepare`, with a Failure in place of an error."""
         try:
             prepared = self.processor.prepare(
                 request.messages,
@@ -164,40 +199,114 @@ class Engine:
             )
         return prepared
 
-    def _decode(
-        self, prepared: Sequence[ProcessedSample], options: GenerationOptions, **extra: Any
+    def row(self, options: GenerationOptions) -> Row:
+        """A row to decode into.
+
+        Raises:
+            UserError: the form the answer should have cannot be read.
+        """
+        stop_ids = frozenset(self.processor.stop_token_ids)
+        return Row(options, stop_ids, self.processor.decode, self._forms.matcher(options))
+
+    def decode_rows(self, prepared: Sequence[ProcessedSample], rows: Sequence[Row], owner: str = "") -> None:
+        """Decode a batch into its rows. Calls from several threads wait for one another.
+
+        Args:
+            prepared: the conversations.
+            rows: from `row`, one a conversation; they hold the answers afterwards.
+            owner: whose scans these are; nothing cached for another is used.
+        """
+        longest = max(row.options.max_new_tokens for row in rows)
+        config = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=self._pad_id)
+        with self._lock, torch.inference_mode():
+            inputs = self._prefixed(prepared, owner) or self._inputs(prepared, owner)
+            self.model.generate(
+                **inputs,
+                generation_config=config,
+                logits_processor=LogitsProcessorList([Adjust(rows)]),
+                stopping_criteria=StoppingCriteriaList([Done(rows)]),
+            )
+
+    def search_beams(
+        self, prepared: Sequence[ProcessedSample], options: GenerationOptions, owner: str = ""
     ) -> list[list[int]]:
-        """Generated ids of every row, up to `max_new_tokens`, stop id and padding still there."""
+        """The best beam's ids of every conversation, up to the stop id."""
         stop_ids = self.processor.stop_token_ids
-        pad_id = int(self.processor.tokenizer.pad_token_id)
-        config = GenerationConfig(**options.arguments(), eos_token_id=stop_ids, pad_token_id=pad_id)
-        with self._lock, torch.inference_mode(), torch.random.fork_rng(enabled=options.sampled):
-            if options.sampled:
-                torch.manual_seed(options.seed)
-            inputs = self._inputs(prepared, pad_id)
-            output = self.model.generate(**inputs, generation_config=config, **extra)
+        config = GenerationConfig(**options.arguments(), eos_token_id=stop_ids, pad_token_id=self._pad_id)
+        with self._lock, torch.inference_mode():
+            inputs = self._inputs(prepared, owner)
+            output = self.model.generate(**inputs, generation_config=config)
         rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
         return rows
 
-    def _inputs(self, prepared: Sequence[ProcessedSample], pad_id: int) -> dict[str, Any]:
-        batch = collate(prepared, pad_id=pad_id, padding_side="left")
+    def _inputs(self, prepared: Sequence[ProcessedSample], owner: str) -> dict[str, Any]:
+        batch = collate(prepared, pad_id=self._pad_id, padding_side="left")
         inputs: dict[str, Any] = {
             name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")
         }
         visuals = [visual for sample in prepared for visual in sample.visuals]
         if visuals:
             inputs["visual_table"] = batch["visual_table"]
-            inputs["visual_tokens"] = self._visual_tokens(visuals)
+            inputs["visual_tokens"] = self._visual_tokens(visuals, owner)
         return inputs
 
-    def _visual_tokens(self, visuals: Sequence[ProcessedVisual]) -> list[Tensor]:
+    def _prefixed(self, prepared: Sequence[ProcessedSample], owner: str) -> dict[str, Any] | None:
+        """Inputs that begin behind what all rows share, its keys and values taken from the cache; or None."""
+        prefix = self._shared_prefix(prepared, owner)
+        if prefix is None:
+            return None
+        first = prepared[0]
+        layers = self.prefixes.get(prefix.key)
+        if layers is None:
+            layers = self._read_prefix(first, prefix.length, owner)
+            if layers is None:
+                self._keeps_prefixes = False
+                return None
+            self.prefixes.put(prefix.key, layers)
+        ids, mask = with_gap(
+            first.input_ids[: prefix.length], [sample.input_ids for sample in prepared], self._pad_id
+        )
+        cache = to_cache(layers, len(prepared), self.model.config.llm)
+        return {
+            "input_ids": ids.to(self.device), "attention_mask": mask.to(self.device), "past_key_values": cache
+        }  # fmt: skip
+
+    def _shared_prefix(self, prepared: Sequence[ProcessedSample], owner: str) -> Prefix | None:
+        """What every row begins with, up to the end of its last visual; None where the rows differ there."""
+        if not self._keeps_prefixes:
+            return None
+        found = {self._prefix_of(sample, owner) for sample in prepared}
+        return found.pop() if len(found) == 1 else None
+
+    def _prefix_of(self, sample: ProcessedSample, owner: str) -> Prefix | None:
+        if not sample.visuals:
+            return None
+        ends = [
+            start + visual.num_tokens for start, visual in zip(sample.starts, sample.visuals, strict=True)
+        ]
+        length = max(ends)
+        if length >= len(sample.input_ids):
+            return None
+        scans = " ".join(self._visual_key(visual, owner) for visual in sample.visuals)
+        return Prefix(f"{digest(sample.input_ids[:length])} {list(sample.starts)} {scans}", length)
+
+    def _read_prefix(self, sample: ProcessedSample, length: int, owner: str) -> Layers | None:
+        beginning = replace(sample, input_ids=sample.input_ids[:length], labels=None)
+        outputs = self.model(**self._inputs([beginning], owner), use_cache=True, logits_to_keep=1)
+        return layers_of(outputs.past_key_values)
+
+    def _visual_key(self, visual: ProcessedVisual, owner: str) -> str:
+        """Names a visual in the caches: its owner, and every bit the encoder would see."""
+        known = self._digests.get(id(visual))
+        if known is None or known[0]() is not visual:
+            known = (weakref.ref(visual), f"{visual.kind} {digest(visual.pixels, visual.positions_mm)}")
+            self._digests[id(visual)] = known
+            weakref.finalize(visual, self._digests.pop, id(visual), None)
+        return f"{owner} {known[1]}"
+
+    def _visual_tokens(self, visuals: Sequence[ProcessedVisual], owner: str) -> list[Tensor]:
         """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
-        known = {id(visual): visual for visual in visuals}  # questions about one scan may share the object
-        digests = {
-            key: f"{visual.kind} {digest(visual.pixels, visual.positions_mm)}"
-            for key, visual in known.items()
-        }
-        keys = [digests[id(visual)] for visual in visuals]
+        keys = [self._visual_key(visual, owner) for visual in visuals]
         tokens: dict[str, Tensor | None] = {key: self.cache.get(key) for key in keys}
         missing = {key: visual for key, visual in zip(keys, visuals, strict=True) if tokens[key] is None}
         if missing:
@@ -223,19 +332,20 @@ class Engine:
             None if volumes is None else [volume.to(self.device) for volume in volumes],
             batch["visual_table"],
             batch.get("volume_positions_mm"),
+            batch.get("volume_kept"),
         )
         return tokens
 
-    def _answer(self, prepared: ProcessedSample, row: list[int], seconds: float) -> Answer:
-        stop_ids = set(self.processor.stop_token_ids)
-        end = next((i for i, token in enumerate(row) if token in stop_ids), None)
-        tokens = tuple(row if end is None else row[:end])
+    @staticmethod
+    def answer_of(prepared: ProcessedSample, row: Row, seconds: float) -> Answer:
+        """What a decoded row holds, with what was seen."""
         return Answer(
-            text=self.processor.decode(tokens),
-            tokens=tokens,
+            text=row.text,
+            tokens=tuple(row.tokens),
             seconds=seconds,
             seen=tuple(seen_of(visual) for visual in prepared.visuals),
-            finish="length" if end is None else "stop",
+            finish=row.finish or "length",
+            logprobs=tuple(row.logprobs),
         )
 
 

@@ -62,7 +62,7 @@ def answer_samples(
         UserError: `out` belongs to another run.
     """
     check_ids(samples)
-    record = {**run, "options": options.model_dump()}
+    record = {**run, "options": options.model_dump(mode="json")}
     if ranks.first:
         _collect(AnswerFile(out, record), samples)
     ranks.wait()

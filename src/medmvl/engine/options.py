@@ -1,12 +1,15 @@
-"""How an answer is decoded: greedy unless told otherwise."""
+"""How an answer is decoded: greedy unless told otherwise; free text unless a form is asked for."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
 from medmvl.schema.blocks import Strict
+
+MAX_LOGPROBS = 20
 
 
 class GenerationOptions(Strict):
@@ -18,7 +21,17 @@ class GenerationOptions(Strict):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     num_beams: PositiveInt = 1
     seed: int = 0
-    """Of sampling; the same seed and the same batch give the same answers."""
+    """Of sampling; the same seed gives the same answer, whoever shares the batch."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are not part of it."""
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    """Log-probabilities of the answer's tokens, and of so many of the likeliest others at each place."""
+    choices: tuple[str, ...] = ()
+    """The answer is one of these."""
+    regex: str | None = None
+    """The answer matches this whole expression."""
+    json_schema: str | None = None
+    """The answer is JSON of this schema, given as JSON text."""
 
     @model_validator(mode="after")
     def _one_way_of_decoding(self) -> GenerationOptions:
@@ -29,6 +42,22 @@ class GenerationOptions(Strict):
             )
         if self.top_p < 1.0 and not self.sampled:
             raise ValueError(f"top_p {self.top_p} without sampling: give a temperature above 0, such as 0.7")
+        if self.num_beams > 1 and (self.stop or self.logprobs is not None or self.constrained):
+            raise ValueError(
+                "beams know neither stop, logprobs, choices, regex nor json_schema; set num_beams to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_form(self) -> GenerationOptions:
+        forms = {"choices": self.choices, "regex": self.regex, "json_schema": self.json_schema}
+        given = [name for name, value in forms.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: give one form of the answer, not several")
+        if "" in (*self.stop, *self.choices):
+            raise ValueError("stop and choices must not hold an empty text")
+        if self.json_schema is not None and not _is_json(self.json_schema):
+            raise ValueError("json_schema is not JSON")
         return self
 
     @property
@@ -36,13 +65,19 @@ class GenerationOptions(Strict):
         """Whether chance takes part."""
         return self.temperature > 0
 
+    @property
+    def constrained(self) -> bool:
+        """Whether the answer has a form to keep to."""
+        return bool(self.choices or self.regex or self.json_schema)
+
     def arguments(self) -> dict[str, Any]:
-        """The settings of transformers' `GenerationConfig`."""
-        arguments: dict[str, Any] = {
-            "max_new_tokens": self.max_new_tokens,
-            "num_beams": self.num_beams,
-            "do_sample": self.sampled,
-        }
-        if self.sampled:
-            arguments |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
-        return arguments
+        """The settings of transformers' `GenerationConfig` for beam search."""
+        return {"max_new_tokens": self.max_new_tokens, "num_beams": self.num_beams, "do_sample": False}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

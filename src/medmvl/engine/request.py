@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from medmvl.engine.rows import Finish, TokenLogprob
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
 
 VisualBlock = ImageBlock | VolumeBlock
@@ -22,6 +23,8 @@ class Request:
     """Gives the pixels of a visual block."""
     name: str = "question"
     """What errors call it: the sample's id, or the like."""
+    owner: str = ""
+    """Whose scans these are: nothing that was cached for one owner answers another."""
 
     @classmethod
     def from_sample(cls, sample: Sample, load: Load) -> Request:
@@ -40,8 +43,10 @@ class Answer:
     """Wall time of the batch this answer was decoded in, reading included."""
     seen: tuple[dict[str, Any], ...]
     """What the model looked at, one entry an image or volume; see `seen_of`. Holds no identity and no path."""
-    finish: Literal["stop", "length"]
-    """Whether the model ended its turn, or ran out of `max_new_tokens`."""
+    finish: Finish
+    """Whether the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One a token, where the options ask for them."""
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `medmvl generate --json`."""
@@ -70,7 +75,8 @@ def seen_of(visual: Any) -> dict[str, Any]:
 
     Returns:
         `kind`, what was read (`shape`, `spacing_mm`, `units`, `modality` as the processor noted them),
-        `model_shape` of the pixels, the encoder's `grid`, the `tokens` the LLM reads, `notes` such as the
+        `model_shape` of the pixels, the encoder's `grid`, the `tokens` the LLM reads,
+        `kept_share` of the encoder's tokens where unchanged patches are left out, `notes` such as the
         windows, and `matrix`, 4x4 from model voxel to canonical voxel.
     """
     return {
@@ -79,6 +85,7 @@ def seen_of(visual: Any) -> dict[str, Any]:
         "model_shape": list(visual.pixels.shape),
         "grid": list(visual.grid),
         "tokens": visual.num_tokens,
+        "kept_share": round(visual.kept_share, 4),
         "notes": list(visual.notes),
         "matrix": visual.matrix.tolist(),
     }

@@ -1,0 +1,88 @@
+"""Keys and values of prompt beginnings already read: the next question about a scan reads only its own words."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+Layers = tuple[tuple[Tensor, Tensor], ...]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A beginning that all rows of a batch share."""
+
+    key: str
+    length: int
+
+
+class PrefixCache:
+    """The least recently used beginning goes first once `max_bytes` are held. Of one engine: one model, one dtype."""
+
+    def __init__(self, max_bytes: int = 256 * 1024**2) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._layers: OrderedDict[str, Layers] = OrderedDict()
+
+    def get(self, key: str) -> Layers | None:
+        """Keys and values `(1, heads, length, width)` of every layer, or None."""
+        layers = self._layers.get(key)
+        if layers is not None:
+            self._layers.move_to_end(key)
+        return layers
+
+    def put(self, key: str, layers: Layers) -> None:
+        """Remember; what is larger than the whole cache is not kept."""
+        size = _size(layers)
+        if key in self._layers or size > self.max_bytes:
+            return
+        self._layers[key] = layers
+        self.num_bytes += size
+        while self.num_bytes > self.max_bytes:
+            _, oldest = self._layers.popitem(last=False)
+            self.num_bytes -= _size(oldest)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._layers.clear()
+        self.num_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+def layers_of(cache: Any) -> Layers | None:
+    """What a cache holds, or None where a layer does not keep every position (a sliding window, a state)."""
+    if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return None
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+def to_cache(layers: Layers, num_rows: int, config: Any) -> DynamicCache:
+    """A cache of `num_rows` equal rows that may grow without touching `layers`."""
+    cache = DynamicCache(config=config)
+    for index, (keys, values) in enumerate(layers):
+        cache.update(keys.expand(num_rows, -1, -1, -1), values.expand(num_rows, -1, -1, -1), index)
+    return cache
+
+
+def _size(layers: Layers) -> int:
+    return sum(tensor.nelement() * tensor.element_size() for pair in layers for tensor in pair)
+
+
+def with_gap(prefix: Tensor, prompts: list[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Prompts `(L,)` that begin with `prefix`, as a batch: prefix, padding, the rest; and the mask over them."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        rest = len(prompt) - len(prefix)
+        ids[row, : len(prefix)], mask[row, : len(prefix)] = prefix, 1
+        ids[row, longest - rest :], mask[row, longest - rest :] = prompt[len(prefix) :], 1
+    return ids, mask
