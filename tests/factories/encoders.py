@@ -18,3 +18,34 @@ MEDM_CLIP: dict[str, Any] = {
     "image_mlp_dim": 40, "image_num_layers": 3, "image_num_heads": 2,
 }  # fmt: skip
 """The `config.json` of a tiny MedM-CLIP."""
+
+_TOWER: dict[str, Any] = {
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "patch_size": 4, "num_channels": 3,
+}  # fmt: skip
+TOWERS: dict[str, dict[str, Any]] = {
+    "siglip2_vision_model": {"model_type": "siglip2_vision_model", "num_patches": 16, **_TOWER},
+    "dinov3_vit": {"model_type": "dinov3_vit", "num_register_tokens": 2, "image_size": 16, **_TOWER},
+    "convnext": {
+        "model_type": "convnext", "hidden_sizes": [6, 8, 10, 12], "depths": [1, 2, 1, 1],
+        "layer_scale_init_value": 0.5,
+    },
+    "convnextv2": {"model_type": "convnextv2", "hidden_sizes": [6, 8, 10, 12], "depths": [1, 1, 2, 1]},
+    "resnet": {
+        "model_type": "resnet", "embedding_size": 6, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 2, 1, 1],
+    },
+    "efficientnet": {
+        "model_type": "efficientnet", "width_coefficient": 0.05, "depth_coefficient": 0.4, "hidden_dim": 64,
+        "depthwise_padding": [2],
+    },
+    "swin": {
+        "model_type": "swin", "embed_dim": 8, "depths": [2, 2, 1], "num_heads": [2, 2, 4], "window_size": 4,
+        "image_size": 64,
+    },
+}  # fmt: skip
+"""Tiny towers of Hugging Face beside those of `parts.TOWERS`."""
+
+
+def hf_vision(model_type: str, **settings: Any) -> dict[str, Any]:
+    """An image encoder around one of `TOWERS`."""
+    return {"type": "hf_vision", "config": TOWERS[model_type], **settings}

@@ -1,4 +1,4 @@
-"""Any Hugging Face vision tower of the families below, cut at the chosen layer, giving the chosen tokens.
+"""A Hugging Face vision tower of a known family, cut at the chosen layer or stage, giving the chosen tokens.
 
 What lies behind the chosen layer (later layers, last norm, pooling head) is left out: every weight is used.
 """
@@ -7,46 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import EncoderConfig, ImageEncoder
+from medmvl.models.encoders.hf_families import FAMILIES, TWO_TOWERS, Family, pair
 from medmvl.models.encoders.tokens import Select, select_tokens, selected_grid
 from medmvl.models.features import Grid, VisualFeatures
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one family of towers is built and what its tokens are."""
-
-    class_token: bool
-    final_norm: str
-    """Attribute of the norm after the last layer."""
-    norm_is_for_patches: bool = True
-    """False where the family applies that norm to the pooled class token only."""
-    heads: tuple[str, ...] = ()
-    """Attributes that pool the tokens; they are removed."""
-    interpolates_on_request: bool = True
-    """Whether `forward` takes `interpolate_pos_encoding`; otherwise positions always fit the size."""
-
-
-FAMILIES: dict[str, Family] = {
-    "clip_vision_model": Family(class_token=True, final_norm="post_layernorm", norm_is_for_patches=False),
-    "siglip_vision_model": Family(class_token=False, final_norm="post_layernorm", heads=("head",)),
-    "vit": Family(class_token=True, final_norm="layernorm", heads=("pooler",)),
-    "dinov2": Family(class_token=True, final_norm="layernorm", interpolates_on_request=False),
-    "dinov2_with_registers": Family(class_token=True, final_norm="layernorm", interpolates_on_request=False),
-}
-TWO_TOWERS: dict[str, str] = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
-"""Checkpoints of an image and a text tower, and the type of the image tower inside."""
 
 
 class HFVisionConfig(EncoderConfig):
@@ -56,7 +31,10 @@ class HFVisionConfig(EncoderConfig):
     config: dict[str, Any]
     """The tower's own configuration with its `model_type`; of CLIP and SigLIP also that of both towers."""
     layer: int = -1
-    """As LLaVA's `vision_feature_layer`, an index of `hidden_states`: 0 the embeddings, -1 the last layer."""
+    """As LLaVA's `vision_feature_layer`, an index of `hidden_states`: 0 the embeddings, -1 the last layer.
+
+    Of a tower of stages (ConvNeXt, ResNet, EfficientNet, Swin) it is the stage, counted from 1; -1 is the last.
+    """
     select: Select = "patch"
     """Without a class token only `patch`: all tokens."""
     final_norm: bool = False
@@ -82,13 +60,15 @@ class HFVisionConfig(EncoderConfig):
                 f"{model_type} has no class token: select {self.select!r} is not there; "
                 "use 'patch', which keeps every token."
             )
-        count = self.num_tower_layers
-        if not -count - 1 <= self.layer <= count:
+        count, least = self.num_tower_layers, 0 if self.family.stages is None else 1
+        if not (least <= self.layer <= count or -count - 1 + least <= self.layer < 0):
+            what = "layers" if self.family.stages is None else "stages"
             raise ValueError(
-                f"layer {self.layer} does not exist: {model_type} has {count} layers, so {-count - 1} "
-                f"to {count} (0 is the embeddings)."
+                f"layer {self.layer} does not exist: {model_type} has {count} {what}, so {-count - 1 + least} "
+                f"to -1 and {least} to {count}{'' if least else ' (0 is the embeddings)'}."
             )
-        if self.final_norm and not (self.family.norm_is_for_patches and self.num_layers == count):
+        normed = self.family.final_norm is not None and self.family.norm_is_for_patches
+        if self.final_norm and not (normed and self.num_layers == count):
             raise ValueError(
                 f"final_norm: {model_type} does not apply its norm to the patches of layer {self.layer}."
             )
@@ -108,12 +88,14 @@ class HFVisionConfig(EncoderConfig):
 
     @property
     def num_tower_layers(self) -> int:
-        """Layers of the whole tower."""
+        """Layers, or stages, of the whole tower."""
+        if self.family.stages is not None:
+            return len(self.family.stages.widths(self.tower))
         return int(self.tower.num_hidden_layers)
 
     @property
     def num_layers(self) -> int:
-        """Layers that are built: up to the chosen one."""
+        """Layers, or stages, that are built: up to the chosen one."""
         return self.layer if self.layer >= 0 else self.num_tower_layers + 1 + self.layer
 
     @property
@@ -124,6 +106,8 @@ class HFVisionConfig(EncoderConfig):
     @property
     def widths(self) -> tuple[int, ...]:
         """One stream."""
+        if self.family.stages is not None:
+            return (self.family.stages.widths(self.tower)[self.num_layers - 1],)
         return (int(self.tower.hidden_size),)
 
     @property
@@ -132,9 +116,14 @@ class HFVisionConfig(EncoderConfig):
         return int(self.tower.num_channels)
 
     def grid(self, size: tuple[int, ...]) -> Grid:
-        """The patches; pixels that do not fill one are dropped at the border, as the tower itself does."""
+        """The patches; pixels that do not fill one are dropped at the border, as the tower itself does.
+
+        Of a tower of stages the cells of the chosen stage's map.
+        """
+        if self.family.stages is not None:
+            return (1, *self.family.stages.map_size(self.tower, size, self.num_layers))
         rows, columns = (
-            length // patch for length, patch in zip(size, _pair(self.tower.patch_size), strict=True)
+            length // patch for length, patch in zip(size, pair(self.tower.patch_size), strict=True)
         )
         if not rows * columns:
             raise RecipeError(
@@ -197,27 +186,50 @@ class HFVision(ImageEncoder):
 
     def encode(self, pixel_values: Tensor) -> VisualFeatures:
         """Run the tower up to the chosen layer and choose its tokens."""
-        height, width = pixel_values.shape[2:]
-        resized = (height, width) != _pair(self.settings.tower.image_size)
-        request = (
-            {"interpolate_pos_encoding": resized} if self.settings.family.interpolates_on_request else {}
-        )
+        grid = self.grid(*pixel_values.shape[2:])
         pixels = pixel_values.to(next(self.tower.parameters()).dtype)
-        tokens = self.tower(pixel_values=pixels, **request).last_hidden_state
-        selected = select_tokens(tokens, self.settings.select, self.settings.num_prefix_tokens)
-        return VisualFeatures((selected,), self.grid(height, width))
+        if self.settings.family.stages is not None:
+            return VisualFeatures((self.settings.family.stages.run(self.tower, pixels),), grid)
+        inputs = self.patches(pixels) if self.settings.family.reads_patches else self.pictures(pixels)
+        tokens = self.tower(**inputs).last_hidden_state
+        return VisualFeatures(
+            (select_tokens(tokens, self.settings.select, self.settings.num_prefix_tokens),), grid
+        )
+
+    def pictures(self, pixels: Tensor) -> dict[str, Any]:
+        """What most towers read."""
+        if not self.settings.family.interpolates_on_request:
+            return {"pixel_values": pixels}
+        resized = tuple(pixels.shape[2:]) != pair(self.settings.tower.image_size)
+        return {"pixel_values": pixels, "interpolate_pos_encoding": resized}
+
+    def patches(self, pixels: Tensor) -> dict[str, Any]:
+        """What SigLIP 2 with native aspect ratio reads: patches `(N, patches, voxels)`, channels last, and their layout."""
+        _, rows, columns = self.grid(*pixels.shape[2:])
+        patch = self.settings.tower.patch_size
+        batch, channels = pixels.shape[:2]
+        cut = pixels[:, :, : rows * patch, : columns * patch].reshape(
+            batch, channels, rows, patch, columns, patch
+        )
+        flat = cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+        layout = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), -1)
+        mask = torch.ones(flat.shape[:2], dtype=torch.long, device=pixels.device)
+        return {"pixel_values": flat, "pixel_attention_mask": mask, "spatial_shapes": layout}
 
 
 def cut_tower(tower: Any, config: HFVisionConfig) -> nn.Module:
     """Remove what the chosen features do not pass: last norm, pooling heads, the token of masked training."""
-    if not config.final_norm:
-        setattr(tower, config.family.final_norm, nn.Identity())
-    for head in config.family.heads:
+    family = config.family
+    if family.stages is not None:
+        family.stages.cut(tower, config.num_layers)
+    if family.final_norm is not None and not config.final_norm:
+        setattr(tower, family.final_norm, nn.Identity())
+    for head in family.heads:
         setattr(tower, head, None)
     if hasattr(tower, "use_head"):
         tower.use_head = False
-    embeddings = tower.embeddings
-    if getattr(embeddings, "mask_token", None) is not None:
+    embeddings = getattr(tower, "embeddings", None)
+    if embeddings is not None and getattr(embeddings, "mask_token", None) is not None:
         embeddings.mask_token = None
     cut: nn.Module = tower
     return cut
@@ -226,11 +238,16 @@ def cut_tower(tower: Any, config: HFVisionConfig) -> nn.Module:
 def _shortened(config: HFVisionConfig) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    shortened = AutoConfig.for_model(**{**config.config, "num_hidden_layers": config.num_layers})
-    for stage in ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices"):
-        shortened.__dict__.pop(stage, None)
+    if config.family.stages is not None:
+        return AutoConfig.for_model(**config.config)
+    backbone = ("out_features", "out_indices", "stage_names", "_out_features", "_out_indices")
+    plain = {key: value for key, value in config.config.items() if key not in backbone}
+    shortened = AutoConfig.for_model(**{**plain, "num_hidden_layers": config.num_layers})
+    for jitter in (
+        "pos_embed_shift",
+        "pos_embed_jitter",
+        "pos_embed_rescale",
+    ):  # DINOv3's pretraining draws positions
+        if hasattr(shortened, jitter):
+            setattr(shortened, jitter, None)
     return shortened
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
