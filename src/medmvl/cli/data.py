@@ -118,20 +118,35 @@ def convert(
     name: Annotated[str | None, typer.Argument(help="Name of the public data set.")] = None,
     raw: Annotated[Path | None, typer.Argument(help="Folder it was downloaded to.")] = None,
     out: Annotated[Path | None, typer.Argument(help="New folder.")] = None,
-    split: Split = DEFAULT_SPLIT,
+    split: Annotated[
+        str | None, typer.Option(help="A new split by picture and patient, as 0.8,0.1,0.1; or published.")
+    ] = None,
     seed: Seed = 0,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy pictures and volumes into OUT.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only look whether files are there: no decoding, no hashes.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out, and list, what cannot be used.")
+    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the public data sets that are known.")] = False,
 ) -> None:
-    """Convert a public data set; without arguments, list those that are known."""
-    from medmvl.data.convert import CONVERTERS, get_converter
+    """Convert a public data set from the layout it is published in; pictures stand in one split only."""
+    from medmvl.data.convert import CONVERTERS, ConvertOptions, get_converter
     from medmvl.data.splits import parse_fractions
 
-    if name is None:
-        typer.echo("Known: " + ", ".join(CONVERTERS))
+    if name is None or listed:
+        for known in CONVERTERS.values():
+            typer.echo(
+                f"{known.name:13} {known.title}\n{'':13} licence: {known.licence}\n{'':13} {known.size}"
+            )
         return
-    converter = get_converter(name)
+    dataset = get_converter(name)
     if raw is None or out is None:
         raise typer.BadParameter("expected medmvl data convert NAME RAW OUT")
-    _print_splits(out, converter(raw, out, parse_fractions(split), seed))
+    shares: Any = split if split in (None, "published") else parse_fractions(split)
+    options = ConvertOptions(shares, seed, copy, fast, skip_bad)
+    _print_conversion(out, dataset.convert(raw, out, options))
 
 
 @app.command()
@@ -163,6 +178,20 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove every cach
         typer.echo(f"Removed {scans.clear()} scans from {scans.folder}")
     else:
         typer.echo(f"{len(scans.entries())} scans, {scans.num_bytes() / 2**20:.1f} MiB in {scans.folder}")
+
+
+def _print_conversion(out: Path, summary: dict[str, Any]) -> None:
+    _print_splits(out, summary)
+    typer.echo(f"Split: {summary['split']['by']}")
+    typer.echo(f"Licence: {summary['license']} ({summary['url']})")
+    for what, count in summary["notes"].items():
+        typer.echo(f"Note: {count} {what}")
+    if summary["left_out"]["leaks"]:
+        typer.echo(
+            f"Left out: {summary['left_out']['leaks']} samples that share a picture or patient with a later split"
+        )
+    if summary["left_out"]["bad"]:
+        typer.echo(f"Left out: {summary['left_out']['bad']} bad records, listed in {out / 'left_out.txt'}")
 
 
 def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> Any:

@@ -1,23 +1,16 @@
-"""Converters of other layouts to JSON Lines of `Sample`: one public data set a file, one line in `CONVERTERS`."""
+"""Converters of other layouts to JSON Lines of `Sample`: one public data set a file, one entry in `CONVERTERS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
-from medmvl.data.convert.vqa_rad import convert_vqa_rad
+from medmvl.data.convert.collection import ConvertOptions
+from medmvl.data.convert.datasets import CONVERTERS
+from medmvl.data.convert.public import PublicDataset
 from medmvl.errors import UserError
 
-Converter = Callable[[Path, Path, Mapping[str, float], int], dict[str, Any]]
-
-CONVERTERS: dict[str, Converter] = {
-    "vqa-rad": convert_vqa_rad,
-}
-"""Name on the command line to `convert(raw, out, fractions, seed)`."""
+__all__ = ["CONVERTERS", "ConvertOptions", "PublicDataset", "get_converter"]
 
 
-def get_converter(name: str) -> Converter:
+def get_converter(name: str) -> PublicDataset:
     """Return a converter by its exact name.
 
     Raises:
