@@ -22,6 +22,15 @@ def token_f1(answer: str, references: Iterable[str]) -> float:
     return max((_f1(words(answer), words(reference)) for reference in references), default=0.0)
 
 
+def token_recall(answer: str, references: Iterable[str]) -> float:
+    """The largest share of a reference's words that the answer has; a long answer can only gain by it."""
+    return max((_recall(words(answer), words(reference)) for reference in references), default=0.0)
+
+
+def _recall(given: list[str], wanted: list[str]) -> float:
+    return sum((Counter(given) & Counter(wanted)).values()) / len(wanted) if wanted else 0.0
+
+
 def _f1(given: list[str], wanted: list[str]) -> float:
     shared = sum((Counter(given) & Counter(wanted)).values())
     return 2 * shared / (len(given) + len(wanted)) if shared else 0.0

@@ -1,0 +1,89 @@
+"""Grounding: how far two boxes overlap, in 2D and 3D, and how boxes are read from text, a format a line.
+
+Boxes here are half-open corner pairs in array order, `(y0, x0, y1, x1)` or `(z0, y0, x0, z1, y1, x1)`, in any unit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medmvl.errors import UserError
+
+Corners = tuple[float, ...]
+NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
+
+
+@dataclass(frozen=True)
+class BoxFormat:
+    """One way to write a box: x before y before z in the text, as all of them do."""
+
+    pattern: re.Pattern[str]
+    scale: float
+    """What the far edge of the image is written as."""
+
+
+BOX_FORMATS: dict[str, BoxFormat] = {
+    # Uni-Med and MiniGPT-v2: {<x1><y1><x2><y2>}, integers 0 to 100; spaces may stand anywhere
+    "uni-med": BoxFormat(re.compile(r"\{" + r"\s*<\s*(\d{1,3})\s*>\s*" * 4 + r"\}"), 100.0),
+    # M3D: [x1, y1, z1, x2, y2, z2], 0 to 1
+    "m3d": BoxFormat(re.compile(r"\[" + ",".join([NUMBER] * 6) + r"\]"), 1.0),
+    # [x1, y1, x2, y2], 0 to 1
+    "unit": BoxFormat(re.compile(r"\[" + ",".join([NUMBER] * 4) + r"\]"), 1.0),
+}
+
+
+def parse_box(text: str, format: str) -> Corners | None:
+    """The first box in a text as shares of the image (0 to 1), in array order; None where there is none.
+
+    A box without an inside, or one that leaves the image, is no box.
+
+    Raises:
+        UserError: the format is unknown.
+    """
+    if format not in BOX_FORMATS:
+        raise UserError(f"no box format '{format}'; known formats: {', '.join(BOX_FORMATS)}")
+    rule = BOX_FORMATS[format]
+    match = rule.pattern.search(text)
+    if match is None:
+        return None
+    numbers = [float(number) / rule.scale for number in match.groups()]
+    half = len(numbers) // 2
+    lower, upper = numbers[:half][::-1], numbers[half:][::-1]
+    fits = all(0 <= low < high <= 1 for low, high in zip(lower, upper, strict=True))
+    return (*lower, *upper) if fits else None
+
+
+def find_box(text: str) -> Corners | None:
+    """The first box in any known format, with sides as shares of the image."""
+    for name in BOX_FORMATS:
+        box = parse_box(text, name)
+        if box is not None:
+            return box
+    return None
+
+
+def iou(box: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over the true union of two boxes of one dimensionality; 0 where they do not meet.
+
+    Raises:
+        UserError: a 2D box is compared with a 3D one.
+    """
+    if len(box) != len(other):
+        raise UserError(f"a box of {len(box)} numbers cannot be compared with one of {len(other)}")
+    half = len(box) // 2
+    shared = 1.0
+    for axis in range(half):
+        low, high = max(box[axis], other[axis]), min(box[half + axis], other[half + axis])
+        shared *= max(0.0, high - low)
+    union = _size(box) + _size(other) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _size(box: Sequence[float]) -> float:
+    half = len(box) // 2
+    size = 1.0
+    for axis in range(half):
+        size *= max(0.0, box[half + axis] - box[axis])
+    return size
