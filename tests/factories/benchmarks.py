@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ def ct_rate(folder: Path, *, fixed: bool = True) -> Path:
             study = name.rsplit("_", 1)[0]
             home = root / (f"{part}_fixed" if fixed else part) / study.rsplit("_", 1)[0] / study
             slope = (1.0, -1024.0) if fixed else (None, None)
-            scan(home / f"{name}.nii.gz", hash(name) % 1000 + number, *slope)
+            scan(home / f"{name}.nii.gz", zlib.crc32(name.encode()), *slope)
             file = f"{name}.nii.gz"
             reports.append({
                 "VolumeName": file, "ClinicalInformation_EN": "Not given.", "Technique_EN": "CT chest",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from medmvl.errors import UserError
 
@@ -17,7 +18,7 @@ def sections_of(text: str) -> dict[str, str]:
     """Split a plain report at its capital headers: `FINDINGS:` to the text up to the next one, blanks joined."""
     found: dict[str, str] = {}
     headers = list(_HEADER.finditer(text))
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
+    for header, following in zip_longest(headers, headers[1:]):
         body = text[header.end() : following.start() if following else len(text)]
         found.setdefault(header[1].strip(), " ".join(body.split()))
     return found
