@@ -16,6 +16,8 @@ from medmvl.models.connectors.perceiver import Perceiver
 from medmvl.models.connectors.pixel_shuffle import PixelShuffle
 from medmvl.models.connectors.q_former import QFormer
 from medmvl.models.connectors.spatial_pooling import SpatialPooling
+from medmvl.models.connectors.text_guided import TextGuidedSlices
+from medmvl.models.connectors.text_selection import TextSelection
 from medmvl.models.features import Grid
 from medmvl.models.parts import parse_part, part_class
 
@@ -35,6 +37,8 @@ CONNECTORS: dict[str, type[Connector]] = {
     "q_former": QFormer,
     "mlp_mixer": MLPMixer,
     "moe": MoE,
+    "text_selection": TextSelection,
+    "text_guided_slices": TextGuidedSlices,
 }
 
 

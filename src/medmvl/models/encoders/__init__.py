@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import Encoder, EncoderConfig, ImageEncoder, VolumeEncoder
 from medmvl.models.encoders.ct_vit import CTViT
@@ -15,6 +17,11 @@ from medmvl.models.encoders.resnet3d import ResNet3D
 from medmvl.models.encoders.slices import BoundSlicesConfig, SliceEncoder, SlicesConfig
 from medmvl.models.encoders.vit2d import ViT2D
 from medmvl.models.encoders.vit3d import ViT3D
+from medmvl.models.encoders.volume_and_slices import (
+    BoundVolumeAndSlicesConfig,
+    VolumeAndSlicesConfig,
+    VolumeAndSlicesEncoder,
+)
 from medmvl.models.parts import parse_part, part_class
 
 __all__ = [
@@ -34,6 +41,7 @@ VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
     "ct_vit": CTViT,
     "resnet3d": ResNet3D,
     "dcformer": DCFormer,
+    "volume_and_slices": VolumeAndSlicesEncoder,
 }
 
 
@@ -61,16 +69,33 @@ def parse_volume_encoder_config(
     parsed = parse_part(
         config, {name: part.Config for name, part in VOLUME_ENCODERS.items()}, "volume encoder"
     )
-    if not isinstance(parsed, SlicesConfig):
-        assert isinstance(parsed, EncoderConfig)
-        return parsed
-    own = parse_image_encoder_config(parsed.encoder) if isinstance(parsed.encoder, dict) else None
+    if isinstance(parsed, SlicesConfig):
+        return _bound(parsed, image)
+    if isinstance(parsed, VolumeAndSlicesConfig):
+        whole = parse_volume_encoder_config(parsed.volume, image)
+        detail = _bound(parsed.slices, image)
+        settings = {
+            "type": parsed.type,
+            "volume": whole.to_dict(),
+            "slices": SlicesConfig(**detail.to_dict()),
+        }
+        try:
+            return BoundVolumeAndSlicesConfig(**settings, whole=whole, detail=detail)
+        except ValidationError as error:
+            raise RecipeError(f"volume encoder {parsed.type!r}: {error.errors()[0]['msg']}") from error
+    assert isinstance(parsed, EncoderConfig)
+    return parsed
+
+
+def _bound(slices: SlicesConfig, image: EncoderConfig | None) -> BoundSlicesConfig:
+    """Slice-wise encoding with the settings of the image encoder that does the work."""
+    own = parse_image_encoder_config(slices.encoder) if isinstance(slices.encoder, dict) else None
     if own is None and image is None:
         raise RecipeError(
             "volume encoder 'slices': its encoder is 'shared' but the model has no image encoder; "
             "add one, or give 'slices' an encoder of its own."
         )
-    settings = parsed.to_dict() | {"encoder": own.to_dict() if own else "shared"}
+    settings = slices.to_dict() | {"encoder": own.to_dict() if own else "shared"}
     bound = own or image
     assert bound is not None
     return BoundSlicesConfig(**settings, image=bound)
@@ -99,8 +124,12 @@ def build_volume_encoder(
 ) -> VolumeEncoder:
     """A volume encoder with fresh weights; `image_encoder` is the model's, for those that share it."""
     parsed = parse_volume_encoder_config(config, image_encoder.part_config if image_encoder else None)
-    if not isinstance(parsed, BoundSlicesConfig):
-        return part_class(parsed.type, VOLUME_ENCODERS, "volume encoder")(parsed)
-    inner = build_image_encoder(parsed.encoder) if isinstance(parsed.encoder, dict) else image_encoder
-    assert inner is not None
-    return SliceEncoder(parsed, inner)
+    if isinstance(parsed, BoundSlicesConfig):
+        inner = build_image_encoder(parsed.encoder) if isinstance(parsed.encoder, dict) else image_encoder
+        assert inner is not None
+        return SliceEncoder(parsed, inner)
+    if isinstance(parsed, BoundVolumeAndSlicesConfig):
+        slices = build_volume_encoder(parsed.slices.to_dict(), image_encoder)
+        assert isinstance(slices, SliceEncoder)
+        return VolumeAndSlicesEncoder(parsed, build_volume_encoder(parsed.volume, image_encoder), slices)
+    return part_class(parsed.type, VOLUME_ENCODERS, "volume encoder")(parsed)
