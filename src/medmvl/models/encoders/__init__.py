@@ -74,13 +74,11 @@ def parse_volume_encoder_config(
     if isinstance(parsed, VolumeAndSlicesConfig):
         whole = parse_volume_encoder_config(parsed.volume, image)
         detail = _bound(parsed.slices, image)
-        settings = {
-            "type": parsed.type,
-            "volume": whole.to_dict(),
-            "slices": SlicesConfig(**detail.to_dict()),
-        }
+        slices = SlicesConfig(**detail.to_dict())
         try:
-            return BoundVolumeAndSlicesConfig(**settings, whole=whole, detail=detail)
+            return BoundVolumeAndSlicesConfig(
+                volume=whole.to_dict(), slices=slices, whole=whole, detail=detail
+            )
         except ValidationError as error:
             raise RecipeError(f"volume encoder {parsed.type!r}: {error.errors()[0]['msg']}") from error
     assert isinstance(parsed, EncoderConfig)
