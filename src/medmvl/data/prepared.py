@@ -92,8 +92,9 @@ class PreparedCache:
         if visual.pixels.nbytes > self.limit:
             return
         kept = None if visual.kept is None else visual.kept.tolist()
-        facts = {"kept": kept, "kind": visual.kind, "grid": visual.grid, "num_tokens": visual.num_tokens}
-        text = json.dumps({**facts, "notes": visual.notes, "source": visual.source})
+        facts = {"kind": visual.kind, "grid": visual.grid, "num_tokens": visual.num_tokens}
+        chosen = {"kept": kept, "kept_share": visual.kept_share}
+        text = json.dumps({**facts, **chosen, "notes": visual.notes, "source": visual.source})
         positions = np.empty(0) if visual.positions_mm is None else visual.positions_mm.numpy()
         with atomic_write(file) as out:
             np.savez(out, pixels=visual.pixels.numpy(), matrix=visual.matrix, positions=positions, facts=text)
@@ -170,6 +171,7 @@ def _read_entry(file: Path) -> ProcessedVisual | None:
         pixels=torch.from_numpy(arrays["pixels"]),
         grid=tuple(facts["grid"]),
         num_tokens=facts["num_tokens"],
+        kept_share=facts["kept_share"],
         kept=None if facts["kept"] is None else torch.tensor(facts["kept"]),
         matrix=arrays["matrix"],
         positions_mm=positions,

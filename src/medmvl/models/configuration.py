@@ -159,6 +159,12 @@ class VisualParts:
         assert encoder is not None and connector is not None
         check_connector(connector, encoder.widths, encoder.grids(size))
 
+    def kept_share(self, kind: str, grid: tuple[int, int, int]) -> float:
+        """The share of the encoder's tokens that the connector does not leave out."""
+        connector = self.connectors[kind]
+        assert connector is not None
+        return connector.kept_share(grid)
+
     def num_tokens(self, kind: str, grid: tuple[int, int, int]) -> int:
         """How many tokens the connector gives the LLM for this grid."""
         connector = self.connectors[kind]

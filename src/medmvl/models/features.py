@@ -32,6 +32,17 @@ class VisualFeatures:
         for stream, grid in zip(self.streams, self.stream_grids, strict=True):
             assert stream.ndim == 3 and stream.shape[1] == math.prod(grid), (stream.shape, grid)
 
+    def pick(self, first: int, count: int) -> VisualFeatures:
+        """The features of `count` images or volumes of the batch."""
+        chosen = slice(first, first + count)
+        return VisualFeatures(
+            tuple(stream[chosen] for stream in self.streams),
+            self.grid,
+            None if self.mask is None else self.mask[chosen],
+            None if self.positions_mm is None else self.positions_mm[chosen],
+            self.grids,
+        )
+
     @property
     def stream_grids(self) -> tuple[Grid, ...]:
         """The grid of every stream."""

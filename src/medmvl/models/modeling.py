@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from medmvl.models.encoders import (
     build_image_encoder,
     build_volume_encoder,
 )
+from medmvl.models.features import VisualFeatures
 from medmvl.models.parts import reset_weights
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
 
@@ -42,6 +43,7 @@ _VISUAL_INPUTS = (
     "volume_positions_mm",
     "volume_kept",
     "visual_table",
+    "question_ids",
     "visual_tokens",
 )
 
@@ -119,6 +121,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         volume_positions_mm: Sequence[Tensor] | None = None,
         volume_kept: Sequence[Tensor] | None = None,
         visual_table: Tensor | None = None,
+        question_ids: Sequence[Tensor] | None = None,
         visual_tokens: Sequence[Tensor] | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -138,6 +141,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             volume_positions_mm: `(D,)` each, where the slices of a volume lie; NaN where unknown.
             volume_kept: `(kept,)` each, which of the connector's tokens of a volume stay; None where all do.
             visual_table: `(visuals, columns)`, see `medmvl.models.visual_table`.
+            question_ids: `(n,)` each, one a row of the table: the question that guides its connector; None where none is.
             use_cache: whether the LLM returns its cache.
             logits_to_keep: without labels: how many last positions, or which, get logits; 0 for all.
             **kwargs: for the LLM.
@@ -155,7 +159,12 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if visual_table is not None and rows:
             if visual_tokens is None:
                 visual_tokens = self.encode(
-                    pixel_values, pixel_values_volumes, visual_table, volume_positions_mm, volume_kept
+                    pixel_values,
+                    pixel_values_volumes,
+                    visual_table,
+                    volume_positions_mm,
+                    volume_kept,
+                    question_ids,
                 )
             inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
         elif input_ids is not None and (past_key_values is None or not past_key_values.get_seq_length()):
@@ -197,51 +206,112 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         visual_table: Tensor,
         volume_positions_mm: Sequence[Tensor] | None = None,
         volume_kept: Sequence[Tensor] | None = None,
+        question_ids: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Turn pixels into visual tokens of the LLM's width: one `(length, width)` a row of the table, in its order."""
         rows = to_rows(visual_table)
         self.check_pixels(rows, pixel_values, pixel_values_volumes)
-        images = self.encode_images(pixel_values) if pixel_values is not None else torch.empty(0)
-        volumes = self.encode_volumes(pixel_values_volumes or (), volume_positions_mm)
-        if volume_kept is not None:
-            volumes = [
-                tokens[kept.to(tokens.device)] for tokens, kept in zip(volumes, volume_kept, strict=True)
-            ]
+        volumes = pixel_values_volumes or ()
+        if question_ids is not None:
+            tokens = self._encode_guided(rows, pixel_values, volumes, volume_positions_mm, question_ids)
+        else:
+            tokens = self._encode_once(rows, pixel_values, volumes, volume_positions_mm)
+        if volume_kept is None:
+            return tokens
         return [
-            images[row.index : row.index + row.tiles].flatten(0, 1)
+            block if KINDS[row.kind] == "image" else block[volume_kept[row.index].to(block.device)]
+            for row, block in zip(rows, tokens, strict=True)
+        ]
+
+    def _encode_once(
+        self,
+        rows: Sequence[VisualRow],
+        images: Tensor | None,
+        volumes: Sequence[Tensor],
+        positions_mm: Sequence[Tensor] | None,
+    ) -> list[Tensor]:
+        """Connect every image and volume once, for all rows that share it."""
+        of_images = self.encode_images(images) if images is not None else torch.empty(0)
+        of_volumes = self.encode_volumes(volumes, positions_mm)
+        return [
+            of_images[row.index : row.index + row.tiles].flatten(0, 1)
             if KINDS[row.kind] == "image"
-            else volumes[row.index]
+            else of_volumes[row.index]
             for row in rows
         ]
 
-    def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """`(tiles, C, H, W)` to `(tiles, tokens, width)`."""
-        assert self.image_encoder is not None and self.image_connector is not None
-        tokens: Tensor = self.image_connector(
-            self.image_encoder(pixel_values.to(_dtype_of(self.image_encoder)))
-        )
+    def _encode_guided(
+        self,
+        rows: Sequence[VisualRow],
+        images: Tensor | None,
+        volumes: Sequence[Tensor],
+        positions_mm: Sequence[Tensor] | None,
+        question_ids: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """Encode every image and volume once, but connect it for each row with the row's own question."""
+        of_images = self._image_features(images) if images is not None else None
+        of_volumes = {
+            index: features.pick(place, 1)
+            for members, features in self._volume_features(volumes, positions_mm)
+            for place, index in enumerate(members)
+        }
+        tokens = []
+        for row, question in zip(rows, question_ids, strict=True):
+            if KINDS[row.kind] == "image":
+                assert of_images is not None and self.image_connector is not None
+                connector, features = self.image_connector, of_images.pick(row.index, row.tiles)
+            else:
+                assert self.volume_connector is not None
+                connector, features = self.volume_connector, of_volumes[row.index]
+            tokens.append(connector(features, self._guide(question, row.tiles)).flatten(0, 1))
         return tokens
+
+    def _guide(self, question: Tensor, times: int) -> Tensor | None:
+        """The embedded question `(times, n, width)`; None where there is none."""
+        if not len(question):
+            return None
+        embedding = self.get_input_embeddings()
+        embedded: Tensor = embedding(question.to(embedding.weight.device))
+        return embedded.expand(times, -1, -1)
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """`(tiles, C, H, W)` to `(tiles, tokens, width)`, without any question."""
+        assert self.image_connector is not None
+        tokens: Tensor = self.image_connector(self._image_features(pixel_values))
+        return tokens
+
+    def _image_features(self, pixel_values: Tensor) -> VisualFeatures:
+        assert self.image_encoder is not None
+        features: VisualFeatures = self.image_encoder(pixel_values.to(_dtype_of(self.image_encoder)))
+        return features
 
     def encode_volumes(
         self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
-        """`(C, D, H, W)` each to `(tokens, width)` each; volumes of one shape are encoded together."""
+        """`(C, D, H, W)` each to `(tokens, width)` each, without any question."""
+        tokens: dict[int, Tensor] = {}
+        for members, features in self._volume_features(volumes, positions_mm):
+            assert self.volume_connector is not None
+            tokens.update(zip(members, self.volume_connector(features), strict=True))
+        return [tokens[index] for index in range(len(volumes))]
+
+    def _volume_features(
+        self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None
+    ) -> Iterator[tuple[list[int], VisualFeatures]]:
+        """Volumes of one shape are encoded together: which they are, and their features."""
         buckets: dict[Any, list[int]] = defaultdict(list)
         for index, volume in enumerate(volumes):
             known = positions_mm is not None and not bool(positions_mm[index].isnan().any())
             buckets[tuple(volume.shape), known].append(index)
-        tokens: dict[int, Tensor] = {}
         for (_, known), members in buckets.items():
-            assert self.volume_encoder is not None and self.volume_connector is not None
+            assert self.volume_encoder is not None
             pixels = torch.stack([volumes[i] for i in members]).to(_dtype_of(self.volume_encoder))
             where = (
                 torch.stack([positions_mm[i] for i in members])
                 if known and positions_mm is not None
                 else None
             )
-            connected = self.volume_connector(self.volume_encoder(pixels, where))
-            tokens.update(zip(members, connected, strict=True))
-        return [tokens[index] for index in range(len(volumes))]
+            yield members, self.volume_encoder(pixels, where)
 
     def scatter(
         self,
@@ -334,7 +404,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             size = getattr(self.config, f"{kind}_size")
             weight = next(encoder.weights())
             pixels = weight.new_zeros((1, encoder.part_config.channels, *size))
-            zero = zero + connector(encoder(pixels)).sum().to(zero) * 0.0
+            guided = connector.part_config.guided_by_text
+            text = weight.new_zeros((1, 1, connector.output_width)) if guided else None
+            zero = zero + connector(encoder(pixels), text).sum().to(zero) * 0.0
         return zero
 
     def prepare_inputs_for_generation(
@@ -363,9 +435,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         if expand_size > 1 and "visual_table" in visual:
             visual["visual_table"] = repeat_rows(visual["visual_table"], expand_size)
-            if "visual_tokens" in visual:
-                tokens = visual["visual_tokens"]
-                visual["visual_tokens"] = [block for block in tokens for _ in range(expand_size)]
+            for name in ("visual_tokens", "question_ids"):
+                if name in visual:
+                    visual[name] = [block for block in visual[name] for _ in range(expand_size)]
         return input_ids, {**kwargs, **visual}
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,7 @@ class MedMVLProcessor(ProcessorMixin):
         """What the model takes of a batch."""
         return [
             "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "volume_kept",
-            "visual_table",
+            "visual_table", "question_ids",
         ]  # fmt: skip
 
     @property
@@ -135,18 +137,28 @@ class MedMVLProcessor(ProcessorMixin):
             SampleError: the conversation is too long, spells a special token, or cannot be rendered.
         """
         visuals = []
-        for block in _visual_blocks(messages):
+        for block, question in zip(_visual_blocks(messages), _questions(messages), strict=True):
             loaded = load(block)
             visual = loaded if isinstance(loaded, ProcessedVisual) else self.see(loaded)
             if visual.kind != block.type:
                 raise SampleError(
                     f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
                 )
-            visuals.append(visual)
+            visuals.append(self._guided(visual, question))
         encoded = self.chat.encode(
             self._turns(messages, name), add_generation_prompt=add_generation_prompt, name=name
         )
         return self._expand(encoded.ids, encoded.supervised if supervised else None, visuals, name)
+
+    def _guided(self, visual: ProcessedVisual, question: str) -> ProcessedVisual:
+        """The visual with the tokens of its question, where these guide its connector."""
+        connector = self.visual_parts.connectors[visual.kind]
+        if connector is None or not connector.guided_by_text:
+            return visual
+        text = self.tokenizer(
+            question.strip() or self.visual_suffix, add_special_tokens=False, return_tensors="pt"
+        )
+        return replace(visual, question_ids=text["input_ids"][0])
 
     def _turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
         return [
@@ -240,6 +252,11 @@ class MedMVLProcessor(ProcessorMixin):
             )
         prompts = [text] if isinstance(text, str) else list(text)
         queues = {"image": list(images or ()), "volume": list(volumes or ())}
+        if any(part is not None and part.guided_by_text for part in self.visual_parts.connectors.values()):
+            raise UserError(
+                "a connector of this model is guided by the question, which a rendered prompt does not tell apart; give the "
+                "conversation to apply_chat_template(..., tokenize=True)."
+            )
         samples = [self._prompt(prompt, queues, f"text {number}") for number, prompt in enumerate(prompts)]
         if left := {kind: len(queue) for kind, queue in queues.items() if queue}:
             raise UserError(f"more visuals than placeholders: {left} left over.")
@@ -323,6 +340,15 @@ def as_medical_image(value: Any) -> MedicalImage:
 
 def _visual_blocks(messages: Sequence[Message]) -> list[VisualBlock]:
     return [block for message in messages for block in message.visuals]
+
+
+def _questions(messages: Sequence[Message]) -> list[str]:
+    """For every visual what its user says from its message up to the next answer: known before any answer is."""
+    questions = []
+    for number, message in enumerate(messages):
+        asked = takewhile(lambda other: other.role == "user", messages[number:])
+        questions += [" ".join(other.text for other in asked)] * len(message.visuals)
+    return questions
 
 
 class _Visuals(dict[int, MedicalImage]):

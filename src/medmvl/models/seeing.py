@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class Sight:
         count = self.parts.num_tokens(image.kind, grid) * tiles if kept is None else len(kept)
         return ProcessedVisual(
             kind=image.kind, pixels=pixels, grid=grid, num_tokens=count, kept=kept,
+            kept_share=self.parts.kept_share(image.kind, grid) if kept is None else len(kept) / math.prod(grid),
             matrix=matrix, positions_mm=positions, notes=(*notes, *image.warnings), source=source,
         )  # fmt: skip
 

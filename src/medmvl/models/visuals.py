@@ -32,6 +32,10 @@ class ProcessedVisual:
     """Tokens the connector gives, which is the number of placeholders."""
     kept: Tensor | None = None
     """Increasing long indices into the flat grid, where tokens that do not change are left out; None where all stay."""
+    kept_share: float = 1.0
+    """The share of the encoder's tokens that is not left out, because nothing changes there or by the question."""
+    question_ids: Tensor | None = None
+    """`(n,)` long, n > 0: tokens of the question it is asked about, for connectors that it guides."""
     matrix: NDArray[np.float64]
     """4x4: model voxel `(d, h, w, 1)` (an image: `(0, h, w, 1)`) to voxel of the canonical `MedicalImage`."""
     positions_mm: Tensor | None = None
@@ -40,11 +44,6 @@ class ProcessedVisual:
     """Plain words on what was done to the intensities, and warnings of the reader."""
     source: dict[str, Any] = field(default_factory=dict)
     """What was read: kind, shape, spacing, units, modality; never identity."""
-
-    @property
-    def kept_share(self) -> float:
-        """The share of the encoder's tokens that is not left out."""
-        return 1.0 if self.kept is None else len(self.kept) / math.prod(self.grid)
 
     @property
     def tiles(self) -> int:
@@ -105,6 +104,10 @@ def _visual_inputs(samples: Sequence[ProcessedSample], offsets: Sequence[int]) -
             place = (row, 0, offset + start, visual.num_tokens, KINDS.index(visual.kind))
             rows.append(VisualRow(*place, index, visual.tiles, *visual.grid, mark))
     inputs: dict[str, Any] = {"visual_table": to_tensor(rows)} if rows else {}
+    questions = [visual.question_ids for sample in samples for visual in sample.visuals]
+    if any(question is not None for question in questions):
+        nothing = torch.empty(0, dtype=torch.long)
+        inputs["question_ids"] = [nothing if question is None else question for question in questions]
     if store.images:
         inputs["pixel_values"] = _stack_tiles(store.images)
     if store.volumes:

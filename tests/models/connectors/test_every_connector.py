@@ -7,7 +7,15 @@ from itertools import product
 
 import pytest
 import torch
-from tests.factories.connectors import CONNECTORS, IMAGE_GRID, VOLUME_GRID, WIDTH, built, features_of
+from tests.factories.connectors import (
+    CONNECTORS,
+    IMAGE_GRID,
+    VOLUME_GRID,
+    WIDTH,
+    built,
+    features_of,
+    question,
+)
 from tests.factories.parts import hf_vision, slices, vit2d, vit3d, weights_without_gradient
 
 from medmvl.errors import RecipeError
@@ -45,14 +53,15 @@ CASES = [(name, grid) for name, config in CONNECTORS.items() for grid in fitting
 
 
 def test_every_connector_is_tried():
-    assert {config["type"] for config in CONNECTORS.values()} == set(TABLE)
+    tried = {config["type"] for config in CONNECTORS.values()}
+    assert tried | {"text_guided_slices"} == set(TABLE)  # that one needs two streams, and has tests of its own
     assert len(CASES) == 2 * len(CONNECTORS) - 2  # each mixer is made for one grid
 
 
 @pytest.mark.parametrize(("name", "grid"), CASES)
 def test_tokens_are_as_many_as_promised_and_every_weight_is_trained(name, grid):
     connector = built(CONNECTORS[name]).train()
-    tokens = connector(features_of(grid))
+    tokens = connector(features_of(grid), question(connector))
     assert tokens.shape == (2, connector.num_tokens(grid), connector.output_width)
     assert connector.num_tokens(grid) == parse_connector_config(CONNECTORS[name]).num_tokens(grid)
     tokens.square().sum().backward()
@@ -62,9 +71,10 @@ def test_tokens_are_as_many_as_promised_and_every_weight_is_trained(name, grid):
 @pytest.mark.parametrize(("name", "grid"), CASES)
 def test_samples_do_not_touch_each_other(name, grid):
     connector, features = built(CONNECTORS[name]), features_of(grid, batch=3)
-    together = connector(features)
+    text = question(connector, 3)
+    together = connector(features, text)
     for index in range(3):
-        alone = connector(VisualFeatures((features.streams[0][index : index + 1],), grid))
+        alone = connector(features.pick(index, 1), None if text is None else text[:1])
         torch.testing.assert_close(alone[0], together[index], rtol=1e-4, atol=1e-5)
 
 
@@ -76,11 +86,12 @@ def test_what_stands_where_no_token_is_changes_nothing(name, grid):
     features = features_of(grid, mask=mask)
     noise = torch.where(mask.unsqueeze(-1), 0, torch.randn(2, math.prod(grid), WIDTH))
     changed = VisualFeatures((features.streams[0] + noise,), grid, mask)
-    torch.testing.assert_close(connector(features), connector(changed))
+    text = question(connector)
+    torch.testing.assert_close(connector(features, text), connector(changed, text))
     full = VisualFeatures(features.streams, grid, torch.ones_like(mask))
     unmasked = VisualFeatures(features.streams, grid)
-    torch.testing.assert_close(connector(full), connector(unmasked), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(connector(features), connector(unmasked))
+    torch.testing.assert_close(connector(full, text), connector(unmasked, text), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(connector(features, text), connector(unmasked, text))
 
 
 @pytest.mark.parametrize(("name", "grid"), CASES)
@@ -88,7 +99,8 @@ def test_a_connector_that_works_per_token_gives_each_the_same_when_others_change
     connector, features = built(CONNECTORS[name]), features_of(grid)
     changed = features.streams[0].clone()
     changed[:, 1:] = torch.randn_like(changed[:, 1:])
-    first, second = connector(features), connector(VisualFeatures((changed,), grid))
+    text = question(connector)
+    first, second = connector(features, text), connector(VisualFeatures((changed,), grid), text)
     if connector.part_config.per_token:
         assert first.shape[1] == math.prod(grid)
         torch.testing.assert_close(first[:, 0], second[:, 0])
@@ -112,7 +124,7 @@ def test_it_works_behind_every_encoder_or_says_why_not_before_anything_is_built(
     features = build(settings)(torch.randn(2, parts.encoders[kind].channels, *size))
     connector = build_connector(config, parts.encoders[kind].widths, 10)
     expected = parts.num_tokens(kind, parts.grid(kind, size))
-    assert connector(features).shape == (2, expected, 10)
+    assert connector(features, question(connector)).shape == (2, expected, 10)
 
 
 @pytest.mark.parametrize("config", CONNECTORS.values(), ids=CONNECTORS)

@@ -23,6 +23,15 @@ class ConnectorConfig(PartConfig):
         """Whether each token of the grid gives one of its own, whatever the others are: then some can be left out."""
         return False
 
+    @property
+    def guided_by_text(self) -> bool:
+        """Whether it reads the question that a visual is asked about; then each question connects a visual anew."""
+        return False
+
+    def kept_share(self, grid: Grid) -> float:
+        """The share of the grid's tokens that it does not leave out; pooling and queries leave none out."""
+        return 1.0
+
     def check(self, grid: Grid) -> None:
         """Raises RecipeError, with the reason, for a grid that this connector cannot take."""
 
@@ -72,7 +81,8 @@ class Connector(nn.Module, ABC):
 
         Args:
             features: of images or volumes of one shape.
-            text: embedded text `(batch, length, output_width)`, for connectors that it guides.
+            text: the embedded question `(batch, length, output_width)`, at least one token long, for connectors
+                that are `guided_by_text`; None for others.
         """
 
 

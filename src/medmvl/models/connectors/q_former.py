@@ -26,6 +26,13 @@ class QFormerConfig(ConnectorConfig):
     num_heads: PositiveInt = 12
     cross_attention_frequency: PositiveInt = 2
     """Every so many layers read the visual tokens, the first one included."""
+    text: bool = False
+    """Let the question's embedding stand beside the queries, as InstructBLIP (arXiv 2305.06500) does."""
+
+    @property
+    def guided_by_text(self) -> bool:
+        """As `text`."""
+        return self.text
 
     @model_validator(mode="after")
     def _fits(self) -> QFormerConfig:
@@ -56,10 +63,15 @@ class QFormer(Connector):
                 num_attention_heads=config.num_heads,
                 cross_attention_frequency=config.cross_attention_frequency,
                 encoder_hidden_size=widths[0],
+                use_qformer_text_input=config.text,
                 hidden_dropout_prob=0.0,
                 attention_probs_dropout_prob=0.0,
             )
         )
+        self.text = nn.Linear(output_width, config.width) if config.text else None
+        if config.text:  # what the last layer makes of the text goes nowhere
+            last = self.q_former.encoder.layer[-1]
+            last.intermediate, last.output = nn.Identity(), _Passed()
         self.linear = nn.Linear(config.width, output_width)
         self.reset_parameters()
 
@@ -70,10 +82,30 @@ class QFormer(Connector):
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """One token a query."""
         tokens = real_tokens(features, self.query.dtype)
+        queries = self.query.expand(len(tokens), -1, -1)
+        if self.text is not None:
+            assert text is not None, "this Q-Former reads the question"
+            queries = torch.cat([queries, self.text(text.to(tokens.dtype))], dim=1)
         read = self.q_former(
-            query_embeds=self.query.expand(len(tokens), -1, -1),
+            query_embeds=queries,
+            query_length=len(self.query),
             encoder_hidden_states=tokens,
-            encoder_attention_mask=None if features.mask is None else features.mask.long(),
+            encoder_attention_mask=self._added(features.mask, tokens),
         )
-        connected: Tensor = self.linear(read.last_hidden_state)
+        connected: Tensor = self.linear(read.last_hidden_state[:, : len(self.query)])
         return connected
+
+    def _added(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
+        """What is added to the scores `(batch, 1, queries, tokens)`; transformers' own mask would count text as queries."""
+        if mask is None:
+            return None
+        scores = tokens.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(tokens.dtype).min)
+        return scores[:, None, None].expand(-1, -1, len(self.query), -1)
+
+
+class _Passed(nn.Module):
+    """Stands for a layer that would be computed for nothing."""
+
+    def forward(self, hidden: Tensor, given: Tensor) -> Tensor:
+        """What was given."""
+        return given

@@ -1,0 +1,122 @@
+"""Connectors that the question guides: the mathematics, and that each visual gets its own question, never an answer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.factories.connectors import CONNECTORS, VOLUME_GRID, built, features_of, question
+from tests.factories.models import conversation, differs, image_of, prepare, tiny
+
+from medmvl.engine.request import seen_of
+from medmvl.errors import UserError
+
+SELECTION = {"image_connector": {"type": "text_selection", "keep": 6}}
+GUIDED = {
+    "text_selection": SELECTION,
+    "moe": {"image_connector": {"type": "moe", "num_experts": 2, "task_width": 4}},
+    "q_former": {
+        "image_connector": {
+            "type": "q_former", "num_queries": 4, "width": 8, "num_layers": 2, "num_heads": 2, "text": True,
+        }
+    },
+    "volumes": {"volume_connector": {"type": "text_selection", "keep": 3}},
+}  # fmt: skip
+
+
+def batch_of(processor, *samples):
+    return processor.collate(list(samples))
+
+
+def encoded(model, batch):
+    names = ("pixel_values", "pixel_values_volumes", "visual_table", "volume_positions_mm", "volume_kept")
+    return model.encode(*(batch.get(name) for name in names), batch["question_ids"])
+
+
+def test_the_tokens_most_like_the_question_are_kept_in_order_and_only_they_are_trained():
+    connector, features = built(CONNECTORS["text_selection"]), features_of(VOLUME_GRID)
+    features.streams[0].requires_grad_()
+    text = question(connector)
+    every = connector.mlp(features.streams[0])
+    likeness = torch.nn.functional.cosine_similarity(every, text.mean(1, keepdim=True), dim=-1)
+    kept = connector(features, text)
+    kept.square().sum().backward()
+    for sample in range(2):
+        chosen = sorted(likeness[sample].argsort(descending=True)[:7].tolist())
+        torch.testing.assert_close(kept[sample], every[sample, chosen])
+        moved = features.streams[0].grad[sample].abs().sum(-1).nonzero().flatten().tolist()
+        assert moved == chosen
+
+
+def test_the_router_reads_the_task_before_the_token():
+    connector, features = built(CONNECTORS["moe with a task token"]), features_of(VOLUME_GRID)
+    text = question(connector)
+    task = connector.task(text.mean(1, keepdim=True)).expand(-1, 32, -1)
+    gates = connector.router(torch.cat([task, features.streams[0]], dim=-1)).sigmoid()
+    weights = connector.weights(features.streams[0], text)
+    torch.testing.assert_close(weights, gates / gates.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("changes", GUIDED.values(), ids=GUIDED)
+def test_each_visual_of_a_batch_is_connected_with_its_own_question(changes):
+    model, processor = tiny(**changes)
+    block = "ct:a" if "volume_connector" in changes else "xray:a"
+    asked = [
+        prepare(processor, block, text, answer="Yes.") for text in ("Is there a nodule?", "Describe it.")
+    ]
+    together = encoded(model, batch_of(processor, *asked))
+    assert len({id(visual.pixels) for sample in asked for visual in sample.visuals}) == 2
+    for sample, tokens in zip(asked, together, strict=True):
+        alone = encoded(model, batch_of(processor, sample))[0]
+        torch.testing.assert_close(tokens, alone, rtol=1e-4, atol=1e-5)
+        assert len(tokens) == sample.visuals[0].num_tokens
+    assert differs(*together) > 1e-3
+
+
+@pytest.mark.parametrize("changes", GUIDED.values(), ids=GUIDED)
+def test_the_answer_never_guides(changes):
+    model, processor = tiny(**changes)
+    block = "ct:a" if "volume_connector" in changes else "xray:a"
+    samples = [
+        prepare(processor, block, "Is it?", answer=answer) for answer in ("Yes.", "No, nothing at all.", None)
+    ]
+    first, second, prompt = (encoded(model, batch_of(processor, sample))[0] for sample in samples)
+    assert torch.equal(first, second) and torch.equal(first, prompt)
+
+
+@pytest.mark.parametrize("changes", GUIDED.values(), ids=GUIDED)
+def test_a_model_guided_by_questions_trains_and_generates(changes):
+    model, processor = tiny(**changes)
+    block = "ct:a" if "volume_connector" in changes else "xray:a"
+    model.train()
+    batch = batch_of(processor, prepare(processor, block, "Is it?", answer="Yes."))
+    model(**batch).loss.backward()
+    part = model.volume_connector if "volume_connector" in changes else model.image_connector
+    assert [name for name, weight in part.named_parameters() if weight.grad is None] == []
+    idle = batch_of(processor, prepare(processor, "Only text?", answer="Yes."))
+    model(**idle).loss.backward()
+    prompt = processor.collate([prepare(processor, block, "Is it?")], padding_side="left")
+    output = model.eval().generate(**prompt, max_new_tokens=2, num_beams=2, do_sample=False)
+    assert output.shape[1] > prompt["input_ids"].shape[1]
+
+
+def test_the_question_is_what_the_user_says_up_to_the_next_answer():
+    _, processor = tiny(**SELECTION)
+    messages = [
+        *conversation("xray:a", "Is it", answer="Yes."), *conversation("xray:b", answer="No."),
+    ]  # fmt: skip
+    sample = processor.prepare(messages, image_of, supervised=True)
+    texts = [processor.decode(visual.question_ids) for visual in sample.visuals]
+    assert texts == ["Is it", "\n"]
+
+
+def test_the_kept_share_is_reported():
+    _, processor = tiny(**SELECTION)
+    visual = prepare(processor, "xray:a", "Is it?").visuals[0]
+    assert visual.kept_share == 6 / 16
+    assert seen_of(visual)["kept_share"] == 0.375
+
+
+def test_a_rendered_prompt_is_refused_because_its_question_cannot_be_told():
+    _, processor = tiny(**SELECTION)
+    with pytest.raises(UserError, match="give the conversation to apply_chat_template"):
+        processor("<|image|> Is it?", images=[])
