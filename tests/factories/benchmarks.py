@@ -186,7 +186,7 @@ def ct_rate(folder: Path, *, fixed: bool = True) -> Path:
     for part, names in volumes.items():
         long = "validation" if part == "valid" else part
         reports, labels, metadata = [], [], []
-        for number, name in enumerate(names):
+        for name in names:
             study = name.rsplit("_", 1)[0]
             home = root / (f"{part}_fixed" if fixed else part) / study.rsplit("_", 1)[0] / study
             slope = (1.0, -1024.0) if fixed else (None, None)

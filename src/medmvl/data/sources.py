@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from medmvl.data.records import SampleFile
 from medmvl.errors import SampleError
 from medmvl.schema import Sample
 from medmvl.schema.blocks import Strict
+from medmvl.tasks import Benchmark, find_task
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
@@ -67,6 +68,8 @@ class DataSource(Strict):
     """Keep samples whose `target.kind` is one of these."""
     languages: tuple[str, ...] | None = None
     """Keep samples in these languages."""
+    task: str | None = None
+    """Keep the samples of a task (`medmvl.tasks.TASKS`), worded as it asks them in evaluation."""
     without_visuals: bool = False
     """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
     images: Declaration = Declaration()
@@ -108,6 +111,22 @@ class BlindSamples(Sequence[Sample]):
         if isinstance(index, slice):
             return [sample.without_visuals() for sample in self.samples[index]]
         return self.samples[index].without_visuals()
+
+
+class AskedSamples(Sequence[Sample]):
+    """Samples with their questions put as a task puts them."""
+
+    def __init__(self, samples: Sequence[Sample], task: Benchmark) -> None:
+        self.samples = samples
+        self.task = task
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.task.ask(sample) for sample in self.samples[index]]
+        return self.task.ask(self.samples[index])
 
 
 @dataclass(frozen=True)
@@ -201,20 +220,31 @@ def _version() -> str:
 
 
 def _choose(samples: SampleFile, source: DataSource) -> Sequence[Sample]:
+    if source.task is not None:
+        task = find_task(source.task)
+        return AskedSamples(_filter(samples, source, task.indices(samples)), task)
     if source.kinds is None and source.languages is None:
         count = len(samples) if source.limit is None else min(source.limit, len(samples))
         return samples if count == len(samples) else SampleSubset(samples, range(count))
+    return _filter(samples, source, range(len(samples)))
+
+
+def _filter(samples: SampleFile, source: DataSource, candidates: Iterable[int]) -> SampleSubset:
     indices: list[int] = []
-    for index in range(len(samples)):
+    for index in candidates:
         if _wanted(samples[index], source):
             indices.append(index)
         if len(indices) == source.limit:
             break
     if not indices:
-        wanted = {"kinds": source.kinds, "languages": source.languages}
-        chosen = ", ".join(f"{key} {list(value)}" for key, value in wanted.items() if value is not None)
+        wanted = {"task": source.task, "kinds": source.kinds, "languages": source.languages}
+        chosen = ", ".join(f"{key} {_listed(value)}" for key, value in wanted.items() if value is not None)
         raise SampleError(f"{samples.path}: none of its {len(samples)} samples has {chosen}")
     return SampleSubset(samples, indices)
+
+
+def _listed(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else str(list(value))
 
 
 def _wanted(sample: Sample, source: DataSource) -> bool:
@@ -226,5 +256,7 @@ def _wanted(sample: Sample, source: DataSource) -> bool:
 
 def _digest(samples: SampleFile, source: DataSource) -> str:
     choice = source.model_dump(include=_CHOOSING, mode="json")
+    if source.task is not None:
+        choice["task"] = [source.task, dict(find_task(source.task).prompts)]
     text = samples.digest() + json.dumps(choice, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,7 @@ trains on exactly what is asked in evaluation. The table of all of them is `medm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -58,18 +58,22 @@ class Benchmark:
         messages[last] = _rephrase(messages[last], template)
         return sample.model_copy(update={"messages": tuple(messages)})
 
-    def select(self, samples: Iterable[Sample]) -> list[Sample]:
-        """The samples of this task, as it asks them, in their order."""
-        chosen, studies = [], set()
-        for sample in samples:
+    def indices(self, samples: Iterable[Sample]) -> Iterator[int]:
+        """Yield which of the samples belong to this task."""
+        studies: set[str] = set()
+        for index, sample in enumerate(samples):
             if not self.wants(sample):
                 continue
             if self.one_per == "study" and sample.study is not None:
                 if sample.study in studies:
                     continue
                 studies.add(sample.study)
-            chosen.append(self.ask(sample))
-        return chosen
+            yield index
+
+    def select(self, samples: Iterable[Sample]) -> list[Sample]:
+        """The samples of this task, as it asks them, in their order."""
+        everything = list(samples)
+        return [self.ask(everything[index]) for index in self.indices(everything)]
 
     def load(self, data: Path, split: str = "test") -> Task:
         """The task over one split of converted data.
