@@ -53,4 +53,5 @@ def ratio(part: Floats, whole: Floats, empty: float = 0.0) -> Floats:
     """`part / whole`, and `empty` where the whole is 0."""
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     filled = np.full(np.broadcast_shapes(part.shape, whole.shape), empty)
-    return np.divide(part, whole, out=filled, where=whole != 0)
+    np.divide(part, whole, out=filled, where=whole != 0)
+    return filled

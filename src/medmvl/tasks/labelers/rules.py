@@ -1,0 +1,209 @@
+"""A labeler that anyone can read: phrases of each finding, and words that deny or doubt them within a clause.
+
+The method is NegEx (Chapman et al., 2001) over short tables. It is no replacement for a trained labeler; it
+is the same everywhere, needs no weights, and every decision can be looked up with `explain`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Mention = Literal["present", "uncertain", "absent"]
+
+IGNORED = (
+    r"no (?:significant |interval |relevant )?(?:change|increase|decrease|growth)",
+    r"not only",
+    r"without (?:significant )?change",
+    r"not significantly changed",
+    r"no longer than",
+    r"无(?:明显|显著)?(?:变化|改变)",
+    r"未见(?:明显)?(?:变化|改变)",
+)
+"""Look like denials and are none."""
+DENIED_BEFORE = (
+    r"no",
+    r"not",
+    r"without",
+    r"free of",
+    r"negative for",
+    r"absence of",
+    r"absent",
+    r"neither",
+    r"nor",
+    r"never",
+    r"rather than",
+    r"ruled? out",
+    r"resolution of",
+    r"resolved",
+    r"clear of",
+    r"cannot see",
+    r"denies",
+    r"未见",
+    r"未发现",
+    r"未显示",
+    r"无",
+    r"没有",
+    r"并无",
+    r"排除",
+    r"不见",
+    r"未",
+)
+"""Deny what follows in their clause."""
+DENIED_AFTER = (
+    r"(?:is|are|was|were|has been|have been) (?:now )?(?:not|no longer)\b",
+    r"(?:is|are|was|were) absent",
+    r"(?:is|are|was|were|has|have) (?:been )?(?:now )?(?:resolved|ruled out|excluded)",
+    r"not (?:seen|observed|detected|found|identified|present|evident)",
+    r"未见",
+    r"已消失",
+    r"不明显",
+    r"未显示",
+)
+"""Deny what stands before them in their clause."""
+DOUBTED = (
+    r"possibl[ey]",
+    r"possibility of",
+    r"probabl[ey]",
+    r"may",
+    r"might",
+    r"could",
+    r"suspected",
+    r"suspicio(?:n|us)",
+    r"questionable",
+    r"suggest(?:s|ed|ing|ive)?",
+    r"likely",
+    r"cannot be (?:excluded|ruled out)",
+    r"can not be (?:excluded|ruled out)",
+    r"not excluded",
+    r"versus",
+    r"differential",
+    r"could represent",
+    r"可能",
+    r"疑似",
+    r"可疑",
+    r"不除外",
+    r"不能排除",
+    r"待排",
+    r"考虑",
+)
+"""Doubt a finding anywhere in its clause; read before denials, so that `cannot be excluded` denies nothing."""
+CLAUSE_END = re.compile(
+    r"(?<!\d)\.(?!\d)|[;:!?。；：！？，\n]|但|然而|除了|可见"
+    r"|\b(?:but|however|although|though|except|whereas|while|yet|apart from|other than|there (?:is|are|was|were))\b"
+)
+"""A denial or doubt reaches no further than this; an English comma does not end it, a Chinese one does."""
+
+
+@dataclass(frozen=True)
+class FindingRule:
+    """How one finding is written."""
+
+    name: str
+    phrases: tuple[str, ...]
+    """Regular expressions; English ones begin at a word."""
+    others: tuple[str, ...] = ()
+    """What looks like it and is something else; taken out first."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """All phrases in one expression."""
+        return _any(self.phrases)
+
+    @cached_property
+    def taken_out(self) -> re.Pattern[str] | None:
+        """All of `others` in one expression."""
+        return _any(self.others) if self.others else None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a finding is called what it is called."""
+
+    mention: Mention
+    clause: str
+    phrase: str
+
+
+class RuleLabeler:
+    """Labels by `FindingRule`s."""
+
+    def __init__(
+        self, rules: Sequence[FindingRule], *, nothing: str | None = None, apart: Sequence[str] = ()
+    ) -> None:
+        """Make a labeler.
+
+        Args:
+            rules: one a finding.
+            nothing: name of a label that is 1 where no finding is.
+            apart: findings that do not count for `nothing`.
+        """
+        self.rules = tuple(rules)
+        self.nothing, self.apart = nothing, frozenset(apart)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The findings, and the label of their absence if there is one."""
+        return (*(rule.name for rule in self.rules), *([self.nothing] if self.nothing else []))
+
+    def label(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """1 where a finding is present or uncertain, else 0."""
+        return [self._label(text) for text in texts]
+
+    def explain(self, text: str) -> dict[str, Evidence]:
+        """The strongest mention of every finding that is mentioned: present before uncertain before absent."""
+        clauses = [clause.strip().lower() for clause in CLAUSE_END.split(text) if clause and clause.strip()]
+        found: dict[str, Evidence] = {}
+        for rule in self.rules:
+            mentions = [evidence for clause in clauses for evidence in _mentions(rule, clause)]
+            if mentions:
+                found[rule.name] = min(mentions, key=lambda evidence: _ORDER.index(evidence.mention))
+        return found
+
+    def _label(self, text: str) -> dict[str, float]:
+        found = self.explain(text)
+        there = {name for name, evidence in found.items() if evidence.mention != "absent"}
+        labels = {rule.name: float(rule.name in there) for rule in self.rules}
+        if self.nothing:
+            labels[self.nothing] = float(not there - self.apart)
+        return labels
+
+
+_ORDER: tuple[Mention, ...] = ("present", "uncertain", "absent")
+
+
+def _mentions(rule: FindingRule, clause: str) -> list[Evidence]:
+    if rule.taken_out is not None:
+        clause = rule.taken_out.sub(" # ", clause)
+    plain = _IGNORED.sub(" # ", clause)
+    doubt = _DOUBTED.search(plain)
+    certain = _DOUBTED.sub(" # ", plain)
+    evidence = []
+    for match in rule.pattern.finditer(certain):
+        before, after = certain[: match.start()], certain[match.end() :]
+        denied = _BEFORE.search(before) or _AFTER.search(after) or _BEFORE.search(match.group())
+        mention: Mention = "absent" if denied else "uncertain" if doubt else "present"
+        evidence.append(Evidence(mention, clause, match.group()))
+    return evidence
+
+
+def _any(expressions: Sequence[str]) -> re.Pattern[str]:
+    """One expression for all; those that begin with a Latin letter begin, and where they can end, at a word."""
+    return re.compile(
+        "|".join(rf"\b(?:{e})" if e[0].isascii() else f"(?:{e})" for e in expressions), re.IGNORECASE
+    )
+
+
+def _cues(expressions: Sequence[str]) -> re.Pattern[str]:
+    """Whole words only, so that `no` is not in `nodule`."""
+    return re.compile(
+        "|".join(rf"\b(?:{e})\b" if e[0].isascii() else f"(?:{e})" for e in expressions), re.IGNORECASE
+    )
+
+
+_IGNORED, _BEFORE, _AFTER, _DOUBTED = (
+    _cues(table) for table in (IGNORED, DENIED_BEFORE, DENIED_AFTER, DOUBTED)
+)
