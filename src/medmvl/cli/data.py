@@ -150,6 +150,21 @@ def convert(
 
 
 @app.command()
+def mixture(
+    folder: Annotated[Path, typer.Argument(help="Holds converted data sets, each in a folder of its name.")],
+) -> None:
+    """Print Uni-Med's mixture as part of a recipe, with weights that draw by its sampling ratios."""
+    import yaml
+
+    from medmvl.data.mixture import unimed_sources
+
+    sources, missing = unimed_sources(folder)
+    typer.echo(yaml.safe_dump({"data": {"train": sources}}, sort_keys=False), nl=False)
+    if missing:
+        typer.echo(f"No training data for: {', '.join(missing)}", err=True)
+
+
+@app.command()
 def split(
     data: Annotated[Path, typer.Argument(help="Data file in either format.")],
     out: Annotated[Path, typer.Argument(help="New folder.")],
