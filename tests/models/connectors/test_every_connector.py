@@ -54,7 +54,9 @@ CASES = [(name, grid) for name, config in CONNECTORS.items() for grid in fitting
 
 def test_every_connector_is_tried():
     tried = {config["type"] for config in CONNECTORS.values()}
-    assert tried | {"text_guided_slices"} == set(TABLE)  # that one needs two streams, and has tests of its own
+    assert tried | {"text_guided_slices"} == set(
+        TABLE
+    )  # that one needs two streams, and has tests of its own
     assert len(CASES) == 2 * len(CONNECTORS) - 2  # each mixer is made for one grid
 
 

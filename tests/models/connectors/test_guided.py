@@ -7,6 +7,7 @@ import torch
 from tests.factories.connectors import CONNECTORS, VOLUME_GRID, built, features_of, question
 from tests.factories.models import conversation, differs, image_of, prepare, tiny
 
+from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.engine.request import seen_of
 from medmvl.errors import UserError
 
@@ -120,3 +121,16 @@ def test_a_rendered_prompt_is_refused_because_its_question_cannot_be_told():
     _, processor = tiny(**SELECTION)
     with pytest.raises(UserError, match="give the conversation to apply_chat_template"):
         processor("<|image|> Is it?", images=[])
+
+
+def test_a_second_question_is_not_answered_with_what_the_first_one_chose():
+    model, processor = tiny(**SELECTION)
+    engine = Engine(model, processor)
+    visual = processor.see(image_of(conversation("xray:a")[0].visuals[0]))
+    asked = [
+        Request(conversation("xray:a", text), lambda block: visual, text)
+        for text in ("Is it?", "Describe the findings.")
+    ]
+    engine.answer(asked[:1], GenerationOptions(max_new_tokens=2))
+    engine.answer(asked[1:], GenerationOptions(max_new_tokens=2))
+    assert len(engine.cache) == 2
