@@ -49,3 +49,25 @@ TOWERS: dict[str, dict[str, Any]] = {
 def hf_vision(model_type: str, **settings: Any) -> dict[str, Any]:
     """An image encoder around one of `TOWERS`."""
     return {"type": "hf_vision", "config": TOWERS[model_type], **settings}
+
+
+VOLUMES: dict[str, dict[str, Any]] = {
+    "medm_clip": {
+        "type": "medm_clip", "size": [8, 16, 16], "patch_size": [2, 4, 4], "width": 24, "num_layers": 2,
+        "num_heads": 2, "mlp_width": 40,
+    },
+    "ct_vit": {
+        "type": "ct_vit", "patch_size": [2, 4, 4], "width": 24, "num_spatial_layers": 1, "num_depth_layers": 1,
+        "num_heads": 2, "head_width": 6,
+    },
+    "ct_vit with codes": {
+        "type": "ct_vit", "patch_size": [2, 4, 4], "width": 24, "num_spatial_layers": 1, "num_depth_layers": 1,
+        "num_heads": 2, "head_width": 6, "codebook_size": 7,
+    },
+    "resnet3d": {"type": "resnet3d", "num_blocks": [1, 2, 1, 1], "width": 4, "stage": 3},
+    "dcformer": {
+        "type": "dcformer", "stage_widths": [4, 6, 8, 10, 12], "num_blocks": [1, 2, 1, 1],
+        "kernel_sizes": [5, 5, 3, 3],
+    },
+}  # fmt: skip
+"""Tiny volume encoders beside those of `parts`."""
