@@ -97,7 +97,7 @@ def test_nothing_is_shared_between_owners(engine: Engine) -> None:
     engine.cache.clear()
     sample = engine.prepare(REQUESTS[3])
     for owner in ("a", "b"):
-        engine.decode_rows([sample], [engine.row(GenerationOptions(max_new_tokens=1))], owner)
+        engine.decode_rows([sample], [engine.row(GenerationOptions(max_new_tokens=1))], [owner])
     assert len(engine.prefixes) == 2
     assert len(engine.cache) == 2 * len({id(visual) for visual in sample.visuals})
 

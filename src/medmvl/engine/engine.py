@@ -126,10 +126,12 @@ class Engine:
         outcomes: list[Answer | Failure | ProcessedSample] = [
             self.try_prepare(request, options) for request in requests
         ]
-        owners = {request.owner for request in requests}
-        assert len(owners) <= 1, "one batch, one owner"
-        prepared = [outcome for outcome in outcomes if isinstance(outcome, ProcessedSample)]
-        decoded = iter(self._decode(prepared, options, owners.pop()) if prepared else [])
+        prepared = [
+            (outcome, request.owner)
+            for outcome, request in zip(outcomes, requests, strict=True)
+            if isinstance(outcome, ProcessedSample)
+        ]
+        decoded = iter(self._decode(prepared, options) if prepared else [])
         seconds = time.perf_counter() - started
         return [
             self.answer_of(outcome, next(decoded), seconds)
@@ -139,15 +141,14 @@ class Engine:
         ]
 
     def _decode(
-        self, prepared: Sequence[ProcessedSample], options: GenerationOptions, owner: str
+        self, prepared: Sequence[tuple[ProcessedSample, str]], options: GenerationOptions
     ) -> list[Row]:
-        rows = [self.row(options) for _ in prepared]
-        if options.num_beams == 1:
-            self.decode_rows(prepared, rows, owner)
-            return rows
-        for row, tokens in zip(rows, self.search_beams(prepared, options, owner), strict=True):
-            for token in tokens:
-                row.take(token)
+        samples, owners = [sample for sample, _ in prepared], [owner for _, owner in prepared]
+        rows = [self.row(options) for _ in samples]
+        if options.num_beams > 1:
+            self.search_beams(samples, rows, options, owners)
+        else:
+            self.decode_rows(samples, rows, owners)
         return rows
 
     def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
@@ -164,7 +165,7 @@ class Engine:
             )
         prepared = self.prepare(request, options)
         row = self.row(options)
-        return stream_pieces(row, lambda: self.decode_rows([prepared], [row], request.owner))
+        return stream_pieces(row, lambda: self.decode_rows([prepared], [row], [request.owner]))
 
     def prepare(self, request: Request, options: GenerationOptions = GREEDY) -> ProcessedSample:
         """Read the request's images and make its tokens.
@@ -208,18 +209,21 @@ class Engine:
         stop_ids = frozenset(self.processor.stop_token_ids)
         return Row(options, stop_ids, self.processor.decode, self._forms.matcher(options))
 
-    def decode_rows(self, prepared: Sequence[ProcessedSample], rows: Sequence[Row], owner: str = "") -> None:
+    def decode_rows(
+        self, prepared: Sequence[ProcessedSample], rows: Sequence[Row], owners: Sequence[str] = ()
+    ) -> None:
         """Decode a batch into its rows. Calls from several threads wait for one another.
 
         Args:
             prepared: the conversations.
             rows: from `row`, one a conversation; they hold the answers afterwards.
-            owner: whose scans these are; nothing cached for another is used.
+            owners: whose scans each conversation shows; nothing cached for another is used.
         """
         longest = max(row.options.max_new_tokens for row in rows)
         config = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=self._pad_id)
         with self._lock, torch.inference_mode():
-            inputs = self._prefixed(prepared, owner) or self._inputs(prepared, owner)
+            owners = owners or [""] * len(prepared)
+            inputs = self._prefixed(prepared, owners) or self._inputs(prepared, owners)
             self.model.generate(
                 **inputs,
                 generation_config=config,
@@ -228,37 +232,44 @@ class Engine:
             )
 
     def search_beams(
-        self, prepared: Sequence[ProcessedSample], options: GenerationOptions, owner: str = ""
-    ) -> list[list[int]]:
-        """The best beam's ids of every conversation, up to the stop id."""
+        self,
+        prepared: Sequence[ProcessedSample],
+        rows: Sequence[Row],
+        options: GenerationOptions,
+        owners: Sequence[str],
+    ) -> None:
+        """Fill the rows with the best beam of each conversation."""
         stop_ids = self.processor.stop_token_ids
         config = GenerationConfig(**options.arguments(), eos_token_id=stop_ids, pad_token_id=self._pad_id)
         with self._lock, torch.inference_mode():
-            inputs = self._inputs(prepared, owner)
+            inputs = self._inputs(prepared, owners)
             output = self.model.generate(**inputs, generation_config=config)
-        rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return rows
+        for row, tokens in zip(rows, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+            for token in tokens:
+                row.take(token)
 
-    def _inputs(self, prepared: Sequence[ProcessedSample], owner: str) -> dict[str, Any]:
+    def _inputs(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any]:
         batch = collate(prepared, pad_id=self._pad_id, padding_side="left")
         inputs: dict[str, Any] = {
             name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")
         }
-        visuals = [visual for sample in prepared for visual in sample.visuals]
+        visuals = [
+            (visual, o) for sample, o in zip(prepared, owners, strict=True) for visual in sample.visuals
+        ]
         if visuals:
             inputs["visual_table"] = batch["visual_table"]
-            inputs["visual_tokens"] = self._visual_tokens(visuals, owner)
+            inputs["visual_tokens"] = self._visual_tokens(visuals)
         return inputs
 
-    def _prefixed(self, prepared: Sequence[ProcessedSample], owner: str) -> dict[str, Any] | None:
+    def _prefixed(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any] | None:
         """Inputs that begin behind what all rows share, its keys and values taken from the cache; or None."""
-        prefix = self._shared_prefix(prepared, owner)
+        prefix = self._shared_prefix(prepared, owners)
         if prefix is None:
             return None
         first = prepared[0]
         layers = self.prefixes.get(prefix.key)
         if layers is None:
-            layers = self._read_prefix(first, prefix.length, owner)
+            layers = self._read_prefix(first, prefix.length, owners[0])
             if layers is None:
                 self._keeps_prefixes = False
                 return None
@@ -271,14 +282,15 @@ class Engine:
             "input_ids": ids.to(self.device), "attention_mask": mask.to(self.device), "past_key_values": cache
         }  # fmt: skip
 
-    def _shared_prefix(self, prepared: Sequence[ProcessedSample], owner: str) -> Prefix | None:
+    def _shared_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Prefix | None:
         """What every row begins with, up to the end of its last visual; None where the rows differ there."""
         if not self._keeps_prefixes:
             return None
-        found = {self._prefix_of(sample, owner) for sample in prepared}
+        found = {self.prefix_of(sample, owner) for sample, owner in zip(prepared, owners, strict=True)}
         return found.pop() if len(found) == 1 else None
 
-    def _prefix_of(self, sample: ProcessedSample, owner: str) -> Prefix | None:
+    def prefix_of(self, sample: ProcessedSample, owner: str) -> Prefix | None:
+        """A conversation up to the end of its last visual; None where it shows none."""
         if not sample.visuals:
             return None
         ends = [
@@ -292,23 +304,23 @@ class Engine:
 
     def _read_prefix(self, sample: ProcessedSample, length: int, owner: str) -> Layers | None:
         beginning = replace(sample, input_ids=sample.input_ids[:length], labels=None)
-        outputs = self.model(**self._inputs([beginning], owner), use_cache=True, logits_to_keep=1)
+        outputs = self.model(**self._inputs([beginning], [owner]), use_cache=True, logits_to_keep=1)
         return layers_of(outputs.past_key_values)
 
     def _visual_key(self, visual: ProcessedVisual, owner: str) -> str:
         """Names a visual in the caches: its owner, and every bit the encoder would see."""
         known = self._digests.get(id(visual))
         if known is None or known[0]() is not visual:
-            known = (weakref.ref(visual), f"{visual.kind} {digest(visual.pixels, visual.positions_mm)}")
+            known = (weakref.ref(visual), f"{visual.kind} {digest(visual.pixels, visual.positions_mm, visual.question_ids)}")
             self._digests[id(visual)] = known
             weakref.finalize(visual, self._digests.pop, id(visual), None)
         return f"{owner} {known[1]}"
 
-    def _visual_tokens(self, visuals: Sequence[ProcessedVisual], owner: str) -> list[Tensor]:
+    def _visual_tokens(self, visuals: Sequence[tuple[ProcessedVisual, str]]) -> list[Tensor]:
         """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
-        keys = [self._visual_key(visual, owner) for visual in visuals]
+        keys = [self._visual_key(visual, owner) for visual, owner in visuals]
         tokens: dict[str, Tensor | None] = {key: self.cache.get(key) for key in keys}
-        missing = {key: visual for key, visual in zip(keys, visuals, strict=True) if tokens[key] is None}
+        missing = {key: visual for key, (visual, _) in zip(keys, visuals, strict=True) if tokens[key] is None}
         if missing:
             encoded = self._encode(list(missing.values()))
             for key, encoded_tokens in zip(missing, encoded, strict=True):
@@ -333,6 +345,7 @@ class Engine:
             batch["visual_table"],
             batch.get("volume_positions_mm"),
             batch.get("volume_kept"),
+            batch.get("question_ids"),
         )
         return tokens
 

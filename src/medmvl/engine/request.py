@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from medmvl.engine.rows import Finish, TokenLogprob
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
@@ -30,6 +30,10 @@ class Request:
     def from_sample(cls, sample: Sample, load: Load) -> Request:
         """Ask for the last turn of a sample."""
         return cls(sample.prompt().messages, load, sample.id)
+
+
+Reason = Literal["input", "memory", "deadline", "cancelled", "internal"]
+"""Whose fault a failure is: the question's, or what else kept it from being answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,7 @@ class Failure:
 
     name: str
     error: str
+    reason: Reason = "input"
 
 
 def seen_of(visual: Any) -> dict[str, Any]:

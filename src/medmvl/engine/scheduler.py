@@ -1,0 +1,280 @@
+"""Many askers, one engine: questions are read ahead, wait together, are decoded in batches and streamed back one by one.
+
+The asynchronous core behind the server. A new batch is formed as soon as the last one ends, from questions of like length,
+those about one scan first. A broken scan, a lack of memory or a client that left harms one question, never the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Condition, Event, Thread
+from typing import Any
+
+import torch
+
+from medmvl.engine.engine import GREEDY, Engine
+from medmvl.engine.options import GenerationOptions
+from medmvl.engine.request import Answer, Failure, Request
+from medmvl.engine.rows import Row
+from medmvl.errors import UserError
+from medmvl.models.visuals import ProcessedSample
+
+logger = logging.getLogger(__name__)
+
+Listener = Callable[[str], None]
+LIKE_LENGTH = 2.0
+"""Questions share a batch when none has more than so many times the tokens of another."""
+
+
+class BusyError(UserError):
+    """Too many questions wait already."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A question that waits for its answer."""
+
+    request: Request
+    options: GenerationOptions
+    deadline: float | None
+    """On the clock of `time.monotonic`."""
+    listen: Listener | None
+    result: Future[Answer | Failure] = field(default_factory=Future)
+    prepared: ProcessedSample | None = None
+    started: float = field(default_factory=time.perf_counter)
+    _gone: Event = field(default_factory=Event)
+    _given: int = 0
+
+    def cancel(self) -> None:
+        """Nobody waits any longer: decoding stops after the current step."""
+        self._gone.set()
+
+    def ended(self) -> Failure | None:
+        """Why it need not be answered any more."""
+        if self._gone.is_set():
+            return Failure(self.request.name, "cancelled", "cancelled")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return Failure(self.request.name, "its time was over before it was answered", "deadline")
+        return None
+
+    def row(self, engine: Engine) -> Row:
+        """A row of its own; a second try does not give out again what the first gave."""
+        row = engine.row(self.options)
+        row.cancelled, row.deadline = self._gone.is_set, self.deadline
+        if self.listen is not None:
+            row.listen = _skipping(self._hand_over, self._given)
+        return row
+
+    def _hand_over(self, piece: str) -> None:
+        assert self.listen is not None
+        self._given += len(piece)
+        self.listen(piece)
+
+
+class Scheduler:
+    """Takes questions from any thread or task; one thread decodes, a few read."""
+
+    def __init__(
+        self, engine: Engine, *, max_batch: int = 16, max_waiting: int = 256, num_readers: int = 2
+    ) -> None:
+        self.engine = engine
+        self.max_batch = max_batch
+        self.max_waiting = max_waiting
+        self.num_open = 0
+        """Questions that are not answered yet."""
+        self._ready: list[Ticket] = []
+        self._changed = Condition()
+        self._closed = False
+        self._readers = ThreadPoolExecutor(num_readers, thread_name_prefix="read")
+        self._decoder = Thread(target=self._run, name="decode", daemon=True)
+        self._decoder.start()
+
+    def submit(
+        self,
+        request: Request,
+        options: GenerationOptions = GREEDY,
+        *,
+        seconds: float | None = None,
+        listen: Listener | None = None,
+    ) -> Ticket:
+        """Put a question in the queue and return at once.
+
+        Args:
+            request: the conversation.
+            options: of decoding.
+            seconds: an answer that is not complete by then ends as it is, or fails if it has not begun.
+            listen: receives the text piece by piece, in another thread.
+
+        Raises:
+            BusyError: `max_waiting` questions wait already.
+            UserError: the scheduler is closed, or beams are to be streamed.
+        """
+        if listen is not None and options.num_beams > 1:
+            raise UserError("beam search knows its answer only at the end and cannot be streamed")
+        ticket = Ticket(request, options, None if seconds is None else time.monotonic() + seconds, listen)
+        with self._changed:
+            if self._closed:
+                raise UserError("the engine is shutting down")
+            if self.num_open >= self.max_waiting:
+                raise BusyError(f"{self.num_open} questions wait already; try again later")
+            self.num_open += 1
+        self._readers.submit(self._read, ticket)
+        return ticket
+
+    async def answer(
+        self, request: Request, options: GenerationOptions = GREEDY, *, seconds: float | None = None
+    ) -> Answer | Failure:
+        """Answer one question; cancelling the task stops the decoding."""
+        ticket = self.submit(request, options, seconds=seconds)
+        try:
+            return await asyncio.wrap_future(ticket.result)
+        finally:
+            ticket.cancel()
+
+    async def stream(
+        self, request: Request, options: GenerationOptions = GREEDY, *, seconds: float | None = None
+    ) -> AsyncIterator[str | Answer | Failure]:
+        """The answer's text piece by piece, then the answer; closing the iterator stops the decoding."""
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def post(piece: str | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        ticket = self.submit(request, options, seconds=seconds, listen=post)
+        ticket.result.add_done_callback(lambda _: post(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            yield ticket.result.result()
+        finally:
+            ticket.cancel()
+
+    def close(self) -> None:
+        """Answer what waits, take nothing new, and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._readers.shutdown(wait=True)
+        with self._changed:
+            self._changed.notify_all()
+        self._decoder.join()
+
+    def _read(self, ticket: Ticket) -> None:
+        outcome: ProcessedSample | Failure
+        try:
+            outcome = ticket.ended() or self.engine.try_prepare(ticket.request, ticket.options)
+        except Exception as error:
+            logger.exception("reading failed")
+            outcome = Failure(ticket.request.name, f"reading failed ({type(error).__name__})", "internal")
+        if isinstance(outcome, Failure):
+            self._finish(ticket, outcome)
+            return
+        ticket.prepared = outcome
+        with self._changed:
+            self._ready.append(ticket)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            self._decode(batch)
+
+    def _next_batch(self) -> list[Ticket]:
+        """Wait for questions and choose some; empty once closed and all are answered."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or (self._closed and self.num_open == 0))
+            if not self._ready:
+                return []
+            chosen = self._choose()
+            self._ready = [ticket for ticket in self._ready if ticket not in chosen]
+            return chosen
+
+    def _choose(self) -> list[Ticket]:
+        """The one that waits longest and up to `max_batch - 1` like it, those about its scan first."""
+        first = self._ready[0]
+        if first.options.num_beams > 1:
+            return [first]
+        alike = [ticket for ticket in self._ready if _alike(first, ticket)]
+        prefix = self._prefix(first)
+        sharing = [ticket for ticket in alike if prefix is not None and self._prefix(ticket) == prefix]
+        return (sharing if len(sharing) > 1 else alike)[: self.max_batch]
+
+    def _prefix(self, ticket: Ticket) -> Any:
+        assert ticket.prepared is not None
+        return self.engine.prefix_of(ticket.prepared, ticket.request.owner)
+
+    def _decode(self, batch: list[Ticket]) -> None:
+        waiting = []
+        for ticket in batch:
+            if failure := ticket.ended():
+                self._finish(ticket, failure)
+            else:
+                waiting.append(ticket)
+        if not waiting:
+            return
+        try:
+            rows = self._decode_together(waiting)
+        except UserError as error:
+            self._each_alone(waiting, str(error), "input")
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            self._each_alone(waiting, "not enough memory for this question", "memory")
+        except Exception as error:
+            logger.exception("decoding failed")
+            self._each_alone(waiting, f"decoding failed ({type(error).__name__})", "internal")
+        else:
+            for ticket, row in zip(waiting, rows, strict=True):
+                assert ticket.prepared is not None
+                seconds = time.perf_counter() - ticket.started
+                self._finish(ticket, self.engine.answer_of(ticket.prepared, row, seconds))
+
+    def _decode_together(self, tickets: list[Ticket]) -> list[Row]:
+        samples = [ticket.prepared for ticket in tickets if ticket.prepared is not None]
+        owners = [ticket.request.owner for ticket in tickets]
+        rows = [ticket.row(self.engine) for ticket in tickets]
+        if tickets[0].options.num_beams > 1:
+            self.engine.search_beams(samples, rows, tickets[0].options, owners)
+        else:
+            self.engine.decode_rows(samples, rows, owners)
+        return rows
+
+    def _each_alone(self, tickets: list[Ticket], error: str, reason: Any) -> None:
+        """After a batch failed: the two halves of it apart, so that only the one to blame fails."""
+        if len(tickets) == 1:
+            self._finish(tickets[0], Failure(tickets[0].request.name, error, reason))
+            return
+        self._decode(tickets[: len(tickets) // 2])
+        self._decode(tickets[len(tickets) // 2 :])
+
+    def _finish(self, ticket: Ticket, outcome: Answer | Failure) -> None:
+        with self._changed:
+            self.num_open -= 1
+            self._changed.notify_all()
+        if ticket.result.set_running_or_notify_cancel():
+            ticket.result.set_result(outcome)
+
+
+def _alike(first: Ticket, other: Ticket) -> bool:
+    assert first.prepared is not None and other.prepared is not None
+    lengths = len(first.prepared.input_ids), len(other.prepared.input_ids)
+    return other.options.num_beams == 1 and max(lengths) <= LIKE_LENGTH * min(lengths)
+
+
+def _skipping(listen: Listener, given: int) -> Listener:
+    """Hands over only what comes after the first `given` characters."""
+    left = given
+
+    def hand_over(piece: str) -> None:
+        nonlocal left
+        rest = piece[left:]
+        left = max(0, left - len(piece))
+        if rest:
+            listen(rest)
+
+    return hand_over
