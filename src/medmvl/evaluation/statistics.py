@@ -1,13 +1,13 @@
 """Intervals that respect patients: several questions about one patient are not several patients.
 
 Sources: Wilson 1927; Field and Welsh 2007 (cluster bootstrap); Liang and Zeger 1986 (cluster-robust
-variance).
+variance). Two models are compared in `comparison.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -15,11 +15,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from medmvl.tasks.metrics.tally import Tally
+
 NUM_RESAMPLES = 2000
 _RARE = 10
 """With fewer right, or fewer wrong, answers than this a bootstrap is too narrow (it has width 0 at 1.00)."""
 
+FEW_CLUSTERS = 20
+"""Below this many clusters a bootstrap interval is rough, and everything that shows one says so."""
+
 Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def effective_n(scores: Sequence[float], clusters: Sequence[Hashable]) -> float:
     Never more than the answers. Where all answers are equally right the variance says nothing; the number
     of clusters then is the cautious choice.
     """
-    sums, sizes = _cluster_sums(scores, clusters)
+    sums, sizes = cluster_sums(scores, clusters)
     n, k = float(sizes.sum()), len(sizes)
     p = float(sums.sum()) / n
     if k < 2 or p in (0.0, 1.0):
@@ -79,7 +85,7 @@ def mean_interval(
     cluster-effective n instead. Clusters are drawn whole, so the interval does not shrink because a patient
     was asked more often.
     """
-    sums, sizes = _cluster_sums(scores, clusters)
+    sums, sizes = cluster_sums(scores, clusters)
     value = float(sums.sum() / sizes.sum())
     n_effective = effective_n(scores, clusters)
     binary = all(score in (0.0, 1.0) for score in scores)
@@ -100,25 +106,86 @@ def difference_interval(
 ) -> Interval:
     """Mean of `scores - others`, paired by answer, with a percentile bootstrap interval over clusters."""
     differences = [a - b for a, b in zip(scores, others, strict=True)]
-    sums, sizes = _cluster_sums(differences, clusters)
+    sums, sizes = cluster_sums(differences, clusters)
     low, high = _bootstrap(sums, sizes, seed, level)
     return Interval(float(sums.sum() / sizes.sum()), low, high, len(differences), len(sizes), "bootstrap")
 
 
-def _cluster_sums(scores: Sequence[float], clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
+def tally_interval(
+    tally: Tally, clusters: Sequence[Hashable], *, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """A corpus value (BLEU, F1, a difference of maxima) with the value taken again of every resample.
+
+    Clusters are drawn whole; a resample's counts are the sums of its clusters' counts, so 2000 resamples of a
+    corpus cost one matrix product. Resamples in which the value is not defined (NaN) are left out.
+    """
+    assert len(tally) == len(clusters) > 0
+    where = _numbered(clusters)
+    k = int(where.max()) + 1
+    sums = np.zeros((k, tally.rows.shape[1]))
+    np.add.at(sums, where, tally.rows)
+    rng = np.random.default_rng(seed)
+    values = [tally.value(drawn @ sums) for drawn in _draws(rng, k)]
+    low, high = _percentiles(np.concatenate(values), level)
+    return Interval(tally.corpus(), low, high, len(tally), k, "bootstrap")
+
+
+def bootstrap_interval(
+    statistic: Callable[[Integers], float],
+    clusters: Sequence[Hashable],
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Any statistic, such as an AUROC, with a percentile bootstrap interval over clusters.
+
+    Args:
+        statistic: gets the indices of the answers in a resample, with repetitions, and returns a number (NaN
+            where it is not defined, such as where all truths are alike; those resamples are left out).
+        clusters: the patient (or study, ...) of every answer.
+        seed: of the resamples.
+        level: of confidence.
+        num_resamples: fewer where the statistic is slow.
+    """
+    where = _numbered(clusters)
+    members = [np.flatnonzero(where == number) for number in range(int(where.max()) + 1)]
+    rng = np.random.default_rng(seed)
+    k = len(members)
+    drawn = (rng.integers(0, k, k) for _ in range(num_resamples))
+    values = np.array([statistic(np.concatenate([members[i] for i in chosen])) for chosen in drawn])
+    low, high = _percentiles(values, level)
+    return Interval(statistic(np.arange(len(where))), low, high, len(where), k, "bootstrap")
+
+
+def _numbered(clusters: Sequence[Hashable]) -> Integers:
+    """The number of every answer's cluster, in order of first appearance."""
+    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
+    return np.array([index[cluster] for cluster in clusters], dtype=np.intp)
+
+
+def _draws(rng: np.random.Generator, k: int) -> Iterator[Floats]:
+    """How often each of `k` clusters is in a resample: `(100, k)` at a time."""
+    for _ in range(0, NUM_RESAMPLES, 100):
+        yield rng.multinomial(k, np.full(k, 1 / k), 100).astype(np.float64)
+
+
+def _percentiles(values: Floats, level: float) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def cluster_sums(scores: Sequence[float], clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
     """Sum and size of every cluster, in order of first appearance."""
     assert len(scores) == len(clusters) > 0
-    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
-    where = [index[cluster] for cluster in clusters]
+    where = _numbered(clusters)
     return np.bincount(where, weights=scores).astype(np.float64), np.bincount(where).astype(np.float64)
 
 
 def _bootstrap(sums: Floats, sizes: Floats, seed: int, level: float) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
-    k = len(sums)
-    means = np.empty(NUM_RESAMPLES)
-    for start in range(0, NUM_RESAMPLES, 100):  # in pieces: 100 x k indices at a time
-        drawn = rng.integers(0, k, (100, k))
-        means[start : start + 100] = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    means = [(drawn @ sums) / (drawn @ sizes) for drawn in _draws(rng, len(sums))]
+    return _percentiles(np.concatenate(means), level)
