@@ -37,6 +37,9 @@ VERBS: dict[str, Verb] = {
     "data": Verb("medmvl.cli.data", "app", "Bring your own data: convert a table, check a data set."),
     "train": Verb("medmvl.cli.train", "train", "Train a model by a recipe; the same command resumes."),
     "recipe": Verb("medmvl.cli.recipe", "app", "List, show and check recipes."),
+    "parts": Verb(
+        "medmvl.cli.parts", "parts", "List encoders and connectors: what goes in, size, tokens out."
+    ),
     "generate": Verb(
         "medmvl.cli.generate", "generate", "Answer one question, or every sample of a data set."
     ),
