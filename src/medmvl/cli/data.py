@@ -146,7 +146,9 @@ def convert(
         raise typer.BadParameter("expected medmvl data convert NAME RAW OUT")
     shares: Any = split if split in (None, "published") else parse_fractions(split)
     options = ConvertOptions(shares, seed, copy, fast, skip_bad)
-    _print_conversion(out, dataset.convert(raw, out, options))
+    with _counter(name) as progress:
+        summary = dataset.convert(raw, out, options, progress)
+    _print_conversion(out, summary)
 
 
 @app.command()
@@ -294,6 +296,15 @@ def _bar() -> Iterator[Any]:
             bar.update(tasks[what], completed=done)
 
         yield progress
+
+
+@contextmanager
+def _counter(what: str) -> Iterator[Any]:
+    """A count on stderr of what has no known end."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=" records", mininterval=0.5, leave=False) as bar:
+        yield lambda done: bar.update(done - bar.n)
 
 
 def _print_splits(out: Path, summary: dict[str, Any]) -> None:

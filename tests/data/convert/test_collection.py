@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from medmvl.data.convert import CONVERTERS, get_converter
 from medmvl.data.convert.collection import WHOLE_BYTES, file_digest
 from medmvl.data.convert.public import keep_published
 from medmvl.errors import UserError
-from tests.factories.benchmarks import convert, everything, picture, samples, table, vqa_rad
+from tests.factories.benchmarks import convert, document, everything, picture, samples, table, vqa_rad
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -134,3 +135,41 @@ def test_no_group_stands_in_two_published_splits_and_the_test_loses_nothing(
         assert not any(mine & others for other, others in groups.items() if other != name)
     assert len(parts.get("test", [])) == sum(split == "test" for _, split in pairs)
     assert sum(map(len, parts.values())) + left_out == len(pairs)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**6) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+JSON_TABLES = {
+    "vqa-rad": ("vqa.json", "images", ["image_name", "question", "answer", "answer_type"]),
+    "slake": ("train.json", "imgs", ["img_name", "question", "answer", "answer_type", "q_lang", "qid"]),
+    "omnimedvqa": ("QA_information/Open-access/a.json", "Images", ["image_path", "question", "gt_answer"]),
+    "m3d": ("M3D_Cap_npy/M3D_Cap.json", "M3D_Cap_npy", ["image", "text"]),
+    "iu-xray": ("annotation.json", "images", ["id", "report", "image_path"]),
+    "ct-rate": ("dataset/vqa/train_vqa.json", "dataset/train", ["image", "conversations", "id"]),
+    "pubmedqa": ("train_set.json", "x", ["QUESTION", "final_decision"]),
+}
+
+
+@pytest.mark.parametrize("name", JSON_TABLES)
+@given(data=st.data())
+def test_any_json_is_converted_or_refused_with_words(name: str, data: st.DataObject) -> None:
+    table_name, folder, fields = JSON_TABLES[name]
+    record = st.fixed_dictionaries({}, optional=dict.fromkeys(fields, JSON))
+    value = data.draw(
+        JSON
+        | st.lists(record, max_size=3)
+        | st.dictionaries(st.sampled_from(["train", "test"]), st.lists(record, max_size=2))
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        raw = Path(scratch) / "raw"
+        (raw / folder).mkdir(parents=True)
+        document(raw / table_name, value)
+        try:
+            summary = convert(name, raw, Path(scratch) / "out", skip_bad=True, fast=True)
+        except UserError as error:
+            assert str(raw) in str(error)
+        else:
+            assert summary["splits"]

@@ -10,18 +10,20 @@ import hashlib
 import io
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from PIL import Image
+from pydantic import ValidationError
 
 from medmvl.data.writing import path_from
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging import read
 from medmvl.schema import ImageBlock, Sample, VolumeBlock, dump_sample, iter_samples
+from medmvl.schema.jsonl import describe_validation_error
 
 SPOOL = "samples.jsonl.partial"
 EDGE_BYTES = 1 << 20
@@ -60,7 +62,14 @@ class Entry(NamedTuple):
 class Collection:
     """Filled by one converter, then divided into splits by `public.PublicDataset`."""
 
-    def __init__(self, raw: Path, out: Path, folder: Path, options: ConvertOptions) -> None:
+    def __init__(
+        self,
+        raw: Path,
+        out: Path,
+        folder: Path,
+        options: ConvertOptions,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
         """Start empty.
 
         Args:
@@ -68,11 +77,14 @@ class Collection:
             out: the folder that paths in samples start from.
             folder: where files are written until everything went well; a sibling of `out`.
             options: how to convert.
+            progress: called with the number of records done.
         """
         self.raw = raw
         self.out = out
         self.folder = folder
         self.options = options
+        self._progress = progress
+        self._done = 0
         self.entries: list[Entry] = []
         self.bad: list[str] = []
         self.notes: Counter[str] = Counter()
@@ -100,8 +112,13 @@ class Collection:
         """Around the making of one record: what is wrong with it is listed, and the next one follows."""
         try:
             yield
+        except ValidationError as error:
+            self.bad.append(f"{where}: {describe_validation_error(error)}")
         except UserError as error:
             self.bad.append(f"{where}: {error}")
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done)
 
     def add(self, sample: Sample, split: str | None = None) -> None:
         """Take a sample.

@@ -18,7 +18,7 @@ from typing import Any
 from medmvl.data.convert.collection import Collection
 from medmvl.data.convert.ct_rate_questions import Turn, read_entry
 from medmvl.data.convert.questions import question
-from medmvl.data.convert.readers import iter_csv, iter_json, text_field
+from medmvl.data.convert.readers import iter_csv, iter_json, number_field, text_field
 from medmvl.data.convert.reports import ASK, joined
 from medmvl.data.convert.rescale import write_in_hounsfield
 from medmvl.errors import ReadError, UserError
@@ -97,12 +97,12 @@ def read_part(found: Collection, root: Path, name: str) -> Part:
         )
     for row in _rows(found, root / "multi_abnormality_labels", name, "predicted_labels.csv"):
         part.labels[text_field(row, "VolumeName")] = {
-            label: float(row[label]) for label in ABNORMALITIES if row.get(label)
+            label: number_field(row, label) for label in ABNORMALITIES if row.get(label)
         }
     for row in _rows(found, root / "metadata", name, "metadata.csv"):
         volume = text_field(row, "VolumeName")
         if row.get("RescaleSlope") and row.get("RescaleIntercept"):
-            part.rescale[volume] = float(row["RescaleSlope"]), float(row["RescaleIntercept"])
+            part.rescale[volume] = (number_field(row, "RescaleSlope"), number_field(row, "RescaleIntercept"))
         if row.get("StudyDate"):
             study = study_of(volume)
             part.dates[study] = day = _date(row["StudyDate"])

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from medmvl.data.convert.readers import text_field
+from medmvl.data.convert.readers import as_records, text_field
 from medmvl.errors import UserError
 
 KINDS = {
@@ -39,7 +39,7 @@ def read_entry(entry: Mapping[str, Any]) -> tuple[list[Turn], bool]:
     Raises:
         UserError: where questions and answers do not take turns.
     """
-    turns = entry.get("conversations") or []
+    turns = as_records(entry.get("conversations"), "conversations")
     if not turns or len(turns) % 2:
         raise UserError(f"expected questions and answers by turns, found {len(turns)} of them")
     read = []

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from medmvl.data.convert.chest_xray import View, take_report
 from medmvl.data.convert.collection import Collection
-from medmvl.data.convert.readers import below, iter_csv, load_json, text_field
+from medmvl.data.convert.readers import as_records, below, iter_csv, load_object, text_field
 from medmvl.data.convert.reports import joined
 from medmvl.errors import UserError
 
@@ -58,11 +58,17 @@ def _gather_tables(found: Collection) -> None:
 
 
 def _gather_r2gen(found: Collection) -> None:
-    for split, records in load_json(found.table(found.raw / "annotation.json")).items():
-        for record in records:
+    path = found.raw / "annotation.json"
+    for split, records in load_object(found.table(path)).items():
+        if split not in SPLITS:
+            raise UserError(f"{path}: expected {', '.join(SPLITS)}, found {split!r}")
+        for record in as_records(records, f"{path}, {split}"):
             with found.record(f"annotation.json, {record.get('id')}"):
                 name = text_field(record, "id")
-                views = [View(below(found.raw / "images", path), "") for path in record.get("image_path", [])]
+                names = record.get("image_path")
+                if not isinstance(names, list):
+                    raise UserError("expected a list of pictures as 'image_path'")
+                views = [View(below(found.raw / "images", str(picture)), "") for picture in names]
                 report = " ".join(text_field(record, "report").split())
                 take_report(
                     found, f"iu_xray-{name}", views, report, SPLITS[split], **_identity(name.split("_")[0])

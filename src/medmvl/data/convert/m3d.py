@@ -15,7 +15,7 @@ from typing import Any
 
 from medmvl.data.convert.collection import Collection
 from medmvl.data.convert.questions import LETTERS, options_of, question
-from medmvl.data.convert.readers import below, iter_csv, load_json, text_field
+from medmvl.data.convert.readers import as_records, below, iter_csv, load_object, text_field
 from medmvl.errors import ReadError, UserError
 from medmvl.schema import VolumeBlock
 
@@ -47,9 +47,10 @@ def gather(found: Collection) -> None:
 
 
 def _gather_captions(found: Collection, table: Path) -> None:
-    parts = load_json(found.table(table))
+    parts = load_object(found.table(table))
     test = next((name for name in CAPTION_TEST if name in parts), None)
-    for name, records in parts.items():
+    for name, value in parts.items():
+        records = as_records(value, f"{table}, {name}")
         split = "test" if name == test else name
         if split not in ("train", "validation", "test"):
             found.note(f"captions of the list {name}, which repeats others", len(records))

@@ -42,13 +42,20 @@ class PublicDataset:
     as_published: bool = True
     """Whether the published split is the default; False: a new one by image."""
 
-    def convert(self, raw: Path, out: Path, options: ConvertOptions | None = None) -> dict[str, Any]:
+    def convert(
+        self,
+        raw: Path,
+        out: Path,
+        options: ConvertOptions | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
         """Write `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dataset.json`; return the latter.
 
         Args:
             raw: folder in the published layout; it is only read.
             out: a new or empty folder.
             options: see ConvertOptions.
+            progress: called with the number of records done.
 
         Raises:
             UserError: where the layout is another, or records are bad and `skip_bad` is off.
@@ -60,7 +67,7 @@ class PublicDataset:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            found = Collection(raw, out, folder, options)
+            found = Collection(raw, out, folder, options, progress)
             self.gather(found)
             _refuse_bad(found, raw, self.layout)
             summary = self._write(found)

@@ -46,12 +46,39 @@ def iter_lines(path: Path) -> Iterator[str]:
     return (line for line in text.splitlines() if line.strip())
 
 
-def load_json(path: Path) -> Any:
-    """Load one JSON document.
+def load_records(path: Path) -> list[dict[str, Any]]:
+    """Load a JSON array of objects.
 
     Raises:
-        UserError: where it is not valid, naming the line.
+        UserError: where it is something else, naming the line of what is not valid.
     """
+    return as_records(_load_json(path), path)
+
+
+def load_object(path: Path) -> dict[str, Any]:
+    """Load one JSON object.
+
+    Raises:
+        UserError: where it is something else, naming the line of what is not valid.
+    """
+    value = _load_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def as_records(value: Any, where: object) -> list[dict[str, Any]]:
+    """Check that a value is a list of objects, and return it.
+
+    Raises:
+        UserError: naming `where`.
+    """
+    if not isinstance(value, list) or not all(isinstance(record, dict) for record in value):
+        raise UserError(f"{where}: expected a list of records")
+    return value
+
+
+def _load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -60,8 +87,8 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path}: not UTF-8 (byte {error.start})") from None
 
 
-def iter_json(path: Path) -> Iterator[Any]:
-    """Yield the elements of a JSON array, or the objects of JSON Lines, one at a time.
+def iter_json(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON array, or of JSON Lines, one at a time.
 
     Raises:
         UserError: where it is neither.
@@ -76,6 +103,8 @@ def iter_json(path: Path) -> Iterator[Any]:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: not valid JSON ({error.msg}, line {error.lineno})") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: expected objects, found {type(value).__name__}")
         yield value
         at = _skip(text, at)
         if array and text[at : at + 1] == ",":
@@ -106,6 +135,18 @@ def iter_parquet(path: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
 
 
+def number_field(record: Mapping[str, Any], name: str) -> float:
+    """Return a field as a number.
+
+    Raises:
+        UserError: where it is none.
+    """
+    try:
+        return float(text_field(record, name))
+    except ValueError as error:
+        raise UserError(f"expected a number as '{name}' ({error})") from None
+
+
 def text_field(record: Mapping[str, Any], *names: str) -> str:
     """Return the first of the named fields that is there, as text without blanks around it.
 
@@ -113,8 +154,11 @@ def text_field(record: Mapping[str, Any], *names: str) -> str:
         UserError: naming the fields that are there.
     """
     for name in names:
-        if record.get(name) not in (None, ""):
-            return str(record[name]).strip()
+        value = record.get(name)
+        if isinstance(value, list | dict):
+            raise UserError(f"expected text as '{name}', found {type(value).__name__}")
+        if value not in (None, ""):
+            return str(value).strip()
     raise UserError(f"it has no '{names[0]}'; it has: {', '.join(map(str, record))}")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medmvl.data.convert.collection import Collection
-from medmvl.data.convert.readers import load_json
+from medmvl.data.convert.readers import load_records
 from medmvl.data.convert.regions import Region, add_regions, half_open
 from medmvl.errors import UserError
 
@@ -35,8 +35,8 @@ def _take(found: Collection, path: Path, pictures: Path, split: str) -> None:
     picture = found.image(pictures / modality / f"{path.stem}.png")
     regions = [
         Region(label, half_open(box, found.size(picture)))
-        for entry in load_json(path)
-        for label, box in dict(entry).items()
+        for entry in load_records(path)
+        for label, box in entry.items()
     ]
     case = path.stem.split("--")
     patient = "--".join(case[:3]) if len(case) >= 4 else None

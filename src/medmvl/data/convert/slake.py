@@ -8,13 +8,13 @@ together train on 142 of 180 test pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from medmvl.data.convert.collection import Collection
 from medmvl.data.convert.questions import question, yes_no
-from medmvl.data.convert.readers import below, load_json, text_field
+from medmvl.data.convert.readers import below, load_records, text_field
 from medmvl.data.convert.regions import Region, add_regions, half_open
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
@@ -31,7 +31,7 @@ def gather(found: Collection) -> None:
     records = [
         (path, number, record)
         for path in tables
-        for number, record in enumerate(load_json(found.table(path)))
+        for number, record in enumerate(load_records(found.table(path)))
     ]
     home = _split_of_pictures(records)
     for path, number, record in records:
@@ -44,7 +44,7 @@ def gather(found: Collection) -> None:
         _take_boxes(found, name, split)
 
 
-def _split_of_pictures(records: list[tuple[Path, int, Mapping[str, Any]]]) -> dict[str, str]:
+def _split_of_pictures(records: Sequence[tuple[Path, int, Mapping[str, Any]]]) -> dict[str, str]:
     """Picture to split: the English one, or that of the only language."""
     home: dict[str, str] = {}
     for wanted in ("en", "zh"):
@@ -86,8 +86,8 @@ def _take_boxes(found: Collection, name: str, split: str) -> None:
         picture = found.image(below(found.raw / "imgs", name))
         regions = [
             Region(label, half_open(box, found.size(picture)))
-            for entry in load_json(path)
-            for label, box in dict(entry).items()
+            for entry in load_records(path)
+            for label, box in entry.items()
         ]
         group = PurePosixPath(name).parent.name
         add_regions(found, f"slake-{group}", picture, regions, split, task="slake", image_group=group)

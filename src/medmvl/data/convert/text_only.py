@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from medmvl.data.convert.collection import Collection
 from medmvl.data.convert.questions import question
-from medmvl.data.convert.readers import iter_json, load_json, text_field
+from medmvl.data.convert.readers import as_records, iter_json, load_object, text_field
 from medmvl.errors import UserError
 
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -40,8 +40,9 @@ def gather_pubmedqa(found: Collection) -> None:
         path = next((f / f"{part}_set.json" for f in folders if (f / f"{part}_set.json").is_file()), None)
         if path is None:
             continue
-        for name, record in load_json(found.table(path)).items():
+        for name, value in load_object(found.table(path)).items():
             with found.record(f"{path.name}, {name}"):
+                (record,) = as_records([value], name)
                 found.add(
                     question(
                         f"pubmedqa-{name}", (), text_field(record, "QUESTION"),

@@ -14,7 +14,7 @@ from typing import Any
 from medmvl.data.convert.collection import Collection
 from medmvl.data.convert.parquet import gather_parquet
 from medmvl.data.convert.questions import question, yes_no
-from medmvl.data.convert.readers import below, load_json, text_field
+from medmvl.data.convert.readers import below, load_records, text_field
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
 
@@ -34,9 +34,7 @@ def gather(found: Collection) -> None:
         raise UserError(
             f"{raw}: expected {' or '.join(TABLE_NAMES)} and a folder {' or '.join(IMAGE_FOLDERS)}"
         )
-    records = load_json(found.table(table))
-    if not isinstance(records, list) or not records:
-        raise UserError(f"{table}: expected a list of questions")
+    records = load_records(found.table(table))
     for number, record in enumerate(records):
         with found.record(f"{table.name}, question {number + 1}"):
             _take(found, record, number, folder)
