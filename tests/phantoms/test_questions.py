@@ -42,6 +42,17 @@ def test_every_kind_is_balanced_in_each_language(samples):
         assert len(set(counts.values())) == 1, (kind, language, counts)
 
 
+def test_the_words_of_a_question_say_nothing_about_its_answer(samples):
+    answers = defaultdict(Counter)
+    for _, sample in samples:
+        if sample.target.choices:
+            answers[sample.target.kind, sample.messages[0].text][sample.target.answers[0]] += 1
+    for question, counts in answers.items():
+        assert len(counts) > 1 and len(set(counts.values())) == 1, (question, counts)
+    phrasings = Counter(kind for kind, _ in answers)
+    assert all(number > 2 for number in phrasings.values()), phrasings  # of two languages
+
+
 def test_the_answer_is_the_truth_in_both_languages(samples):
     for patient, sample in samples:
         nodule = patient.finding("nodule")

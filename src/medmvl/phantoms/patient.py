@@ -52,6 +52,15 @@ class Patient:
         """Return `"en"` or `"zh"`, balanced within the strata of a finding."""
         return ("en", "zh")[stratum(self.seed, self.index, purpose) % 2]
 
+    def wording_of(self, kind: str, num_places: int = 0) -> int:
+        """Return a number that chooses words: those who share it balance out in who has the finding, or where.
+
+        A guesser that sees only the words then scores what the most frequent answer scores.
+        """
+        number = stratum(self.seed, self.index, kind)
+        group = number // (2 * num_places) if num_places else number % (BLOCK // 2)
+        return group + self.index // BLOCK
+
     def stream(self, purpose: str) -> np.random.Generator:
         """Return this study's generator for a purpose."""
         return stream(self.seed, self.index, f"{purpose}/{self.study}")

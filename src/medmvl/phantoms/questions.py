@@ -120,7 +120,8 @@ def presence(kind: str) -> Ask:
         name = text.FINDING_NAMES[kind][language]
         if language == "en" and kind in text.COUNTABLE:
             name = f"{text.COUNTABLE[kind]} {name}"
-        question = _pick(text.PRESENCE_QUESTIONS[language], rng)
+        phrasings = text.PRESENCE_QUESTIONS[language]
+        question = phrasings[patient.wording_of(kind) % len(phrasings)]
         return Dialogue(question.format(name=name, study=text.STUDY_NAMES[view][language]), answer, choices)
 
     return ask
@@ -136,7 +137,10 @@ def place(kind: str, phrasings: text.Phrasings, *, side: bool = False, letters: 
         places = ("right", "left") if side else FINDINGS[kind].places
         answer = text.PLACES[finding.side if side else finding.place][language]
         choices = tuple(text.PLACES[name][language] for name in places)
-        question = _fill(phrasings, kind, view, language, rng)
+        number = patient.wording_of(kind, len(FINDINGS[kind].places)) % len(phrasings[language])
+        question = phrasings[language][number].format(
+            name=text.FINDING_NAMES[kind][language], study=text.STUDY_NAMES[view][language]
+        )
         return (
             _as_letters(question, answer, choices, language, rng)
             if letters
