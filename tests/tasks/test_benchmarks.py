@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medmvl.data.convert import CONVERTERS
+from medmvl.data.convert import CONVERTERS, get_converter
 from medmvl.data.sources import DataSource, load_source
 from medmvl.errors import SampleError, UserError
 from medmvl.phantoms import write_dataset
+from medmvl.plugins import Plugin
 from medmvl.schema import Sample
 from medmvl.tasks import TASKS, find_task
 from medmvl.tasks.benchmarks.unimed import UNIMED_RATIOS, mixture_weights
@@ -145,3 +148,29 @@ def test_phantom_tasks_divide_what_phantoms_ask(tmp_path: Path) -> None:
         assert part and {one.id for one in part} < every
         if name == "phantoms-change":
             assert all(one.visuals[-1].days_before_current for one in part)
+
+
+OTHER = replace(find_task("slake-zh"), name="other-zh", title="Another hospital's questions")
+NO_TASK = "anything else"
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
+    """Pretend that a package is installed which offers these names."""
+    offered = {
+        name: Plugin(
+            "medmvl.tasks", name, "other", "0.1", EntryPoint(name, f"{__name__}:{value}", "medmvl.tasks")
+        )
+        for name, value in names.items()
+    }
+    monkeypatch.setattr("medmvl.plugins.installed", lambda group: offered)
+
+
+def test_tasks_and_data_sets_of_other_packages_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, **{"other-zh": "OTHER", "no-task": "NO_TASK"})
+    assert find_task("other-zh") is OTHER
+    with pytest.raises(UserError, match=r"other 0\.1 offers 'no-task' as a task, but"):
+        find_task("no-task")
+    with pytest.raises(UserError, match=r"from plug-ins: other-zh \(other 0\.1\)"):
+        find_task("nothing")
+    with pytest.raises(UserError, match=r"other 0\.1 offers 'other-zh' as a data set, but"):
+        get_converter("other-zh")

@@ -5,6 +5,7 @@ import pytest
 import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.tasks.metrics import words
@@ -13,7 +14,7 @@ from medmvl.tasks.metrics.chrf import chrf
 from medmvl.tasks.metrics.cider import cider
 from medmvl.tasks.metrics.meteor import meteor, meteor_stages
 from medmvl.tasks.metrics.rouge import coco_rouge_l, package_rouge, rouge
-from medmvl.tasks.metrics.tokens import find_tokenizer, split_13a, split_treebank, split_zh
+from medmvl.tasks.metrics.tokens import find_tokenizer, split_13a, split_coco, split_treebank, split_zh
 
 ANSWERS = [
     "there is a small nodule in the right upper lobe", "no pleural effusion is seen", "the heart is enlarged",
@@ -80,10 +81,17 @@ def test_chinese_bleu_equals_sacrebleu_zh() -> None:
     assert bleu(answers, [[t] for t in truths], 4, split_zh).corpus() == pytest.approx(theirs)
     # white space tokens would see one unknown word and give 0
     assert bleu(answers, [[t] for t in truths], 1, str.split).corpus() == 0
-    assert rouge(answers, [[t] for t in truths], "rouge-l", chinese=True).corpus() > 0.7
+    assert rouge(answers, [[t] for t in truths], "rouge-l").corpus() > 0.7
     assert (
         rouge(answers[1:], [truths[1:]], "rouge-l").corpus() == 0
     )  # rouge-score's own tokenizer drops Chinese
+
+
+@given(sentences, sentences)
+def test_english_rouge_is_rouge_score(answer: list[str], truth: list[str]) -> None:
+    a, b = " ".join(answer).title() + " 1.5-mm", " ".join(truth) + " 1.5 mm"
+    theirs = RougeScorer(["rouge2"]).score(b, a)["rouge2"].fmeasure
+    assert rouge([a], [[b]], "rouge-2").corpus() == pytest.approx(theirs)
 
 
 def test_rouge_by_hand_and_of_several_references_the_best() -> None:
@@ -126,6 +134,14 @@ def test_tokenizers() -> None:
     assert split_treebank("No nodule. Heart isn't large.") == [
         "No", "nodule", ".", "Heart", "is", "n't", "large", ".",
     ]  # fmt: skip
+    # words of pycocoevalcap 1.2's PTBTokenizer (Stanford CoreNLP 3.4.1) on these texts
+    text = "There is a 3.5-mm nodule (RUL), stable; no effusion and/or pneumothorax."
+    assert " ".join(split_coco(text)) == (
+        "there is a 3.5-mm nodule -lrb- rul -rrb- stable no effusion and/or pneumothorax"
+    )
+    assert split_coco("The heart isn't enlarged. Lungs: clear!") == (
+        "the heart is n't enlarged lungs clear".split()
+    )
     assert split_zh("右肺CT") == ["右", "肺", "CT"]
     with pytest.raises(UserError, match="known tokenizers: 13a"):
         find_tokenizer("words2")

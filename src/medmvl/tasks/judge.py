@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medmvl.schema import Sample, Target
 from medmvl.tasks.metrics import exact_match, find_choice, normalise, token_f1
 
+if TYPE_CHECKING:
+    from medmvl.tasks.metrics.record import Record
+
+LETTERS = ("A", "B", "C", "D", "E", "F", "G", "H")
 Metric = Literal["accuracy", "token_f1"]
 
 YES_NO = (("yes", "no"), ("是", "否"), ("有", "没有"))
@@ -36,6 +40,22 @@ def judge(text: str, target: Target) -> Judgement:
     accepted = {normalise(answer) for answer in target.answers}
     right = exact or (parsed is not None and normalise(parsed) in accepted)
     return Judgement("accuracy", float(right), parsed, exact)
+
+
+def judge_record(record: Record) -> Judgement:
+    """Judge by the truth of a record; a multiple choice may be answered with its letter or with its option."""
+    judgement = judge(record.answer, record.target)
+    if record.form != "choice" or judgement.score == 1 or judgement.parsed is not None:
+        return judgement
+    if all(len(choice) == 1 for choice in record.choices):
+        said = find_choice(record.answer, record.options)  # letters were asked for, an option was named
+        wanted = {normalise(reference) for reference in record.references}
+        right = said is not None and (
+            normalise(said) in wanted or record.options.index(said) == ord(record.letter or "?") - ord("A")
+        )
+        return Judgement("accuracy", float(right), said, judgement.exact)
+    said = find_choice(record.answer, LETTERS[: len(record.choices)])  # options are known, a letter was named
+    return Judgement("accuracy", float(said is not None and said == record.letter), said, judgement.exact)
 
 
 def target_of(sample: Sample) -> Target | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from medmvl.errors import UserError
+from medmvl.plugins import find_plugin, known_names
 from medmvl.tasks.benchmark import Benchmark
 from medmvl.tasks.benchmarks import (
     chest_xray_reports,
@@ -21,7 +22,9 @@ from medmvl.tasks.benchmarks import (
     unimed,
     vqa_med,
     vqa_rad,
-)  # fmt: skip
+)
+
+GROUP = "medmvl.tasks"
 
 TASKS: dict[str, Benchmark] = {
     # synthetic patients
@@ -83,13 +86,19 @@ TASKS: dict[str, Benchmark] = {
 
 
 def find_task(name: str) -> Benchmark:
-    """Return a task by its exact name.
+    """Return a task by its exact name, ours or a plug-in's (entry points `medmvl.tasks`).
 
     Raises:
-        UserError: listing the nearest, and all known names.
+        UserError: naming the nearest, and all known names; or where a plug-in offers something else.
     """
-    if name not in TASKS:
-        near = get_close_matches(name, TASKS, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UserError(f"no task '{name}'{hint} Known tasks: {', '.join(TASKS)}")
-    return TASKS[name]
+    if name in TASKS:
+        return TASKS[name]
+    plugin = find_plugin(GROUP, name, TASKS)
+    if plugin is not None:
+        task = plugin.load()
+        if not isinstance(task, Benchmark):
+            raise UserError(f"{plugin.source} offers {name!r} as a task, but it is no medmvl.tasks.Benchmark")
+        return task
+    near = get_close_matches(name, TASKS, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise UserError(f"no task '{name}'{hint} Known tasks: {known_names(GROUP, TASKS)}")

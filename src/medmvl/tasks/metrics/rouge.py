@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from medmvl.tasks.metrics.tally import Tally, mean_tally
-from medmvl.tasks.metrics.text import words
+from medmvl.tasks.metrics.text import has_chinese, words
 
+_LATIN = re.compile(r"[^a-z0-9]+")
 KINDS = {"rouge-1": "rouge1", "rouge-2": "rouge2", "rouge-l": "rougeL"}
 COCO_BETA = 1.2
 PACKAGE_EPSILON = 1e-8
 
 
-def rouge(
-    answers: Sequence[str], references: Sequence[Sequence[str]], kind: str, *, chinese: bool = False
-) -> Tally:
-    """F1 of `rouge-score`, per sample the best over references; no stemming.
+def rouge(answers: Sequence[str], references: Sequence[Sequence[str]], kind: str) -> Tally:
+    """F1 of `rouge-score`, per sample the best over references; no stemming; Chinese by character.
 
     Args:
         answers: one text a sample.
         references: one or more texts a sample.
         kind: `rouge-1`, `rouge-2` or `rouge-l`.
-        chinese: tokens are `text.words` (Chinese by character); rouge-score's own tokenizer drops Chinese.
     """
-    scorer = _scorer(KINDS[kind], chinese)
+    scorer = _scorer(KINDS[kind])
     return mean_tally(
         max(scorer.score(text, answer)[KINDS[kind]].fmeasure for text in texts)
         for answer, texts in zip(answers, references, strict=True)
@@ -104,13 +103,14 @@ def _common_subsequence_list(wanted: list[str], given: list[str]) -> list[str]:
 
 
 class _Words:
-    """`text.words` as rouge-score wants a tokenizer."""
+    """rouge-score's own tokens, and `text.words` where there is Chinese, which its tokenizer drops."""
 
-    tokenize: Callable[[str], list[str]] = staticmethod(words)
+    def tokenize(self, text: str) -> list[str]:
+        return words(text) if has_chinese(text) else _LATIN.sub(" ", text.lower()).split()
 
 
 @cache
-def _scorer(name: str, chinese: bool) -> Any:
+def _scorer(name: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([name], use_stemmer=False, tokenizer=_Words() if chinese else None)
+    return RougeScorer([name], use_stemmer=False, tokenizer=_Words())

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|\d+(?:\.\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
+
+
+def has_chinese(text: str) -> bool:
+    """Whether a Chinese character stands in the text."""
+    return _HAN.search(text) is not None
 
 
 def normalise(text: str) -> str:

@@ -8,12 +8,13 @@ from functools import cache
 
 from medmvl.errors import UserError
 from medmvl.tasks.metrics.optional import load_library
-from medmvl.tasks.metrics.text import words
+from medmvl.tasks.metrics.text import has_chinese, words
 
 Tokenize = Callable[[str], list[str]]
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "{": "-lcb-", "}": "-rcb-", "[": "-lsb-", "]": "-rsb-"}
+_COCO_PUNCTUATION = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";", '"'))
 
 
 def split_13a(text: str) -> list[str]:
@@ -42,19 +43,35 @@ def split_jieba(text: str) -> list[str]:
     return [word for word in jieba.lcut(text) if word.strip()]
 
 
+def split_any(text: str) -> list[str]:
+    """In lower case: Chinese by character, else 13a."""
+    return (split_zh if has_chinese(text) else split_13a)(text.lower())
+
+
+def split_coco(text: str) -> list[str]:
+    """In lower case without punctuation, close to pycocoevalcap's `PTBTokenizer`, which needs Java.
+
+    Treebank words; brackets become `-lrb-`, as there. Stanford's tokenizer and nltk's differ on few words.
+    """
+    named = (_BRACKETS.get(word, word.lower()) for word in split_treebank(text))
+    return [word for word in named if word not in _COCO_PUNCTUATION]
+
+
+def split_meteor(text: str) -> list[str]:
+    """Treebank words, Chinese by character."""
+    return words(text) if has_chinese(text) else split_treebank(text)
+
+
 TOKENIZERS: dict[str, Tokenize] = {
     "13a": split_13a,
     "zh": split_zh,
+    "any": split_any,
     "words": words,
+    "coco": split_coco,
     "treebank": split_treebank,
     "space": str.split,
     "jieba": split_jieba,
 }
-
-
-def tokenizer_for(language: str | None, text: str = "") -> str:
-    """The tokenizer of BLEU and CIDEr for a language; where none is named, Chinese characters decide."""
-    return "zh" if language == "zh" or (language is None and _HAN.search(text)) else "13a"
 
 
 def find_tokenizer(name: str) -> Tokenize:

@@ -1,0 +1,232 @@
+"""Every metric by the name that tasks and results use: records in, a number that can be resampled out.
+
+A reader finds here what each name means; which of them a task reports is the task's own list. Empty and missing
+answers count as wrong in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from medmvl.errors import UserError
+from medmvl.tasks.judge import judge_record
+from medmvl.tasks.labelers import CHEXPERT_FINDINGS, CT_RATE_FINDINGS, Labeler, find_labeler
+from medmvl.tasks.metrics import classification
+from medmvl.tasks.metrics.bertscore import bertscore
+from medmvl.tasks.metrics.bleu import bleu
+from medmvl.tasks.metrics.chrf import chrf
+from medmvl.tasks.metrics.cider import cider
+from medmvl.tasks.metrics.findings import FindingCounts, count_findings
+from medmvl.tasks.metrics.grounding import find_box, iou
+from medmvl.tasks.metrics.meteor import meteor, meteor_stages
+from medmvl.tasks.metrics.overlap import exact_match, token_f1, token_recall
+from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.metrics.rouge import rouge
+from medmvl.tasks.metrics.tally import Tally, mean_tally
+from medmvl.tasks.metrics.tokens import split_any, split_meteor
+
+
+@dataclass(frozen=True)
+class MetricOptions:
+    """What some metrics need to be told."""
+
+    bertscore: Path | None = None
+    """Folder of a local encoder for BERTScore; without it BERTScore is left out."""
+    labeler: str | None = None
+    """A name in `labelers.LABELERS` or the folder of a classifier; None chooses by the labels and kinds."""
+
+
+DEFAULTS = MetricOptions()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number about some records."""
+
+    name: str
+    tally: Tally
+    """A row for each scored record."""
+    scored: tuple[int, ...]
+    """Which records were scored."""
+    total: int
+    """How many there were."""
+    note: str = ""
+    per_sample: bool = False
+    """Whether the convention reports the mean of the samples' values, not the value of the corpus."""
+
+    @property
+    def value(self) -> float:
+        """The number as its convention reports it."""
+        return self.tally.sample_mean() if self.per_sample else self.tally.corpus()
+
+
+Metric = Callable[[Sequence[Record], MetricOptions], Measure]
+
+
+def measure(name: str, records: Sequence[Record], options: MetricOptions = DEFAULTS) -> Measure:
+    """One metric of some records.
+
+    Raises:
+        UserError: the name is unknown, or the metric does not fit the records.
+    """
+    if name not in METRICS:
+        raise UserError(f"no metric '{name}'; known metrics: {', '.join(METRICS)}")
+    return METRICS[name](records, options)
+
+
+def whole(name: str, tally: Tally, note: str = "") -> Measure:
+    """A measure that scored every record."""
+    return Measure(name, tally, tuple(range(len(tally))), len(tally), note)
+
+
+def _accuracy(records: Sequence[Record], options: MetricOptions) -> Measure:
+    return whole("accuracy", mean_tally(judge_record(record).score for record in records))
+
+
+def _per_answer(
+    name: str, score: Callable[[str, Sequence[str]], float], records: Sequence[Record], options: MetricOptions
+) -> Measure:
+    return whole(name, mean_tally(score(record.answer, record.references) for record in records))
+
+
+def _classes(
+    name: str,
+    count: Callable[[Sequence[str | None], Sequence[str]], Tally],
+    records: Sequence[Record],
+    options: MetricOptions,
+) -> Measure:
+    """The class an answer names against the reference; naming none or several is a miss."""
+    given = [judge_record(record) for record in records]
+    said = [
+        record.references[0] if found.score == 1 else found.parsed
+        for record, found in zip(records, given, strict=True)
+    ]
+    return whole(name, count(said, [record.references[0] for record in records]))
+
+
+def _text(
+    name: str,
+    compare: Callable[[Sequence[str], Sequence[Sequence[str]]], Tally],
+    records: Sequence[Record],
+    options: MetricOptions,
+) -> Measure:
+    answers, references = texts_of(records)
+    return whole(name, compare(answers, references), f"nltk, {meteor_stages()}" if name == "meteor" else "")
+
+
+def texts_of(records: Sequence[Record]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Answers and references."""
+    return [record.answer for record in records], [record.references for record in records]
+
+
+def _bertscore(records: Sequence[Record], options: MetricOptions) -> Measure:
+    answers, references = texts_of(records)
+    return whole("bertscore", bertscore(answers, references, options.bertscore), "F1, no baseline rescaling")
+
+
+def box_overlap(record: Record) -> float:
+    """IoU of the answer's box with the reference's, both as shares of the image; 0 where no box can be read."""
+    wanted, given = find_box(record.references[0]), find_box(record.answer)
+    if wanted is None:
+        raise UserError(
+            f"sample {record.id!r}: its reference {record.references[0]!r} holds no box in a known format"
+        )
+    return iou(given, wanted) if given is not None and len(given) == len(wanted) else 0.0
+
+
+def _iou(records: Sequence[Record], options: MetricOptions) -> Measure:
+    return whole("iou", mean_tally(box_overlap(record) for record in records))
+
+
+def _acc_at_half(records: Sequence[Record], options: MetricOptions) -> Measure:
+    return whole("acc@0.5", mean_tally(box_overlap(record) >= 0.5 for record in records))
+
+
+def findings_of(
+    records: Sequence[Record], options: MetricOptions, default: str | None = None
+) -> FindingCounts:
+    """Findings of the answers by a labeler against the true labels, or against the same labeler on the references.
+
+    Args:
+        records: reports.
+        options: `labeler` overrides the choice.
+        default: labeler where neither options nor records decide.
+
+    Raises:
+        UserError: no labeler fits.
+    """
+    name = options.labeler or _labeler_for(records) or default
+    if name is None:
+        raise UserError(
+            "findings need a labeler and the records do not tell which; name one: ct-rate, chexpert, phantoms or a folder"
+        )
+    labeler = find_labeler(name)
+    truths = _truths(records, labeler)
+    names = [label for label in labeler.names if any(label in truth for truth in truths)]
+    return count_findings(labeler.label([record.answer for record in records]), truths, names)
+
+
+def _truths(records: Sequence[Record], labeler: Labeler) -> list[dict[str, float]]:
+    """The records' labels under the labeler's names, or the labeler's word on the reference where there are none."""
+    known = set(labeler.names)
+    own = [{name: value for name, value in record.labels.items() if name in known} for record in records]
+    if all(own):
+        return own
+    read = labeler.label([record.references[0] for record in records])
+    return [
+        labels or {name: said[name] for name in labeler.names} for labels, said in zip(own, read, strict=True)
+    ]
+
+
+def _labeler_for(records: Sequence[Record]) -> str | None:
+    if all(record.kind in ("ct_report", "xray_report") for record in records):
+        return "phantoms"
+    for name, rules in (("ct-rate", CT_RATE_FINDINGS), ("chexpert", CHEXPERT_FINDINGS)):
+        known = {rule.name for rule in rules}
+        if all(record.labels and len(known & set(record.labels)) > len(known) // 2 for record in records):
+            return name
+    return None
+
+
+def _finding(
+    name: str,
+    part: Callable[[FindingCounts], Tally],
+    default: str | None,
+    records: Sequence[Record],
+    options: MetricOptions,
+) -> Measure:
+    return whole(name, part(findings_of(records, options, default)))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": _accuracy,
+    "exact_match": partial(_per_answer, "exact_match", exact_match),
+    "token_f1": partial(_per_answer, "token_f1", token_f1),
+    "token_recall": partial(_per_answer, "token_recall", token_recall),
+    "balanced_accuracy": partial(_classes, "balanced_accuracy", classification.balanced_accuracy),
+    "macro_f1": partial(_classes, "macro_f1", classification.macro_f1),
+    "micro_f1": partial(_classes, "micro_f1", classification.micro_f1),
+    "bleu-1": partial(_text, "bleu-1", partial(bleu, order=1, tokenize=split_any)),
+    "bleu-2": partial(_text, "bleu-2", partial(bleu, order=2, tokenize=split_any)),
+    "bleu-3": partial(_text, "bleu-3", partial(bleu, order=3, tokenize=split_any)),
+    "bleu-4": partial(_text, "bleu-4", partial(bleu, order=4, tokenize=split_any)),
+    "rouge-1": partial(_text, "rouge-1", partial(rouge, kind="rouge-1")),
+    "rouge-2": partial(_text, "rouge-2", partial(rouge, kind="rouge-2")),
+    "rouge-l": partial(_text, "rouge-l", partial(rouge, kind="rouge-l")),
+    "meteor": partial(_text, "meteor", partial(meteor, tokenize=split_meteor)),
+    "cider": partial(_text, "cider", partial(cider, tokenize=split_any)),
+    "chrf": partial(_text, "chrf", chrf),
+    "bertscore": _bertscore,
+    "iou": _iou,
+    "acc@0.5": _acc_at_half,
+    "finding_precision": partial(_finding, "finding_precision", lambda found: found.macro("precision"), None),
+    "finding_recall": partial(_finding, "finding_recall", lambda found: found.macro("recall"), None),
+    "finding_f1": partial(_finding, "finding_f1", lambda found: found.macro("f1"), None),
+    "finding_micro_f1": partial(_finding, "finding_micro_f1", lambda found: found.micro("f1"), None),
+    "chexpert_f1": partial(_finding, "chexpert_f1", lambda found: found.macro("f1"), "chexpert"),
+    "crg": partial(_finding, "crg", lambda found: found.crg(), "ct-rate"),
+}
+"""Name to metric. `finding_*` are means over labels unless they say micro."""

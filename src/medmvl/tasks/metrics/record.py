@@ -1,0 +1,92 @@
+"""Record: one answer beside its truth, whoever wrote it; what every metric and protocol works on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from medmvl.schema import Target
+from medmvl.tasks.metrics.text import normalise
+
+Form = Literal["closed", "choice", "class", "open", "report", "refer", "identify"]
+
+_OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-H])[.:)]\s*(.+?)(?=\s+\(?[A-H][.:)]\s|\s*$)", re.DOTALL)
+_LETTER = re.compile(r"^\(?([A-Ha-h])\)?(?:[.:]|\s*$)")
+
+
+@dataclass(frozen=True)
+class Record:
+    """An answer, its accepted references, and who it is about."""
+
+    id: str
+    text: str | None
+    """The answer; None where the model gave none at all, which `strict` counts as an empty one."""
+    references: tuple[str, ...]
+    """Accepted answers, the first is the reference."""
+    question: str = ""
+    kind: str = "open"
+    choices: tuple[str, ...] = ()
+    """The closed set of answers: letters, or the options themselves."""
+    language: str | None = None
+    patient: str | None = None
+    study: str | None = None
+    image_group: str | None = None
+    labels: Mapping[str, float] = field(default_factory=dict)
+    """True findings: 1 present, 0 absent, no entry unknown."""
+    box: tuple[float, ...] | None = None
+    """The true box in pixels, `(x0, y0, x1, y1)`."""
+    image_size: tuple[float, float] | None = None
+    """`(width, height)` of the image the box lies in."""
+    confidence: float | None = None
+    """The model's probability that its answer is right."""
+
+    @property
+    def answer(self) -> str:
+        """The text, empty where there is none."""
+        return self.text or ""
+
+    @property
+    def target(self) -> Target:
+        """The truth as `judge` takes it."""
+        return Target(kind=self.kind, answers=self.references, choices=self.choices)
+
+    @property
+    def form(self) -> Form:
+        """Which family of metrics fits."""
+        if self.kind in ("refer", "identify"):
+            return "refer" if self.kind == "refer" else "identify"
+        if self.kind.startswith("class"):
+            return "class"
+        if self.kind in ("report", "caption") or self.kind.endswith("_report"):
+            return "report"
+        if self.kind.startswith("choice") or self.kind.endswith("choice") or self._has_letters:
+            return "choice"
+        return "closed" if self.choices else "open"
+
+    @property
+    def letter(self) -> str | None:
+        """The right letter of a multiple choice, as a capital, or None where it cannot be told."""
+        for reference in self.references:
+            match = _LETTER.match(reference.strip())
+            if match:
+                return match[1].upper()
+        wanted = {normalise(reference) for reference in self.references}
+        for letter, option in zip("ABCDEFGH", self.options, strict=False):
+            if normalise(option) in wanted:
+                return letter
+        return None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options as texts: the choices, or those the question lists behind letters."""
+        if self.choices and not self._has_letters:
+            return self.choices
+        return tuple(text.strip() for _, text in _OPTION.findall(self.question))
+
+    @property
+    def _has_letters(self) -> bool:
+        return len(self.choices) > 1 and all(
+            len(choice) == 1 and choice.isalpha() and choice.isascii() for choice in self.choices
+        )
