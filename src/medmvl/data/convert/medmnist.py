@@ -108,7 +108,9 @@ def _take_part(found: Collection, name: str, part: str, split: str, arrays: Any)
         raise UserError(f"{name}: no {' and '.join(keys)}; the archive has {', '.join(arrays.files)}")
     images, labels = (arrays[key] for key in keys)
     if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
-        raise UserError(f"{name}: {keys[1]} are {labels.dtype} of shape {labels.shape}; expected whole numbers")
+        raise UserError(
+            f"{name}: {keys[1]} are {labels.dtype} of shape {labels.shape}; expected whole numbers"
+        )
     if len(images) != len(labels):
         raise UserError(f"{name}: {len(images)} {keys[0]}, but {len(labels)} {keys[1]}")
     for number, (image, label) in enumerate(zip(images, labels.reshape(len(labels), -1), strict=True)):
