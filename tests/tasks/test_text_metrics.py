@@ -82,9 +82,8 @@ def test_chinese_bleu_equals_sacrebleu_zh() -> None:
     # white space tokens would see one unknown word and give 0
     assert bleu(answers, [[t] for t in truths], 1, str.split).corpus() == 0
     assert rouge(answers, [[t] for t in truths], "rouge-l").corpus() > 0.7
-    assert (
-        rouge(answers[1:], [truths[1:]], "rouge-l").corpus() == 0
-    )  # rouge-score's own tokenizer drops Chinese
+    # rouge-score by itself drops Chinese
+    assert RougeScorer(["rougeL"]).score(truths[1], answers[1])["rougeL"].fmeasure == 0
 
 
 @given(sentences, sentences)

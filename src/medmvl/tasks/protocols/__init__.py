@@ -1,0 +1,42 @@
+"""Named protocols: published ways to score, quirks included, and `strict`, which always stands beside them."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from medmvl.errors import UserError
+from medmvl.tasks.protocols.base import Protocol
+from medmvl.tasks.protocols.ctchat import CTCHAT
+from medmvl.tasks.protocols.m3d import M3D, RAD_3D
+from medmvl.tasks.protocols.medevalkit import MEDEVALKIT
+from medmvl.tasks.protocols.medmvl_ctrate import MEDMVL_CTRATE
+from medmvl.tasks.protocols.strict import STRICT
+from medmvl.tasks.protocols.unimed import UNIMED
+from medmvl.tasks.protocols.vlm3d import VLM3D
+
+PROTOCOLS: dict[str, Protocol] = {
+    "strict": STRICT,
+    "unimed": UNIMED,
+    "medmvl-ctrate": MEDMVL_CTRATE,
+    "m3d": M3D,
+    "3d-rad": RAD_3D,
+    "ctchat": CTCHAT,
+    "medevalkit": MEDEVALKIT,
+    "vlm3d": VLM3D,
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return a protocol by its exact name.
+
+    Raises:
+        UserError: listing the nearest, and all known names.
+    """
+    if name not in PROTOCOLS:
+        near = get_close_matches(name, PROTOCOLS, n=2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"no protocol '{name}'{hint} Known protocols: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+__all__ = ["PROTOCOLS", "STRICT", "Protocol", "find_protocol"]

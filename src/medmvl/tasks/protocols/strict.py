@@ -1,0 +1,50 @@
+"""`strict`, ours: every record counts, an empty or missing answer is wrong, closed answers are read by whole words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from medmvl.errors import UserError
+from medmvl.tasks.metrics.measures import Measure, MetricOptions, measure
+from medmvl.tasks.metrics.record import Form, Record
+from medmvl.tasks.protocols.base import Protocol
+
+FINDINGS = ("finding_f1", "finding_precision", "finding_recall", "finding_micro_f1", "crg")
+NAMES: Mapping[Form, tuple[str, ...]] = {
+    "closed": ("accuracy", "exact_match"),
+    "choice": ("accuracy",),
+    "class": ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1"),
+    "open": ("token_f1", "exact_match", "token_recall", "bleu-1", "rouge-l"),
+    "identify": ("token_f1", "exact_match", "bleu-1"),
+    "refer": ("iou", "acc@0.5"),
+    "report": (
+        "token_f1", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "meteor", "cider",
+        "chrf",
+    ),
+}  # fmt: skip
+
+
+def _measures(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
+    return [measure(name, records, options) for name in names]
+
+
+def _report(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
+    """Text metrics, BERTScore where an encoder is given, and findings where a labeler is given or fits by itself."""
+    found = _measures(NAMES["report"], records, options)
+    if options.bertscore is not None:
+        found.append(measure("bertscore", records, options))
+    try:
+        found += _measures(FINDINGS, records, options)
+    except UserError:
+        if options.labeler is not None:
+            raise
+    return found
+
+
+STRICT = Protocol(
+    name="strict",
+    title="MedM-VL, without quirks",
+    source="this project",
+    scorers={**{form: partial(_measures, names) for form, names in NAMES.items()}, "report": _report},
+)
