@@ -18,9 +18,9 @@ from medmvl.plugins import Plugin
 from medmvl.schema import Sample
 from medmvl.tasks import TASKS, find_task
 from medmvl.tasks.benchmarks.unimed import UNIMED_RATIOS, mixture_weights
+from medmvl.tasks.metrics.measures import METRICS
+from medmvl.tasks.protocols import PROTOCOLS
 from tests.factories import benchmarks as layouts
-
-PROTOCOLS = {"strict", "unimed", "medmvl-ctrate", "m3d", "ctchat", "medevalkit", "vlm3d"}
 
 
 def sample(
@@ -37,6 +37,7 @@ def test_every_task_has_its_name_a_converter_and_a_protocol(name: str) -> None:
     assert task.name == name and re.fullmatch(r"[a-z0-9-]+", name)
     assert task.data == "phantoms" or task.data in CONVERTERS
     assert task.protocol in PROTOCOLS and task.metrics and task.title
+    assert set(task.metrics) <= set(METRICS)
     assert set(task.prompts) <= {"en", "zh"}
 
 

@@ -13,6 +13,7 @@ from medmvl.data.convert.regions import half_open, unimed_text
 from medmvl.data.convert.reports import findings_and_impression, joined, sections_of
 from medmvl.data.sources import open_data
 from medmvl.errors import UserError
+from medmvl.tasks.metrics.grounding import parse_box
 from tests.factories.benchmarks import (
     convert,
     document,
@@ -206,8 +207,10 @@ def test_boxes_lie_in_the_picture_and_cover_what_they_were(
     y0, x0, y1, x1 = half_open([x, y, across, down], (height, width))
     assert 0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width
     assert y0 <= y and x0 <= x and y1 >= min(y + down, height) and x1 >= min(x + across, width)
-    numbers = [int(n) for n in unimed_text((y0, x0, y1, x1), (height, width)).strip("{<>}").split("><")]
-    assert all(0 <= n <= 100 for n in numbers) and numbers[0] <= numbers[2] and numbers[1] <= numbers[3]
+    read = parse_box(unimed_text((y0, x0, y1, x1), (height, width)), "uni-med")
+    assert read is not None, "the truth as text is a box to those who score answers"
+    exact = (y0 / height, x0 / width, y1 / height, x1 / width)
+    assert all(abs(one - other) <= 0.01 + 1e-9 for one, other in zip(read, exact, strict=True))
 
 
 @pytest.mark.parametrize("box", [None, [1, 2, 3], [30, 0, 5, 5], [0, 0, 0, 5], "abcd"])

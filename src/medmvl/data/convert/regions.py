@@ -54,10 +54,14 @@ def half_open(box: Any, size: tuple[int, int]) -> Rows:
 
 
 def unimed_text(box: Rows, size: tuple[int, int]) -> str:
-    """Write a box as Uni-Med does: `{<x1><y1><x2><y2>}`, parts of a hundred of width and height, cut off."""
+    """Write a box as Uni-Med does: `{<x1><y1><x2><y2>}`, parts of a hundred of width and height, cut off.
+
+    A box thinner than a part is written one part wide, so that the text always tells of a box.
+    """
     y0, x0, y1, x1 = box
     height, width = size
-    values = (x0 * 100 // width, y0 * 100 // height, x1 * 100 // width, y1 * 100 // height)
+    left, top = x0 * 100 // width, y0 * 100 // height
+    values = (left, top, max(left + 1, x1 * 100 // width), max(top + 1, y1 * 100 // height))
     return "{" + "".join(f"<{value}>" for value in values) + "}"
 
 
