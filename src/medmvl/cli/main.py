@@ -45,6 +45,9 @@ VERBS: dict[str, Verb] = {
     ),
     "chat": Verb("medmvl.cli.chat", "chat", "Talk with a model about images and volumes."),
     "evaluate": Verb("medmvl.cli.evaluate", "evaluate", "Score a model beside its controls, with intervals."),
+    "score": Verb(
+        "medmvl.cli.score", "score", "Score answers you already have, by published protocols; no model needed."
+    ),
     "doctor": Verb(
         "medmvl.cli.doctor", "doctor", "Tell what this machine has, and what is missing for what."
     ),

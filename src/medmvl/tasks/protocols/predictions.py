@@ -1,0 +1,186 @@
+"""Anyone's predictions as records: JSON Lines (or one JSON list) under the names that common code writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medmvl.errors import SampleError, UserError
+from medmvl.schema import Sample
+from medmvl.tasks.judge import YES_NO, target_of
+from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.metrics.text import has_chinese, normalise
+
+ID_KEYS = ("id", "sample_id", "question_id", "qid")
+PREDICTION_KEYS = (
+    "prediction",
+    "predict",
+    "pred",
+    "predicted",
+    "answer_pred",
+    "response",
+    "model_answer",
+    "output",
+    "generated",
+    "text",
+)
+REFERENCE_KEYS = (
+    "references",
+    "reference",
+    "ground_truth",
+    "gt",
+    "gt_answer",
+    "answer_gt",
+    "truth",
+    "label",
+    "answer",
+)
+"""`answer` is the reference where a prediction stands under another name, and else the prediction."""
+QUESTION_KEYS = ("question", "prompt")
+KIND_KEYS = ("kind", "answer_type", "question_type", "type")
+CHOICES_KEYS = ("choices", "options")
+LANGUAGE_KEYS = ("language", "lang", "q_lang")
+IMAGE_KEYS = ("image_group", "image", "img_name", "image_name")
+
+
+def read_predictions(path: Path) -> list[Record]:
+    """Read predictions that bring their references.
+
+    Raises:
+        UserError: the file is neither JSON Lines nor a JSON list.
+        SampleError: a line has no prediction or no reference; the message names the line.
+    """
+    return [
+        _record(line, f"{path}, entry {number}", str(number)) for number, line in enumerate(_entries(path), 1)
+    ]
+
+
+def join_predictions(path: Path, samples: Iterable[Sample]) -> list[Record]:
+    """Read predictions of samples that are at hand, joined by `id`. A sample without a prediction is a missing answer.
+
+    Raises:
+        UserError: ids are of no sample, or stand twice.
+        SampleError: a line has no id or no prediction, or a sample has no truth.
+    """
+    given: dict[str, Mapping[str, Any]] = {}
+    for number, line in enumerate(_entries(path), 1):
+        name = _first(line, ID_KEYS)
+        if name is None:
+            raise SampleError(f"{path}, entry {number}: no id; expected one of {', '.join(ID_KEYS)}")
+        if str(name) in given:
+            raise UserError(f"{path}: two predictions have the id {name!r}")
+        _, key = _texts(line, f"{path}, entry {number}", needs_reference=False)
+        given[str(name)] = {**line, "prediction": line[key]}
+    records = [record_of(sample, given.get(sample.id)) for sample in samples]
+    strangers = sorted(given.keys() - {record.id for record in records})
+    if strangers:
+        raise UserError(
+            f"{path}: {len(strangers)} predictions are of no sample, such as {', '.join(map(repr, strangers[:3]))}; "
+            "expected the ids of the reference data"
+        )
+    return records
+
+
+def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
+    """A sample's record; `prediction` holds the text and, if known, `confidence`.
+
+    Raises:
+        SampleError: the sample has no truth.
+    """
+    target = target_of(sample)
+    if target is None:
+        raise SampleError(f"sample {sample.id!r} has neither a target nor a last assistant turn to judge by")
+    given = prediction or {}
+    text = given.get("prediction")
+    return Record(
+        id=sample.id, text=None if text is None else str(text), references=target.answers,
+        question=sample.prompt().messages[-1].text.strip(), kind=target.kind, choices=target.choices,
+        language=sample.language, patient=sample.patient, study=sample.study, image_group=sample.image_group,
+        labels=sample.labels, confidence=given.get("confidence"),
+    )  # fmt: skip
+
+
+def _entries(path: Path) -> list[Mapping[str, Any]]:
+    content = path.read_text(encoding="utf-8-sig")
+    try:
+        if content.lstrip().startswith("["):
+            entries = json.loads(content)
+        else:
+            entries = [json.loads(line) for line in content.splitlines() if line.strip()]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: neither JSON Lines nor a JSON list: {error}") from None
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{path}: expected one JSON object a prediction, found none or something else")
+    return list(entries)
+
+
+def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((entry[key] for key in keys if entry.get(key) is not None), None)
+
+
+def _texts(entry: Mapping[str, Any], where: str, *, needs_reference: bool) -> tuple[list[str], str]:
+    """The references, and the key of the prediction."""
+    key = next((key for key in PREDICTION_KEYS if key in entry), None)
+    found = _first(entry, REFERENCE_KEYS if key else REFERENCE_KEYS[:-1])
+    key = key or ("answer" if "answer" in entry else None)
+    if key is None:
+        raise SampleError(f"{where}: no prediction; expected one of {', '.join(PREDICTION_KEYS)}")
+    if found is None and needs_reference:
+        raise SampleError(
+            f"{where}: no reference; expected one of {', '.join(REFERENCE_KEYS)}, or name the data with --reference"
+        )
+    return [str(text) for text in (found if isinstance(found, list) else [found])], key
+
+
+def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
+    references, key = _texts(entry, where, needs_reference=True)
+    if not references:
+        raise SampleError(f"{where}: the list of references is empty")
+    choices = _choices(entry)
+    kind = str(_first(entry, KIND_KEYS) or ("choice" if choices else "")).strip().lower()
+    if not choices and kind in ("", "closed", "close"):
+        choices = _yes_no(references[0])
+    question = str(_first(entry, QUESTION_KEYS) or "")
+    spoken = _first(entry, LANGUAGE_KEYS)
+    return Record(
+        id=str(_first(entry, ID_KEYS) or name), text=None if entry[key] is None else str(entry[key]),
+        references=tuple(references), question=question, kind=kind or ("closed" if choices else "open"), choices=choices,
+        language=str(spoken) if spoken else "zh" if has_chinese(question + references[0]) else None,
+        patient=_text_of(entry, ("patient",)), study=_text_of(entry, ("study",)), image_group=_text_of(entry, IMAGE_KEYS),
+        labels=entry.get("labels") or {}, box=_box(entry, where), image_size=_size(entry), confidence=entry.get("confidence"),
+    )  # fmt: skip
+
+
+def _text_of(entry: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+    value = _first(entry, keys)
+    return None if value is None else str(value)
+
+
+def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """A list of options, or a mapping from letters to options."""
+    found = _first(entry, CHOICES_KEYS) or ()
+    return tuple(map(str, found.values() if isinstance(found, dict) else found))
+
+
+def _yes_no(reference: str) -> tuple[str, ...]:
+    said = normalise(reference)
+    return next((pair for pair in YES_NO if said in map(normalise, pair)), ())
+
+
+def _box(entry: Mapping[str, Any], where: str) -> tuple[float, ...] | None:
+    """`box` is `[x, y, width, height]` in pixels, as COCO and SLAKE write it."""
+    box = entry.get("box")
+    if box is None:
+        return None
+    if len(box) != 4:
+        raise SampleError(f"{where}: box {box} is not [x, y, width, height]")
+    x, y, width, height = map(float, box)
+    return x, y, x + width, y + height
+
+
+def _size(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    """`image_size` is `[width, height]`."""
+    size = entry.get("image_size")
+    return None if size is None else (float(size[0]), float(size[1]))

@@ -1,0 +1,84 @@
+"""Scoring records by a protocol: one block of numbers a form and language, and the headline of every kind in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medmvl.tasks.metrics.measures import DEFAULTS, Measure, MetricOptions
+from medmvl.tasks.metrics.record import Form, Record
+from medmvl.tasks.protocols.base import Protocol, Scorer
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of one protocol about a group of records."""
+
+    protocol: str
+    form: Form | None
+    """None where all forms are pooled."""
+    kind: str
+    """A kind of question, or `"all"` of the form."""
+    language: str
+    measure: Measure
+    places: tuple[int, ...]
+    """Which of all records were scored, in the order of the tally's rows."""
+
+    @property
+    def group(self) -> str:
+        """What the number is about, in words."""
+        what = self.kind if self.kind != ALL else self.form or "everything"
+        return f"{what} {self.language}" if self.language != "-" else what
+
+
+def score(records: Sequence[Record], protocol: Protocol, options: MetricOptions = DEFAULTS) -> list[Score]:
+    """Every number that a protocol has to say about records; forms it has no rule for are left out.
+
+    Raises:
+        UserError: a metric does not fit the records, or misses something it needs.
+    """
+    forms: dict[tuple[Form, str], list[int]] = {}
+    for place, record in enumerate(records):
+        forms.setdefault((record.form, record.language or "-"), []).append(place)
+    scores: list[Score] = []
+    for (form, language), places in sorted(forms.items()):
+        scorer = protocol.scorers.get(form)
+        if scorer is None:
+            continue
+        scores += _scored(records, places, protocol.name, form, ALL, language, scorer, options)
+        kinds = sorted({records[place].kind for place in places})
+        for kind in kinds if len(kinds) > 1 else ():
+            members = [place for place in places if records[place].kind == kind]
+            scores += _scored(records, members, protocol.name, form, kind, language, scorer, options)[:1]
+    if protocol.pooled is not None and len(forms) > 1:
+        everything = range(len(records))
+        scores += _scored(records, everything, protocol.name, None, ALL, "-", protocol.pooled, options)
+    return scores
+
+
+def unscored(records: Sequence[Record], protocol: Protocol) -> dict[Form, int]:
+    """How many records of each form the protocol has no rule for."""
+    counts: dict[Form, int] = {}
+    for record in records:
+        if record.form not in protocol.scorers:
+            counts[record.form] = counts.get(record.form, 0) + 1
+    return counts
+
+
+def _scored(
+    records: Sequence[Record],
+    places: Sequence[int],
+    protocol: str,
+    form: Form | None,
+    kind: str,
+    language: str,
+    scorer: Scorer,
+    options: MetricOptions,
+) -> list[Score]:
+    measures = scorer([records[place] for place in places], options)
+    return [
+        Score(protocol, form, kind, language, measure, tuple(places[place] for place in measure.scored))
+        for measure in measures
+    ]
