@@ -1,6 +1,5 @@
 """The visual table and what batches are made of: fingerprints tell pixels apart, beams repeat the table only."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,12 +62,12 @@ def test_pixels_that_share_a_fingerprint_are_still_compared():
     assert len(processor.collate([first, second])["pixel_values_volumes"]) == 2
 
 
-def test_images_of_different_sizes_cannot_be_one_batch():
+def test_images_of_different_sizes_are_a_batch_of_tiles():
     from medmvl.models.image_processing import ImageProcessor
 
     processor = tiny()[1]
     first = prepare(processor, "xray:a", answer="Yes.")
     processor.image_settings = ImageProcessor(size=(24, 24), channels=1, mean=(0.5,), std=(0.5,))
     second = prepare(processor, "xray:b", answer="Yes.")
-    with pytest.raises(ValueError, match="must have one size"):
-        processor.collate([first, second])
+    tiles = processor.collate([first, second])["pixel_values"]
+    assert [tuple(tile.shape) for tile in tiles] == [(1, 16, 16), (1, 24, 24)]

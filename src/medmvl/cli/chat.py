@@ -79,7 +79,7 @@ class Conversation:
         self.seen[block] = visual
         self.waiting.append(block)
         shape = "x".join(str(length) for length in visual.source["shape"])
-        return f"[{block.type} {shape}, {visual.num_tokens} tokens]"
+        return f"[{block.type} {shape}, {visual.all_tokens} tokens]"
 
     def take(self, line: str) -> Iterator[str]:
         """Do what one line asks; yield what to print. What the user can cause is printed, and the chat goes on."""

@@ -36,13 +36,13 @@ class VisualMemory:
         return cached
 
     def _add(self, key: tuple[Any, ...], visual: ProcessedVisual) -> None:
-        if visual.pixels.nbytes > self.limit:
+        if visual.nbytes > self.limit:
             return
         self._visuals[key] = visual
-        self.num_bytes += visual.pixels.nbytes
+        self.num_bytes += visual.nbytes
         while self.num_bytes > self.limit:
             _, oldest = self._visuals.popitem(last=False)
-            self.num_bytes -= oldest.pixels.nbytes
+            self.num_bytes -= oldest.nbytes
 
     def __getstate__(self) -> dict[str, Any]:
         return {"limit": self.limit, "num_bytes": 0, "_visuals": OrderedDict()}

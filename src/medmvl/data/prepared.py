@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import zipfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import medmvl.imaging
 import medmvl.models
@@ -89,15 +91,15 @@ class PreparedCache:
         return len(files)
 
     def _write_entry(self, file: Path, visual: ProcessedVisual) -> None:
-        if visual.pixels.nbytes > self.limit:
+        if visual.nbytes > self.limit:
             return
-        kept = None if visual.kept is None else visual.kept.tolist()
-        facts = {"kind": visual.kind, "grid": visual.grid, "num_tokens": visual.num_tokens}
-        chosen = {"kept": kept, "kept_share": visual.kept_share}
-        text = json.dumps({**facts, **chosen, "notes": visual.notes, "source": visual.source})
-        positions = np.empty(0) if visual.positions_mm is None else visual.positions_mm.numpy()
+        arrays: dict[str, Any] = {}
+        facts = []
+        for number, view in enumerate(visual.views):
+            arrays |= {f"{name}.{number}": array for name, array in _arrays_of(view).items()}
+            facts.append(_facts_of(view))
         with atomic_write(file) as out:
-            np.savez(out, pixels=visual.pixels.numpy(), matrix=visual.matrix, positions=positions, facts=text)
+            np.savez(out, **arrays, facts=json.dumps(facts))
         file.chmod(0o600)
         total = self.num_bytes()
         for old in self.entries():
@@ -157,24 +159,50 @@ def _size(file: Path) -> int:
         return 0
 
 
+def _arrays_of(view: ProcessedVisual) -> dict[str, Any]:
+    positions = np.empty(0) if view.positions_mm is None else view.positions_mm.numpy()
+    return {"pixels": view.pixels.numpy(), "matrices": view.matrices, "positions": positions}
+
+
+def _facts_of(view: ProcessedVisual) -> dict[str, Any]:
+    return {
+        "kind": view.kind,
+        "grid": view.grid,
+        "num_tokens": view.num_tokens,
+        "kept": None if view.kept is None else view.kept.tolist(),
+        "kept_share": view.kept_share,
+        "notes": view.notes,
+        "source": view.source,
+    }
+
+
 def _read_entry(file: Path) -> ProcessedVisual | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ("pixels", "matrix", "positions")}
             facts = json.loads(str(stored["facts"]))
+            whole, *crops = [
+                _view_of(fact, *(stored[f"{name}.{number}"] for name in ("pixels", "matrices", "positions")))
+                for number, fact in enumerate(facts)
+            ]
         os.utime(file)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None  # not there, being removed by another process, or damaged: it is made anew
-    positions = torch.from_numpy(arrays["positions"]) if len(arrays["positions"]) else None
+    return replace(whole, crops=tuple(crops)) if crops else whole
+
+
+def _view_of(
+    facts: dict[str, Any], pixels: NDArray[Any], matrices: NDArray[Any], positions: NDArray[Any]
+) -> ProcessedVisual:
     return ProcessedVisual(
         kind=facts["kind"],
-        pixels=torch.from_numpy(arrays["pixels"]),
+        pixels=torch.from_numpy(pixels),
         grid=tuple(facts["grid"]),
         num_tokens=facts["num_tokens"],
         kept_share=facts["kept_share"],
         kept=None if facts["kept"] is None else torch.tensor(facts["kept"]),
-        matrix=arrays["matrix"],
-        positions_mm=positions,
+        matrix=matrices[0],
+        tile_matrices=matrices if len(matrices) > 1 else None,
+        positions_mm=torch.from_numpy(positions) if len(positions) else None,
         notes=tuple(facts["notes"]),
         source=facts["source"],
     )

@@ -340,7 +340,7 @@ class Engine:
         batch = collate([row], pad_id=0)
         images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
         tokens: list[Tensor] = self.model.encode(
-            None if images is None else images.to(self.device),
+            None if images is None else [tile.to(self.device) for tile in images],
             None if volumes is None else [volume.to(self.device) for volume in volumes],
             batch["visual_table"],
             batch.get("volume_positions_mm"),

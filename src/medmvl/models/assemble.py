@@ -271,7 +271,7 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
                 f"{kind}_processor makes {settings.channels} channels, but the {kind} encoder reads {encoder.channels}; "
                 "make 1 or as many."
             )
-        processor.visual_parts.check(kind, tuple(settings.size))
+        processor.sight.check(kind)
         if isinstance(settings, VolumeProcessor):
             check_dropping(processor.visual_parts, settings)
         text, visual = processor.count_tokens(_shortest_conversation(kind), f"a question about one {kind}")

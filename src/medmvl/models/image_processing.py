@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 from torch import Tensor
 
 from medmvl.errors import RecipeError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import to_unit_range
+from medmvl.models.tiling import Size, best_grid, fitted_size, largest_sizes, native_size
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -23,6 +24,16 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _PIL_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+class _Place(NamedTuple):
+    """Where a whole picture lies on a canvas."""
+
+    canvas: Size
+    inner: Size
+    """The picture's own size on it."""
+    offset: tuple[int, int]
+    """Of the picture on the canvas; negative where it sticks out."""
 
 
 class ImageProcessor(BaseModel):
@@ -35,9 +46,15 @@ class ImageProcessor(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[PositiveInt, PositiveInt] = (256, 256)
-    """Height and width of the pixels."""
-    fit: Literal["squash", "pad", "crop"] = "squash"
-    """`squash` changes the aspect ratio, `pad` keeps it and fills up, `crop` keeps it and cuts what sticks out."""
+    """Height and width of the pixels, or of one tile; with `native` their product is the most pixels there may be."""
+    fit: Literal["squash", "pad", "crop", "native"] = "squash"
+    """`squash` changes the aspect ratio, `pad` keeps it and fills up, `crop` keeps it and cuts what sticks out. `native`
+    keeps it to within a `multiple`, with pixels of changing sizes: pictures are made smaller where they need be, never
+    larger."""
+    multiple: PositiveInt = 16
+    """Of `native`: both sides are multiples of it; the encoder's patch, or what encoder and connector need together."""
+    max_tiles: PositiveInt = 1
+    """More than 1: behind the whole picture come the tiles of a grid, this many or fewer, that keeps its details."""
     shortest_edge: PositiveInt | None = None
     """With `crop`: bring the shorter side to this many pixels first; None: no smaller than `size` needs."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
@@ -49,23 +66,68 @@ class ImageProcessor(BaseModel):
     pad_value: float = 0.0
     """Fills up in `pad`, in [0, 1]."""
 
+    @model_validator(mode="after")
+    def _one_way_to_sizes(self) -> ImageProcessor:
+        if self.fit == "native" and any(length % self.multiple for length in self.size):
+            raise ValueError(f"size {self.size} is not in whole multiples of {self.multiple} (multiple)")
+        if self.max_tiles > 1 and self.fit in ("native", "crop"):
+            raise ValueError(f"max_tiles needs fit 'squash' or 'pad' for the whole picture, not {self.fit!r}")
+        return self
+
+    def largest_sizes(self) -> list[Size]:
+        """The sizes that may give the most tokens, and the smallest one: all that must fit encoder and connector."""
+        return largest_sizes(self.size, self.multiple) if self.fit == "native" else [self.size]
+
+    @property
+    def most_tiles(self) -> int:
+        """The most tiles of one picture, the whole picture among them."""
+        return 1 if self.max_tiles == 1 else 1 + self.max_tiles
+
+    def tiles(self, image: MedicalImage) -> tuple[Tensor, NDArray[np.float64], tuple[str, ...]]:
+        """Process one image: the whole picture, then its tiles row by row where there are more than one.
+
+        Returns:
+            float32 pixels `(tiles, C, H, W)`, the matrices `(tiles, 4, 4)` as of `__call__`, and notes.
+        """
+        pictures, note = self._pictures(image)
+        height, width = image.shape[:2]
+        whole = self._place(height, width)
+        pixels, matrices = [self._drawn(pictures, whole)], [_matrix(whole, height, width)]
+        rows, columns = best_grid(height, width, self.size, self.max_tiles)
+        if rows * columns > 1:
+            canvas = (rows * self.size[0], columns * self.size[1])
+            inner = fitted_size(height, width, canvas)
+            place = _Place(canvas, inner, ((canvas[0] - inner[0]) // 2, (canvas[1] - inner[1]) // 2))
+            drawn, to_picture = self._drawn(pictures, place), _matrix(place, height, width)
+            for top in range(0, canvas[0], self.size[0]):
+                for left in range(0, canvas[1], self.size[1]):
+                    pixels.append(drawn[:, top : top + self.size[0], left : left + self.size[1]])
+                    shift = np.eye(4)
+                    shift[1:3, 3] = top, left
+                    matrices.append(to_picture @ shift)
+            note = (*note, f"{rows} x {columns} tiles behind the whole picture")
+        return torch.stack(pixels), np.stack(matrices), note
+
     def __call__(self, image: MedicalImage) -> tuple[Tensor, NDArray[np.float64], tuple[str, ...]]:
-        """Process one image.
+        """Process one image as a whole, without tiles.
 
         Returns:
             float32 pixels `(C, H, W)`, the 4x4 matrix from `(0, h, w, 1)` of them to the image's index, and notes.
         """
         pictures, note = self._pictures(image)
         height, width = image.shape[:2]
-        inner, offset, scale = self._layout(height, width)
-        resized = np.stack([self._resize(picture, inner) for picture in pictures])
-        canvas = np.full((len(pictures), *self.size), self.pad_value, dtype=np.float32)
-        target, source = _overlap(offset, inner, self.size)
+        place = self._place(height, width)
+        return self._drawn(pictures, place), _matrix(place, height, width), note
+
+    def _drawn(self, pictures: list[Image.Image], place: _Place) -> Tensor:
+        """The normalised pixels `(C, H, W)` of a canvas with the picture in its place."""
+        resized = np.stack([self._resize(picture, place.inner) for picture in pictures])
+        canvas = np.full((len(pictures), *place.canvas), self.pad_value, dtype=np.float32)
+        target, source = _overlap(place)
         canvas[:, target[0], target[1]] = resized[:, source[0], source[1]]
         pixels = torch.from_numpy(self._channels(canvas))
         shape = (-1, 1, 1)
-        pixels = (pixels - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
-        return pixels, _matrix(offset, scale), note
+        return (pixels - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
 
     def _pictures(self, image: MedicalImage) -> tuple[list[Image.Image], tuple[str, ...]]:
         """One single-channel picture a colour; 8 bit where the image is, floating point in [0, 1] otherwise."""
@@ -82,18 +144,19 @@ class ImageProcessor(BaseModel):
         array = np.asarray(resized, dtype=np.float32)
         return array / np.float32(255) if picture.mode == "L" else array.clip(0, 1)
 
-    def _layout(
-        self, height: int, width: int
-    ) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
-        """The resized picture's size, its offset on the canvas, and source pixels a model pixel."""
+    def _place(self, height: int, width: int) -> _Place:
+        """Where the whole picture lies."""
+        if self.fit == "native":
+            size = native_size(height, width, self.size, self.multiple)
+            return _Place(size, size, (0, 0))
         if self.fit == "squash":
-            return self.size, (0, 0), (height / self.size[0], width / self.size[1])
+            return _Place(self.size, self.size, (0, 0))
         inner = self._inner(height, width)
         if self.fit == "crop":  # an odd pixel is cut at the end, as CLIP does
             offset = (-((inner[0] - self.size[0]) // 2), -((inner[1] - self.size[1]) // 2))
         else:
             offset = ((self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2)
-        return inner, offset, (height / inner[0], width / inner[1])
+        return _Place(self.size, inner, offset)
 
     def _inner(self, height: int, width: int) -> tuple[int, int]:
         """The size a picture is resized to where its aspect ratio is kept, fractions cut as CLIP does."""
@@ -153,18 +216,19 @@ class ImageProcessor(BaseModel):
         )
 
 
-def _overlap(
-    offset: tuple[int, int], inner: tuple[int, int], size: tuple[int, int]
-) -> tuple[list[slice], list[slice]]:
+def _overlap(place: _Place) -> tuple[list[slice], list[slice]]:
     """The part of the canvas that the picture covers, and the part of the picture that is on the canvas."""
-    target = [slice(max(0, o), min(s, o + n)) for o, n, s in zip(offset, inner, size, strict=True)]
-    source = [slice(t.start - o, t.stop - o) for t, o in zip(target, offset, strict=True)]
+    sides = zip(place.offset, place.inner, place.canvas, strict=True)
+    target = [slice(max(0, o), min(s, o + n)) for o, n, s in sides]
+    source = [slice(t.start - o, t.stop - o) for t, o in zip(target, place.offset, strict=True)]
     return target, source
 
 
-def _matrix(offset: tuple[int, int], scale: tuple[float, float]) -> NDArray[np.float64]:
+def _matrix(place: _Place, height: int, width: int) -> NDArray[np.float64]:
+    """From `(0, h, w, 1)` on the canvas to the picture's index; pixel centres: the half-pixel shift is kept."""
     matrix = np.eye(4)
-    for axis in (0, 1):
-        matrix[axis + 1, axis + 1] = scale[axis]
-        matrix[axis + 1, 3] = (0.5 - offset[axis]) * scale[axis] - 0.5  # pixel centres: half-pixel shift kept
+    for axis, length in enumerate((height, width)):
+        scale = length / place.inner[axis]
+        matrix[axis + 1, axis + 1] = scale
+        matrix[axis + 1, 3] = (0.5 - place.offset[axis]) * scale - 0.5
     return matrix

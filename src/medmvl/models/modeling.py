@@ -52,7 +52,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """A medical large vision-language model.
 
     `forward` takes what `MedMVLProcessor` makes: `input_ids` `(B, L)` with one placeholder a visual token, `pixel_values`
-    `(tiles, C, H, W)`, `pixel_values_volumes`, a list of `(C, D, H, W)`, and the `visual_table` that binds them.
+    `(tiles, C, H, W)`, or a list of `(C, H, W)` where their sizes differ, `pixel_values_volumes`, a list of `(C, D, H, W)`,
+    and the `visual_table` that binds them.
     """
 
     config_class = MedMVLConfig
@@ -116,7 +117,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        pixel_values: Tensor | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
         pixel_values_volumes: Sequence[Tensor] | None = None,
         volume_positions_mm: Sequence[Tensor] | None = None,
         volume_kept: Sequence[Tensor] | None = None,
@@ -136,7 +137,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             position_ids: `(B, L)`; default is from 0; `generate` counts from the first token that is not padding.
             past_key_values: the LLM's cache.
             inputs_embeds: `(B, L, width)` instead of `input_ids`; visual tokens are still put into their places.
-            pixel_values: `(tiles, C, H, W)`, all images of the batch.
+            pixel_values: `(tiles, C, H, W)`, or `(C, H, W)` each: all tiles of all images of the batch.
             pixel_values_volumes: `(C, D, H, W)` each, all volumes of the batch.
             volume_positions_mm: `(D,)` each, where the slices of a volume lie; NaN where unknown.
             volume_kept: `(kept,)` each, which of the connector's tokens of a volume stay; None where all do.
@@ -201,7 +202,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def encode(
         self,
-        pixel_values: Tensor | None,
+        pixel_values: Tensor | Sequence[Tensor] | None,
         pixel_values_volumes: Sequence[Tensor] | None,
         visual_table: Tensor,
         volume_positions_mm: Sequence[Tensor] | None = None,
@@ -226,15 +227,15 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _encode_once(
         self,
         rows: Sequence[VisualRow],
-        images: Tensor | None,
+        images: Tensor | Sequence[Tensor] | None,
         volumes: Sequence[Tensor],
         positions_mm: Sequence[Tensor] | None,
     ) -> list[Tensor]:
         """Connect every image and volume once, for all rows that share it."""
-        of_images = self.encode_images(images) if images is not None else torch.empty(0)
+        of_images = self.encode_images(images) if images is not None else []
         of_volumes = self.encode_volumes(volumes, positions_mm)
         return [
-            of_images[row.index : row.index + row.tiles].flatten(0, 1)
+            torch.cat(of_images[row.index : row.index + row.tiles])
             if KINDS[row.kind] == "image"
             else of_volumes[row.index]
             for row in rows
@@ -243,28 +244,37 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _encode_guided(
         self,
         rows: Sequence[VisualRow],
-        images: Tensor | None,
+        images: Tensor | Sequence[Tensor] | None,
         volumes: Sequence[Tensor],
         positions_mm: Sequence[Tensor] | None,
         question_ids: Sequence[Tensor],
     ) -> list[Tensor]:
         """Encode every image and volume once, but connect it for each row with the row's own question."""
-        of_images = self._image_features(images) if images is not None else None
-        of_volumes = {
-            index: features.pick(place, 1)
-            for members, features in self._volume_features(volumes, positions_mm)
-            for place, index in enumerate(members)
-        }
         tokens = []
-        for row, question in zip(rows, question_ids, strict=True):
-            if KINDS[row.kind] == "image":
-                assert of_images is not None and self.image_connector is not None
-                connector, features = self.image_connector, of_images.pick(row.index, row.tiles)
-            else:
-                assert self.volume_connector is not None
-                connector, features = self.volume_connector, of_volumes[row.index]
-            tokens.append(connector(features, self._guide(question, row.tiles)).flatten(0, 1))
+        features = self.visual_features(rows, images, volumes, positions_mm)
+        for row, of_row, question in zip(rows, features, question_ids, strict=True):
+            connector = self.image_connector if KINDS[row.kind] == "image" else self.volume_connector
+            assert connector is not None
+            tokens.append(connector(of_row, self._guide(question, row.tiles)).flatten(0, 1))
         return tokens
+
+    def visual_features(
+        self,
+        rows: Sequence[VisualRow],
+        images: Tensor | Sequence[Tensor] | None,
+        volumes: Sequence[Tensor],
+        positions_mm: Sequence[Tensor] | None = None,
+    ) -> list[VisualFeatures]:
+        """What the encoders make of every row, before any connector: one entry a tile. Every pixel is encoded once."""
+        found = {
+            kind: {index: (features, place) for members, features in buckets for place, index in enumerate(members)}
+            for kind, buckets in (
+                ("image", self._image_features(images if images is not None else ())),
+                ("volume", self._volume_features(volumes, positions_mm)),
+            )
+        }  # fmt: skip
+        chosen = [found[KINDS[row.kind]][row.index] for row in rows]
+        return [features.pick(place, row.tiles) for row, (features, place) in zip(rows, chosen, strict=True)]
 
     def _guide(self, question: Tensor, times: int) -> Tensor | None:
         """The embedded question `(times, n, width)`; None where there is none."""
@@ -274,16 +284,25 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         embedded: Tensor = embedding(question.to(embedding.weight.device))
         return embedded.expand(times, -1, -1)
 
-    def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """`(tiles, C, H, W)` to `(tiles, tokens, width)`, without any question."""
-        assert self.image_connector is not None
-        tokens: Tensor = self.image_connector(self._image_features(pixel_values))
-        return tokens
+    def encode_images(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """`(C, H, W)` each to `(tokens, width)` each, without any question."""
+        tokens: dict[int, Tensor] = {}
+        for members, features in self._image_features(images):
+            assert self.image_connector is not None
+            tokens.update(zip(members, self.image_connector(features), strict=True))
+        return [tokens[index] for index in range(len(images))]
 
-    def _image_features(self, pixel_values: Tensor) -> VisualFeatures:
-        assert self.image_encoder is not None
-        features: VisualFeatures = self.image_encoder(pixel_values.to(_dtype_of(self.image_encoder)))
-        return features
+    def _image_features(
+        self, images: Tensor | Sequence[Tensor]
+    ) -> Iterator[tuple[list[int], VisualFeatures]]:
+        """Images of one size are encoded together: which they are, and their features."""
+        buckets: dict[Any, list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            buckets[image.shape].append(index)
+        for members in buckets.values():
+            assert self.image_encoder is not None
+            pixels = images if isinstance(images, Tensor) else torch.stack([images[i] for i in members])
+            yield members, self.image_encoder(pixels.to(_dtype_of(self.image_encoder)))
 
     def encode_volumes(
         self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
@@ -359,7 +378,10 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             )
 
     def check_pixels(
-        self, rows: Sequence[VisualRow], images: Tensor | None, volumes: Sequence[Tensor] | None
+        self,
+        rows: Sequence[VisualRow],
+        images: Tensor | Sequence[Tensor] | None,
+        volumes: Sequence[Tensor] | None,
     ) -> None:
         """Raise ValueError unless the pixels are those the table was written for."""
         given = {
@@ -375,7 +397,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 )
             if kind == "image":
                 assert images is not None
-                pixels.append(images[row.index : row.index + row.tiles])
+                tiles = images[row.index : row.index + row.tiles]
+                pixels.append(tiles if isinstance(tiles, Tensor) else torch.stack(list(tiles)))
             else:
                 assert volumes is not None
                 pixels.append(volumes[row.index])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,9 @@ class MedMVLProcessor(ProcessorMixin):
         text = self.tokenizer(
             question.strip() or self.visual_suffix, add_special_tokens=False, return_tensors="pt"
         )
-        return replace(visual, question_ids=text["input_ids"][0])
+        ids = text["input_ids"][0]
+        crops = tuple(replace(crop, question_ids=ids) for crop in visual.crops)
+        return replace(visual, question_ids=ids, crops=crops)
 
     def _turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
         return [
@@ -187,14 +189,17 @@ class MedMVLProcessor(ProcessorMixin):
         expanded: list[int] = []
         flags: list[bool] = []
         starts: list[int] = []
+        waiting = iter(visuals)
         for position, token in enumerate(ids):
-            count = visuals[len(starts)].num_tokens if token in kinds else 1
+            count = 1
             if token in kinds:
-                starts.append(len(expanded))
+                lengths = [view.num_tokens for view in next(waiting).views]
+                starts += [len(expanded) + place for place in accumulate(lengths[:-1], initial=0)]
+                count = sum(lengths)
             expanded.extend([token] * count)
             flags.extend([supervised is not None and supervised[position]] * count)
         if len(expanded) > self.max_length:
-            visual_tokens = sum(visual.num_tokens for visual in visuals)
+            visual_tokens = sum(visual.all_tokens for visual in visuals)
             raise SampleError(
                 f"{name}: {len(expanded)} tokens ({visual_tokens} of them visual) are more than max_length {self.max_length}; "
                 "nothing is cut. Shorten it, use fewer visual tokens, or raise max_length."
@@ -203,25 +208,23 @@ class MedMVLProcessor(ProcessorMixin):
         labels = (
             input_ids.masked_fill(~torch.tensor(flags), IGNORED_LABEL) if supervised is not None else None
         )
+        views = tuple(view for visual in visuals for view in visual.views)
         return ProcessedSample(
-            name=name, input_ids=input_ids, labels=labels, visuals=tuple(visuals), starts=tuple(starts)
+            name=name, input_ids=input_ids, labels=labels, visuals=views, starts=tuple(starts)
         )
 
     def count_tokens(self, messages: Sequence[Message], name: str = "the conversation") -> tuple[int, int]:
         """Text tokens and visual tokens of a conversation, known without reading a pixel.
 
-        Where unchanged patches are dropped, there may be fewer visual tokens.
+        Where sizes vary, or unchanged patches are dropped, it is the most there may be.
         """
         encoded = self.chat.encode(self._turns(messages, name), add_generation_prompt=False, name=name)
         blocks = list(_visual_blocks(messages))
         return len(encoded.ids) - len(blocks), sum(self.tokens_of(block.type) for block in blocks)
 
     def tokens_of(self, kind: str) -> int:
-        """Tokens of an image or volume at the size this processor makes, before any are dropped."""
-        settings = self.image_settings if kind == "image" else self.volume_settings
-        if settings is None:
-            raise UserError(f"this model reads no {kind}s.")
-        return self.visual_parts.num_tokens(kind, self.visual_parts.grid(kind, tuple(settings.size)))
+        """Tokens of an image or volume, all tiles or crops together; the most where sizes vary or tokens are dropped."""
+        return self.sight.most_tokens(kind)
 
     def collate(self, samples: Sequence[ProcessedSample], padding_side: str = "right") -> BatchFeature:
         """Make a batch of conversations."""

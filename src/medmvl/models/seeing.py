@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from medmvl.errors import UserError
+from medmvl.errors import RecipeError, UserError
 from medmvl.imaging.image import MedicalImage
 from medmvl.models.configuration import VisualParts
 from medmvl.models.features import Grid
@@ -42,23 +44,79 @@ class Sight:
             "kind": image.kind, "shape": list(image.shape), "units": image.units, "modality": image.modality,
             "spacing_mm": None if image.spacing_mm is None else [float(s) for s in image.spacing_mm],
         }  # fmt: skip
-        positions = None
         if image.kind == "image" and self.pictures is not None:
-            pixels, matrix, notes = self.pictures(image)
-            pixels, tiles = pixels[None], 1
-        elif image.kind == "volume" and self.volumes is not None:
-            pixels, matrix, positions, notes = self.volumes(image)
-            tiles = 1
-        else:
-            raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
-        grid = self.parts.grid(image.kind, tuple(pixels.shape[2 if image.kind == "image" else 1 :]))
-        kept = self._kept(pixels, grid) if image.kind == "volume" else None
-        count = self.parts.num_tokens(image.kind, grid) * tiles if kept is None else len(kept)
+            tiles, matrices, notes = self.pictures.tiles(image)
+            notes = (*notes, *image.warnings)
+            return self._visual(
+                "image",
+                tiles,
+                matrices[0],
+                notes,
+                source,
+                tile_matrices=matrices if len(matrices) > 1 else None,
+            )
+        if image.kind == "volume" and self.volumes is not None:
+            whole, *crops = [
+                self._visual(
+                    "volume", view.voxels, view.matrix, view.notes, source, positions_mm=view.positions_mm
+                )
+                for view in self.volumes.views(image)
+            ]
+            return replace(whole, crops=tuple(crops), notes=(*whole.notes, *image.warnings))
+        raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
+
+    def _visual(
+        self,
+        kind: str,
+        pixels: Tensor,
+        matrix: NDArray[np.float64],
+        notes: tuple[str, ...],
+        source: dict[str, Any],
+        **more: Any,
+    ) -> ProcessedVisual:
+        """One view, with its tokens."""
+        tiles, size = (len(pixels), pixels.shape[2:]) if kind == "image" else (1, pixels.shape[1:])
+        grid = self.parts.grid(kind, tuple(size))
+        kept = self._kept(pixels, grid) if kind == "volume" else None
+        count = self.parts.num_tokens(kind, grid) * tiles if kept is None else len(kept)
         return ProcessedVisual(
-            kind=image.kind, pixels=pixels, grid=grid, num_tokens=count, kept=kept,
-            kept_share=self.parts.kept_share(image.kind, grid) if kept is None else len(kept) / math.prod(grid),
-            matrix=matrix, positions_mm=positions, notes=(*notes, *image.warnings), source=source,
+            kind=kind, pixels=pixels, grid=grid, num_tokens=count, kept=kept,
+            kept_share=self.parts.kept_share(kind, grid) if kept is None else len(kept) / math.prod(grid),
+            matrix=matrix, notes=notes, source=source, **more,
         )  # fmt: skip
+
+    def most_tokens(self, kind: str) -> int:
+        """The most tokens that an image or volume may take, all tiles or crops together.
+
+        Raises:
+            UserError: the model does not read this kind.
+        """
+        if kind == "image" and self.pictures is not None:
+            return self.pictures.most_tiles * max(map(self._tokens_at(kind), self.pictures.largest_sizes()))
+        if kind == "volume" and self.volumes is not None:
+            volumes, tokens = self.volumes, self._tokens_at(kind)
+            crops = volumes.crops * tokens(volumes.crop_size or volumes.size) if volumes.crops else 0
+            return max(map(tokens, volumes.largest_sizes())) + crops
+        raise UserError(f"this model reads no {kind}s.")
+
+    def _tokens_at(self, kind: str) -> Callable[[tuple[int, ...]], int]:
+        return lambda size: self.parts.num_tokens(kind, self.parts.grid(kind, size))
+
+    def check(self, kind: str) -> None:
+        """Raise RecipeError where some size that the processor may make does not fit encoder or connector."""
+        settings = self.pictures if kind == "image" else self.volumes
+        if settings is None:
+            return
+        sizes: list[tuple[int, ...]] = list(settings.largest_sizes())
+        if isinstance(settings, VolumeProcessor) and settings.crops:
+            sizes.append(settings.crop_size or settings.size)
+        for size in sizes:
+            try:
+                self.parts.check(kind, size)
+            except RecipeError as error:
+                if size == settings.size:
+                    raise
+                raise RecipeError(f"{kind}_processor may make pixels of {size}: {error}") from None
 
     def _kept(self, voxels: Tensor, grid: Grid) -> Tensor | None:
         """The tokens of a volume that stay where some are left out."""
@@ -67,35 +125,46 @@ class Sight:
         return changed_tokens(voxels, grid, self.volumes.drop_unchanged / self.volumes.std)
 
     def unit_range(self, visual: ProcessedVisual) -> NDArray[np.float32]:
-        """The pixels before normalisation, in [0, 1]: `(channels, H, W)` of the first tile, or `(channels, D, H, W)`."""
+        """The pixels before normalisation, in [0, 1]: `(tiles, channels, H, W)`, or `(channels, D, H, W)` of the whole."""
         settings = self.pictures if visual.kind == "image" else self.volumes
         assert settings is not None
-        pixels = (visual.pixels[0] if visual.kind == "image" else visual.pixels).numpy()
-        shape = (-1, *[1] * (pixels.ndim - 1))
         mean, std = (
-            np.asarray(value, dtype=np.float32).reshape(shape) for value in (settings.mean, settings.std)
+            np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (settings.mean, settings.std)
         )
-        unit: NDArray[np.float32] = (pixels * std + mean).clip(0, 1).astype(np.float32)
+        if visual.kind == "volume":
+            mean, std = mean[..., None], std[..., None]
+        unit: NDArray[np.float32] = (visual.pixels.numpy() * std + mean).clip(0, 1).astype(np.float32)
         return unit
 
     def draw(self, visual: ProcessedVisual) -> Image.Image:
-        """The pixels as they enter the encoder, one pixel a pixel: a picture, or a row of slices a channel."""
-        grey = (self.unit_range(visual) * 255 + 0.5).astype(np.uint8)
+        """The pixels as they enter the encoder, one pixel a pixel: the tiles of a picture, or a row of slices a channel.
+
+        The crops of a volume stand below it.
+        """
         if visual.kind == "image":
-            return Image.fromarray(np.moveaxis(grey, 0, 2) if len(grey) == 3 else grey[0])
-        return Image.fromarray(np.concatenate([_sheet(channel) for channel in grey]))
+            tiles = _to_bytes(self.unit_range(visual))
+            sheet = _sheet(np.moveaxis(tiles, 1, 3) if tiles.shape[1] == 3 else tiles[:, 0])
+            return Image.fromarray(sheet[:-_GAP, :-_GAP])
+        sheets = [_sheet(channel) for view in visual.views for channel in _to_bytes(self.unit_range(view))]
+        width = max(sheet.shape[1] for sheet in sheets)
+        wide = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]))) for sheet in sheets]
+        return Image.fromarray(np.concatenate(wide))
+
+
+def _to_bytes(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return (unit * 255 + 0.5).astype(np.uint8)
 
 
 def describe(visual: ProcessedVisual) -> dict[str, Any]:
     """What was done to an image or volume and what came of it, as plain values."""
     size = visual.pixels.shape[1:] if visual.kind == "image" else visual.pixels.shape
-    return {
+    described = {
         "kind": visual.kind,
         "tiles": visual.tiles,
         "channels": int(size[0]),
         "size": [int(n) for n in size[1:]],
         "grid": list(visual.grid),
-        "tokens": visual.num_tokens,
+        "tokens": visual.all_tokens,
         "kept_share": visual.kept_share,
         "min": float(visual.pixels.min()),
         "max": float(visual.pixels.max()),
@@ -103,14 +172,19 @@ def describe(visual: ProcessedVisual) -> dict[str, Any]:
         "matrix": visual.matrix.tolist(),
         "notes": list(visual.notes),
     }
+    if visual.tiles > 1:
+        described["tile_matrices"] = visual.matrices.tolist()
+    if visual.crops:
+        described["crops"] = [describe(crop) for crop in visual.crops]
+    return described
 
 
 def _sheet(slices: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """All slices `(D, H, W)`, the first at the top left, in about as many rows as columns."""
-    depth, height, width = slices.shape
-    columns = int(np.ceil(np.sqrt(depth)))
-    rows = -(-depth // columns)
-    sheet = np.zeros((rows * (height + _GAP), columns * (width + _GAP)), dtype=np.uint8)
+    """All slices `(N, H, W)`, or pictures `(N, H, W, 3)`, the first at the top left, in about as many rows as columns."""
+    count, height, width = slices.shape[:3]
+    columns = int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * (height + _GAP), columns * (width + _GAP), *slices.shape[3:]), dtype=np.uint8)
     for index, plane in enumerate(slices):
         top, left = index // columns * (height + _GAP), index % columns * (width + _GAP)
         sheet[top : top + height, left : left + width] = plane

@@ -47,9 +47,10 @@ def check_dropping(parts: VisualParts, volumes: VolumeProcessor) -> None:
             f"{name} leaves out single tokens, but the connector {connector.type!r} makes its tokens of several; "
             "choose one that works per token, such as mlp, or remove drop_unchanged."
         )
-    size, grid = volumes.size, parts.grid("volume", tuple(volumes.size))
-    if grid[0] == 1 or any(n % k for n, k in zip(size, grid, strict=True)):
-        raise RecipeError(
-            f"{name} compares the blocks of voxels that tokens are made of, layer by layer, but the encoder makes a "
-            f"grid {grid} (depth, height, width) of {size} voxels; choose an encoder with layers of equal patches."
-        )
+    for size in {*volumes.largest_sizes(), volumes.crop_size or volumes.size}:
+        grid = parts.grid("volume", size)
+        if (grid[0] == 1 and size == volumes.size) or any(n % k for n, k in zip(size, grid, strict=True)):
+            raise RecipeError(
+                f"{name} compares the blocks of voxels that tokens are made of, layer by layer, but the encoder makes a "
+                f"grid {grid} (depth, height, width) of {size} voxels; choose an encoder with layers of equal patches."
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,11 @@ class ProcessedVisual:
     question_ids: Tensor | None = None
     """`(n,)` long, n > 0: tokens of the question it is asked about, for connectors that it guides."""
     matrix: NDArray[np.float64]
-    """4x4: model voxel `(d, h, w, 1)` (an image: `(0, h, w, 1)`) to voxel of the canonical `MedicalImage`."""
+    """4x4: model voxel `(d, h, w, 1)` (an image: `(0, h, w, 1)`) to voxel of the canonical `MedicalImage`; of tile 0."""
+    tile_matrices: NDArray[np.float64] | None = None
+    """`(tiles, 4, 4)`: as `matrix` for every tile of an image in tiles, the thumbnail's first; None for one tile."""
+    crops: tuple[ProcessedVisual, ...] = ()
+    """Of a volume in several sizes: its crops in full resolution, whose tokens follow those of the whole."""
     positions_mm: Tensor | None = None
     """`(D,)`: where each slice of a volume lies along the slice axis; None where unknown."""
     notes: tuple[str, ...] = ()
@@ -49,6 +54,26 @@ class ProcessedVisual:
     def tiles(self) -> int:
         """How many entries of `pixel_values` it takes; 1 for a volume."""
         return len(self.pixels) if self.kind == "image" else 1
+
+    @property
+    def matrices(self) -> NDArray[np.float64]:
+        """`(tiles, 4, 4)`: the way back from every tile."""
+        return self.matrix[None] if self.tile_matrices is None else self.tile_matrices
+
+    @cached_property
+    def views(self) -> tuple[ProcessedVisual, ...]:
+        """The whole, then its crops: each has a row of its own in the visual table."""
+        return (replace(self, crops=()), *self.crops) if self.crops else (self,)
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens of all views together."""
+        return self.num_tokens + sum(crop.num_tokens for crop in self.crops)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels of all views."""
+        return self.pixels.nbytes + sum(crop.pixels.nbytes for crop in self.crops)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,6 +87,7 @@ class ProcessedSample:
     labels: Tensor | None
     """`(L,)` long, -100 where nothing is learned; None where nothing is supervised."""
     visuals: tuple[ProcessedVisual, ...] = ()
+    """In the order of their placeholders; a volume with crops stands here as its views, one after another."""
     starts: tuple[int, ...] = ()
     """Where each visual's placeholders begin."""
 
@@ -145,10 +171,10 @@ class _PixelStore:
         return index, mark
 
 
-def _stack_tiles(images: Sequence[ProcessedVisual]) -> Tensor:
-    shapes = {tuple(image.pixels.shape[1:]) for image in images}
-    if len(shapes) > 1:
-        raise ValueError(f"images of one batch must have one size after processing, found {sorted(shapes)}")
+def _stack_tiles(images: Sequence[ProcessedVisual]) -> Tensor | list[Tensor]:
+    """`(tiles, C, H, W)`, or one `(C, H, W)` a tile where their sizes differ."""
+    if len({image.pixels.shape[1:] for image in images}) > 1:
+        return [tile for image in images for tile in image.pixels]
     return torch.cat([image.pixels for image in images])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -19,11 +21,46 @@ from pydantic import (
 )
 from torch import Tensor
 
-from medmvl.errors import RecipeError
+from medmvl.errors import RecipeError, UserError
 from medmvl.imaging.geometry import slice_axis, to_acquired_plane
 from medmvl.imaging.image import MedicalImage
-from medmvl.imaging.intensity import apply_window, percentile_scale
+from medmvl.imaging.intensity import apply_window, otsu_threshold, percentile_scale
 from medmvl.imaging.resampling import crop_or_pad, resize, settle_slices
+from medmvl.models.tiling import Shape, box_of, crop_starts, cut
+
+BODY_HU = -500
+"""What is denser is body (or table); what is not is air, in or around it."""
+
+
+Shape3 = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+class VolumeView(NamedTuple):
+    """A scan, or a crop of it, as the encoder reads it."""
+
+    voxels: Tensor
+    """float32 `(C, D, H, W)`."""
+    matrix: NDArray[np.float64]
+    """4x4, from `(d, h, w, 1)` of the voxels to the canonical index of the scan."""
+    positions_mm: Tensor | None
+    """`(D,)`: where each slice lies along the slice axis; None where the scan says no spacing."""
+    notes: tuple[str, ...]
+
+
+class _Oriented(NamedTuple):
+    """A scan with even slices, slices first where its own plane is kept."""
+
+    array: NDArray[Any]
+    settled: MedicalImage
+    to_settled: NDArray[np.float64]
+    to_original: NDArray[np.float64]
+    """From the settled scan's index to that of the scan as it was read."""
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64] | None:
+        """Millimetres along the axes of the array."""
+        own = self.settled.spacing_mm
+        return None if own is None else np.abs(self.to_settled[:3, :3]).T @ np.array(own)
 
 
 class VolumeProcessor(BaseModel):
@@ -35,10 +72,16 @@ class VolumeProcessor(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 256, 256)
-    """Depth, height and width of the voxels."""
+    size: Shape3 = (32, 256, 256)
+    """Depth, height and width of the voxels; the most there may be where they are variable."""
+    fit: Literal["fixed", "variable"] = "fixed"
+    """`fixed` always makes `size`. `variable` makes what a scan has, at `spacing_mm` or else of its own voxels, in whole
+    `multiple`s and at most `size`."""
+    multiple: Shape3 = (1, 1, 1)
+    """Of `variable`: the encoder's patch, or what encoder and connector need together. With a spacing a scan is padded to
+    it, without one it is stretched by less than half of it."""
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    """Resample to this spacing, then crop or pad around the centre to `size`; None stretches the scan to `size`."""
+    """Resample to this spacing, then crop or pad around the centre; None stretches the scan to the size."""
     plane: Literal["axial", "acquired"] = "acquired"
     """`acquired` keeps the plane the scan was made in, slices first; `axial` is the canonical order S, P, L."""
     interpolation: Literal["area_linear", "linear", "nearest"] = "area_linear"
@@ -53,80 +96,136 @@ class VolumeProcessor(BaseModel):
     """Leave out the tokens of patches that differ from the layer before by no more than this share of the window, on
     average over their voxels; None keeps all."""
 
+    crops: NonNegativeInt = 0
+    """Behind the whole scan come this many crops of it, or fewer, in full resolution: a grid over the body, overlapping
+    where there is room. 0: none."""
+    crop_size: Shape3 | None = None
+    """Depth, height and width of a crop; None: `size`."""
+    crop_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    """The spacing of the crops; None: the scan's own voxels."""
+
     @model_validator(mode="after")
-    def _needs_a_channel(self) -> VolumeProcessor:
+    def _fits(self) -> VolumeProcessor:
         if not self.windows:
             raise ValueError("windows: at least one is needed, such as 'full'")
+        if any(length % step for length, step in zip(self.size, self.multiple, strict=True)):
+            raise ValueError(f"size {self.size} is not in whole multiples of {self.multiple} (multiple)")
+        if self.fit == "fixed" and self.multiple != (1, 1, 1):
+            raise ValueError("multiple belongs to fit: variable")
+        if not self.crops and (self.crop_size or self.crop_spacing_mm):
+            raise ValueError("crop_size and crop_spacing_mm need crops, how many there may be")
         return self
+
+    def largest_sizes(self) -> list[Shape]:
+        """The sizes of the whole scan that may give the most tokens, and the smallest one."""
+        return [self.size, self.multiple] if self.fit == "variable" else [self.size]
 
     @property
     def channels(self) -> int:
         """Channels of the voxels."""
         return len(self.windows)
 
-    def __call__(
-        self, image: MedicalImage
-    ) -> tuple[Tensor, NDArray[np.float64], Tensor | None, tuple[str, ...]]:
-        """Process one volume.
+    def __call__(self, image: MedicalImage) -> VolumeView:
+        """Process one volume as a whole, without crops.
 
-        Returns:
-            float32 voxels `(C, D, H, W)`; the 4x4 matrix from `(d, h, w, 1)` of them to the canonical index of `image`;
-            slice positions in millimetres `(D,)` or None where the scan says no spacing; and notes in plain words.
+        Raises:
+            UserError: it does not say its spacing, or a window is no window.
         """
+        return self._whole(self._oriented(image))
+
+    def views(self, image: MedicalImage) -> list[VolumeView]:
+        """Process one volume: the whole, then its crops in the order depth, height, width."""
+        scan = self._oriented(image)
+        return [self._whole(scan), *(self._crops(scan) if self.crops else ())]
+
+    def _oriented(self, image: MedicalImage) -> _Oriented:
         settled = settle_slices(image)
-        to_original = _between(settled, image)
         array, to_settled = (
             (settled.array, np.eye(4)) if self.plane == "axial" else to_acquired_plane(settled)
         )
-        voxels, to_array = self._resample(array, settled, to_settled)
-        matrix = to_original @ to_settled @ to_array
-        channels, note = self._channels(voxels, settled.units)
-        return torch.from_numpy(channels), matrix, self._positions(settled, to_settled @ to_array), note
+        return _Oriented(array, settled, to_settled, _between(settled, image))
 
-    def _resample(
-        self, array: NDArray[Any], image: MedicalImage, to_canonical: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        shape = (
-            self.size if self.spacing_mm is None else self._shape_at_spacing(array.shape, image, to_canonical)
+    def _whole(self, scan: _Oriented) -> VolumeView:
+        shape = _shape_at(scan, self.spacing_mm) if self.spacing_mm is not None else None
+        size = self._size_of(scan.array.shape if shape is None else shape)
+        voxels, to_array = resize(scan.array, size if shape is None else shape, self.interpolation)
+        notes: tuple[str, ...] = ()
+        if shape is not None and shape != size:
+            fill = self.padding_value if scan.settled.units == "HU" else float(voxels.min())
+            voxels, shift = crop_or_pad(voxels, size, fill)
+            to_array = to_array @ shift
+            if any(found > kept for found, kept in zip(shape, size, strict=True)):
+                notes = (f"cut around the centre from {shape} to {size} voxels of {self.spacing_mm} mm",)
+        channels, note = self._channels(voxels, scan.settled.units)
+        return self._view(scan, channels, to_array, (*note, *notes))
+
+    def _size_of(self, shape: tuple[int, ...]) -> Shape:
+        """The voxels of the whole scan, from those it has at its spacing."""
+        if self.fit == "fixed":
+            return self.size
+        steps = [length / step for length, step in zip(shape, self.multiple, strict=True)]
+        whole = [math.ceil(n) if self.spacing_mm is not None else max(1, math.floor(n + 0.5)) for n in steps]
+        depth, height, width = (
+            min(n * step, most) for n, step, most in zip(whole, self.multiple, self.size, strict=True)
         )
-        voxels, matrix = resize(array, shape, self.interpolation)
-        if shape == self.size:
-            return voxels, matrix
-        fill = self.padding_value if image.units == "HU" else float(voxels.min())
-        cut, shift = crop_or_pad(voxels, self.size, fill)
-        return cut, matrix @ shift
+        return depth, height, width
 
-    def _shape_at_spacing(
-        self, shape: tuple[int, ...], image: MedicalImage, to_canonical: NDArray[np.float64]
-    ) -> tuple[int, ...]:
-        """The shape that brings the array to `spacing_mm`."""
-        assert self.spacing_mm is not None
-        if image.spacing_mm is None:
-            raise ValueError(
-                f"the processor resamples to {self.spacing_mm} mm, but this volume does not say its spacing; declare "
-                "spacing_mm in the sample (or --spacing on the command line)."
-            )
-        spacing = np.abs(to_canonical[:3, :3]).T @ np.array(image.spacing_mm)
-        wanted = zip(shape, spacing, self.spacing_mm, strict=True)
-        return tuple(max(1, round(length * own / new)) for length, own, new in wanted)
+    def _crops(self, scan: _Oriented) -> list[VolumeView]:
+        """Crops of the body; what is not in HU is scaled as one, so that crops are as bright as their scan."""
+        array, to_array = scan.array, np.eye(4)
+        if self.crop_spacing_mm is not None:
+            array, to_array = resize(array, _shape_at(scan, self.crop_spacing_mm), self.interpolation)
+        size, hounsfield = self.crop_size or self.size, scan.settled.units == "HU"
+        lowest = float(array.min())
+        body = array > (BODY_HU if hounsfield else lowest + (otsu_threshold(array) - lowest) / 2)
+        depth, height, width = array.shape
+        starts, covered = crop_starts((depth, height, width), box_of(body), size, self.crops)
+        values = array if hounsfield else percentile_scale(array)
+        note = f"{len(starts)} crops of {size} voxels hold {covered:.0%} of the body"
+        views = []
+        for start in starts:
+            block = cut(values, start, size, self.padding_value if hounsfield else 0.0)
+            shift = np.eye(4)
+            shift[:3, 3] = start
+            channels = self._channels(block, "HU")[0] if hounsfield else self._repeated(block)
+            views.append(self._view(scan, channels, to_array @ shift, (note,)))
+        return views
+
+    def _view(
+        self,
+        scan: _Oriented,
+        channels: NDArray[np.float32],
+        to_array: NDArray[np.float64],
+        notes: tuple[str, ...],
+    ) -> VolumeView:
+        to_settled = scan.to_settled @ to_array
+        positions = self._positions(scan.settled, to_settled, channels.shape[1])
+        return VolumeView(torch.from_numpy(channels), scan.to_original @ to_settled, positions, notes)
 
     def _channels(
         self, voxels: NDArray[np.float32], units: str
     ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         if units == "HU":
-            unit = np.stack([apply_window(voxels, window) for window in self.windows])
+            channels = self._normalised(np.stack([apply_window(voxels, window) for window in self.windows]))
             note = "windows " + ", ".join(str(window) for window in self.windows)
         else:
-            unit = np.repeat(percentile_scale(voxels)[None], self.channels, axis=0)
+            channels = self._repeated(percentile_scale(voxels))
             note = f"scaled between percentiles (units {units})"
-        return ((unit - np.float32(self.mean)) / np.float32(self.std)).astype(np.float32), (note,)
+        return channels, (note,)
 
-    def _positions(self, image: MedicalImage, matrix: NDArray[np.float64]) -> Tensor | None:
+    def _repeated(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same in every channel, from values in [0, 1]."""
+        return self._normalised(np.repeat(unit[None], self.channels, axis=0))
+
+    def _normalised(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ((unit - np.float32(self.mean)) / np.float32(self.std)).astype(np.float32)
+
+    def _positions(self, image: MedicalImage, matrix: NDArray[np.float64], depth: int) -> Tensor | None:
         """Where each slice of the voxels lies along the slice axis, from the first slice of the scan."""
         if image.spacing_mm is None:
             return None
         axis = 0 if self.plane == "axial" else slice_axis(image)
-        indices = matrix[axis, 0] * np.arange(self.size[0]) + matrix[axis, 3]
+        indices = matrix[axis, 0] * np.arange(depth) + matrix[axis, 3]
         return torch.from_numpy((indices * image.spacing_mm[axis]).astype(np.float32))
 
     @classmethod
@@ -140,6 +239,19 @@ class VolumeProcessor(BaseModel):
             return cls.model_validate(dict(settings))
         except ValidationError as error:
             raise RecipeError(f"volume processor: {error}") from None
+
+
+def _shape_at(scan: _Oriented, spacing_mm: tuple[float, float, float]) -> Shape:
+    """The shape that brings a scan to a spacing."""
+    own = scan.spacing_mm
+    if own is None:
+        raise UserError(
+            f"the processor resamples to {spacing_mm} mm, but this volume does not say its spacing; declare "
+            "spacing_mm in the sample (or --spacing on the command line)."
+        )
+    wanted = zip(scan.array.shape, own, spacing_mm, strict=True)
+    depth, height, width = (max(1, round(float(length * old / new))) for length, old, new in wanted)
+    return depth, height, width
 
 
 def _between(settled: MedicalImage, image: MedicalImage) -> NDArray[np.float64]:

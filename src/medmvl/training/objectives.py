@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medmvl.models.features import VisualFeatures
 from medmvl.models.modeling import IGNORED_LABEL, MedMVLForConditionalGeneration
 from medmvl.models.visual_table import KINDS, to_rows
 
@@ -102,41 +103,16 @@ def encode_visuals(
     Tokens are `(tokens, width)`, the streams of an encoder side by side where they have equal grids.
     """
     rows = to_rows(batch["visual_table"])
-    model.check_pixels(rows, batch.get("pixel_values"), batch.get("pixel_values_volumes"))
-    images = _encode(model.image_encoder, batch["pixel_values"]) if _used(rows, "image") else None
-    volumes = (
-        _encode_by_shape(model.volume_encoder, batch["pixel_values_volumes"]) if _used(rows, "volume") else {}
-    )
-    found = []
-    for row in rows:
-        if KINDS[row.kind] == "image":
-            assert images is not None
-            tokens = images[row.index : row.index + row.tiles].flatten(0, 1)
-        else:
-            tokens = volumes[row.index]
-        found.append((KINDS[row.kind], row.row, tokens))
-    return found
+    images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
+    model.check_pixels(rows, images, volumes)
+    features = model.visual_features(rows, images, volumes or (), batch.get("volume_positions_mm"))
+    return [(KINDS[row.kind], row.row, _tokens_of(found)) for row, found in zip(rows, features, strict=True)]
 
 
-def _used(rows: Sequence[Any], kind: str) -> bool:
-    return any(KINDS[row.kind] == kind for row in rows)
-
-
-def _encode(encoder: Any, pixels: Tensor) -> Tensor:
-    dtype = next(encoder.weights()).dtype
-    return torch.cat(encoder(pixels.to(dtype)).streams, dim=-1)
-
-
-def _encode_by_shape(encoder: Any, volumes: Sequence[Tensor]) -> dict[int, Tensor]:
-    """Volumes of one shape are encoded together."""
-    buckets: dict[torch.Size, list[int]] = defaultdict(list)
-    for index, volume in enumerate(volumes):
-        buckets[volume.shape].append(index)
-    encoded: dict[int, Tensor] = {}
-    for members in buckets.values():
-        tokens = _encode(encoder, torch.stack([volumes[index] for index in members]))
-        encoded.update(zip(members, tokens, strict=True))
-    return encoded
+def _tokens_of(features: VisualFeatures) -> Tensor:
+    """All real tokens of all tiles, `(tokens, width)`."""
+    tokens = torch.cat(features.streams, dim=-1)
+    return tokens.flatten(0, 1) if features.mask is None else tokens[features.mask]
 
 
 def encoder_widths(model: MedMVLForConditionalGeneration) -> dict[str, int]:
