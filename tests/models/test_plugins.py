@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from tests.factories.training import ALL_FULL, MODEL, recipe, stage
 
 from medmvl import plugins
 from medmvl.errors import RecipeError, UserError
-from medmvl.models.assemble import assemble, load
+from medmvl.models.assemble import assemble, load, sight_of
+from medmvl.models.catalogue import catalogue
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import parse_connector_config
 from medmvl.models.encoders import parse_image_encoder_config
 from medmvl.training.recipe import Recipe
+from medmvl.training.recipe_files import load_recipe
 from medmvl.training.run import load_sources, train, training_texts
 
 ROOT = Path(__file__).parents[2]
@@ -36,11 +39,15 @@ WITH_PLUGINS = {
 def site(tmp_path_factory) -> Path:
     """A folder into which pip installed the example package, offline, with its metadata."""
     folder = tmp_path_factory.mktemp("plugin")
-    shutil.copytree(ROOT / "examples/plugin", folder / "source")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(folder / "site")]
-    command = [sys.executable, "-m", "pip", "install", *options, str(folder / "source")]
+    return install(shutil.copytree(ROOT / "examples/plugin", folder / "source"), folder / "site")
+
+
+def install(source: Path, site: Path) -> Path:
+    """What `pip install` makes of a folder, elsewhere than in this environment."""
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(site)]
+    command = [sys.executable, "-m", "pip", "install", *options, str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return folder / "site"
+    return site
 
 
 @pytest.fixture
@@ -81,9 +88,29 @@ def package(folder: Path, name: str, group: str, *entries: str) -> Path:
     return folder
 
 
-def test_the_example_is_short():
-    lines = (ROOT / "examples/plugin/medmvl_example/gated.py").read_text().splitlines()
-    assert len(lines) <= 40
+def files_of_the_page() -> dict[str, str]:
+    """The files that the how-to page tells a newcomer to write."""
+    page = (ROOT / "docs/how-to/add-a-connector.md").read_text(encoding="utf-8")
+    return dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', page, re.DOTALL))
+
+
+def test_the_page_shows_the_example_and_it_is_short():
+    part = "medmvl_example/gated.py"
+    assert files_of_the_page()[part] == (ROOT / "examples/plugin" / part).read_text()
+    assert len(files_of_the_page()[part].splitlines()) <= 40
+
+
+def test_who_follows_the_page_word_for_word_has_a_connector(known, tmp_path):
+    for name, text in files_of_the_page().items():
+        file = tmp_path / "mine" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    known(install(tmp_path / "mine", tmp_path / "site"))
+    exec(compile((tmp_path / "mine/test_gated.py").read_text(), "test_gated.py", "exec"), {})
+    wanted = load_recipe("quickstart", ["model.volume_connector={type: gated}"])
+    parts = sight_of(wanted.model).parts
+    assert parts.configs()["volume_connector"] == {"type": "gated", "bias": True}
+    assert [entry.source for entry in catalogue() if entry.name == "gated"] == ["medmvl-example 0.1.0"]
 
 
 def test_an_installed_package_trains_a_step_and_is_recorded(site, known, tmp_path, monkeypatch):
