@@ -18,8 +18,9 @@ from medmvl.plugins import Plugin
 from medmvl.schema import Sample
 from medmvl.tasks import TASKS, find_task
 from medmvl.tasks.benchmarks.unimed import UNIMED_RATIOS, mixture_weights
-from medmvl.tasks.metrics.measures import METRICS
-from medmvl.tasks.protocols import PROTOCOLS
+from medmvl.tasks.metrics.measures import METRICS, MetricOptions
+from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.protocols import PROTOCOLS, find_protocol
 from tests.factories import benchmarks as layouts
 
 
@@ -175,3 +176,29 @@ def test_tasks_and_data_sets_of_other_packages_are_found(monkeypatch: pytest.Mon
         find_task("nothing")
     with pytest.raises(UserError, match=r"other 0\.1 offers 'other-zh' as a data set, but"):
         get_converter("other-zh")
+
+
+def record(one: Sample) -> Record:
+    """The reference as an answer."""
+    assert one.target is not None
+    box = one.boxes[0].coordinates if one.target.kind == "refer" else None
+    return Record(
+        id=one.id, text=one.messages[-1].text, references=one.target.answers, kind=one.target.kind,
+        question=one.messages[-2].text, choices=one.target.choices, language=one.language,
+        box=None if box is None else (box[1], box[0], box[3], box[2]),
+        image_size=None if box is None else (24, 20),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "data"), [case for case in CASES if TASKS[case[0]].protocol != "vlm3d"])
+def test_the_reference_earns_full_marks_by_the_published_protocol_and_ours(
+    name: str, data: str, converted: Path
+) -> None:
+    task = find_task(name).load(converted / data)
+    records = [record(one) for one in task.samples]
+    for protocol in (find_protocol(task.protocol), find_protocol("strict")):
+        for form in {one.form for one in records}:
+            part = [one for one in records if one.form == form]
+            headline = protocol.scorers[form](part, MetricOptions())[0]
+            assert len(headline.scored) == len(part)
+            assert headline.value == pytest.approx(1, abs=0.01), f"{protocol.name}, {form}"

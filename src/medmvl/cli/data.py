@@ -198,7 +198,11 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove every cach
 
 
 def _print_conversion(out: Path, summary: dict[str, Any]) -> None:
-    _print_splits(out, summary)
+    for name, part in summary["splits"].items():
+        counts = ", ".join(
+            f"{part[what]} {what}" for what in ("samples", "files", "studies", "patients") if part[what]
+        )
+        typer.echo(f"{out / name}.jsonl: {counts}")
     typer.echo(f"Split: {summary['split']['by']}")
     typer.echo(f"Licence: {summary['license']} ({summary['url']})")
     for what, count in summary["notes"].items():
