@@ -47,6 +47,8 @@ PUBLISHED_SIZES: dict[str, tuple[int, ...]] = {
     "ct_vit": (240, 480, 480), "resnet3d": (160, 224, 224), "dcformer": (128, 256, 256),
 }  # fmt: skip
 """Of encoders whose settings name no size."""
+AS_SET = "as its settings say"
+"""Of parts that are nothing without settings, such as the name of a library's tower."""
 IMAGE_SIZE, VOLUME_SIZE = (256, 256), (32, 256, 256)
 VIT_WIDTH, VIT_PATCH = 768, (4, 16, 16)
 
@@ -127,7 +129,7 @@ def _encoder_entry(part: _Part, name: str, settings: dict[str, Any], size: tuple
     try:
         parsed = parse_image_encoder_config(settings) if for_images else parse_volume_encoder_config(settings)
     except UserError:
-        return part.entry(name, "", "needs settings", None)
+        return part.entry(name, "", AS_SET, None)
     with torch.device("meta"):
         built = build_image_encoder(settings) if for_images else build_volume_encoder(settings)
     shown = size or own_size(parsed, part.name, IMAGE_SIZE if for_images else VOLUME_SIZE)
@@ -169,7 +171,7 @@ def _connector_entry(
         with torch.device("meta"):
             built = build_connector(settings, widths, llm_width)
     except UserError:
-        return part.entry(part.name, " or ".join(reads), "needs settings", None)
+        return part.entry(part.name, " or ".join(reads), AS_SET, None)
     gives = []
     for each in offered:
         try:
