@@ -13,8 +13,10 @@ from medmvl.models.encoders.ct_vit import CTViT
 from medmvl.models.encoders.dcformer import DCFormer
 from medmvl.models.encoders.hf_vision import HFVision
 from medmvl.models.encoders.medm_clip import MedMCLIP
+from medmvl.models.encoders.open_clip_vision import OpenCLIPVision
 from medmvl.models.encoders.resnet3d import ResNet3D
 from medmvl.models.encoders.slices import BoundSlicesConfig, SliceEncoder, SlicesConfig
+from medmvl.models.encoders.timm_vision import TimmVision
 from medmvl.models.encoders.vit2d import ViT2D
 from medmvl.models.encoders.vit3d import ViT3D
 from medmvl.models.encoders.volume_and_slices import (
@@ -33,6 +35,8 @@ __all__ = [
 IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
     "hf_vision": HFVision,
     "vit2d": ViT2D,
+    "timm": TimmVision,
+    "open_clip": OpenCLIPVision,
 }
 VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
     "vit3d": ViT3D,
