@@ -65,19 +65,28 @@ def present(name: str, text: str) -> set[str]:
         ("Consolidation cannot be excluded.", {"Consolidation"}),
         ("The heart is not enlarged. Heart size is normal.", set()),
         ("The cardiothoracic ratio is increased in favour of the heart.", {"Cardiomegaly"}),
-        ("Calcific plaques in the aorta and coronary arteries.", {"Arterial wall calcification", "Coronary artery wall calcification"}),
+        (
+            "Calcific plaques in the aorta and coronary arteries.",
+            {"Arterial wall calcification", "Coronary artery wall calcification"},
+        ),
         ("Calcification of the coronary arteries.", {"Coronary artery wall calcification"}),
         ("Hypodense nodule in the left thyroid lobe.", set()),
         ("Pathologically enlarged lymph nodes were not observed in the mediastinum.", set()),
-        ("Bilateral peribronchial thickening, mosaic attenuation and tubular bronchiectasis.", {"Peribronchial thickening", "Mosaic attenuation pattern", "Bronchiectasis"}),
+        (
+            "Bilateral peribronchial thickening, mosaic attenuation and tubular bronchiectasis.",
+            {"Peribronchial thickening", "Mosaic attenuation pattern", "Bronchiectasis"},
+        ),
         ("Sternotomy sutures are seen. Sliding type hiatal hernia.", {"Medical material", "Hiatal hernia"}),
-        ("Ground-glass opacities with interlobular septal thickening.", {"Lung opacity", "Interlobular septal thickening"}),
+        (
+            "Ground-glass opacities with interlobular septal thickening.",
+            {"Lung opacity", "Interlobular septal thickening"},
+        ),
         ("双肺未见实变，右肺上叶可见结节。", {"Lung nodule"}),
         ("无胸腔积液及心包积液。", set()),
         ("主动脉壁钙化，肺气肿。", {"Arterial wall calcification", "Emphysema"}),
         ("", set()),
     ],
-)  # fmt: skip
+)
 def test_ct_rate_rules(text: str, expected: set[str]) -> None:
     assert present("ct-rate", text) == expected
 

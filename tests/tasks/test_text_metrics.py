@@ -139,7 +139,7 @@ def test_tokenizers() -> None:
         "there is a 3.5-mm nodule -lrb- rul -rrb- stable no effusion and/or pneumothorax"
     )
     assert split_coco("The heart isn't enlarged. Lungs: clear!") == (
-        "the heart is n't enlarged lungs clear".split()
+        ["the", "heart", "is", "n't", "enlarged", "lungs", "clear"]
     )
     assert split_zh("右肺CT") == ["右", "肺", "CT"]
     with pytest.raises(UserError, match="known tokenizers: 13a"):

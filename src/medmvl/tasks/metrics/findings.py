@@ -30,9 +30,12 @@ class FindingCounts:
         """`precision`, `recall` or `f1` of one label."""
         return Tally(self.rows, partial(_one, index=self.names.index(name), what=what))
 
-    def macro(self, what: str = "f1") -> Tally:
-        """Mean over all labels; a label that never occurs and is never said counts 0, as in scikit-learn."""
-        return Tally(self.rows, partial(_macro, what=what))
+    def macro(self, what: str = "f1", *, all_labels: bool = False) -> Tally:
+        """Mean over the labels that are true somewhere in the (re)sample.
+
+        With `all_labels`, over all of them: one that never occurs then counts 0, as in scikit-learn.
+        """
+        return Tally(self.rows, partial(_macro, what=what, all_labels=all_labels))
 
     def micro(self, what: str = "f1") -> Tally:
         """Over all decisions together."""
@@ -85,8 +88,13 @@ def _one(sums: Floats, index: int, what: str) -> Floats:
     return _worth(_split(sums)[..., index, :], what)
 
 
-def _macro(sums: Floats, what: str) -> Floats:
-    return np.asarray(_worth(_split(sums), what).mean(-1))
+def _macro(sums: Floats, what: str, all_labels: bool) -> Floats:
+    counts = _split(sums)
+    worth = _worth(counts, what)
+    if all_labels:
+        return np.asarray(worth.mean(-1), dtype=np.float64)
+    occurs = counts[..., HIT] + counts[..., MISSED] > 0
+    return ratio((worth * occurs).sum(-1), occurs.sum(-1), np.nan)
 
 
 def _micro(sums: Floats, what: str) -> Floats:

@@ -229,4 +229,4 @@ METRICS: dict[str, Metric] = {
     "chexpert_f1": partial(_finding, "chexpert_f1", lambda found: found.macro("f1"), "chexpert"),
     "crg": partial(_finding, "crg", lambda found: found.crg(), "ct-rate"),
 }
-"""Name to metric. `finding_*` are means over labels unless they say micro."""
+"""Name to metric. `finding_*` are means over the labels that occur, unless they say micro."""

@@ -39,7 +39,7 @@ def _report(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
 
 def _findings(counts: FindingCounts, note: str) -> list[Measure]:
     named = {"finding_f1": "f1", "finding_precision": "precision", "finding_recall": "recall"}
-    found = [whole(name, counts.macro(what), note) for name, what in named.items()]
+    found = [whole(name, counts.macro(what, all_labels=True), note) for name, what in named.items()]
     found.append(whole("crg", counts.crg(), note))
     return found + [whole(f"f1 {name}", counts.label(name, "f1"), note) for name in counts.names]
 
