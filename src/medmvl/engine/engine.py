@@ -358,6 +358,7 @@ class Engine:
             seconds=seconds,
             seen=tuple(seen_of(visual) for visual in prepared.visuals),
             finish=row.finish or "length",
+            num_prompt_tokens=len(prepared.input_ids),
             logprobs=tuple(row.logprobs),
         )
 

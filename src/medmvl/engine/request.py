@@ -49,6 +49,7 @@ class Answer:
     """What the model looked at, one entry an image or volume; see `seen_of`. Holds no identity and no path."""
     finish: Finish
     """Whether the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
+    num_prompt_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     """One a token, where the options ask for them."""
 

@@ -1,0 +1,237 @@
+"""The server: OpenAI's routes over one scheduler and one store of studies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Form, HTTPException, UploadFile
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from medmvl import __version__
+from medmvl.engine import Engine
+from medmvl.engine.scheduler import BusyError, Scheduler
+from medmvl.serving.completions import Completions, FailedError
+from medmvl.serving.conversation import Conversation
+from medmvl.serving.guard import Guard, error_body
+from medmvl.serving.metrics import Metrics
+from medmvl.serving.protocol import ChatRequest
+from medmvl.serving.settings import ServeSettings
+from medmvl.serving.store import NotFoundError, QuotaError, Study, StudyStore
+
+logger = logging.getLogger(__name__)
+CHUNK = 1 << 20
+SWEEP_SECONDS = 30.0
+
+
+class Server:
+    """What the routes share."""
+
+    def __init__(self, engine: Engine, settings: ServeSettings) -> None:
+        settings.check()
+        limits = settings.limits
+        self.settings = settings
+        self.store = StudyStore(limits)
+        self.scheduler = Scheduler(engine, max_waiting=limits.waiting)
+        self.metrics = Metrics(lambda: self.scheduler.num_open)
+        self.completions = Completions(self.scheduler, self.metrics, settings.model_name, limits.seconds)
+        self.uploading = asyncio.Semaphore(limits.uploads_at_once)
+
+    async def sweep(self) -> None:
+        """Delete uploads whose time is over, again and again."""
+        while True:
+            await asyncio.sleep(min(SWEEP_SECONDS, self.settings.limits.file_seconds))
+            await run_in_threadpool(self.store.expire)
+
+    def close(self) -> None:
+        """Answer what waits, then delete every upload."""
+        self.scheduler.close()
+        self.store.close()
+
+
+def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
+    """The application that `medmvl serve` runs.
+
+    Raises:
+        UserError: the settings would let strangers in.
+    """
+    server = Server(engine, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(server.sweep())
+        yield
+        sweeping.cancel()
+        await run_in_threadpool(server.close)
+
+    app = FastAPI(title="MedM-VL", version=__version__, lifespan=lifespan, redoc_url=None)
+    app.state.server = server
+    _add_errors(app)
+    _add_about(app, server)
+    _add_files(app, server)
+    _add_chat(app, server)
+    app.add_middleware(Guard, settings=settings)
+    _count_requests(app, server)
+    return app
+
+
+def _add_about(app: FastAPI, server: Server) -> None:
+    name = server.settings.model_name
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the server takes questions."""
+        return {"status": "ok"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The one model that is served."""
+        return {"object": "list", "data": [_model(name)]}
+
+    @app.get("/v1/models/{model}", responses=_ERRORS)
+    async def model(model: str) -> dict[str, Any]:
+        """The model by name."""
+        if model != name:
+            raise HTTPException(404, f"there is no model {model!r}; this server has {name!r}")
+        return _model(name)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_files(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/files", responses=_ERRORS)
+    async def upload(
+        request: HttpRequest,
+        file: Annotated[UploadFile, File(description="DICOM, NIfTI, NRRD, a picture, or a zip of a series")],
+        purpose: Annotated[str, Form()] = "user_data",
+        select: Annotated[str, Form(pattern=r"^((series|frame|time)=\d{1,6})?$")] = "",
+    ) -> dict[str, Any]:
+        """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
+        owner = request.state.owner
+        server.store.check_quota(owner)
+        if server.uploading.locked():
+            raise HTTPException(429, "too many uploads at once; try again later")
+        async with server.uploading:
+            received = server.store.incoming() / "upload"
+            try:
+                with received.open("xb") as target:
+                    while chunk := await file.read(CHUNK):
+                        await run_in_threadpool(target.write, chunk)
+                study = await run_in_threadpool(server.store.take, owner, received, select)
+            finally:
+                server.store.discard(received.parent)
+        return _file(study, purpose)
+
+    @app.get("/v1/files")
+    async def files(request: HttpRequest) -> dict[str, Any]:
+        """The studies of this key."""
+        found = server.store.list(request.state.owner)
+        return {"object": "list", "data": [_file(study) for study in found], "has_more": False}
+
+    @app.get("/v1/files/{file_id}", responses=_ERRORS)
+    async def file_about(request: HttpRequest, file_id: str) -> dict[str, Any]:
+        """What an upload holds."""
+        return _file(server.store.get(request.state.owner, file_id))
+
+    @app.delete("/v1/files/{file_id}", responses=_ERRORS)
+    async def file_delete(request: HttpRequest, file_id: str) -> dict[str, Any]:
+        """Delete an upload now."""
+        server.store.delete(request.state.owner, file_id)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+
+def _add_chat(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/chat/completions", responses=_ERRORS)
+    async def chat(request: HttpRequest, body: ChatRequest) -> Any:
+        """Answer a conversation with images and volumes."""
+        options = body.options(server.settings.limits)
+        conversation = Conversation(server.store, request.state.owner)
+        name = f"chatcmpl-{secrets.token_hex(4)}"
+        asked = await run_in_threadpool(conversation.request, body.messages, name)
+        if not body.stream:
+            return JSONResponse(await _until_gone(request, server.completions.whole(asked, options)))
+        if server.scheduler.num_open + len(options) > server.settings.limits.waiting:
+            raise BusyError("too many questions wait already; try again later")
+        with_usage = bool(body.stream_options and body.stream_options.include_usage)
+        events = server.completions.stream(asked, options, with_usage=with_usage)
+        return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _until_gone(request: HttpRequest, work: Any) -> Any:
+    """The result of `work`, which stops when the client leaves."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=0.5)
+            if not task.done() and await request.is_disconnected():
+                raise HTTPException(499, "the client left")
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        return _error(400, f"{where}: {first['msg']}" if where else first["msg"], "invalid_request", where)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(request: HttpRequest, error: StarletteHTTPException) -> JSONResponse:
+        return _error(error.status_code, str(error.detail), None)
+
+    @app.exception_handler(FailedError)
+    async def failed(request: HttpRequest, error: FailedError) -> JSONResponse:
+        return _error(error.status, str(error), error.code)
+
+    @app.exception_handler(ValueError)
+    async def wrong(request: HttpRequest, error: ValueError) -> JSONResponse:
+        status = {BusyError: 429, QuotaError: 429, NotFoundError: 404}.get(type(error), 400)
+        return _error(status, str(error), None)
+
+
+def _count_requests(app: FastAPI, server: Server) -> None:
+    @app.middleware("http")
+    async def count(request: HttpRequest, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        route = request.scope.get("route")
+        path = getattr(route, "path", "other")
+        server.metrics.requests.labels(path, str(response.status_code)).inc()
+        return response
+
+
+def _error(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
+    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    return JSONResponse(error_body(status, message, code, param), status, headers)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "medmvl"}
+
+
+def _file(study: Study, purpose: str = "user_data") -> dict[str, Any]:
+    return {
+        "id": study.id, "object": "file", "bytes": study.num_bytes, "created_at": int(study.created),
+        "filename": study.id, "purpose": purpose, "status": "processed", "study": study.about,
+    }  # fmt: skip
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": words}
+    for status, words in {
+        400: "the request cannot be served as it is", 401: "no valid key", 404: "there is no such thing",
+        413: "too large", 429: "too much at once; try again later", 503: "out of time or memory",
+    }.items()
+}  # fmt: skip

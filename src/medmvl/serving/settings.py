@@ -1,0 +1,84 @@
+"""What a server allows: where it listens, who may ask, and how much of everything."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from medmvl.errors import UserError
+from medmvl.schema.blocks import Strict
+
+MIB = 1024**2
+
+
+class Limits(Strict):
+    """Everything a client could ask too much of."""
+
+    upload_bytes: PositiveInt = 2048 * MIB
+    """Of one uploaded file."""
+    body_bytes: PositiveInt = 256 * MIB
+    """Of one JSON body, inline images and volumes included."""
+    expanded_bytes: PositiveInt = 4096 * MIB
+    """Of everything in one archive together, unpacked."""
+    archive_files: PositiveInt = 10_000
+    voxels: PositiveInt = 2**30
+    """Of one image or volume; checked from its header, before pixels are decoded, wherever the format says it there."""
+    files_per_key: PositiveInt = 64
+    bytes_per_key: PositiveInt = 16384 * MIB
+    file_seconds: PositiveFloat = 3600.0
+    """After so long an upload is deleted."""
+    waiting: PositiveInt = 256
+    """Questions that may wait; more are refused with 429."""
+    seconds: PositiveFloat = 120.0
+    """For one answer; what is not ready by then ends, or fails with 503."""
+    new_tokens: PositiveInt = 2048
+    """Longest answer a client may ask for."""
+    answers: PositiveInt = 8
+    """Largest `n`."""
+    visuals: PositiveInt = 32
+    """Images and volumes in one conversation."""
+    uploads_at_once: PositiveInt = 4
+    """More uploads at a time are refused with 429."""
+
+
+class ServeSettings(Strict):
+    """How a server listens."""
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = 8000
+    keys: tuple[str, ...] = ()
+    """API keys; without any, only this machine may ask."""
+    model_name: str = "medmvl"
+    limits: Limits = Limits()
+
+    def check(self) -> None:
+        """Raise UserError where others could reach a server that asks for no key."""
+        if not self.keys and not is_loopback(self.host):
+            raise UserError(
+                f"{self.host} can be reached from other machines; give a key (--key-file, or MEDMVL_API_KEYS), "
+                "or listen on 127.0.0.1"
+            )
+        if any(len(key) < 16 for key in self.keys):
+            raise UserError("an API key has fewer than 16 characters; make one with: openssl rand -hex 24")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def owner_of(given: str | None, keys: tuple[str, ...]) -> str | None:
+    """Who asks: a name made of the key, or None for a wrong one. Every key is compared, each in constant time."""
+    if not keys:
+        return "local"
+    token = (given or "").removeprefix("Bearer ").encode()
+    matches = [hmac.compare_digest(token, key.encode()) for key in keys]
+    if not any(matches):
+        return None
+    return hashlib.sha256(token).hexdigest()[:16]

@@ -1,0 +1,191 @@
+"""Uploaded studies: read once at the door, kept without identity, each its owner's alone, deleted when their time is over."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from medmvl.errors import UserError
+from medmvl.imaging import MedicalImage, read
+from medmvl.serving.archive import unpack
+from medmvl.serving.settings import Limits
+
+PREFIX = "file-"
+
+
+class NotFoundError(UserError):
+    """There is no such upload, or it is another's: the same words for both."""
+
+
+class QuotaError(UserError):
+    """This key holds as much as it may."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One uploaded image or volume."""
+
+    id: str
+    owner: str
+    created: float
+    num_bytes: int
+    about: dict[str, Any]
+    """`kind`, `shape`, `spacing_mm`, `modality`, `units`, `warnings`; no identity."""
+
+
+class StudyStore:
+    """Studies in a private folder of its own, which is deleted with it."""
+
+    def __init__(self, limits: Limits, folder: Path | None = None) -> None:
+        self.limits = limits
+        self.folder = Path(tempfile.mkdtemp(prefix="medmvl-serve-", dir=folder))  # mode 0700
+        self._studies: dict[str, Study] = {}
+        self._lock = RLock()
+
+    def incoming(self) -> Path:
+        """A new private folder to receive an upload into; `take` removes it."""
+        return Path(tempfile.mkdtemp(prefix="incoming-", dir=self.folder))
+
+    @staticmethod
+    def discard(folder: Path) -> None:
+        """Delete a folder of `incoming`."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def check_quota(self, owner: str) -> None:
+        """Raise QuotaError where the owner may hold nothing more."""
+        held = self.list(owner)
+        if len(held) >= self.limits.files_per_key:
+            raise QuotaError(f"{len(held)} files are held already; delete some first")
+        if sum(study.num_bytes for study in held) >= self.limits.bytes_per_key:
+            raise QuotaError("the files held already take all the space of this key; delete some first")
+
+    def take(self, owner: str, received: Path, selector: str = "") -> Study:
+        """Read what was received into its folder, keep its pixels and geometry, and delete the rest.
+
+        Args:
+            owner: whose it is.
+            received: a file inside a folder of `incoming`.
+            selector: such as `series=2`, where an upload holds several.
+
+        Raises:
+            UserError: it cannot be read; the message names no path.
+        """
+        try:
+            self.check_quota(owner)
+            image = read_received(received, selector, self.limits)
+            return self._keep(owner, image)
+        finally:
+            self.discard(received.parent)
+
+    def _keep(self, owner: str, image: MedicalImage) -> Study:
+        name = PREFIX + secrets.token_urlsafe(18)
+        path = self._path(name)
+        save_image(image, path)
+        about = {
+            "kind": image.kind, "shape": list(image.shape), "spacing_mm": image.spacing_mm,
+            "modality": image.modality, "units": image.units, "warnings": list(image.warnings),
+        }  # fmt: skip
+        study = Study(name, owner, time.time(), path.stat().st_size, about)
+        with self._lock:
+            self._studies[name] = study
+        return study
+
+    def get(self, owner: str, name: str) -> Study:
+        """Raises NotFoundError where there is none of this owner."""
+        self.expire()
+        with self._lock:
+            study = self._studies.get(name)
+        if study is None or study.owner != owner:
+            raise NotFoundError("there is no such file")
+        return study
+
+    def list(self, owner: str) -> list[Study]:
+        """An owner's studies, oldest first."""
+        self.expire()
+        with self._lock:
+            return [study for study in self._studies.values() if study.owner == owner]
+
+    def load(self, owner: str, name: str) -> MedicalImage:
+        """The pixels of an owner's study."""
+        study = self.get(owner, name)
+        try:
+            return load_image(self._path(study.id))
+        except FileNotFoundError:
+            raise NotFoundError("there is no such file") from None
+
+    def delete(self, owner: str, name: str) -> None:
+        """Forget a study and delete its pixels."""
+        self._drop(self.get(owner, name))
+
+    def expire(self) -> None:
+        """Delete what is older than it may be."""
+        oldest = time.time() - self.limits.file_seconds
+        with self._lock:
+            old = [study for study in self._studies.values() if study.created < oldest]
+        for study in old:
+            self._drop(study)
+
+    def close(self) -> None:
+        """Delete everything."""
+        with self._lock:
+            self._studies.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _drop(self, study: Study) -> None:
+        with self._lock:
+            self._studies.pop(study.id, None)
+        self._path(study.id).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"
+
+
+def read_received(received: Path, selector: str, limits: Limits) -> MedicalImage:
+    """Read a file or an archive that a client sent; messages call it `the upload`, whatever it is called here."""
+    with received.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    try:
+        target = unpack(received, received.parent / "unpacked", limits) if zipped else received
+        image = read(f"{target}#{selector}" if selector else target)
+    except (ValueError, OSError) as error:
+        raise UserError(_without_paths(str(error), received.parent)) from None
+    if image.array.size > limits.voxels:
+        raise UserError(f"the upload holds {image.array.size} voxels; at most {limits.voxels} are taken")
+    return image
+
+
+def _without_paths(message: str, folder: Path) -> str:
+    words = message.replace(str(folder / "unpacked"), "the upload")
+    for path in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda path: -len(path.name)):
+        words = words.replace(str(path), "the upload")
+    return words.replace(str(folder), "the upload")
+
+
+def save_image(image: MedicalImage, path: Path) -> None:
+    """Write pixels and geometry, so that `load_image` gives an equal image."""
+    about = {
+        field.name: getattr(image, field.name)
+        for field in fields(image)
+        if field.name not in ("array", "affine")
+    }
+    affine = np.zeros(0) if image.affine is None else image.affine
+    with path.open("xb") as file:
+        np.savez(file, array=image.array, affine=affine, about=np.array(json.dumps(about)))
+
+
+def load_image(path: Path) -> MedicalImage:
+    """Read what `save_image` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        about = json.loads(str(stored["about"]))
+        affine = stored["affine"]
+        known = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
+        return MedicalImage(array=stored["array"], affine=affine if affine.size else None, **known)
