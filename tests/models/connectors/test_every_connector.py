@@ -16,9 +16,11 @@ from tests.factories.connectors import (
     features_of,
     question,
 )
+from tests.factories.models import IMAGES_ONLY, prepare, tiny
 from tests.factories.parts import hf_vision, slices, vit2d, vit3d, weights_without_gradient
 
 from medmvl.errors import RecipeError
+from medmvl.models.assemble import load
 from medmvl.models.configuration import VisualParts
 from medmvl.models.connectors import CONNECTORS as TABLE
 from medmvl.models.connectors import build_connector, parse_connector_config, validate_connector_config
@@ -134,3 +136,25 @@ def test_normalised_settings_are_complete_and_stable(config):
     normalised = validate_connector_config(config)
     assert validate_connector_config(normalised) == normalised
     assert build_connector(normalised, (WIDTH,), 10).part_config.to_dict() == normalised
+
+
+@pytest.mark.parametrize(("name", "grid"), CASES)
+def test_it_computes_in_its_own_type_whatever_the_encoder_and_the_llm_use(name, grid):
+    connector, features = built(CONNECTORS[name]), features_of(grid)
+    text = question(connector)
+    exact = connector(features, text)
+    half = connector.to(torch.bfloat16)(features, text)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).norm() < 0.1 * exact.norm()
+
+
+@pytest.mark.parametrize("name", [name for name in CONNECTORS if name != "mlp_mixer of volumes"])
+def test_a_saved_model_gives_the_same_tokens(name, tmp_path):
+    encoder = {"image_encoder": vit2d(num_layers=1)}
+    model, processor = tiny(**IMAGES_ONLY, **encoder, image_connector=CONNECTORS[name])
+    batch = processor.collate([prepare(processor, "xray:a", "Is it?", answer="Yes.")])
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, _ = load(tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(**batch).logits, model(**batch).logits, rtol=1e-5, atol=1e-5)

@@ -78,8 +78,6 @@ class SpatialPooling(Connector):
         """The means `(batch, blocks, width)` of the blocks of a stream `(batch, tokens, width)`."""
         volume = stream.transpose(1, 2).reshape(len(stream), -1, *grid)
         kernel = [min(k, n) for k, n in zip(self.settings.kernel(grid), grid, strict=True)]
-        return (
-            F.avg_pool3d(volume, kernel, ceil_mode=self.settings.remainder == "average")
-            .flatten(2)
-            .transpose(1, 2)
-        )
+        whole = volume.float()  # PyTorch pools no bfloat16 on a CPU
+        pooled = F.avg_pool3d(whole, kernel, ceil_mode=self.settings.remainder == "average")
+        return pooled.to(stream.dtype).flatten(2).transpose(1, 2)
