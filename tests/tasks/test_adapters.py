@@ -14,6 +14,10 @@ import pytest
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.tasks.metrics.adapters import ADAPTERS, LLMJudge
 from medmvl.tasks.metrics.bertscore import bertscore
+from medmvl.tasks.metrics.measures import MetricOptions, measure
+from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.protocols import STRICT
+from medmvl.tasks.protocols.scoring import score
 
 
 @pytest.mark.parametrize("name", list(ADAPTERS))
@@ -100,6 +104,22 @@ def test_a_language_model_judges(endpoint: tuple[str, list[dict[str, Any]]]) -> 
     )
     with pytest.raises(UserError, match="expected a mark from 0 to 10, got 'certainly!'"):
         judge.score(["Where?"], ["odd"], ["left"])
+
+
+def test_strict_asks_a_judge_where_one_is_named(endpoint: tuple[str, list[dict[str, Any]]]) -> None:
+    records = [Record(id="1", text="left", references=("left lung",), question="Where is it?", kind="open")]
+    found = {
+        item.measure.name: item.measure.value
+        for item in score(records, STRICT, MetricOptions(judge=LLMJudge(endpoint[0], "m")))
+    }
+    assert (
+        found["llm_judge"] == pytest.approx(0.7)
+        and "Question: Where is it?" in endpoint[1][0]["messages"][0]["content"]
+    )
+    with pytest.raises(UserError, match="none was named"):
+        measure("llm_judge", records)
+    with pytest.raises(MissingExtraError, match="pip install radgraph"):
+        score(records, STRICT, MetricOptions(weights={"radgraph": Path("w")}))
 
 
 def test_a_judge_that_is_not_there_is_said() -> None:

@@ -93,6 +93,18 @@ def test_the_table_names_what_was_left_out(tmp_path: Path, capsys: pytest.Captur
         assert part in text
 
 
+def test_options_that_do_not_fit_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "p.jsonl", {"pred": "a", "gt": "a"})
+    for arguments, said in (
+        (("--weights", "bleurt=x"), "expected NAME=FOLDER with one of ratescore"),
+        (("--judge", "http://x"), "both --judge URL and --judge-model"),
+        (("--protocol", "unimedd"), "did you mean unimed"),
+        (("--bertscore", "absent"), "nothing at absent"),
+    ):
+        code, text = run(capsys, file, *arguments)
+        assert code == 2 and said in text
+
+
 def sample(name: str, answer: str, patient: str) -> Sample:
     return Sample(
         id=name, patient=patient, language="en",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from medmvl.evaluation.statistics import Interval
+    from medmvl.tasks.metrics.adapters import LLMJudge
     from medmvl.tasks.metrics.record import Record
     from medmvl.tasks.protocols import Protocol
     from medmvl.tasks.protocols.scoring import Score
@@ -33,6 +35,14 @@ def score(
         str | None, typer.Option(help="Of findings: phantoms, ct-rate, chexpert, or a classifier's folder.")
     ] = None,
     bertscore: Annotated[Path | None, typer.Option(help="Folder of an encoder for BERTScore.")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of ratescore, green, radgraph or chexbert; may be repeated."),
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of a judging model.")] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(help="Its name; a key is read from MEDMVL_JUDGE_KEY.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
@@ -45,7 +55,12 @@ def score(
 
     chosen = find_protocol(protocol or (find_task(task).protocol if task else "strict"))
     records = _records(predictions, task, reference)
-    options = MetricOptions(bertscore=bertscore, labeler=labeler)
+    options = MetricOptions(
+        bertscore=bertscore,
+        labeler=labeler,
+        weights=_folders(weights or []),
+        judge=_judge(judge, judge_model),
+    )
     protocols = [chosen] if chosen is STRICT else [chosen, STRICT]
     cluster, clusters = _clusters(records)
     result: dict[str, Any] = {
@@ -76,6 +91,30 @@ def _records(predictions: Path, task: str | None, reference: Path | None) -> lis
     if not chosen:
         raise UserError(f"{reference}: none of its {len(samples)} samples belongs to task {task}")
     return join_predictions(predictions, chosen)
+
+
+def _folders(weights: Sequence[str]) -> dict[str, Path]:
+    from medmvl.errors import UserError
+    from medmvl.tasks.metrics.adapters import ADAPTERS
+
+    folders = {}
+    for entry in weights:
+        name, separator, folder = entry.partition("=")
+        if not separator or name not in ADAPTERS:
+            raise UserError(f"--weights {entry!r}: expected NAME=FOLDER with one of {', '.join(ADAPTERS)}")
+        folders[name] = Path(folder)
+    return folders
+
+
+def _judge(endpoint: str | None, model: str | None) -> LLMJudge | None:
+    from medmvl.errors import UserError
+    from medmvl.tasks.metrics.adapters import LLMJudge
+
+    if endpoint is None and model is None:
+        return None
+    if endpoint is None or model is None:
+        raise UserError("a judge needs both --judge URL and --judge-model NAME")
+    return LLMJudge(endpoint, model, os.environ.get("MEDMVL_JUDGE_KEY"))
 
 
 def _judged(

@@ -6,8 +6,8 @@ answers count as wrong in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from medmvl.errors import UserError
 from medmvl.tasks.judge import judge_record
 from medmvl.tasks.labelers import CHEXPERT_FINDINGS, CT_RATE_FINDINGS, Labeler, find_labeler
 from medmvl.tasks.metrics import classification
+from medmvl.tasks.metrics.adapters import ADAPTERS, LLMJudge
 from medmvl.tasks.metrics.bertscore import bertscore
 from medmvl.tasks.metrics.bleu import bleu
 from medmvl.tasks.metrics.chrf import chrf
@@ -35,6 +36,10 @@ class MetricOptions:
 
     bertscore: Path | None = None
     """Folder of a local encoder for BERTScore; without it BERTScore is left out."""
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """Folder of weights of each adapter in `adapters.ADAPTERS` that is wanted."""
+    judge: LLMJudge | None = None
+    """A language model that marks answers."""
     labeler: str | None = None
     """A name in `labelers.LABELERS` or the folder of a classifier; None chooses by the labels and kinds."""
 
@@ -125,6 +130,27 @@ def texts_of(records: Sequence[Record]) -> tuple[list[str], list[tuple[str, ...]
 def _bertscore(records: Sequence[Record], options: MetricOptions) -> Measure:
     answers, references = texts_of(records)
     return whole("bertscore", bertscore(answers, references, options.bertscore), "F1, no baseline rescaling")
+
+
+def _adapter(name: str, records: Sequence[Record], options: MetricOptions) -> Measure:
+    answers, references = [record.answer for record in records], [record.references[0] for record in records]
+    return whole(name, ADAPTERS[name].score(answers, references, options.weights.get(name)))
+
+
+def _llm_judge(records: Sequence[Record], options: MetricOptions) -> Measure:
+    if options.judge is None:
+        raise UserError(
+            "llm_judge needs a language model behind an OpenAI-compatible endpoint, and none was named"
+        )
+    texts = [(record.question, record.answer, record.references[0]) for record in records]
+    questions, answers, references = zip(*texts, strict=True) if texts else ((), (), ())
+    return whole("llm_judge", options.judge.score(questions, answers, references), options.judge.model)
+
+
+def asked_for(options: MetricOptions) -> tuple[str, ...]:
+    """Metrics of free text that are computed only because something was named for them."""
+    bert = ("bertscore",) if options.bertscore is not None else ()
+    return (*bert, *options.weights, *(("llm_judge",) if options.judge is not None else ()))
 
 
 def box_overlap(record: Record) -> float:
@@ -220,6 +246,8 @@ METRICS: dict[str, Metric] = {
     "cider": partial(_text, "cider", partial(cider, tokenize=split_any)),
     "chrf": partial(_text, "chrf", chrf),
     "bertscore": _bertscore,
+    **{name: partial(_adapter, name) for name in ADAPTERS},
+    "llm_judge": _llm_judge,
     "iou": _iou,
     "acc@0.5": _acc_at_half,
     "finding_precision": partial(_finding, "finding_precision", lambda found: found.macro("precision"), None),

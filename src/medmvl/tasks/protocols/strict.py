@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from medmvl.errors import UserError
-from medmvl.tasks.metrics.measures import Measure, MetricOptions, measure
+from medmvl.tasks.metrics.measures import Measure, MetricOptions, asked_for, measure
 from medmvl.tasks.metrics.record import Form, Record
 from medmvl.tasks.protocols.base import Protocol
 
+FREE_TEXT: tuple[Form, ...] = ("open", "identify")
 FINDINGS = ("finding_f1", "finding_precision", "finding_recall", "finding_micro_f1", "crg")
 NAMES: Mapping[Form, tuple[str, ...]] = {
     "closed": ("accuracy", "exact_match"),
@@ -29,11 +30,14 @@ def _measures(names: tuple[str, ...], records: Sequence[Record], options: Metric
     return [measure(name, records, options) for name in names]
 
 
+def _free_text(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
+    """Text metrics, and those that something was named for."""
+    return _measures((*names, *asked_for(options)), records, options)
+
+
 def _report(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
-    """Text metrics, BERTScore where an encoder is given, and findings where a labeler is given or fits by itself."""
-    found = _measures(NAMES["report"], records, options)
-    if options.bertscore is not None:
-        found.append(measure("bertscore", records, options))
+    """Free text, and findings where a labeler is named or fits by itself."""
+    found = _free_text(NAMES["report"], records, options)
     try:
         found += _measures(FINDINGS, records, options)
     except UserError:
@@ -46,5 +50,9 @@ STRICT = Protocol(
     name="strict",
     title="MedM-VL, without quirks",
     source="this project",
-    scorers={**{form: partial(_measures, names) for form, names in NAMES.items()}, "report": _report},
+    scorers={
+        **{form: partial(_measures, names) for form, names in NAMES.items()},
+        **{form: partial(_free_text, NAMES[form]) for form in FREE_TEXT},
+        "report": _report,
+    },
 )
