@@ -109,6 +109,17 @@ def test_samples_of_a_batch_do_not_touch_each_other(kind, name):
             torch.testing.assert_close(ours[0], theirs[index], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("kind", "name"), [pair for pair in ENCODERS if pair[1] != "ct_vit with codes"])
+def test_half_precision_is_near_full(kind, name):  # of codes another may be the nearest
+    encoder = built(kind, name)
+    pixels = pixels_of(encoder, SIZES[kind][0])
+    full = encoder(pixels).streams
+    half = encoder.to(torch.bfloat16)(pixels.to(torch.bfloat16)).streams
+    for ours, theirs in zip(half, full, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert float((ours.float() - theirs).detach().abs().max() / theirs.detach().abs().max()) < 0.1
+
+
 CONNECTORS = {
     "dcformer": {"type": "mlp_mixer", "grids": [[1, 1, 1], [1, 1, 1]], "tokens": [[2], [2]]},
     "volume_and_slices": {"type": "text_guided_slices", "factors": [1, 1, 1]},

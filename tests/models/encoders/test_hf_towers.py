@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.factories.encoders import TOWERS, hf_vision
 from tests.factories.parts import randomise
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, Siglip2Config
 from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
 from medmvl.errors import RecipeError
@@ -149,3 +149,18 @@ def test_a_frozen_tower_keeps_its_running_statistics(model_type):
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     encoder(torch.randn(2, 3, 64, 64))
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+def test_the_image_tower_of_a_siglip2_checkpoint_is_taken_with_its_weights(tmp_path):
+    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "vocab_size": 40, "projection_size": 16}  # fmt: skip
+    vision = {key: value for key, value in TOWERS["siglip2_vision_model"].items() if key != "model_type"}
+    both = AutoModel.from_config(Siglip2Config(text_config=text, vision_config=vision)).eval()
+    randomise(both)
+    both.save_pretrained(tmp_path)
+    _, encoder = HFVision.from_pretrained(tmp_path, layer=-2)
+    whole_tower = whole("siglip2_vision_model")
+    whole_tower.load_state_dict(both.vision_model.state_dict())
+    pixels = torch.randn(1, 3, 12, 20)
+    expected = ours_of(whole_tower, "siglip2_vision_model", layer=-2)(pixels).streams[0]
+    torch.testing.assert_close(encoder.eval()(pixels).streams[0], expected)
