@@ -47,16 +47,21 @@ def bertscore(
 
 
 def _match(given: Any, wanted: Any, part: str) -> float:
+    """A separator may be what a word is most like, but is not itself counted, as in `bert-score`."""
     if given is None or wanted is None:
         return 0.0
-    similar = given @ wanted.T
-    precision, recall = float(similar.max(1).values.mean()), float(similar.max(0).values.mean())
+    (states, counted), (others, others_counted) = given, wanted
+    if not counted.any() or not others_counted.any():
+        return 0.0
+    similar = states @ others.T
+    precision = float(similar.max(1).values[counted].mean())
+    recall = float(similar.max(0).values[others_counted].mean())
     values = {"precision": precision, "recall": recall, "f1": 2 * precision * recall / (precision + recall)}
     return values[part]
 
 
 class _Encoder:
-    """Normalised hidden states of the tokens of a text, special tokens included, as `bert-score` keeps them."""
+    """Normalised hidden states of a text's tokens, and which of them are words rather than separators."""
 
     def __init__(self, folder: Path, layer: int) -> None:
         self.torch = load_library("torch", "pip install torch", "BERTScore")
@@ -69,12 +74,13 @@ class _Encoder:
         self.layer = layer
 
     def encode(self, texts: set[str]) -> dict[str, Any]:
-        """Text to (tokens, width)."""
+        """Text to states (tokens, width) and what counts (tokens,)."""
         ordered = sorted(texts, key=len)
         longest = min(
             int(self.tokenizer.model_max_length),
             int(getattr(self.model.config, "max_position_embeddings", 514)) - 2,
         )
+        separators = {self.tokenizer.cls_token_id, self.tokenizer.sep_token_id}
         states: dict[str, Any] = {}
         for start in range(0, len(ordered), BATCH):
             batch = ordered[start : start + BATCH]
@@ -84,6 +90,8 @@ class _Encoder:
             with self.torch.inference_mode():
                 hidden = self.model(**inputs, output_hidden_states=True).hidden_states[self.layer]
             hidden = self.torch.nn.functional.normalize(hidden.float(), dim=-1)
-            for text, row, mask in zip(batch, hidden, inputs["attention_mask"].bool(), strict=True):
-                states[text] = row[mask]
+            masks = inputs["attention_mask"].bool()
+            for text, row, mask, ids in zip(batch, hidden, masks, inputs["input_ids"], strict=True):
+                counted = self.torch.tensor([int(token) not in separators for token in ids[mask]])
+                states[text] = row[mask], counted
         return states
