@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import product
 
 import pytest
 import torch
+from tests.factories import encoders
 from tests.factories.connectors import (
     CONNECTORS,
     IMAGE_GRID,
@@ -27,15 +29,22 @@ from medmvl.models.connectors import build_connector, parse_connector_config, va
 from medmvl.models.encoders import build_image_encoder, build_volume_encoder
 from medmvl.models.features import VisualFeatures
 
+IMAGE, VOLUME = (16, 16), (4, 16, 16)
 ENCODERS = {
-    "vit2d": ("image", vit2d()),
-    "siglip": ("image", hf_vision()),
-    "clip with class token": ("image", hf_vision("clip_vision_model", select="cls_patch")),
-    "class token alone": ("image", vit2d(class_token=True, select="cls")),
-    "vit3d": ("volume", vit3d(size=[4, 16, 16])),
-    "slices": ("volume", slices()),
-}
-SIZES = {"image": (16, 16), "volume": (4, 16, 16)}
+    "vit2d": ("image", vit2d(), IMAGE),
+    "siglip": ("image", hf_vision(), IMAGE),
+    "clip with class token": ("image", hf_vision("clip_vision_model", select="cls_patch"), IMAGE),
+    "class token alone": ("image", vit2d(class_token=True, select="cls"), IMAGE),
+    "convnext": ("image", encoders.hf_vision("convnext"), (128, 128)),
+    "vit3d": ("volume", vit3d(size=[4, 16, 16]), VOLUME),
+    "slices": ("volume", slices(), VOLUME),
+    "ct_vit": ("volume", encoders.VOLUMES["ct_vit"], VOLUME),
+    "resnet3d": ("volume", encoders.VOLUMES["resnet3d"], (16, 64, 64)),
+    "dcformer, two streams": ("volume", encoders.VOLUMES["dcformer"], (64, 128, 128)),
+    "volume_and_slices, two streams": (
+        "volume", {"type": "volume_and_slices", "volume": vit3d(size=[4, 16, 16]), "slices": slices()}, VOLUME,
+    ),
+}  # fmt: skip
 
 
 def fitting_grids(config):
@@ -114,21 +123,27 @@ def test_a_connector_that_works_per_token_gives_each_the_same_when_others_change
 
 @pytest.mark.parametrize(("encoder", "name"), product(ENCODERS, CONNECTORS))
 def test_it_works_behind_every_encoder_or_says_why_not_before_anything_is_built(encoder, name):
-    kind, settings = ENCODERS[encoder]
-    size, config = SIZES[kind], CONNECTORS[name]
+    (kind, settings, size), config = ENCODERS[encoder], CONNECTORS[name]
     parts = VisualParts.from_settings({f"{kind}_encoder": settings, f"{kind}_connector": config})
     try:
         parts.check(kind, size)
     except RecipeError as error:
-        assert "grid" in str(error)
-        if "class token" in encoder and config["type"] != "mlp_mixer":
-            assert "class token" in str(error) or encoder == "class token alone"
-        return
-    build = build_image_encoder if kind == "image" else build_volume_encoder
-    features = build(settings)(torch.randn(2, parts.encoders[kind].channels, *size))
-    connector = build_connector(config, parts.encoders[kind].widths, 10)
-    expected = parts.num_tokens(kind, parts.grid(kind, size))
-    assert connector(features, question(connector)).shape == (2, expected, 10)
+        reason = str(error)
+    else:
+        reason = ""
+    if "two streams" in encoder:
+        assert re.search(r"stream\(s\) of features", reason)
+    elif reason:
+        assert "grid" in reason
+        assert "cls_patch" not in str(settings) or name.startswith("mlp_mixer") or "class token" in reason
+    else:
+        build = build_image_encoder if kind == "image" else build_volume_encoder
+        features = build(settings)(torch.randn(2, parts.encoders[kind].channels, *size))
+        connector = build_connector(config, parts.encoders[kind].widths, 10)
+        expected = parts.num_tokens(kind, parts.grid(kind, size))
+        assert connector(features, question(connector)).shape == (2, expected, 10)
+    if name in ("linear", "attention_pooling", "perceiver", "q_former", "text_selection"):
+        assert bool(reason) == ("two streams" in encoder)
 
 
 @pytest.mark.parametrize("config", CONNECTORS.values(), ids=CONNECTORS)
