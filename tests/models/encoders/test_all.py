@@ -14,6 +14,7 @@ from tests.factories import parts
 from tests.factories.models import LLMS
 from torch.utils.checkpoint import checkpoint
 
+from medmvl.errors import RecipeError
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.encoders import (
     IMAGE_ENCODERS,
@@ -190,3 +191,10 @@ def test_a_frozen_encoder_is_in_evaluation_mode_and_keeps_no_graph(kind, name):
     features = encoder(pixels_of(encoder, SIZES[kind][0]))
     assert all(stream.grad_fn is None for stream in features.streams)
     assert all(torch.equal(value, state[key]) for key, value in encoder.state_dict().items())
+
+
+def test_an_encoder_without_checkpoints_of_its_own_takes_no_path():
+    with pytest.raises(RecipeError, match="image encoder 'vit2d' takes no path"):
+        IMAGE_ENCODERS["vit2d"].pretrained_settings({"type": "vit2d", "path": "somewhere"})
+    with pytest.raises(RecipeError, match="'vit2d' reads no checkpoint by path"):
+        build_image_encoder(IMAGES["vit2d"]).load_pretrained("somewhere")

@@ -6,8 +6,8 @@ A frozen encoder keeps no autograd state, an encoder of colour pictures takes gr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +115,21 @@ class ImageEncoder(Encoder):
 
     spatial_dims = 2
     Config: ClassVar[type[EncoderConfig]]
+
+    @staticmethod
+    def pretrained_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain configuration for settings that name a checkpoint by `path`.
+
+        Raises:
+            RecipeError: there is no such checkpoint, or encoders of this type have none.
+        """
+        raise RecipeError(
+            f"image encoder {settings.get('type')!r} takes no path: there are no checkpoints of its own; remove path."
+        )
+
+    def load_pretrained(self, path: str) -> None:
+        """Take the weights of the checkpoint whose settings `pretrained_settings` read."""
+        raise RecipeError(f"image encoder {self.part_config.type!r} reads no checkpoint by path ({path!r}).")
 
     def grid(self, height: int, width: int) -> Grid:
         """The grid `(1, h, w)` for images of this size."""
