@@ -1,6 +1,6 @@
 """MedM-CLIP's volume encoder: norms around the patch map, a position on the class token too, post-norm layers.
 
-Source: the predecessor of this project (github.com/MSIIP/MedM-VL), after lucidrains' vit-pytorch. Its layers are
+Source: the first code of MedM-VL (github.com/MSIIP/MedM-VL), after lucidrains' vit-pytorch. Its layers are
 PyTorch's own `TransformerEncoderLayer` with its defaults: norm after each part, ReLU.
 """
 
