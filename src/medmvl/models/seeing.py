@@ -17,7 +17,7 @@ from medmvl.imaging.image import MedicalImage
 from medmvl.models.configuration import VisualParts
 from medmvl.models.features import Grid
 from medmvl.models.image_processing import ImageProcessor
-from medmvl.models.token_dropping import changed_tokens
+from medmvl.models.token_dropping import changed_tokens, check_dropping
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.models.volume_processing import VolumeProcessor
 
@@ -103,7 +103,7 @@ class Sight:
         return lambda size: self.parts.num_tokens(kind, self.parts.grid(kind, size))
 
     def check(self, kind: str) -> None:
-        """Raise RecipeError where some size that the processor may make does not fit encoder or connector."""
+        """Raise RecipeError where a size that the processor may make, or what it leaves out, does not fit the parts."""
         settings = self.pictures if kind == "image" else self.volumes
         if settings is None:
             return
@@ -117,6 +117,8 @@ class Sight:
                 if size == settings.size:
                     raise
                 raise RecipeError(f"{kind}_processor may make pixels of {size}: {error}") from None
+        if isinstance(settings, VolumeProcessor):
+            check_dropping(self.parts, settings)
 
     def _kept(self, voxels: Tensor, grid: Grid) -> Tensor | None:
         """The tokens of a volume that stay where some are left out."""
