@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.factories.encoders import hf_vision
 from tests.factories.parts import randomise
 from transformers import ResNetConfig, ResNetModel
 
 from medmvl.errors import RecipeError
-from medmvl.models.encoders import build_volume_encoder
+from medmvl.models.encoders import build_image_encoder, build_volume_encoder
 from medmvl.models.encoders.resnet3d import merlin_settings, merlin_weights
 
 SETTINGS = {"type": "resnet3d", "num_blocks": [1, 2, 1, 2], "width": 4}
@@ -104,28 +105,41 @@ def test_grey_volumes_are_repeated_and_layers_lie_at_their_slices():
     torch.testing.assert_close(features.streams[0], encoder(grey.repeat(1, 3, 1, 1, 1)).streams[0])
 
 
-def test_a_frozen_encoder_keeps_its_statistics_and_one_that_trains_moves_them():
-    encoder = build_volume_encoder(SETTINGS)
-    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+def statistics_after(**changes):
+    """How the running statistics look before and after a training step, and the features in training and after it."""
+    encoder = build_volume_encoder({**SETTINGS, **changes})
+    before = {name: tensor.clone() for name, tensor in encoder.named_buffers()}
     volume = torch.randn(2, 1, 32, 64, 64)
-    encoder.requires_grad_(False).train()
-    frozen = encoder(volume).streams[0]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
-    torch.testing.assert_close(frozen, encoder.eval()(volume).streams[0])
-    encoder.requires_grad_(True).train()
-    encoder(volume)
-    assert not torch.equal(encoder.bn1.running_mean, before["bn1.running_mean"])
+    trained = encoder.train()(volume).streams[0]
+    equal = all(torch.equal(tensor, before[name]) for name, tensor in encoder.named_buffers())
+    return encoder, equal, trained, encoder.eval()(volume).streams[0]
 
 
-def test_adapters_beside_frozen_norms_do_not_move_their_statistics():
-    encoder = build_volume_encoder(SETTINGS).requires_grad_(False)
-    encoder.conv1.weight.requires_grad_(True)
-    encoder.bn1.weight.requires_grad_(True)
-    encoder.train()
-    assert encoder.training and encoder.bn1.training
-    assert not any(
-        module.training for module in encoder.layer1.modules() if isinstance(module, torch.nn.BatchNorm3d)
-    )
+def test_running_statistics_stay_while_the_weights_of_the_norms_are_trained():
+    encoder, equal, trained, evaluated = statistics_after()
+    assert equal
+    torch.testing.assert_close(trained, evaluated)
+    trained.square().sum().backward()
+    assert encoder.bn1.weight.grad.any() and encoder.layer4[0].bn3.bias.grad.any()
+    encoder.train()(torch.zeros(1, 1, 16, 32, 32))  # one value a channel, as an idle part has
+
+
+def test_from_scratch_the_statistics_of_batches_are_used_where_asked():
+    _, equal, trained, evaluated = statistics_after(batch_statistics=True)
+    assert not equal and not torch.allclose(trained, evaluated)
+    frozen = build_volume_encoder({**SETTINGS, "batch_statistics": True}).requires_grad_(False).train()
+    assert not any(module.training for module in frozen.modules())
+
+
+def test_slices_and_pairs_keep_the_statistics_of_their_encoders():
+    for settings in ({"type": "slices"}, {"type": "volume_and_slices", "volume": SETTINGS}):
+        for moves in (False, True):
+            image = build_image_encoder({**hf_vision("resnet"), "batch_statistics": moves})
+            model = torch.nn.ModuleList([image, build_volume_encoder(settings, image)]).train()
+            assert model[1].part_config.moves_batch_statistics == moves
+            norms = [m for m in image.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+            assert {norm.training for norm in norms} == {moves}
+            assert not any(m.training for m in model[1].modules() if isinstance(m, torch.nn.BatchNorm3d))
 
 
 def test_missing_tensors_are_listed(resnet2d):

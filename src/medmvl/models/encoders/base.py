@@ -33,6 +33,11 @@ class EncoderConfig(PartConfig, ABC):
     def channels(self) -> int:
         """The channels of its pixels."""
 
+    @property
+    def moves_batch_statistics(self) -> bool:
+        """Whether batch norms use and move statistics while they are trained."""
+        return False
+
     @abstractmethod
     def grid(self, size: tuple[int, ...]) -> Grid:
         """The grid of tokens for pixels of `size`: `(height, width)`, or `(depth, height, width)`.
@@ -46,6 +51,21 @@ class EncoderConfig(PartConfig, ABC):
     def grids(self, size: tuple[int, ...]) -> tuple[Grid, ...]:
         """The grid of every stream, for encoders whose streams are coarse and fine."""
         return (self.grid(size),) * len(self.widths)
+
+
+class BatchNormedConfig(EncoderConfig, ABC):
+    """Of an encoder that has batch norms."""
+
+    batch_statistics: bool = False
+    """Train with the statistics of each batch, and move the running ones: only from scratch, with large batches.
+
+    Otherwise batch norms keep the running statistics that they came with.
+    """
+
+    @property
+    def moves_batch_statistics(self) -> bool:
+        """As `batch_statistics`."""
+        return self.batch_statistics
 
 
 class Encoder(nn.Module, ABC):
@@ -78,15 +98,16 @@ class Encoder(nn.Module, ABC):
         return self.parameters()
 
     def train(self, mode: bool = True) -> Self:
-        """As PyTorch's, but what is frozen stays in evaluation mode.
+        """As PyTorch's, but what is frozen stays in evaluation mode, and so do batch norms.
 
-        Its batch norms neither use nor move towards the statistics of a small batch, and it drops nothing.
-        Where a part is trained by adapters, this holds for every batch norm whose own weights are frozen.
+        A batch of few volumes, or the empty one that keeps idle parts of all ranks in step, says nothing of the
+        statistics; the weights of these norms are trained all the same.
         """
         super().train(mode and any(weight.requires_grad for weight in self.weights()))
-        for module in self.modules():
-            if isinstance(module, BATCH_NORMS) and not any(p.requires_grad for p in module.parameters()):
-                module.eval()
+        if not self.part_config.moves_batch_statistics:
+            for module in self.modules():
+                if isinstance(module, BATCH_NORMS):
+                    module.eval()
         return self
 
     def runs_with_gradient(self) -> bool:

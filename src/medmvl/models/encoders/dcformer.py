@@ -15,7 +15,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder
+from medmvl.models.encoders.base import BatchNormedConfig, VolumeEncoder
 from medmvl.models.encoders.weight_names import renamed, tensors_under
 from medmvl.models.features import Grid, VisualFeatures
 
@@ -23,7 +23,7 @@ Four = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 Five = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 
 
-class DCFormerConfig(EncoderConfig):
+class DCFormerConfig(BatchNormedConfig):
     """Settings of DCFormer; the defaults are those of Med3DVLM, for volumes of 128 x 256 x 256 voxels."""
 
     type: Literal["dcformer"] = "dcformer"

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
-from medmvl.models.encoders.base import EncoderConfig, ImageEncoder
+from medmvl.models.encoders.base import BatchNormedConfig, ImageEncoder
 from medmvl.models.encoders.hf_families import FAMILIES, TWO_TOWERS, Family, pair
 from medmvl.models.encoders.tokens import Select, select_tokens, selected_grid
 from medmvl.models.features import Grid, VisualFeatures
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
-class HFVisionConfig(EncoderConfig):
+class HFVisionConfig(BatchNormedConfig):
     """Settings of a Hugging Face vision tower."""
 
     type: Literal["hf_vision"] = "hf_vision"

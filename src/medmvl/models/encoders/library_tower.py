@@ -12,11 +12,11 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
-from medmvl.models.encoders.base import EncoderConfig, ImageEncoder
+from medmvl.models.encoders.base import BatchNormedConfig, ImageEncoder
 from medmvl.models.features import Grid, VisualFeatures
 
 
-class TowerConfig(EncoderConfig):
+class TowerConfig(BatchNormedConfig):
     """Settings of a tower that gives the feature maps of its layers or stages."""
 
     in_channels: PositiveInt = 3

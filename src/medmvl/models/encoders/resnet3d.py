@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder
+from medmvl.models.encoders.base import BatchNormedConfig, VolumeEncoder
 from medmvl.models.encoders.weight_names import renamed, tensors_under
 from medmvl.models.features import Grid, VisualFeatures
 
@@ -22,7 +22,7 @@ EXPANSION = 4
 """How much wider a block's output is than its inner convolutions."""
 
 
-class ResNet3DConfig(EncoderConfig):
+class ResNet3DConfig(BatchNormedConfig):
     """Settings of a 3D residual network; the defaults are Merlin's inflated ResNet-152."""
 
     type: Literal["resnet3d"] = "resnet3d"

@@ -44,6 +44,11 @@ class BoundSlicesConfig(SlicesConfig, EncoderConfig):
         """As the image encoder's."""
         return self.image.channels
 
+    @property
+    def moves_batch_statistics(self) -> bool:
+        """As the image encoder's."""
+        return self.image.moves_batch_statistics
+
     def grid(self, size: tuple[int, ...]) -> Grid:
         """One layer of tokens a slice."""
         _, height, width = self.image.grid(size[1:])

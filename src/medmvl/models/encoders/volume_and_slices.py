@@ -51,6 +51,11 @@ class BoundVolumeAndSlicesConfig(VolumeAndSlicesConfig, EncoderConfig):
         """Those of the encoder that reads fewer: the other one repeats grey."""
         return min(self.whole.channels, self.detail.channels)
 
+    @property
+    def moves_batch_statistics(self) -> bool:
+        """Whether either encoder's do; each sees to its own."""
+        return self.whole.moves_batch_statistics or self.detail.moves_batch_statistics
+
     def grid(self, size: tuple[int, ...]) -> Grid:
         """That of the volume's stream."""
         return self.whole.grid(size)
