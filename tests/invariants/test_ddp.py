@@ -15,9 +15,10 @@ from tests.factories.training import (
     write_text_samples,
 )
 
+from medmvl.data.prepared import default_cache_dir
 from medmvl.models.assemble import assemble
 from medmvl.training.recipe_files import parse_recipe
-from medmvl.training.run import cache_folder, load_sources, training_texts
+from medmvl.training.run import load_sources, training_texts
 from medmvl.training.stage import plan_stage
 
 __all__ = ["phantom_cache"]
@@ -52,7 +53,7 @@ def test_two_processes_equal_one(tmp_path: Path, phantom_cache: Path) -> None:
 def mixed_steps(document: dict) -> int:
     """Steps of the instruction stage in which one rank has only text and the other a volume."""
     loaded = parse_recipe(document, "r")
-    sources = load_sources(loaded, cache_folder())
+    sources = load_sources(loaded, default_cache_dir())
     model, processor = assemble(loaded.model, texts=training_texts(loaded, sources))
     plan = plan_stage(loaded, loaded.stages[2], model, processor, sources)
     order = list(plan.order)

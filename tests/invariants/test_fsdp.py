@@ -12,9 +12,10 @@ import pytest
 import torch
 from tests.factories.training import phantom_cache, phantoms, recipe, stage, write_text_samples
 
+from medmvl.data.prepared import default_cache_dir
 from medmvl.models.assemble import load
 from medmvl.training.recipe_files import parse_recipe
-from medmvl.training.run import cache_folder, load_sources, start_model
+from medmvl.training.run import load_sources, start_model
 from medmvl.training.stage_data import Collate, open_dataset
 
 __all__ = ["phantom_cache"]
@@ -30,7 +31,7 @@ def prepare(folder: Path) -> None:
     loaded = parse_recipe(
         recipe(stage(), train=[phantoms(kinds=["ct_nodule"], limit=2), {"path": str(texts)}]), "r"
     )
-    sources = load_sources(loaded, cache_folder())
+    sources = load_sources(loaded, default_cache_dir())
     model, processor = start_model(loaded, folder, 1, sources)
     model.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tests.factories.models import IMAGES_ONLY, SHARED, SLICES, VOLUMES_ONLY, prepare, tiny
 from tests.factories.parts import hf_vision
+from transformers import AutoModelForImageTextToText
 
 from medmvl.models.assemble import load
 from medmvl.models.configuration import PARTS
@@ -131,11 +132,15 @@ def test_every_part_keeps_the_type_it_was_saved_in(tmp_path):
         weight
     ) in model.llm.parameters():  # not its buffers: transformers keeps the rotary frequencies in float32
         weight.data = weight.data.to(torch.bfloat16)
-    other, _ = load(save(tmp_path, model, processor))
+    folder = save(tmp_path, model, processor)
+    other, _ = load(folder)
     expected = dict(model.named_parameters())
-    for name, weight in other.named_parameters():
-        assert weight.dtype == expected[name].dtype, name
-        assert torch.equal(weight, expected[name]), name
+    for again in (other, AutoModelForImageTextToText.from_pretrained(folder)):
+        for name, weight in again.named_parameters():
+            assert weight.dtype == expected[name].dtype, name
+            assert torch.equal(weight, expected[name]), name
+    cast = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16)
+    assert {weight.dtype for weight in cast.parameters()} == {torch.bfloat16}
     assert other.get_output_embeddings().weight is other.get_input_embeddings().weight
     batch = batch_of(processor)
     assert torch.equal(logits_of(other, batch), logits_of(model, batch))

@@ -118,6 +118,10 @@ def _shown(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_shown(part)}" for key, part in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "\n".join(f"{number}\n{_shown(part)}" for number, part in enumerate(value, 1))
+    if isinstance(value, list) and value and isinstance(value[0], list) and isinstance(value[0][0], list):
+        return "\n".join(f"{number}\n{_shown(part)}" for number, part in enumerate(value))
     if isinstance(value, list) and value and isinstance(value[0], list):
         return "\n".join("  ".join(f"{number:10.4g}" for number in row) for row in value)
     if isinstance(value, list):

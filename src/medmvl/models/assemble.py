@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
-from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from medmvl.errors import RecipeError
@@ -19,8 +18,8 @@ from medmvl.models.encoders.slices import SliceEncoder
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.quiet import without_weight_bars
 from medmvl.models.seeing import Sight
-from medmvl.models.token_dropping import check_dropping
 from medmvl.models.tokenizers import train_tokenizer
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
@@ -89,6 +88,7 @@ class ModelRecipe(Strict):
         return self
 
 
+@without_weight_bars()
 def assemble(
     recipe: ModelRecipe, *, texts: Iterable[str] = (), seed: int = 0
 ) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
@@ -112,11 +112,18 @@ def assemble(
     model = MedMVLForConditionalGeneration(config)
     _load_pretrained_parts(model, recipe)
     _fit_vocabulary(model, processor)
-    model.generation_config.eos_token_id = processor.stop_token_ids
-    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    settle_generation(model, processor)
     return model, processor
 
 
+def settle_generation(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
+    """Let `generate` end where answers end, and never write a placeholder, which would claim an image of its own."""
+    model.generation_config.eos_token_id = processor.stop_token_ids
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    model.generation_config.suppress_tokens = [processor.image_token_id, processor.volume_token_id]
+
+
+@without_weight_bars()
 def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
     """Load a saved model and its processor from a folder, offline, every weight in the type it was saved in.
 
@@ -127,21 +134,8 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
     for name in ("config.json", "processor_config.json"):
         if not (path / name).is_file():
             raise RecipeError(f"{path} is not a saved MedM-VL model: it has no {name}.")
-    model = MedMVLForConditionalGeneration.from_pretrained(path, local_files_only=True, dtype=torch.float32)
-    _restore_types(model, path)
+    model = MedMVLForConditionalGeneration.from_pretrained(path, local_files_only=True)
     return model, MedMVLProcessor.from_pretrained(path, local_files_only=True)
-
-
-def _restore_types(model: MedMVLForConditionalGeneration, folder: Path) -> None:
-    """A frozen LLM may be bfloat16 beside float32 parts that are trained; transformers would cast all to one type."""
-    types = {"BF16": torch.bfloat16, "F16": torch.float16}
-    parameters = dict(model.named_parameters())
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 (it is no dict)
-                found = types.get(weights.get_slice(name).get_dtype())
-                if found is not None and name in parameters:
-                    parameters[name].data = parameters[name].data.to(found)
 
 
 def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
@@ -173,15 +167,22 @@ def _tokenizer(path: str) -> Any:
 
 
 def sight_of(recipe: ModelRecipe) -> Sight:
-    """What the model of a recipe will see of images and volumes; no tokenizer, no weights."""
+    """What the model of a recipe will see of images and volumes; no tokenizer, no weights.
+
+    Raises:
+        RecipeError: parts that do not fit together, as in `assemble`.
+    """
     if recipe.init is not None:
         return assemble_processor(recipe).sight
     pictures, volumes = recipe.image_processor, recipe.volume_processor
-    return Sight(
+    sight = Sight(
         VisualParts.from_settings(_parts(recipe)),
         ImageProcessor.from_settings(pictures) if pictures is not None else None,
         VolumeProcessor.from_settings(volumes) if volumes is not None else None,
     )
+    for kind in ("image", "volume"):
+        sight.check(kind)
+    return sight
 
 
 def _parts(recipe: ModelRecipe) -> dict[str, Any]:
@@ -272,8 +273,6 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
                 "make 1 or as many."
             )
         processor.sight.check(kind)
-        if isinstance(settings, VolumeProcessor):
-            check_dropping(processor.visual_parts, settings)
         text, visual = processor.count_tokens(_shortest_conversation(kind), f"a question about one {kind}")
         if text + visual > processor.max_length:
             raise RecipeError(

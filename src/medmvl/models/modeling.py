@@ -9,9 +9,11 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -87,6 +89,26 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.volume_connector = self._connector(config.volume_connector, self.volume_encoder, width)
         self._llm_selects_logits = "logits_to_keep" in inspect.signature(self.llm.forward).parameters
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As transformers'. Where no `dtype` is asked for, every weight of a local folder keeps the type it was saved in.
+
+        A frozen LLM may be bfloat16 beside float32 parts that are trained; transformers would cast all to one type.
+        """
+        found = {}
+        if kwargs.get("dtype", kwargs.get("torch_dtype")) in (None, "auto"):
+            found = saved_types(Path(str(pretrained_model_name_or_path), kwargs.get("subfolder") or ""))
+        if not found:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        kwargs.pop("torch_dtype", None)
+        common = set(found.values())
+        kwargs["dtype"] = common.pop() if len(common) == 1 else torch.float32
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for name, parameter in model.named_parameters():
+            parameter.data = parameter.data.to(found.get(name, parameter.dtype))
+        return loaded
 
     @staticmethod
     def _connector(config: dict[str, Any] | None, encoder: Encoder | None, width: int) -> Connector | None:
@@ -462,6 +484,17 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if name in visual:
                     visual[name] = [block for block in visual[name] for _ in range(expand_size)]
         return input_ids, {**kwargs, **visual}
+
+
+def saved_types(folder: Path) -> dict[str, torch.dtype]:
+    """The type of every floating point weight in a folder's safetensors files, by name; empty where there are none."""
+    types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
+    found: dict[str, torch.dtype] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            saved = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 (no dict)
+        found |= {name: types[dtype] for name, dtype in saved.items() if dtype in types}
+    return found
 
 
 def _dtype_of(encoder: Encoder) -> torch.dtype:

@@ -7,14 +7,15 @@ The run folder holds `recipe.yaml`, `versions.json`, `data.json`, `stages/NN-nam
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from medmvl.data.prepared import default_cache_dir
 from medmvl.data.sources import DataSource, LoadedSource, load_source
 from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.quiet import without_weight_bars
 from medmvl.training.checkpoints import is_complete
 from medmvl.training.history import write_curves, write_history
 from medmvl.training.recipe import Recipe
@@ -25,6 +26,7 @@ from medmvl.training.trainer import processes
 logger = logging.getLogger(__name__)
 
 
+@without_weight_bars()
 def train(recipe: Recipe, out: Path) -> Path:
     """Train `recipe` in the run folder `out`, resuming what is there; returns the folder of the finished model.
 
@@ -36,7 +38,7 @@ def train(recipe: Recipe, out: Path) -> Path:
     state = processes()
     with state.main_process_first():
         open_run(recipe, out, state.is_main_process)
-        sources = load_sources(recipe, cache_folder())
+        sources = load_sources(recipe, default_cache_dir())
     if state.is_main_process:
         record_data(out, recipe, sources)
     for number, stage in enumerate(recipe.stages, 1):
@@ -54,7 +56,7 @@ def train(recipe: Recipe, out: Path) -> Path:
 
 def dry_run(recipe: Recipe) -> Iterator[str]:
     """Say, a block of text a stage, what would train on how much; every check before the first step is made."""
-    sources = load_sources(recipe, cache_folder())
+    sources = load_sources(recipe, default_cache_dir())
     model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
     for stage in recipe.stages:
         yield plan_stage(recipe, stage, model, processor, sources).describe()
@@ -72,11 +74,6 @@ def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
 def source_key(source: DataSource) -> str:
     """Equal for equal sources."""
     return source.model_dump_json()
-
-
-def cache_folder() -> Path:
-    """Where phantoms are made once: `MEDMVL_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("MEDMVL_CACHE") or Path.home() / ".cache" / "medmvl")
 
 
 def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator[str]:
