@@ -12,7 +12,6 @@ from medmvl.tasks.metrics.adapters import ADAPTERS
 from medmvl.tasks.metrics.classification import (
     auroc,
     balanced_accuracy,
-    brier,
     calibration_error,
     macro_f1,
     micro_f1,
@@ -21,6 +20,8 @@ from medmvl.tasks.metrics.findings import count_findings
 from medmvl.tasks.metrics.grounding import find_box, iou, parse_box
 from medmvl.tasks.metrics.measures import METRICS, MetricOptions, measure
 from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.protocols import STRICT
+from medmvl.tasks.protocols.scoring import score
 
 CLASSES = ("mole", "melanoma", "scar")
 decisions = st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), min_size=1, max_size=12)
@@ -46,7 +47,7 @@ def test_a_class_nobody_can_read_is_a_miss() -> None:
     assert balanced_accuracy(["mole", None, "scar"], ["mole", "mole", "scar"]).corpus() == pytest.approx(0.75)
 
 
-def test_auroc_brier_and_calibration() -> None:
+def test_auroc_and_calibration() -> None:
     assert (
         auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]) == 0.75
     )  # scikit-learn's documented example
@@ -57,12 +58,33 @@ def test_auroc_brier_and_calibration() -> None:
     )  # its documented example
     # two bins of ten: 0.95 three times, right twice; 0.15 once, wrong
     expected = (3 * abs(2 / 3 - 0.95) + 0.15) / 4
-    assert calibration_error([0.95, 0.95, 0.95, 0.15], [True, True, False, False], bins=10) == pytest.approx(
-        expected
-    )
-    assert calibration_error([1.0, 0.0], [True, False]) == 0.0
+    assert calibration_error(
+        [0.95, 0.95, 0.95, 0.15], [True, True, False, False], bins=10
+    ).corpus() == pytest.approx(expected)
+    assert calibration_error([1.0, 0.0], [True, False]).corpus() == 0.0
     with pytest.raises(UserError, match="between 0 and 1"):
         calibration_error([1.2], [True])
+
+
+def test_confidences_are_judged_where_every_record_has_one() -> None:
+    def answer(text: str, confidence: float | None) -> Record:
+        return Record(
+            id="1",
+            text=text,
+            references=("yes",),
+            kind="closed",
+            choices=("yes", "no"),
+            confidence=confidence,
+        )
+
+    records = [answer("yes", 0.9), answer("yes", 0.9), answer("no", 0.6)]
+    found = {item.measure.name: item.measure.value for item in score(records, STRICT)}
+    assert found["brier"] == pytest.approx(sklearn_metrics.brier_score_loss([1, 1, 0], [0.9, 0.9, 0.6]))
+    assert found["calibration_error"] == pytest.approx((0.2 + 0.6) / 3)
+    some = [*records, answer("yes", None)]
+    assert "brier" not in {item.measure.name for item in score(some, STRICT)}
+    with pytest.raises(UserError, match="a confidence for every record"):
+        measure("brier", some)
 
 
 NAMES = ("nodule", "effusion", "emphysema")
@@ -186,7 +208,17 @@ def test_recall_is_of_words() -> None:
 
 def test_what_is_missing_counts_as_wrong_in_every_metric() -> None:
     records = [Record(id="1", text=None, references=("a nodule in the lung",), kind="report", labels={})]
-    of_text = set(METRICS) - {"iou", "acc@0.5", "crg", "chexpert_f1", "bertscore", "llm_judge", *ADAPTERS}
+    of_text = set(METRICS) - {
+        "iou",
+        "acc@0.5",
+        "crg",
+        "chexpert_f1",
+        "bertscore",
+        "llm_judge",
+        "brier",
+        "calibration_error",
+        *ADAPTERS,
+    }
     for name in sorted(name for name in of_text if not name.startswith("finding")):
         assert measure(name, records).value == 0, name
     box = Record(id="1", text=None, references=("{<0><0><50><50>}",), kind="refer")

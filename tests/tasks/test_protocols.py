@@ -1,5 +1,8 @@
 """Each quirk of a published protocol, beside what `strict` says of the same answers."""
 
+import subprocess
+import sys
+
 import pytest
 
 from medmvl.errors import UserError
@@ -294,3 +297,18 @@ def test_vlm3d_means_over_all_18_and_forgives_missing_texts() -> None:
 
 def test_a_protocol_says_what_it_has_no_rule_for() -> None:
     assert unscored([record("x", "y"), report("x", {})], find_protocol("vlm3d")) == {"open": 1}
+
+
+def test_judging_texts_imports_no_torch() -> None:
+    script = """
+import sys
+from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.protocols import PROTOCOLS
+from medmvl.tasks.protocols.scoring import score
+records = [Record("1", "a nodule", ("a nodule",), kind="report"), Record("2", "a", ("a",))]
+for protocol in PROTOCOLS.values():
+    assert score(records, protocol), protocol.name
+print({"torch", "transformers"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -1,7 +1,7 @@
 """Classification: F1 and balanced accuracy as tallies that a bootstrap can take again; AUROC and calibration.
 
-Sources: Guo et al., ICML 2017 (expected calibration error); Brier 1950. AUROC and the Brier score are
-scikit-learn's; the tallies are tested to equal its values.
+Sources: Guo et al., ICML 2017 (expected calibration error). AUROC is scikit-learn's; the
+tallies are tested to equal its values.
 """
 
 from __future__ import annotations
@@ -62,22 +62,25 @@ def auroc(scores: Sequence[float], wanted: Sequence[bool]) -> float:
     return float(roc_auc_score(np.asarray(wanted, dtype=int), np.asarray(scores)))
 
 
-def brier(probabilities: Sequence[float], wanted: Sequence[bool]) -> float:
-    """Mean squared distance of a probability from what was true; 0 is best."""
-    from sklearn.metrics import brier_score_loss
+def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = BINS) -> Tally:
+    """Expected calibration error: |accuracy - confidence| in equal bins of confidence, weighted by their sizes.
 
-    return float(brier_score_loss(np.asarray(wanted, dtype=int), np.asarray(probabilities), pos_label=1))
-
-
-def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = BINS) -> float:
-    """Expected calibration error: |accuracy - confidence| in equal bins of confidence, weighted by size."""
-    given, hits = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    if not len(given) or ((given < 0) | (given > 1)).any():
+    Raises:
+        UserError: a confidence is no probability.
+    """
+    given = np.asarray(confidences, dtype=np.float64)
+    if ((given < 0) | (given > 1)).any():
         raise UserError("calibration needs confidences between 0 and 1")
-    place = np.clip(np.ceil(given * bins).astype(int) - 1, 0, bins - 1)  # (0, 1/bins], ...
-    sizes = np.bincount(place, minlength=bins)
-    gaps = np.abs(np.bincount(place, hits, bins) - np.bincount(place, given, bins))
-    return float(gaps.sum() / sizes.sum())
+    places = np.clip(np.ceil(given * bins).astype(int) - 1, 0, bins - 1)  # (0, 1/bins], ...
+    rows = np.zeros((len(given), bins, 2))
+    rows[np.arange(len(given)), places, 0] = given - np.asarray(right, dtype=np.float64)
+    rows[:, 0, 1] = 1
+    return Tally(rows.reshape(len(given), -1), _calibration_error)
+
+
+def _calibration_error(sums: Floats) -> Floats:
+    gaps = sums[..., 0::2]
+    return ratio(np.abs(gaps).sum(-1), sums[..., 1])
 
 
 def _split(sums: Floats) -> tuple[Floats, Floats, Floats]:

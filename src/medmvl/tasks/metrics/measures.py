@@ -112,6 +112,23 @@ def _classes(
     return whole(name, count(said, [record.references[0] for record in records]))
 
 
+def _confidences(records: Sequence[Record]) -> tuple[list[float], list[bool]]:
+    """The model's probability that its answer is right, and whether it is."""
+    given = [record.confidence for record in records if record.confidence is not None]
+    if len(given) < len(records):
+        raise UserError("calibration needs a confidence for every record")
+    return given, [judge_record(record).score == 1 for record in records]
+
+
+def _brier(records: Sequence[Record], options: MetricOptions) -> Measure:
+    given, right = _confidences(records)
+    return whole("brier", mean_tally((p - hit) ** 2 for p, hit in zip(given, right, strict=True)))
+
+
+def _calibration(records: Sequence[Record], options: MetricOptions) -> Measure:
+    return whole("calibration_error", classification.calibration_error(*_confidences(records)))
+
+
 def _text(
     name: str,
     compare: Callable[[Sequence[str], Sequence[Sequence[str]]], Tally],
@@ -235,6 +252,8 @@ METRICS: dict[str, Metric] = {
     "balanced_accuracy": partial(_classes, "balanced_accuracy", classification.balanced_accuracy),
     "macro_f1": partial(_classes, "macro_f1", classification.macro_f1),
     "micro_f1": partial(_classes, "micro_f1", classification.micro_f1),
+    "brier": _brier,
+    "calibration_error": _calibration,
     "bleu-1": partial(_text, "bleu-1", partial(bleu, order=1, tokenize=split_any)),
     "bleu-2": partial(_text, "bleu-2", partial(bleu, order=2, tokenize=split_any)),
     "bleu-3": partial(_text, "bleu-3", partial(bleu, order=3, tokenize=split_any)),

@@ -10,6 +10,8 @@ from medmvl.tasks.metrics.measures import Measure, MetricOptions, asked_for, mea
 from medmvl.tasks.metrics.record import Form, Record
 from medmvl.tasks.protocols.base import Protocol
 
+CALIBRATION = ("brier", "calibration_error")
+DECISIONS: tuple[Form, ...] = ("closed", "choice", "class")
 FREE_TEXT: tuple[Form, ...] = ("open", "identify")
 FINDINGS = ("finding_f1", "finding_precision", "finding_recall", "finding_micro_f1", "crg")
 NAMES: Mapping[Form, tuple[str, ...]] = {
@@ -28,6 +30,12 @@ NAMES: Mapping[Form, tuple[str, ...]] = {
 
 def _measures(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
     return [measure(name, records, options) for name in names]
+
+
+def _decisions(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
+    """Decisions, and how well the confidences beside them are calibrated where every record has one."""
+    sure = all(record.confidence is not None for record in records)
+    return _measures((*names, *(CALIBRATION if sure else ())), records, options)
 
 
 def _free_text(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
@@ -51,7 +59,8 @@ STRICT = Protocol(
     title="MedM-VL, without quirks",
     source="this project",
     scorers={
-        **{form: partial(_measures, names) for form, names in NAMES.items()},
+        "refer": partial(_measures, NAMES["refer"]),
+        **{form: partial(_decisions, NAMES[form]) for form in DECISIONS},
         **{form: partial(_free_text, NAMES[form]) for form in FREE_TEXT},
         "report": _report,
     },
