@@ -129,8 +129,11 @@ def test_an_installed_package_trains_a_step_and_is_recorded(site, known, tmp_pat
     assert type(model.image_connector).__module__ == "medmvl_example.gated"
     sources = load_sources(wanted, tmp_path / "cache")
     started, _ = assemble(wanted.model, texts=training_texts(wanted, sources), seed=wanted.seed)
-    for name, weight in started.image_connector.named_parameters():
-        assert not torch.equal(weight, model.image_connector.get_parameter(name)), f"{name} was not trained"
+    for part in ("image_connector", "image_encoder"):
+        for name, weight in getattr(started, part).named_parameters():
+            assert not torch.equal(weight, getattr(model, part).get_parameter(name)), (
+                f"{name} was not trained"
+            )
     assert processor.tokens_of("image") == 4
 
 
