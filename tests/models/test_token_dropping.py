@@ -13,7 +13,7 @@ from medmvl.data.prepared import PreparedCache, _read_entry
 from medmvl.engine.request import seen_of
 from medmvl.errors import RecipeError
 from medmvl.imaging import MedicalImage
-from medmvl.models.assemble import assemble
+from medmvl.models.assemble import assemble, sight_of
 from medmvl.models.seeing import describe
 from medmvl.models.token_dropping import changed_tokens
 
@@ -127,5 +127,8 @@ def test_generation_reads_the_kept_tokens_only():
     ],
 )  # fmt: skip
 def test_parts_that_let_no_token_go_are_refused_before_anything_is_built(changes, message):
+    wanted = recipe(**{**VOLUMES_ONLY, **DROPPING, **changes})
     with pytest.raises(RecipeError, match=message):
-        assemble(recipe(**{**VOLUMES_ONLY, **DROPPING, **changes}), texts=TEXTS)
+        sight_of(wanted)
+    with pytest.raises(RecipeError, match=message):
+        assemble(wanted, texts=TEXTS)
