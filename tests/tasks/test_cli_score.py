@@ -124,6 +124,15 @@ def test_predictions_are_joined_with_data_and_missing_ones_count(
     assert code == 0 and [block["protocol"] for block in result["protocols"]] == ["medevalkit", "strict"]
     assert result["missing"] == 1 and result["cluster"] == "patient"
     assert scores(result, "strict")["closed en", "accuracy"]["value"] == pytest.approx(1 / 3)
+    code, text = run(capsys, answers, "--reference", data, "--task", "m3d-open")
+    assert code == 2 and "none of its 3 samples belongs to task m3d-open" in text
+    write_samples(
+        data, [sample("a", "yes", "p"), sample("b", "no", "p").model_copy(update={"language": "zh"})]
+    )
+    code, text = run(capsys, answers, "--reference", data, "--task", "slake-zh", "--json")
+    assert (
+        code == 0 and json.loads(text)["records"] == 1
+    )  # the prediction of another task's sample is left alone
     code, text = run(capsys, write(tmp_path / "q.jsonl", {"id": "z", "text": "No."}), "--reference", data)
     assert code == 2 and "1 predictions are of no sample, such as 'z'" in text
 

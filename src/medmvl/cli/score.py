@@ -90,7 +90,7 @@ def _records(predictions: Path, task: str | None, reference: Path | None) -> lis
     chosen = find_task(task).select(samples) if task else samples
     if not chosen:
         raise UserError(f"{reference}: none of its {len(samples)} samples belongs to task {task}")
-    return join_predictions(predictions, chosen)
+    return join_predictions(predictions, chosen, (sample.id for sample in samples))
 
 
 def _folders(weights: Sequence[str]) -> dict[str, Path]:

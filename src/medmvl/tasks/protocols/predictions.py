@@ -57,8 +57,13 @@ def read_predictions(path: Path) -> list[Record]:
     ]
 
 
-def join_predictions(path: Path, samples: Iterable[Sample]) -> list[Record]:
+def join_predictions(path: Path, samples: Iterable[Sample], others: Iterable[str] = ()) -> list[Record]:
     """Read predictions of samples that are at hand, joined by `id`. A sample without a prediction is a missing answer.
+
+    Args:
+        path: the predictions.
+        samples: with their truths.
+        others: ids that may stand in the file and are not scored.
 
     Raises:
         UserError: ids are of no sample, or stand twice.
@@ -74,7 +79,7 @@ def join_predictions(path: Path, samples: Iterable[Sample]) -> list[Record]:
         _, key = _texts(line, f"{path}, entry {number}", needs_reference=False)
         given[str(name)] = {**line, "prediction": line[key]}
     records = [record_of(sample, given.get(sample.id)) for sample in samples]
-    strangers = sorted(given.keys() - {record.id for record in records})
+    strangers = sorted(given.keys() - {record.id for record in records} - set(others))
     if strangers:
         raise UserError(
             f"{path}: {len(strangers)} predictions are of no sample, such as {', '.join(map(repr, strangers[:3]))}; "
