@@ -22,6 +22,7 @@ PUBLIC_NAMES: dict[str, str] = {
     "MedMVLProcessor": "medmvl.models.processing",
     "VolumeProcessor": "medmvl.models.volume_processing",
     "Engine": "medmvl.engine",
+    "load": "medmvl.engine",
     "Recipe": "medmvl.training.recipe",
     "train": "medmvl.training.run",
 }

@@ -38,6 +38,16 @@ class BlockLoader:
         reference = self.reference(block)
         return reference.startswith(PHANTOM_SCHEME) or split_selector(reference)[0].exists()
 
+    def signature(self, block: ImageBlock | VolumeBlock) -> str:
+        """Names the block's file as it is now: another one after the file, or a file of the folder, has changed."""
+        reference = self.reference(block)
+        if reference.startswith(PHANTOM_SCHEME):
+            return reference
+        path = split_selector(reference)[0]
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := _stat(file))]
+        return f"{reference} {self.declarations(block)} {hash(tuple(stats))}"
+
     def declarations(self, block: ImageBlock | VolumeBlock) -> dict[str, Any]:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
         return {**self.declared.get(block.type, {}), **block.declared}
@@ -63,6 +73,13 @@ class BlockLoader:
                 f"make it the block '{image.kind}' (--{image.kind} on the command line), or choose another file"
             )
         return image
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # reading it will say what is wrong
+        return None
 
 
 def _called(kind: str) -> str:

@@ -7,7 +7,9 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.engine.ranks import Ranks, joined_ranks
 from medmvl.engine.request import Answer, Failure, Request
 
+load = Engine.load
+
 __all__ = [
     "Answer", "AnswerFile", "Engine", "Failure", "GenerationOptions", "Ranks", "Request", "StoredAnswer",
-    "answer_samples", "joined_ranks", "model_digest", "read_answers",
+    "answer_samples", "joined_ranks", "load", "model_digest", "read_answers",
 ]  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -20,8 +19,8 @@ from transformers import (
     LogitsProcessorList,
     StoppingCriteriaList,
 )
-from transformers.utils import logging
 
+from medmvl.data.loader import BlockLoader
 from medmvl.engine.forms import Forms
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.prefix_cache import (
@@ -35,11 +34,14 @@ from medmvl.engine.prefix_cache import (
 from medmvl.engine.request import Answer, Failure, Request, seen_of
 from medmvl.engine.rows import Adjust, Done, Row
 from medmvl.engine.streaming import stream_pieces
+from medmvl.engine.studies import Studies
 from medmvl.engine.visual_cache import VisualCache, digest
 from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.quiet import without_weight_bars
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -63,8 +65,10 @@ class Engine:
         self.processor = processor
         self.cache = VisualCache(cache_bytes // 2)
         self.prefixes = PrefixCache(cache_bytes - cache_bytes // 2)
+        self.studies = Studies(processor.see)
         self._keeps_prefixes = True
         self._pad_id = int(processor.tokenizer.pad_token_id)
+        self._placeholders = [processor.image_token_id, processor.volume_token_id]
         self._forms = Forms(processor.tokenizer, processor.stop_token_ids)
         self._digests: dict[int, tuple[weakref.ref[ProcessedVisual], str]] = {}
         self._lock = Lock()
@@ -82,13 +86,14 @@ class Engine:
             UserError: the folder holds no model, or the device or dtype is not there.
         """
         path = Path(folder)
-        if not (path / "config.json").is_file():
+        missing = [name for name in ("config.json", "processor_config.json") if not (path / name).is_file()]
+        if missing:
             raise UserError(
-                f"{path}: no model found (config.json is missing). Give a folder saved by training, such as RUN/model."
+                f"{path}: no model found ({' and '.join(missing)} missing). Give a folder saved by training, such as RUN/model."
             )
         place, number = _device(device), _dtype(dtype, _device(device))
         offline = {"local_files_only": True, "trust_remote_code": False}
-        with _without_progress_bar():
+        with without_weight_bars():
             model = AutoModelForImageTextToText.from_pretrained(
                 path, use_safetensors=True, dtype=number, **offline
             )
@@ -96,7 +101,10 @@ class Engine:
         if not isinstance(model, MedMVLForConditionalGeneration) or not isinstance(
             processor, MedMVLProcessor
         ):
-            raise UserError(f"{path}: a {type(model).__name__}, not a MedM-VL model")
+            raise UserError(
+                f"{path}: a {type(model).__name__} with a {type(processor).__name__}, not a MedM-VL model. Give a folder "
+                "saved by training, such as RUN/model."
+            )
         return cls(model.to(place), processor)
 
     @property
@@ -150,6 +158,37 @@ class Engine:
         else:
             self.decode_rows(samples, rows, owners)
         return rows
+
+    def ask(
+        self,
+        question: str,
+        *,
+        images: Sequence[str | Path] = (),
+        volumes: Sequence[str | Path] = (),
+        history: Sequence[Message] = (),
+        **options: Any,
+    ) -> Answer:
+        """Ask one question about files on disk.
+
+        Args:
+            question: the words.
+            images: 2D files, DICOM or pictures.
+            volumes: 3D files and DICOM folders; `"folder#series=2"` chooses. A scan is read and encoded once, however often
+                it is asked about.
+            history: the turns before this one.
+            **options: of `GenerationOptions`, such as `max_new_tokens=64` or `choices=("yes", "no")`.
+
+        Raises:
+            UserError: a file cannot be read, or the conversation is too long.
+        """
+        blocks: list[Any] = [
+            *(ImageBlock(image=str(path)) for path in images),
+            *(VolumeBlock(volume=str(path)) for path in volumes),
+            TextBlock(text=question),
+        ]
+        load = self.studies.wrap(BlockLoader(Path.cwd()))
+        request = Request((*history, Message(role="user", content=tuple(blocks))), load)
+        return self.answer([request], GenerationOptions(**{"logprobs": 0, **options}))[0]
 
     def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
         """Answer one request piece by piece; the pieces joined are the text that `answer` gives.
@@ -220,7 +259,12 @@ class Engine:
             owners: whose scans each conversation shows; nothing cached for another is used.
         """
         longest = max(row.options.max_new_tokens for row in rows)
-        config = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=self._pad_id)
+        config = GenerationConfig(
+            max_new_tokens=longest,
+            do_sample=False,
+            pad_token_id=self._pad_id,
+            suppress_tokens=self._placeholders,
+        )
         with self._lock, torch.inference_mode():
             owners = owners or [""] * len(prepared)
             inputs = self._prefixed(prepared, owners) or self._inputs(prepared, owners)
@@ -240,7 +284,12 @@ class Engine:
     ) -> None:
         """Fill the rows with the best beam of each conversation."""
         stop_ids = self.processor.stop_token_ids
-        config = GenerationConfig(**options.arguments(), eos_token_id=stop_ids, pad_token_id=self._pad_id)
+        config = GenerationConfig(
+            **options.arguments(),
+            eos_token_id=stop_ids,
+            pad_token_id=self._pad_id,
+            suppress_tokens=self._placeholders,
+        )
         with self._lock, torch.inference_mode():
             inputs = self._inputs(prepared, owners)
             output = self.model.generate(**inputs, generation_config=config)
@@ -311,7 +360,10 @@ class Engine:
         """Names a visual in the caches: its owner, and every bit the encoder would see."""
         known = self._digests.get(id(visual))
         if known is None or known[0]() is not visual:
-            known = (weakref.ref(visual), f"{visual.kind} {digest(visual.pixels, visual.positions_mm, visual.question_ids)}")
+            known = (
+                weakref.ref(visual),
+                f"{visual.kind} {digest(visual.pixels, visual.positions_mm, visual.question_ids)}",
+            )
             self._digests[id(visual)] = known
             weakref.finalize(visual, self._digests.pop, id(visual), None)
         return f"{owner} {known[1]}"
@@ -361,18 +413,6 @@ class Engine:
             num_prompt_tokens=len(prepared.input_ids),
             logprobs=tuple(row.logprobs),
         )
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Loading a model draws no bar of its own beside the program's."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _device(name: str) -> torch.device:

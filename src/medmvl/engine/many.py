@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from medmvl.engine.answer_file import AnswerFile, StoredAnswer
 from medmvl.engine.engine import Engine
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.ranks import Ranks
-from medmvl.engine.request import Failure, Load, Request, VisualBlock
+from medmvl.engine.request import Failure, Load, Request
 from medmvl.errors import SampleError
-from medmvl.imaging import MedicalImage
 from medmvl.schema import Message, Sample
 
 logger = logging.getLogger(__name__)
@@ -72,7 +70,7 @@ def answer_samples(
     batches = plan(samples, done, batch_size, merge_equal=not options.sampled)
     if progress is not None:
         progress(len(done & {sample.id for sample in samples}))
-    seeing = remembering(engine, load)
+    seeing = engine.studies.wrap(load)
     failures: list[Failure] = []
     for batch in batches[ranks.rank :: ranks.size]:
         failures += _answer_batch(engine, batch, seeing, file, options)
@@ -98,17 +96,6 @@ def plan(
         scans.setdefault(tuple(block.path for block in same[0].visuals), []).append(same)
     groups = [same for group in scans.values() for same in group]
     return [groups[start : start + batch_size] for start in range(0, len(groups), batch_size)]
-
-
-def remembering(engine: Engine, load: Load, size: int = 16) -> Load:
-    """A `load` that keeps what the model sees of the last scans, so that each is read and resampled once."""
-
-    @lru_cache(size)
-    def see(block: VisualBlock) -> Any:
-        loaded = load(block)
-        return engine.processor.see(loaded) if isinstance(loaded, MedicalImage) else loaded
-
-    return see
 
 
 def check_ids(samples: Iterable[Sample]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -52,6 +53,13 @@ class Answer:
     num_prompt_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     """One a token, where the options ask for them."""
+
+    @property
+    def probability(self) -> float | None:
+        """How likely the whole answer was, token by token; None without log-probabilities."""
+        if not self.logprobs:
+            return None
+        return math.exp(sum(entry.logprob for entry in self.logprobs))
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `medmvl generate --json`."""

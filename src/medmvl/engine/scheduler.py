@@ -115,7 +115,9 @@ class Scheduler:
             UserError: the scheduler is closed, or beams are to be streamed.
         """
         if listen is not None and options.num_beams > 1:
-            raise UserError("beam search knows its answer only at the end and cannot be streamed")
+            raise UserError(
+                "beam search knows its answer only at the end and cannot be streamed; set num_beams to 1"
+            )
         ticket = Ticket(request, options, None if seconds is None else time.monotonic() + seconds, listen)
         with self._changed:
             if self._closed:
