@@ -37,6 +37,9 @@ class DataRecipe(Strict):
     train: tuple[DataSource, ...] = ()
     validation: tuple[DataSource, ...] = ()
     test: tuple[DataSource, ...] = ()
+    prepared: bool = False
+    """Keep what the processor makes of every scan on disk, so that it is read and resampled once, not once an epoch. This is
+    patient data in the cache folder: `medmvl data cache` shows it, `--clear` removes it."""
 
 
 class Stage(Strict):

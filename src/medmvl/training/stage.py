@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
 from medmvl.files import write_json
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -87,13 +88,14 @@ def plan_stage(
     apply_tuning(model, stage.parts)
     train_in_float32(model, whole=recipe.distributed.fsdp is not None)
     data = recipe.data_of(stage)
+    prepared = PreparedCache(default_cache_dir()) if data.prepared else None
     train = open_dataset(
-        [sources[s.model_dump_json()] for s in data.train], stage, processor, processor.max_length
+        [sources[s.model_dump_json()] for s in data.train], stage, processor, processor.max_length, prepared
     )
     validation = None
     if data.validation:
         watched = [sources[s.model_dump_json()] for s in data.validation]
-        validation = open_dataset(watched, stage, processor, processor.max_length)
+        validation = open_dataset(watched, stage, processor, processor.max_length, prepared)
         check_supervision(validation, processor.max_length)
     _, num_tokens = check_supervision(train, processor.max_length)
     return StagePlan(

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from medmvl.data.dataset import SampleDataset
+from medmvl.data.prepared import PreparedCache
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError
 from medmvl.models.modeling import IGNORED_LABEL
@@ -81,15 +82,21 @@ def _current(sample: Sample) -> tuple[Any, ...]:
 
 
 def open_dataset(
-    sources: Sequence[LoadedSource], stage: Stage, processor: Any, max_length: int | None
+    sources: Sequence[LoadedSource],
+    stage: Stage,
+    processor: Any,
+    max_length: int | None,
+    prepared: PreparedCache | None = None,
 ) -> StageDataset:
-    """The samples of a stage.
+    """The samples of a stage, their scans from the cache `prepared` where there is one.
 
     Raises:
         SampleError: there is nothing for the stage's objective to learn from.
     """
     if stage.objective == "lm":
-        return StageDataset(SampleDataset(sources, processor, supervised=True, max_length=max_length))
+        return StageDataset(
+            SampleDataset(sources, processor, supervised=True, max_length=max_length, prepared=prepared)
+        )
     with_report = stage.objective == "contrastive"
     studies = [
         replace(source, samples=Studies(source.samples, with_report=with_report)) for source in sources
@@ -101,7 +108,9 @@ def open_dataset(
         raise SampleError(
             f"stage '{stage.name}': no sample of {names} has both an image or volume and {needed}"
         )
-    return StageDataset(SampleDataset(kept, processor, supervised=with_report, max_length=max_length))
+    return StageDataset(
+        SampleDataset(kept, processor, supervised=with_report, max_length=max_length, prepared=prepared)
+    )
 
 
 def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[int, int]:
