@@ -165,3 +165,9 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
         Engine.load(tmp_path)
     with pytest.raises(UserError, match="device 'cuda:99'"):
         Engine.load(save_tiny_model(tmp_path / "model"), device="cuda:99")
+
+
+def test_a_folder_that_is_no_model_says_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    with pytest.raises(UserError, match=r"processor_config\.json missing.*such as RUN/model"):
+        Engine.load(tmp_path, "cpu")

@@ -125,3 +125,36 @@ def test_generation_equals_a_loop_over_forward(parts):
         ids = torch.cat([ids, following], dim=1)
     output, _ = generate(model, batch)
     assert torch.equal(output.sequences, ids)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"do_sample": True, "temperature": 5.0}])
+def test_no_placeholder_is_ever_written(options, tmp_path):
+    """Not even by a model that wants nothing else; saved with it, and kept by the engine."""
+    from tests.factories.models import conversation, image_of
+
+    from medmvl.engine import Engine, GenerationOptions, Request
+
+    model, processor = tiny("qwen2")
+    own = [processor.image_token_id, processor.volume_token_id]
+    with torch.no_grad():
+        model.get_output_embeddings().weight[:] = 0
+        row = torch.randn(model.get_output_embeddings().weight.shape[1]) * 10
+        model.get_output_embeddings().weight[own] = torch.stack([row, -row])
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    asked = prepare(processor, "xray:a", "Is there a nodule?")
+    batch = processor.collate([asked], padding_side="left")
+    assert int(model(**batch).logits[0, -1].argmax()) in own
+    torch.manual_seed(0)
+    for one in (model, again):
+        answer = one.generate(**batch, max_new_tokens=6, eos_token_id=None, **options)[
+            0, len(asked.input_ids) :
+        ]
+        assert len(answer) == 6
+        assert not set(answer.tolist()) & set(own)
+    chosen = GenerationOptions(
+        max_new_tokens=6, num_beams=options.get("num_beams", 1), temperature=options.get("temperature", 0.0)
+    )
+    request = Request(tuple(conversation("xray:a", "Is there a nodule?")), image_of)
+    assert not set(Engine(again, processor).answer([request], chosen)[0].tokens) & set(own)

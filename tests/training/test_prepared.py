@@ -18,6 +18,7 @@ def losses(out: Path) -> list[tuple[str, float]]:
     return [(key, record[key]) for record in records for key in ("loss", "eval_loss") if key in record]
 
 
+@pytest.mark.slow
 def test_losses_are_equal_with_and_without(
     tmp_path: Path, phantom_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
