@@ -58,8 +58,23 @@ def test_groups_never_mix_forms_languages_or_kinds() -> None:
     ]  # fmt: skip
     groups = {(item.group, item.measure.name): item for item in score(records, find_protocol("strict"))}
     assert groups["open", "token_f1"].measure.value == 0.5
-    assert groups["open_a", "token_f1"].measure.value == 1 and groups["open_b", "token_f1"].places == (1,)
+    assert groups["open/open_a", "token_f1"].measure.value == 1 and groups[
+        "open/open_b", "token_f1"
+    ].places == (1,)
     assert groups["closed zh", "accuracy"].places == (2,)
+
+
+def test_a_closed_question_without_known_choices_is_right_only_as_a_whole() -> None:
+    answers = record("Left.", "left", kind="closed"), record("left or right", "left", kind="closed")
+    assert values("strict", *answers)["accuracy"] == 0.5
+
+
+def test_punctuation_does_not_count_in_strict_and_another_tokenizer_says_so() -> None:
+    answer = record("Left lung.", "left lung")
+    assert values("strict", answer)["bleu-1"] == 1.0
+    found = measures("strict", answer, tokenizer="13a")["bleu-1"]
+    assert found.value == pytest.approx(1 / 3) and found.note == "13a"
+    assert values("strict", record("右肺上叶。", "右肺上叶"))["bleu-1"] == 1.0
 
 
 # unimed

@@ -142,7 +142,7 @@ def test_tokenizers() -> None:
         ["the", "heart", "is", "n't", "enlarged", "lungs", "clear"]
     )
     assert split_zh("右肺CT") == ["右", "肺", "CT"]
-    with pytest.raises(UserError, match="known tokenizers: 13a"):
+    with pytest.raises(UserError, match="known tokenizers: words, 13a"):
         find_tokenizer("words2")
 
 

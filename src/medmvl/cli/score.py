@@ -34,6 +34,9 @@ def score(
     labeler: Annotated[
         str | None, typer.Option(help="Of findings: phantoms, ct-rate, chexpert, or a classifier's folder.")
     ] = None,
+    tokenizer: Annotated[
+        str, typer.Option(help="Of strict's BLEU, METEOR, CIDEr: words, 13a, zh, jieba, ...")
+    ] = "words",
     bertscore: Annotated[Path | None, typer.Option(help="Folder of an encoder for BERTScore.")] = None,
     weights: Annotated[
         list[str] | None,
@@ -57,6 +60,7 @@ def score(
     records = _records(predictions, task, reference)
     options = MetricOptions(
         bertscore=bertscore,
+        tokenizer=tokenizer,
         labeler=labeler,
         weights=_folders(weights or []),
         judge=_judge(judge, judge_model),

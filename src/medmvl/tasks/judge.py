@@ -43,8 +43,13 @@ def judge(text: str, target: Target) -> Judgement:
 
 
 def judge_record(record: Record) -> Judgement:
-    """Judge by the truth of a record; a multiple choice may be answered with its letter or with its option."""
+    """Judge by the truth of a record; a multiple choice may be answered with its letter or with its option.
+
+    A closed question whose choices are unknown is right only where the whole answer is.
+    """
     judgement = judge(record.answer, record.target)
+    if not record.choices and record.form in ("closed", "choice", "class"):
+        judgement = Judgement("accuracy", float(judgement.exact), None, judgement.exact)
     if record.form != "choice" or judgement.score == 1 or judgement.parsed is not None:
         return judgement
     if all(len(choice) == 1 for choice in record.choices):

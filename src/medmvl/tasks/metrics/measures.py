@@ -27,7 +27,7 @@ from medmvl.tasks.metrics.overlap import exact_match, token_f1, token_recall
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.metrics.rouge import rouge
 from medmvl.tasks.metrics.tally import Tally, mean_tally
-from medmvl.tasks.metrics.tokens import split_any, split_meteor
+from medmvl.tasks.metrics.tokens import find_tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class MetricOptions:
     """Folder of weights of each adapter in `adapters.ADAPTERS` that is wanted."""
     judge: LLMJudge | None = None
     """A language model that marks answers."""
+    tokenizer: str = "words"
+    """Of BLEU, METEOR and CIDEr under `strict`: a name in `tokens.TOKENIZERS`."""
     labeler: str | None = None
     """A name in `labelers.LABELERS` or the folder of a classifier; None chooses by the labels and kinds."""
 
@@ -135,8 +137,17 @@ def _text(
     records: Sequence[Record],
     options: MetricOptions,
 ) -> Measure:
-    answers, references = texts_of(records)
-    return whole(name, compare(answers, references), f"nltk, {meteor_stages()}" if name == "meteor" else "")
+    return whole(name, compare(*texts_of(records)))
+
+
+def _of_tokens(
+    name: str, compare: Callable[..., Tally], records: Sequence[Record], options: MetricOptions
+) -> Measure:
+    tally = compare(*texts_of(records), tokenize=find_tokenizer(options.tokenizer))
+    notes = [f"nltk, {meteor_stages()}"] if name == "meteor" else []
+    return whole(
+        name, tally, ", ".join([*notes, *([options.tokenizer] if options.tokenizer != "words" else [])])
+    )
 
 
 def texts_of(records: Sequence[Record]) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -254,15 +265,15 @@ METRICS: dict[str, Metric] = {
     "micro_f1": partial(_classes, "micro_f1", classification.micro_f1),
     "brier": _brier,
     "calibration_error": _calibration,
-    "bleu-1": partial(_text, "bleu-1", partial(bleu, order=1, tokenize=split_any)),
-    "bleu-2": partial(_text, "bleu-2", partial(bleu, order=2, tokenize=split_any)),
-    "bleu-3": partial(_text, "bleu-3", partial(bleu, order=3, tokenize=split_any)),
-    "bleu-4": partial(_text, "bleu-4", partial(bleu, order=4, tokenize=split_any)),
+    "bleu-1": partial(_of_tokens, "bleu-1", partial(bleu, order=1)),
+    "bleu-2": partial(_of_tokens, "bleu-2", partial(bleu, order=2)),
+    "bleu-3": partial(_of_tokens, "bleu-3", partial(bleu, order=3)),
+    "bleu-4": partial(_of_tokens, "bleu-4", partial(bleu, order=4)),
     "rouge-1": partial(_text, "rouge-1", partial(rouge, kind="rouge-1")),
     "rouge-2": partial(_text, "rouge-2", partial(rouge, kind="rouge-2")),
     "rouge-l": partial(_text, "rouge-l", partial(rouge, kind="rouge-l")),
-    "meteor": partial(_text, "meteor", partial(meteor, tokenize=split_meteor)),
-    "cider": partial(_text, "cider", partial(cider, tokenize=split_any)),
+    "meteor": partial(_of_tokens, "meteor", meteor),
+    "cider": partial(_of_tokens, "cider", cider),
     "chrf": partial(_text, "chrf", chrf),
     "bertscore": _bertscore,
     **{name: partial(_adapter, name) for name in ADAPTERS},

@@ -63,7 +63,7 @@ class Record:
             return "report"
         if self.kind.startswith("choice") or self.kind.endswith("choice") or self._has_letters:
             return "choice"
-        return "closed" if self.choices else "open"
+        return "closed" if self.choices or self.kind == "closed" else "open"
 
     @property
     def letter(self) -> str | None:

@@ -8,7 +8,7 @@ from functools import cache
 
 from medmvl.errors import UserError
 from medmvl.tasks.metrics.optional import load_library
-from medmvl.tasks.metrics.text import has_chinese, words
+from medmvl.tasks.metrics.text import words
 
 Tokenize = Callable[[str], list[str]]
 
@@ -43,11 +43,6 @@ def split_jieba(text: str) -> list[str]:
     return [word for word in jieba.lcut(text) if word.strip()]
 
 
-def split_any(text: str) -> list[str]:
-    """In lower case: Chinese by character, else 13a."""
-    return (split_zh if has_chinese(text) else split_13a)(text.lower())
-
-
 def split_coco(text: str) -> list[str]:
     """In lower case without punctuation, close to pycocoevalcap's `PTBTokenizer`, which needs Java.
 
@@ -57,20 +52,14 @@ def split_coco(text: str) -> list[str]:
     return [word for word in named if word not in _COCO_PUNCTUATION]
 
 
-def split_meteor(text: str) -> list[str]:
-    """Treebank words, Chinese by character."""
-    return words(text) if has_chinese(text) else split_treebank(text)
-
-
 TOKENIZERS: dict[str, Tokenize] = {
+    "words": words,  # lower case, no punctuation, Chinese by character: `strict`
     "13a": split_13a,
     "zh": split_zh,
-    "any": split_any,
-    "words": words,
-    "coco": split_coco,
-    "treebank": split_treebank,
-    "space": str.split,
     "jieba": split_jieba,
+    "treebank": split_treebank,
+    "coco": split_coco,
+    "space": str.split,
 }
 
 

@@ -29,7 +29,7 @@ class Score:
     @property
     def group(self) -> str:
         """What the number is about, in words."""
-        what = self.kind if self.kind != ALL else self.form or "everything"
+        what = (self.form or "everything") + (f"/{self.kind}" if self.kind != ALL else "")
         return f"{what} {self.language}" if self.language != "-" else what
 
 
