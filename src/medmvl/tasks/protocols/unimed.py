@@ -114,6 +114,15 @@ def _questions(records: Sequence[Record], options: MetricOptions) -> list[Measur
     return [*(_bleu(records, order) for order in (1, 2, 3, 4)), _mean("token_f1", unimed_f1, records), inside]
 
 
+def _all_questions(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
+    """Open and closed questions as one, which is the number of its table."""
+    places, chosen = kept(records, lambda record: record.form in ("open", "closed", "choice"))
+    return [
+        some(found.name, found.tally, places, len(records), note=found.note, per_sample=found.per_sample)
+        for found in _questions(chosen, options)
+    ]
+
+
 def _identify(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
     return [_bleu(records, 1), _mean("token_f1", unimed_f1, records), *_classification(records, options)]
 
@@ -158,6 +167,7 @@ UNIMED = Protocol(
         "class": _classification, "closed": _questions, "open": _questions, "choice": _questions,
         "identify": _identify, "report": _report, "refer": _refer,
     },
+    pooled=_all_questions,
     quirks=(
         "open and closed questions are scored together by sentence BLEU-1 of normalised words",
         "accuracy of questions is a substring test: `no` is found in `normal` and `nodule`",
