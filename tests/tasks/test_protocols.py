@@ -1,5 +1,6 @@
 """Each quirk of a published protocol, beside what `strict` says of the same answers."""
 
+import math
 import subprocess
 import sys
 
@@ -313,6 +314,23 @@ def test_vlm3d_means_over_all_18_and_forgives_missing_texts() -> None:
 
 def test_a_protocol_says_what_it_has_no_rule_for() -> None:
     assert unscored([record("x", "y"), report("x", {})], find_protocol("vlm3d")) == {"open": 1}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_missing_answers_alone_are_scored_or_left_out_without_failing(name: str) -> None:
+    options = MetricOptions(labeler="ct-rate")
+    records = [
+        record(None, "No effusion.", kind="report"), record(None, "x"), closed(None, "no"),
+        record(None, "B", kind="choice", choices=("A", "B"), question="Where? A. left B. right"),
+    ]  # fmt: skip
+    found = score(records, find_protocol(name), options)
+    assert found
+    for item in found:
+        assert len(item.places) == len(item.measure.tally) <= item.measure.total
+        assert item.measure.value == 0 or math.isnan(
+            item.measure.value
+        )  # NaN: nothing was scored, or no finding is true
 
 
 def test_judging_texts_imports_no_torch() -> None:

@@ -37,8 +37,10 @@ class Tally:
         return np.asarray(self.value(self.rows), dtype=np.float64)
 
     def sample_mean(self) -> float:
-        """The mean of the samples' own values; NaN of none."""
-        return float(np.nanmean(self.each())) if len(self.rows) else float("nan")
+        """The mean of the samples' own values, of those that have one; NaN of none."""
+        values = self.each()
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else float("nan")
 
 
 def mean_tally(scores: Iterable[float]) -> Tally:
