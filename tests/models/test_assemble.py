@@ -89,6 +89,16 @@ def test_a_tower_of_its_own_reads_the_slices(checkpoints):
     assert model.volume_encoder.encoder is not model.image_encoder
 
 
+def test_a_tower_inside_volume_and_slices_is_pretrained(checkpoints):
+    folder, _, tower = checkpoints
+    slices = {"type": "slices", "encoder": {"type": "hf_vision", "path": str(folder / "tower")}}
+    both = {"type": "volume_and_slices", "volume": vit3d(), "slices": slices}
+    model, _ = assemble(pretrained(folder, volume_encoder=both, volume_connector={"type": "text_guided_slices"}))
+    theirs = weights(tower)
+    kept = weights(model.volume_encoder.slices.encoder.tower)
+    assert kept and all(torch.equal(theirs[name], weight) for name, weight in kept.items())
+
+
 def test_a_shared_encoder_is_one_encoder(checkpoints):
     folder, _, _ = checkpoints
     model, processor = assemble(pretrained(folder, **SHARED))
@@ -131,6 +141,7 @@ def test_the_placeholders_have_their_own_embeddings():
         ({"image_connector": {"type": "mpl"}}, "Did you mean 'mlp'"),
         ({"volume_encoder": vit3d(deepth=3)}, "unknown key 'deepth'"),
         ({"image_encoder": {"type": "hf_vision", "path": "/no/such/folder"}}, "no checkpoint at '/no/such/folder'"),
+        ({"volume_encoder": vit3d(path="somewhere")}, "volume encoder 'vit3d' takes no path"),
         ({"volume_processor": {"size": [9, 16, 16]}}, "not a multiple of the patch size"),
         ({"image_processor": {"size": [16, 16], "channels": 3}}, "reads 1"),
     ],

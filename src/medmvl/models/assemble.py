@@ -13,10 +13,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from medmvl.errors import RecipeError
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
-from medmvl.models.encoders.hf_vision import HFVision
-from medmvl.models.encoders.slices import SliceEncoder
+from medmvl.models.encoders import IMAGE_ENCODERS, VOLUME_ENCODERS
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.parts import part_class
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.quiet import without_weight_bars
 from medmvl.models.seeing import Sight
@@ -26,6 +26,9 @@ from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 from medmvl.schema.blocks import Strict
 
 logger = logging.getLogger(__name__)
+
+SLICE_READERS = ("encoder", "slices")
+"""Keys, and attributes, by which a volume encoder holds what reads its slices; an image encoder is somewhere inside."""
 
 
 class LLMRecipe(Strict):
@@ -200,9 +203,17 @@ def _resolved(encoder: dict[str, Any] | None) -> dict[str, Any] | None:
     """An encoder's settings with the configuration of the checkpoint it names, also inside slice-wise ones."""
     if encoder is None:
         return None
-    if isinstance(encoder.get("encoder"), dict):
-        return {**encoder, "encoder": _resolved(encoder["encoder"])}
-    return HFVision.pretrained_settings(encoder) if "path" in encoder else encoder
+    inner = {key: _resolved(encoder[key]) for key in SLICE_READERS if isinstance(encoder.get(key), dict)}
+    if inner:
+        return {**encoder, **inner}
+    if "path" not in encoder:
+        return encoder
+    name = str(encoder.get("type"))
+    if name in VOLUME_ENCODERS:
+        raise RecipeError(
+            f"volume encoder {name!r} takes no path; remove it, or start from a saved model with init"
+        )
+    return part_class(name, IMAGE_ENCODERS, "image encoder").pretrained_settings(encoder)
 
 
 def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
@@ -237,15 +248,18 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
     assert recipe.llm is not None
     if recipe.llm.path is not None:
         model.llm = AutoModelForCausalLM.from_pretrained(recipe.llm.path, dtype="auto")
-    if recipe.image_encoder is not None and "path" in recipe.image_encoder:
-        assert isinstance(model.image_encoder, HFVision)
-        model.image_encoder.load_pretrained(recipe.image_encoder["path"])
-    slices = recipe.volume_encoder if isinstance(recipe.volume_encoder, dict) else {}
-    if isinstance(slices.get("encoder"), dict) and "path" in slices["encoder"]:
-        assert isinstance(model.volume_encoder, SliceEncoder) and isinstance(
-            model.volume_encoder.encoder, HFVision
-        )
-        model.volume_encoder.encoder.load_pretrained(slices["encoder"]["path"])
+    _load_encoders(model.image_encoder, recipe.image_encoder)
+    _load_encoders(model.volume_encoder, recipe.volume_encoder)
+
+
+def _load_encoders(module: Any, settings: Any) -> None:
+    """Put pretrained weights into an encoder, or into those inside it, whose settings name a path."""
+    if not isinstance(settings, dict):
+        return
+    if "path" in settings:
+        module.load_pretrained(settings["path"])
+    for key in SLICE_READERS:
+        _load_encoders(getattr(module, key, None), settings.get(key))
 
 
 def _fit_vocabulary(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
