@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medmvl.models.features import VisualFeatures
+from medmvl.models.features import Grid, VisualFeatures
 from medmvl.models.modeling import IGNORED_LABEL, MedMVLForConditionalGeneration
 from medmvl.models.visual_table import KINDS, to_rows
 
@@ -100,7 +100,7 @@ def encode_visuals(
 ) -> list[tuple[str, int, Tensor]]:
     """Encoder features before the connector: for every row of the visual table its kind, its batch row and tokens.
 
-    Tokens are `(tokens, width)`, the streams of an encoder side by side where they have equal grids.
+    Tokens are `(tokens, width)`, the streams of an encoder side by side on the grid of the first.
     """
     rows = to_rows(batch["visual_table"])
     images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
@@ -111,8 +111,19 @@ def encode_visuals(
 
 def _tokens_of(features: VisualFeatures) -> Tensor:
     """All real tokens of all tiles, `(tokens, width)`."""
-    tokens = torch.cat(features.streams, dim=-1)
+    grids = features.stream_grids
+    tokens = torch.cat(
+        [_on_grid(stream, own, grids[0]) for stream, own in zip(features.streams, grids, strict=True)], dim=-1
+    )
     return tokens.flatten(0, 1) if features.mask is None else tokens[features.mask]
+
+
+def _on_grid(stream: Tensor, own: Grid, other: Grid) -> Tensor:
+    """`(batch, tokens, width)` of one grid to the nearest cells of another."""
+    if own == other:
+        return stream
+    cells = stream.transpose(1, 2).unflatten(2, own)
+    return functional.interpolate(cells, size=other, mode="nearest-exact").flatten(2).transpose(1, 2)
 
 
 def encoder_widths(model: MedMVLForConditionalGeneration) -> dict[str, int]:
