@@ -1,5 +1,6 @@
 """Pictures in tiles, native sizes, variable volumes and crops: tokens known beforehand, the way back right everywhere."""
 
+import json
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.factories.models import PARTS, differs, tiny
+from typer.testing import CliRunner
 
 from medmvl.data.loader import BlockLoader
 from medmvl.data.prepared import PreparedCache
@@ -44,6 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "fixed spacing": {"volume_processor": {**VOLUME, "spacing_mm": [4, 2, 2]}},
     "crops": {"volume_processor": {**VOLUME, "crops": 4}},
+    "crops, unchanged patches dropped": {"volume_processor": {**VOLUME, "crops": 4, "drop_unchanged": 0.07}},
     "other crops": {
         "volume_processor": {**VOLUME, "crops": 3, "crop_size": [4, 16, 8], "crop_spacing_mm": [3, 1, 1]}
     },
@@ -286,6 +290,33 @@ def test_tiles_and_crops_cannot_change_places(name):
             model(**{**batch, key: [batch[key][index] for index in order]})
 
 
+@pytest.mark.parametrize("name", ["tiles", "native", "crops"])
+def test_each_tile_and_crop_is_connected_with_the_question(name):
+    """A connector that the question guides gets it for every view, and a batch gives what each gives alone."""
+    connector = {"type": "text_selection", "keep": 3}
+    model, processor = tiny(**SETTINGS[name], image_connector=connector, volume_connector=connector)
+    make = picture if "image_processor" in SETTINGS[name] else volume
+    shape = (40, 20) if make is picture else (12, 30, 40)
+    samples = [prepare(processor, make(shape, 1)), prepare(processor, make(shape[::-1], 2), make(shape, 3))]
+    names = (
+        "pixel_values",
+        "pixel_values_volumes",
+        "visual_table",
+        "volume_positions_mm",
+        "volume_kept",
+        "question_ids",
+    )
+    with torch.no_grad():
+        together, first, second = (
+            model.encode(*(batch.get(key) for key in names))
+            for batch in map(processor.collate, [samples, samples[:1], samples[1:]])
+        )
+    views = [view for sample in samples for view in sample.visuals]
+    assert [len(tokens) for tokens in together] == [3 * view.tiles for view in views]
+    for one, other in zip(together, [*first, *second], strict=True):
+        assert differs(one, other) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["native", "own voxels"])
 def test_one_checkpoint_reads_every_size(name, tmp_path):
     """Saved once: three sizes are answered, alone and in one batch alike; positions are interpolated between them."""
@@ -382,6 +413,24 @@ def test_what_is_seen_is_described_and_drawn():
     described = describe(whole)
     assert described["tokens"] == 8 * 5 == sum(crop["tokens"] for crop in described["crops"]) + 8
     assert cropped.draw(whole).height == 5 * cropped.draw(replace(whole, crops=())).height
+
+
+@pytest.mark.parametrize("name", ["tiles", "crops"])
+def test_inspect_shows_tiles_and_crops(name, tmp_path):
+    from medmvl.cli.inspect import inspect
+
+    app = typer.Typer()
+    app.command()(inspect)
+    for part in parts(name):
+        part.save_pretrained(tmp_path / "model")
+    kind = ["--units", "HU"] if name == "crops" else []
+    np.save(tmp_path / "scan.npy", volume((20, 40, 40)).array if kind else picture((40, 40)).array)
+    shown = [str(tmp_path / "scan.npy"), "--model", str(tmp_path / "model"), *kind]
+    seen = json.loads(CliRunner().invoke(app, [*shown, "--json"]).output)["model"]
+    assert (seen["tiles"], len(seen.get("crops", ()))) == ((1, 4) if kind else (5, 0))
+    table = CliRunner().invoke(app, shown)
+    assert table.exit_code == 0
+    assert ("crops: 1" if kind else "tile_matrices: 0") in table.output
 
 
 @pytest.mark.parametrize(
