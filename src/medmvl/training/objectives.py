@@ -122,7 +122,7 @@ def _on_grid(stream: Tensor, own: Grid, other: Grid) -> Tensor:
     """`(batch, tokens, width)` of one grid to the nearest cells of another."""
     if own == other:
         return stream
-    cells = stream.transpose(1, 2).unflatten(2, own)
+    cells = stream.transpose(1, 2).reshape(*stream.shape[::2], *own)
     return functional.interpolate(cells, size=other, mode="nearest-exact").flatten(2).transpose(1, 2)
 
 
