@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -36,6 +35,7 @@ from medmvl.models.encoders import (
 )
 from medmvl.models.features import VisualFeatures
 from medmvl.models.parts import reset_weights
+from medmvl.models.saved_types import saved_types
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
 
 IGNORED_LABEL = -100
@@ -484,17 +484,6 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if name in visual:
                     visual[name] = [block for block in visual[name] for _ in range(expand_size)]
         return input_ids, {**kwargs, **visual}
-
-
-def saved_types(folder: Path) -> dict[str, torch.dtype]:
-    """The type of every floating point weight in a folder's safetensors files, by name; empty where there are none."""
-    types = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
-    found: dict[str, torch.dtype] = {}
-    for file in sorted(folder.glob("model*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
-            saved = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 (no dict)
-        found |= {name: types[dtype] for name, dtype in saved.items() if dtype in types}
-    return found
 
 
 def _dtype_of(encoder: Encoder) -> torch.dtype:
