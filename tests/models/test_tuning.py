@@ -99,6 +99,30 @@ def test_lora_leaves_projections_alone_that_are_never_called() -> None:
     assert {name.split(".lora_")[0] for name in trained(model)} == {"image_encoder.proj"}
 
 
+def test_patterns_choose_layers_of_their_part_alone() -> None:
+    model = ThreeParts()
+    chosen = {"mode": "lora", "lora": {"targets": ("*.layers.1.*.q_proj", "v_proj")}}
+    apply_tuning(model, {"llm": PartTuning.model_validate(chosen)})
+    assert {name.split(".lora_")[0] for name in trained(model)} == {
+        "llm.model.layers.1.self_attn.q_proj",
+        "llm.model.layers.0.self_attn.v_proj",
+        "llm.model.layers.1.self_attn.v_proj",
+    }
+
+
+def test_last_k_trains_the_last_blocks_and_the_norm_behind_them() -> None:
+    model = ThreeParts()
+    apply_tuning(model, {"llm": PartTuning(mode="last_k", layers=1)})
+    expected = {f"llm.model.layers.1.{name}" for name, _ in model.llm.model.layers[1].named_parameters()}
+    assert trained(model) == expected | {"llm.model.norm.weight"}
+    with pytest.raises(RecipeError, match="it has 2"):
+        apply_tuning(model, {"llm": PartTuning(mode="last_k", layers=3)})
+    with pytest.raises(RecipeError, match="no stack of blocks"):
+        apply_tuning(model, {"image_connector": PartTuning(mode="last_k", layers=1)})
+    with pytest.raises(ValueError, match="needs layers"):
+        PartTuning(mode="last_k")
+
+
 @pytest.mark.parametrize(
     ("tuning", "message"),
     [
@@ -116,7 +140,7 @@ def test_what_cannot_train_is_an_error(tuning: dict[str, PartTuning], message: s
 
 @pytest.mark.parametrize("mode", ["LoRA", "ful", ""])
 def test_an_unknown_mode_is_an_error(mode: str) -> None:
-    with pytest.raises(ValueError, match="'frozen', 'full' or 'lora'"):
+    with pytest.raises(ValueError, match="'frozen', 'full', 'lora', 'dora' or 'last_k'"):
         PartTuning.model_validate(mode)
 
 
@@ -146,9 +170,10 @@ def test_the_table_counts_what_trains() -> None:
     assert 0 < rows["llm"].num_trained < rows["llm"].num_parameters
 
 
-def test_adapter_alone_and_merged_give_equal_logits(tmp_path) -> None:
+@pytest.mark.parametrize("mode", ["lora", "dora"])
+def test_adapter_alone_and_merged_give_equal_logits(tmp_path, mode: str) -> None:
     model, inputs = ThreeParts(), torch.randn(2, 5, 16)
-    tuning = settings(image_encoder="frozen", image_connector="full", llm="lora")
+    tuning = settings(image_encoder="frozen", image_connector="full", llm=mode)
     apply_tuning(model, tuning)
     untrained = model(inputs)
     train_a_little(model)

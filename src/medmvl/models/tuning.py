@@ -1,12 +1,14 @@
-"""What of a model is trained: each part is `frozen`, `full` or `lora`, with a learning rate of its own.
+"""What of a model is trained: each part is `frozen`, `full`, `last_k`, `lora` or `dora`, with a learning rate of its own.
 
-LoRA (Hu et al., arXiv 2106.09685) goes through peft, into one part at a time: no other part is ever adapted.
+LoRA (Hu et al., arXiv 2106.09685) and DoRA (Liu et al., arXiv 2402.09353) go through peft, into one part at a time: no other
+part is ever adapted.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -44,23 +46,38 @@ class LoraOptions(_Settings):
     alpha: PositiveFloat = 32.0
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     targets: tuple[str, ...] | None = None
-    """Last names of linear layers, such as `q_proj`; None: all of the part except the LLM's head."""
+    """Linear layers of the part: last names such as `q_proj`, or patterns over whole names such as `*.layers.1?.*.q_proj`;
+    None: all of the part except the LLM's head."""
 
 
 class PartTuning(_Settings):
     """How one part is trained. The word alone is short for `{mode: word}`."""
 
-    mode: Literal["frozen", "full", "lora"]
+    mode: Literal["frozen", "full", "lora", "dora", "last_k"]
     learning_rate: PositiveFloat | None = None
     """None: the stage's."""
     weight_decay: NonNegativeFloat | None = None
     """None: the stage's. Norms, biases and embeddings never decay."""
     lora: LoraOptions = LoraOptions()
+    """Of `lora` and `dora`."""
+    layers: PositiveInt | None = None
+    """Of `last_k`: how many of the last blocks train, with the norm behind them."""
 
     @model_validator(mode="before")
     @classmethod
     def _a_word_is_a_mode(cls, value: object) -> object:
         return {"mode": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _last_k_needs_a_number(self) -> PartTuning:
+        if (self.mode == "last_k") != (self.layers is not None):
+            raise ValueError("last_k needs layers, how many blocks to train, and no other mode takes it")
+        return self
+
+    @property
+    def adapts(self) -> bool:
+        """Whether low-rank updates are trained beside frozen weights."""
+        return self.mode in ("lora", "dora")
 
 
 FROZEN = PartTuning(mode="frozen")
@@ -98,11 +115,13 @@ def apply_tuning(model: nn.Module, tuning: Tuning) -> None:
                 " (a shared encoder is trained through image_encoder)",
             )
             part.requires_grad_(True)
-        elif settings.mode == "lora":
-            _inject_lora(model, name, part, settings.lora)
+        elif settings.mode == "last_k":
+            _train_last(name, part, settings.layers or 1)
+        elif settings.adapts:
+            _inject_lora(model, name, part, settings)
     _require(
         any(p.requires_grad for p in model.parameters()),
-        f"nothing would train: {_modes(tuning)}; set a part to full or lora",
+        f"nothing would train: {_modes(tuning)}; set a part to full, last_k, lora or dora",
     )
 
 
@@ -125,28 +144,58 @@ def _require(condition: bool, message: str) -> None:
         raise RecipeError(message)
 
 
-def _inject_lora(model: nn.Module, name: str, part: nn.Module, options: LoraOptions) -> None:
+def _train_last(name: str, part: nn.Module, count: int) -> None:
+    """Train the last blocks of a part and the norms that follow them."""
+    found = _blocks(part)
+    _require(found is not None, f"{name}: it is no stack of blocks, so last_k means nothing here; use full")
+    assert found is not None
+    parent, blocks = found
+    _require(count <= len(blocks), f"{name}: last_k of {count} layers, but it has {len(blocks)}")
+    for block in list(blocks)[-count:]:
+        block.requires_grad_(True)
+    children = list(parent.children())
+    for child in children[[child is blocks for child in children].index(True) + 1 :]:
+        if "norm" in type(child).__name__.lower():
+            child.requires_grad_(True)
+
+
+def _blocks(part: nn.Module) -> tuple[nn.Module, nn.ModuleList] | None:
+    """The longest list of blocks of one class, and the module that holds it; the outermost among equals."""
+    lists = [
+        (module, child)
+        for module in part.modules()
+        for child in module.children()
+        if isinstance(child, nn.ModuleList) and len(child) and len({type(block) for block in child}) == 1
+    ]
+    return max(lists, key=lambda found: len(found[1]), default=None)
+
+
+def _inject_lora(model: nn.Module, name: str, part: nn.Module, settings: PartTuning) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
+    options = settings.lora
     layers = lora_targets(model, part)
+    wanted = options.targets or ("*",)
+    unknown = [target for target in wanted if not any(_names(target, layer) for layer in layers)]
     known = sorted({layer.rpartition(".")[2] for layer in layers})
-    chosen = [
-        layer for layer in layers if options.targets is None or layer.rpartition(".")[2] in options.targets
-    ]
-    unknown = [target for target in options.targets or () if target not in known]
+    _require(bool(layers), f"{name}: it has no linear layer that {settings.mode} could adapt; use full")
     _require(
         not unknown,
-        f"{name}: no linear layer is called {', '.join(unknown)}; there are {', '.join(known) or 'none'}",
+        f"{name}: no linear layer is called {', '.join(unknown)}; there are {', '.join(known)}",
     )
-    _require(bool(chosen), f"{name}: it has no linear layer that LoRA could adapt; use full")
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=chosen,
+        target_modules=[layer for layer in layers if any(_names(target, layer) for target in wanted)],
         bias="none",
+        use_dora=settings.mode == "dora",
     )
     inject_adapter_in_model(config, part)
+
+
+def _names(target: str, layer: str) -> bool:
+    return target == layer.rpartition(".")[2] or fnmatchcase(layer, target)
 
 
 def lora_targets(model: nn.Module, part: nn.Module) -> list[str]:
