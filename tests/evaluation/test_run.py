@@ -75,7 +75,10 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
     assert row.majority is not None and row.majority.value == pytest.approx(4 / 12)
     assert row.no_image is not None and row.no_image.value == pytest.approx(4 / 12)
     assert row.needs_image is not None and row.needs_image.value == pytest.approx(4 / 12)
+    assert row.other_image == row.score  # this engine sees that there is a picture, not which
+    assert row.detectable is not None and 0 < row.detectable < 1.5
     report = results.row("2D", "report", "en")
+    assert report.other_image is None and any("1 questions have no other" in w for w in results.warnings)
     assert report.metric == "token_f1" and report.score.value == 0.0 and report.majority is None
     with pytest.raises(KeyError):
         results.row("2D", "nodule", "en")
@@ -85,16 +88,44 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [sample.id for sample in SAMPLES]
     assert lines[0]["no_image"] == {"text": "no", "score": 1.0}
+    assert lines[1]["other_image"] == {"text": "yes", "score": 1.0} and "other_image" not in lines[-1]
+    assert [line["cluster"] for line in lines[:4]] == [0, 0, 1, 1]
+
+
+def test_shifted_pictures_are_answered_apart(tmp_path: Path) -> None:
+    options = EvaluationOptions(6, 8, controls=False, robustness=("noise", "slices"))
+    results = evaluate(tiny_engine(), SAMPLES, image_of, tmp_path, about=ABOUT, options=options)
+    rows = {(row["shift"], row["modality"]): row for row in results.more["robustness"]}
+    assert set(rows) == {("noise", "3D"), ("noise", "2D"), ("slices", "3D")}
+    before = results.row("3D", "nodule", "en").score.value
+    change = rows["noise", "3D"]["change"]
+    assert change["value"] == pytest.approx(rows["noise", "3D"]["score"]["value"] - before)
+    assert json.loads((tmp_path / "results.json").read_text())["robustness"] == results.more["robustness"]
 
 
 def test_it_resumes_without_asking_again(speaking: Speaking, tmp_path: Path) -> None:
     first = run(speaking.engine, tmp_path)
     asked = speaking.asked
-    assert asked == 13 + 2  # without images the twelve questions are one
+    assert (
+        asked == 13 + 2 + 12
+    )  # without images the twelve questions are one; no other patient has a radiograph
     again = run(speaking.engine, tmp_path)
     assert speaking.asked == asked and again.rows == first.rows
     with pytest.raises(UserError, match="another model"):
         evaluate(speaking.engine, SAMPLES, image_of, tmp_path, about={**ABOUT, "model": "n"}, options=OPTIONS)
+
+
+def test_protocols_and_calibration_stand_beside_the_rows(tmp_path: Path) -> None:
+    options = EvaluationOptions(6, 8, controls=False, calibration=True, protocols=("unimed",))
+    results = evaluate(tiny_engine(), SAMPLES, image_of, tmp_path, about=ABOUT, options=options)
+    scores = {(row["protocol"], row["metric"]): row for row in results.more["protocols"]}
+    assert {protocol for protocol, _ in scores} == {"unimed", "strict"}
+    strict = scores["strict", "accuracy"]
+    assert strict["score"]["value"] == results.row("3D", "nodule", "en").score.value
+    assert strict["n_scored"] == strict["n_total"] == 12 and strict["score"]["clusters"] == 6
+    (group,) = results.more["calibration"]
+    assert group["kind"] == "nodule" and group["accuracy"]["n"] == 12 and group["kept"][0][0] == 1.0
+    assert json.loads((tmp_path / "results.json").read_text())["calibration"] == [group]
 
 
 def test_a_failed_answer_is_wrong_and_listed(speaking: Speaking, tmp_path: Path) -> None:
@@ -127,7 +158,7 @@ def test_the_table_fits_a_terminal(speaking: Speaking, tmp_path: Path) -> None:
     Console(file=text, width=80).print(to_table(run(speaking.engine, tmp_path)))
     shown = text.getvalue()
     assert "…" not in shown and "0.67 [" in shown and "3D nodule en" in shown and "token F1" in shown
-    assert all(name in shown for name in ("majority", "image", "needs"))
+    assert all(name in shown for name in ("major-", "image", "other", "needs"))
 
 
 def test_cases_show_every_group_and_a_wrong_answer(speaking: Speaking, tmp_path: Path) -> None:

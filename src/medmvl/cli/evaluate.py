@@ -22,7 +22,12 @@ def evaluate(
     limit_patients: Annotated[
         int | None, typer.Option(min=1, help="Take the first so many patients.")
     ] = None,
-    controls: Annotated[bool, typer.Option(help="Majority answer, and the model without its image.")] = True,
+    controls: Annotated[
+        bool, typer.Option(help="Majority answer, no image, and another patient's image.")
+    ] = True,
+    robustness: Annotated[
+        str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
+    ] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest open answer or report.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
@@ -35,7 +40,9 @@ def evaluate(
     from medmvl.engine import Engine, Failure, joined_ranks, model_digest
     from medmvl.evaluation import EvaluationOptions, limit_clusters
     from medmvl.evaluation import evaluate as run
+    from medmvl.evaluation.robustness import check_shifts
 
+    shifts = check_shifts([name.strip() for name in robustness.split(",") if name.strip()])
     source = open_data(data, image_root=image_root, volume_root=volume_root)
     samples = limit_clusters(list(source.samples), limit_patients)
     about = {"model": model_digest(model), "data": source.digest, "data_name": source.name}
@@ -50,7 +57,7 @@ def evaluate(
             out,
             about=about,
             train_samples=None if train is None else list(open_data(train).samples),
-            options=EvaluationOptions(max_new_tokens, batch_size, controls, seed),
+            options=EvaluationOptions(max_new_tokens, batch_size, controls, seed, shifts),
             ranks=ranks,
             progress=advance,
         )

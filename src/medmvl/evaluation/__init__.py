@@ -1,11 +1,23 @@
 """Evaluation: answers judged beside their controls, with intervals over patients."""
 
-from medmvl.evaluation.controls import majority_answers
+from medmvl.evaluation.calibration import Calibration, calibrate
+from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
+from medmvl.evaluation.controls import another_patients_images, majority_answers
+from medmvl.evaluation.likelihood import candidate_logprobs
 from medmvl.evaluation.results import Judged, Results, Row, summarise, to_table
 from medmvl.evaluation.run import EvaluationOptions, clusters_of, evaluate, limit_clusters
-from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval, wilson
+from medmvl.evaluation.statistics import (
+    Interval,
+    bootstrap_interval,
+    difference_interval,
+    mean_interval,
+    tally_interval,
+    wilson,
+)
 
 __all__ = [
-    "EvaluationOptions", "Interval", "Judged", "Results", "Row", "clusters_of", "difference_interval",
-    "evaluate", "limit_clusters", "majority_answers", "mean_interval", "summarise", "to_table", "wilson",
+    "Calibration", "EvaluationOptions", "Interval", "Judged", "Results", "Row", "another_patients_images",
+    "bootstrap_interval", "calibrate", "candidate_logprobs", "clusters_of", "detectable_difference",
+    "difference_interval", "evaluate", "holm", "limit_clusters", "majority_answers", "mean_interval",
+    "sign_flip_p", "summarise", "tally_interval", "to_table", "wilson",
 ]  # fmt: skip

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
+import numpy as np
+
+from medmvl.evaluation.comparison import detectable_difference
+from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
 from medmvl.files import write_json
 from medmvl.tasks import Group, Judgement
+from medmvl.tasks.metrics.tally import Tally
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FEW_CLUSTERS = 20
-_FORMS = (".2f", ".2f", "+.2f")
+_FORMS = (".2f", ".2f", ".2f", "+.2f")
+_UNPAIRED = math.sqrt(2)
+"""A difference of two independent models varies so much more than one model's score."""
 HEADINGS = {"accuracy": "closed: accuracy", "token_f1": "open: token F1"}
 
 
@@ -34,10 +40,12 @@ class Judged:
     """The model's answer without its image."""
     majority: tuple[str, Judgement] | None = None
     """The most frequent answer of the group."""
+    other_image: tuple[str, Judgement] | None = None
+    """The model's answer to the same question about another patient's image."""
 
     def to_json(self) -> dict[str, Any]:
-        """One line of `answers.jsonl`."""
-        controls = {"no_image": self.no_image, "majority": self.majority}
+        """One line of `answers.jsonl`, without the cluster, which `Results` numbers."""
+        controls = {"no_image": self.no_image, "majority": self.majority, "other_image": self.other_image}
         return {
             "id": self.id, "modality": self.group.modality, "kind": self.group.kind, "language":
             self.group.language, "question": self.question, "truth": self.truth, "text": self.text,
@@ -58,14 +66,19 @@ class Row:
     majority: Interval | None
     no_image: Interval | None
     needs_image: Interval | None
-    """Score minus the better control, paired by answer: what needs the picture."""
+    """Score minus the larger of majority and no image, paired by answer: what needs the picture."""
+    other_image: Interval | None = None
+    """Score with another patient's image; None where some question had no other patient to take one from."""
+    detectable: float | None = None
+    """The smallest difference to an unrelated model that these patients would show, with 80 % power."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        intervals = {name: getattr(self, name) for name in ("score", "majority", "no_image", "needs_image")}
+        names = ("score", "majority", "no_image", "other_image", "needs_image")
+        intervals = {name: getattr(self, name) for name in names}
         return {
             "modality": self.group.modality, "kind": self.group.kind, "language": self.group.language,
-            "metric": self.metric, "exact": self.exact,
+            "metric": self.metric, "exact": self.exact, "detectable_difference": self.detectable,
             **{name: None if value is None else value.to_json() for name, value in intervals.items()},
         }  # fmt: skip
 
@@ -82,6 +95,13 @@ class Results:
     """Samples that could not be answered, and why; they count as wrong."""
     judged: tuple[Judged, ...] = ()
     """Every answer; also the lines of `answers.jsonl`."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What was asked for beside the rows: `robustness`, `calibration`, `consistency`."""
+
+    def answer_lines(self) -> list[dict[str, Any]]:
+        """The lines of `answers.jsonl`; clusters are numbered, so that no pseudonym leaves with them."""
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(item.cluster for item in self.judged))}
+        return [{**item.to_json(), "cluster": numbers[item.cluster]} for item in self.judged]
 
     def row(self, modality: str, kind: str, language: str) -> Row:
         """One row.
@@ -98,7 +118,10 @@ class Results:
         """Write `results.json`."""
         failures = [{"id": name, "error": error} for name, error in self.failures]
         rows = [row.to_json() for row in self.rows]
-        write_json(path, {**self.about, "warnings": list(self.warnings), "rows": rows, "failures": failures})
+        warnings = list(self.warnings)
+        write_json(
+            path, {**self.about, "warnings": warnings, "rows": rows, **self.more, "failures": failures}
+        )
 
 
 def summarise(judged: Sequence[Judged], seed: int = 0) -> tuple[Row, ...]:
@@ -112,13 +135,15 @@ def summarise(judged: Sequence[Judged], seed: int = 0) -> tuple[Row, ...]:
 def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
     clusters = [item.cluster for item in items]
     scores = [item.judgement.score for item in items]
+    names = ("majority", "no_image", "other_image")
     controls = {
-        "majority": [item.majority[1].score for item in items if item.majority is not None],
-        "no_image": [item.no_image[1].score for item in items if item.no_image is not None],
+        name: [control[1].score for item in items if (control := getattr(item, name)) is not None]
+        for name in names
     }
     known = {name: values for name, values in controls.items() if len(values) == len(items)}
     intervals = {name: mean_interval(values, clusters, seed=seed) for name, values in known.items()}
-    best = max(known.values(), key=sum, default=None)
+    blind = [known[name] for name in ("majority", "no_image") if name in known]
+    detectable = detectable_difference(scores, clusters)
     return Row(
         group=group,
         metric=metric,
@@ -126,8 +151,16 @@ def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
         exact=sum(item.judgement.exact for item in items) / len(items),
         majority=intervals.get("majority"),
         no_image=intervals.get("no_image"),
-        needs_image=None if best is None else difference_interval(scores, best, clusters, seed=seed),
+        needs_image=tally_interval(_needs_image(scores, blind), clusters, seed=seed) if blind else None,
+        other_image=intervals.get("other_image"),
+        detectable=None if detectable is None else _UNPAIRED * detectable,
     )
+
+
+def _needs_image(scores: Sequence[float], blind: Sequence[Sequence[float]]) -> Tally:
+    """Score minus the largest of the controls, the largest chosen anew in every resample."""
+    rows = np.column_stack([np.ones(len(scores)), scores, *blind])
+    return Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
 
 
 def to_table(results: Results, title: str = "Unseen patients") -> Table:
@@ -136,10 +169,10 @@ def to_table(results: Results, title: str = "Unseen patients") -> Table:
     from rich.table import Table
 
     cluster = str(results.about.get("cluster", "patient"))
-    caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better control."
+    caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better of the first two."
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("question", no_wrap=True)
-    for name in ("n", "score", "majority", "no\nimage", "needs\nimage"):
+    for name in ("n", "score", "major-\nity", "no\nimage", "other\nimage", "needs\nimage"):
         table.add_column(name, justify="right", no_wrap=True)
     for metric, heading in HEADINGS.items():
         rows = [row for row in results.rows if row.metric == metric]
@@ -147,7 +180,7 @@ def to_table(results: Results, title: str = "Unseen patients") -> Table:
             table.add_section()
             table.add_row(f"[bold]{heading}[/bold]")
         for row in rows:
-            values = (row.majority, row.no_image, row.needs_image)
+            values = (row.majority, row.no_image, row.other_image, row.needs_image)
             means = [
                 "-" if v is None else format(v.value, form) for v, form in zip(values, _FORMS, strict=True)
             ]

@@ -1,4 +1,4 @@
-"""An evaluation as a story: answer with the image and without, judge beside the majority answer, report.
+"""An evaluation as a story: answer, answer again without the image and with another patient's, judge, summarise.
 
 Protocol `strict`: greedy answers; closed questions get 32 new tokens; an empty or failed answer is wrong;
 closed answers are judged by the one choice they name, open ones and reports by token F1.
@@ -11,14 +11,19 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
 from medmvl.engine.request import Failure, Load
-from medmvl.evaluation.controls import majority_answers
-from medmvl.evaluation.results import FEW_CLUSTERS, Judged, Results, summarise
+from medmvl.evaluation.calibration import Weighed, calibrate, probabilities
+from medmvl.evaluation.controls import Swapped, another_patients_images, majority_answers
+from medmvl.evaluation.likelihood import choice_logprobs
+from medmvl.evaluation.protocols import protocol_scores, with_strict
+from medmvl.evaluation.results import Judged, Results, summarise
+from medmvl.evaluation.robustness import SHIFTS, shifted
+from medmvl.evaluation.statistics import FEW_CLUSTERS, difference_interval, mean_interval
 from medmvl.files import write_text
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Task, group_of
@@ -38,7 +43,13 @@ class EvaluationOptions:
     batch_size: int = 64
     controls: bool = True
     seed: int = 0
-    """Of the bootstrap."""
+    """Of the bootstrap, of whose picture another patient gets, and of the noise of `robustness`."""
+    robustness: tuple[str, ...] = ()
+    """Names in `medmvl.evaluation.robustness.SHIFTS`: answer again with shifted pictures."""
+    calibration: bool = False
+    """Weigh the choices of closed questions by their likelihood."""
+    protocols: tuple[str, ...] = ()
+    """Published conventions that the answers are scored by, too; `strict` beside them."""
 
 
 DEFAULTS = EvaluationOptions()
@@ -82,13 +93,18 @@ def evaluate(
         engine, load, out, {key: about[key] for key in ("model", "data")}, options, ranks, progress
     )
     texts, failures = answering.run("with-image", task.samples)
-    blind = None
+    blind: dict[str, str] | None = None
+    swapped, others = Swapped(()), dict[str, str]()
     if options.controls:
         blind, _ = answering.run("no-image", [sample.without_visuals() for sample in samples])
+        swapped = another_patients_images(samples, options.seed)
+        others, _ = answering.run(f"other-image-{options.seed}", swapped.samples)
+    shifts = {name: answering.run_shifted(name, samples) for name in options.robustness}
     majority = (
         majority_answers(samples if train_samples is None else train_samples) if options.controls else {}
     )
     name, clusters = clusters_of(samples)
+    foreign = {sample.id: others.get(sample.id, "") for sample in swapped.samples}
     judged = [
         _judge(
             task,
@@ -96,10 +112,19 @@ def evaluate(
             cluster,
             texts.get(sample.id, ""),
             None if blind is None else blind.get(sample.id, ""),
+            foreign.get(sample.id),
             majority,
         )
         for sample, cluster in zip(samples, clusters, strict=True)
     ]
+    more: dict[str, Any] = {}
+    if options.protocols:
+        names = with_strict(options.protocols)
+        more["protocols"] = protocol_scores(samples, texts, names, clusters, options.seed)
+    if shifts:
+        more["robustness"] = _robustness(task, judged, shifts, options.seed)
+    if options.calibration:
+        more["calibration"] = _calibration(task, judged, answering.weigh(samples), options.seed)
     results = Results(
         rows=summarise(judged, options.seed),
         about={
@@ -115,12 +140,16 @@ def evaluate(
             else "the evaluated answers themselves",
             "seconds": round(time.perf_counter() - started, 1),
         },
-        warnings=_warnings(name, clusters, train_samples is None and options.controls),
+        warnings=(
+            *_warnings(name, clusters, train_samples is None and options.controls),
+            *_swap_warnings(swapped, name),
+        ),
         failures=tuple((failure.name, failure.error) for failure in failures),
         judged=tuple(judged),
+        more=more,
     )
     if ranks.first:
-        lines = (json.dumps(item.to_json(), ensure_ascii=False) for item in judged)
+        lines = (json.dumps(line, ensure_ascii=False) for line in results.answer_lines())
         write_text(out / "answers.jsonl", "".join(line + "\n" for line in lines))
         results.save(out / "results.json")
     return results
@@ -137,6 +166,23 @@ class _Answering:
     options: EvaluationOptions
     ranks: Ranks
     progress: Progress | None
+
+    def run_shifted(self, name: str, samples: Sequence[Sample]) -> dict[str, str]:
+        """Answers of the samples that a shift concerns; the empty text where there is none."""
+        members = [sample for sample in samples if SHIFTS[name].concerns(sample)]
+        load = shifted(self.load, name, self.options.seed)
+        texts, _ = replace(self, load=load).run(f"{name}-{self.options.seed}", members)
+        return {sample.id: texts.get(sample.id, "") for sample in members}
+
+    def weigh(self, samples: Sequence[Sample]) -> dict[str, list[float]]:
+        """Log-likelihoods of the choices of the closed samples."""
+        closed = [sample for sample in samples if sample.target is not None and sample.target.choices]
+        report = self._report("calibration", len(closed))
+        path, run = self.out / "decoded" / "likelihood.jsonl", {**self.run_record, "answers": "likelihood"}
+        size = max(1, self.options.batch_size // 4)
+        return choice_logprobs(
+            self.engine, closed, self.load, path, run, batch_size=size, ranks=self.ranks, progress=report
+        )
 
     def run(self, name: str, samples: Sequence[Sample]) -> tuple[dict[str, str], list[Failure]]:
         """Answer all samples into files, closed questions apart: a batch lasts as long as its longest answer."""
@@ -188,7 +234,13 @@ def limit_clusters(samples: Sequence[Sample], limit: int | None) -> list[Sample]
 
 
 def _judge(
-    task: Task, sample: Sample, cluster: str, text: str, blind: str | None, majority: dict[Group, str]
+    task: Task,
+    sample: Sample,
+    cluster: str,
+    text: str,
+    blind: str | None,
+    foreign: str | None,
+    majority: dict[Group, str],
 ) -> Judged:
     group, target = group_of(sample), task.target(sample)
     usual = majority.get(group)
@@ -202,7 +254,56 @@ def _judge(
         judgement=task.judge(sample, text),
         no_image=None if blind is None else (blind, task.judge(sample, blind)),
         majority=None if usual is None else (usual, task.judge(sample, usual)),
+        other_image=None if foreign is None else (foreign, task.judge(sample, foreign)),
     )
+
+
+def _robustness(
+    task: Task, judged: Sequence[Judged], shifts: dict[str, dict[str, str]], seed: int
+) -> list[dict[str, Any]]:
+    """For every shift and group: the score with shifted pictures, and how it changed, paired by answer."""
+    samples = {sample.id: sample for sample in task.samples}
+    groups: dict[tuple[str, Group, str], list[tuple[float, Judged]]] = {}
+    for name, texts in shifts.items():
+        for item in judged:
+            if item.id in texts:
+                score = task.judge(samples[item.id], texts[item.id]).score
+                groups.setdefault((name, item.group, item.judgement.metric), []).append((score, item))
+    rows = []
+    for (name, group, metric), pairs in groups.items():
+        scores, before = [score for score, _ in pairs], [item.judgement.score for _, item in pairs]
+        clusters = [item.cluster for _, item in pairs]
+        change = difference_interval(scores, before, clusters, seed=seed)
+        score_interval = mean_interval(scores, clusters, seed=seed)
+        about = {"shift": name, **group.__dict__, "metric": metric}
+        rows.append({**about, "score": score_interval.to_json(), "change": change.to_json()})
+    return rows
+
+
+def _calibration(
+    task: Task, judged: Sequence[Judged], logprobs: dict[str, list[float]], seed: int
+) -> list[dict[str, Any]]:
+    """For every group of closed questions: how far the likelihood of the choices can be believed."""
+    samples = {sample.id: sample for sample in task.samples}
+    groups: dict[Group, list[Weighed]] = {}
+    for item in judged:
+        if item.id in logprobs:
+            values = logprobs[item.id]
+            likeliest = task.target(samples[item.id]).choices[values.index(max(values))]
+            right = task.judge(samples[item.id], likeliest).score == 1
+            groups.setdefault(item.group, []).append(Weighed(probabilities(values), right, item.cluster))
+    return [{**group.__dict__, **calibrate(items, seed).to_json()} for group, items in groups.items()]
+
+
+def _swap_warnings(swapped: Swapped, name: str) -> tuple[str, ...]:
+    warnings = []
+    if swapped.impossible:
+        warnings.append(
+            f"{len(swapped.impossible)} questions have no other patient's image of the same task and kind"
+        )
+    if swapped.samples and name == "sample":
+        warnings.append("patients are unknown: another image may be another one of the same patient")
+    return tuple(warnings)
 
 
 def _warnings(name: str, clusters: Sequence[str], own_majority: bool) -> tuple[str, ...]:

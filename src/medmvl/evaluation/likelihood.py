@@ -1,0 +1,120 @@
+"""How likely the model finds each candidate answer: confidence without trusting what it says about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medmvl.engine import AnswerFile, Failure, GenerationOptions, Ranks, Request, StoredAnswer
+from medmvl.engine.request import Load
+from medmvl.schema import Message, Sample, TextBlock
+
+if TYPE_CHECKING:
+    from medmvl.engine import Engine
+    from medmvl.models.visuals import ProcessedSample
+
+ALONE = Ranks()
+GREEDY = GenerationOptions()
+
+
+def candidate_logprobs(
+    engine: Engine, requests: Sequence[Request], candidates: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """Log-likelihood of every candidate as the whole next turn: its text and the end of the turn.
+
+    Args:
+        engine: the model.
+        requests: conversations that wait for an answer, in one batch.
+        candidates: for each request, the answers to weigh.
+
+    Returns:
+        For each request one natural logarithm of a probability a candidate.
+
+    Raises:
+        UserError: a request cannot be read, or is too long with a candidate.
+    """
+    import torch
+    from torch.nn import functional
+
+    rows = [
+        _answered(engine, request, text)
+        for request, texts in zip(requests, candidates, strict=True)
+        for text in texts
+    ]
+    batch = engine.processor.collate(rows)
+    inputs = {
+        name: [part.to(engine.device) for part in value] if isinstance(value, list) else value
+        for name, value in batch.items()
+    }
+    inputs = {
+        name: value.to(engine.device) if isinstance(value, torch.Tensor) and name != "visual_table" else value
+        for name, value in inputs.items()
+    }
+    with torch.inference_mode():
+        logits = engine.model(**inputs, use_cache=False).logits.float().cpu()
+    targets = torch.cat([row.labels[1:][row.labels[1:] != -100] for row in rows if row.labels is not None])
+    each = -functional.cross_entropy(logits, targets, reduction="none")
+    sums = [float(part.sum()) for part in torch.split(each, [row.num_supervised for row in rows])]
+    starts = [sum(len(texts) for texts in candidates[:i]) for i in range(len(candidates))]
+    return [sums[start : start + len(texts)] for start, texts in zip(starts, candidates, strict=True)]
+
+
+def choice_logprobs(
+    engine: Engine,
+    samples: Sequence[Sample],
+    load: Load,
+    out: Path,
+    run: dict[str, str],
+    *,
+    batch_size: int = 16,
+    ranks: Ranks = ALONE,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, list[float]]:
+    """Log-likelihoods of the choices of every closed sample, kept in a file a process so that a kill loses little.
+
+    Samples that cannot be read are left out; they fail as answers, too.
+    """
+    mine = samples[ranks.rank :: ranks.size]
+    file = AnswerFile(out.with_name(f"{out.stem}-{ranks.rank}-of-{ranks.size}.jsonl"), run)
+    waiting = [sample for sample in mine if sample.id not in file.answers]
+    if progress is not None:
+        progress(len(mine) - len(waiting))
+    see = engine.studies.wrap(load)
+    for start in range(0, len(waiting), batch_size):
+        batch = waiting[start : start + batch_size]
+        file.append(_weighed(engine, batch, see))
+        if progress is not None:
+            progress(len(batch))
+    known = [(answer.id, json.loads(answer.text)) for answer in file.answers.values()]
+    return dict(ranks.gather(known))
+
+
+def _weighed(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredAnswer]:
+    requests, choices, kept = [], [], []
+    for sample in batch:
+        request = Request.from_sample(sample, load)
+        if sample.target is None or isinstance(engine.try_prepare(request, GREEDY), Failure):
+            continue
+        requests.append(request)
+        choices.append(sample.target.choices)
+        kept.append(sample.id)
+    if not kept:
+        return []
+    weighed = candidate_logprobs(engine, requests, choices)
+    return [StoredAnswer(name, json.dumps(values), ()) for name, values in zip(kept, weighed, strict=True)]
+
+
+def _answered(engine: Engine, request: Request, text: str) -> ProcessedSample:
+    """The conversation with `text` as its last turn, of which alone the tokens are supervised."""
+    turn = Message(role="assistant", content=(TextBlock(text=text),))
+    asked = engine.prepare(request)
+    whole = engine.processor.prepare(
+        (*request.messages, turn), request.load, supervised=True, name=request.name
+    )
+    assert whole.labels is not None
+    labels = whole.labels.clone()
+    labels[: len(asked.input_ids)] = -100
+    return replace(whole, labels=labels)
