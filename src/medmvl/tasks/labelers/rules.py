@@ -176,6 +176,8 @@ _ORDER: tuple[Mention, ...] = ("present", "uncertain", "absent")
 
 
 def _mentions(rule: FindingRule, clause: str) -> list[Evidence]:
+    if rule.pattern.search(clause) is None:
+        return []
     if rule.taken_out is not None:
         clause = rule.taken_out.sub(" # ", clause)
     plain = _IGNORED.sub(" # ", clause)

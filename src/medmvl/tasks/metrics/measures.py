@@ -245,13 +245,18 @@ def _labeler_for(records: Sequence[Record]) -> str | None:
     return None
 
 
-def _finding(
-    name: str,
-    part: Callable[[FindingCounts], Tally],
-    default: str | None,
-    records: Sequence[Record],
-    options: MetricOptions,
-) -> Measure:
+FINDING_PARTS: dict[str, Callable[[FindingCounts], Tally]] = {
+    "finding_f1": lambda found: found.macro("f1"),
+    "finding_precision": lambda found: found.macro("precision"),
+    "finding_recall": lambda found: found.macro("recall"),
+    "finding_micro_f1": lambda found: found.micro("f1"),
+    "crg": lambda found: found.crg(),
+}
+"""Numbers that one labelling of the reports gives."""
+
+
+def _finding(name: str, default: str | None, records: Sequence[Record], options: MetricOptions) -> Measure:
+    part = FINDING_PARTS["finding_f1" if name == "chexpert_f1" else name]
     return whole(name, part(findings_of(records, options, default)))
 
 
@@ -280,11 +285,8 @@ METRICS: dict[str, Metric] = {
     "llm_judge": _llm_judge,
     "iou": _iou,
     "acc@0.5": _acc_at_half,
-    "finding_precision": partial(_finding, "finding_precision", lambda found: found.macro("precision"), None),
-    "finding_recall": partial(_finding, "finding_recall", lambda found: found.macro("recall"), None),
-    "finding_f1": partial(_finding, "finding_f1", lambda found: found.macro("f1"), None),
-    "finding_micro_f1": partial(_finding, "finding_micro_f1", lambda found: found.micro("f1"), None),
-    "chexpert_f1": partial(_finding, "chexpert_f1", lambda found: found.macro("f1"), "chexpert"),
-    "crg": partial(_finding, "crg", lambda found: found.crg(), "ct-rate"),
+    **{name: partial(_finding, name, None) for name in FINDING_PARTS},
+    "chexpert_f1": partial(_finding, "chexpert_f1", "chexpert"),
+    "crg": partial(_finding, "crg", "ct-rate"),
 }
 """Name to metric. `finding_*` are means over the labels that occur, unless they say micro."""

@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from medmvl.errors import UserError
-from medmvl.tasks.metrics.measures import Measure, MetricOptions, asked_for, measure
+from medmvl.tasks.metrics.measures import (
+    FINDING_PARTS,
+    Measure,
+    MetricOptions,
+    asked_for,
+    findings_of,
+    measure,
+    whole,
+)
 from medmvl.tasks.metrics.record import Form, Record
 from medmvl.tasks.protocols.base import Protocol
 
 CALIBRATION = ("brier", "calibration_error")
 DECISIONS: tuple[Form, ...] = ("closed", "choice", "class")
 FREE_TEXT: tuple[Form, ...] = ("open", "identify")
-FINDINGS = ("finding_f1", "finding_precision", "finding_recall", "finding_micro_f1", "crg")
 NAMES: Mapping[Form, tuple[str, ...]] = {
     "closed": ("accuracy", "exact_match"),
     "choice": ("accuracy",),
@@ -47,11 +54,12 @@ def _report(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
     """Free text, and findings where a labeler is named or fits by itself."""
     found = _free_text(NAMES["report"], records, options)
     try:
-        found += _measures(FINDINGS, records, options)
+        counts = findings_of(records, options)
     except UserError:
         if options.labeler is not None:
             raise
-    return found
+        return found
+    return found + [whole(name, part(counts)) for name, part in FINDING_PARTS.items()]
 
 
 STRICT = Protocol(
