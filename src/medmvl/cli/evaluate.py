@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from medmvl.evaluation import Results
+    from medmvl.schema import Sample
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One data set or task to be evaluated, and where its results go."""
+
+    samples: list[Sample]
+    load: Any
+    about: dict[str, Any]
+    train: list[Sample] | None
+    protocols: tuple[str, ...]
+    out: Path
+    title: str = "Unseen patients"
 
 
 def evaluate(
     model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
-    data: Annotated[Path, typer.Option(help="Unseen samples, .jsonl or .json, with their answers.")],
+    data: Annotated[
+        Path, typer.Option(help="Unseen samples, .jsonl or .json; with --tasks the folder of converted data.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for results.json, answers.jsonl and cases.png.")],
+    tasks: Annotated[
+        str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
+    ] = "",
+    protocol: Annotated[
+        str, typer.Option(help="Score by these published conventions, too, strict beside them.")
+    ] = "",
     train: Annotated[Path | None, typer.Option(help="Training samples, for the majority answer.")] = None,
     image_root: Annotated[Path | None, typer.Option(help="Where the data's image paths start.")] = None,
     volume_root: Annotated[Path | None, typer.Option(help="Where the data's volume paths start.")] = None,
@@ -28,45 +51,94 @@ def evaluate(
     robustness: Annotated[
         str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
     ] = "",
+    calibration: Annotated[
+        bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest open answer or report.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the controls.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
     from medmvl.cli.asking import progress_bars, raise_failures
-    from medmvl.data.sources import open_data
     from medmvl.engine import Engine, Failure, joined_ranks, model_digest
     from medmvl.evaluation import EvaluationOptions, limit_clusters
     from medmvl.evaluation import evaluate as run
+    from medmvl.evaluation.protocols import with_strict
     from medmvl.evaluation.robustness import check_shifts
 
-    shifts = check_shifts([name.strip() for name in robustness.split(",") if name.strip()])
-    source = open_data(data, image_root=image_root, volume_root=volume_root)
-    samples = limit_clusters(list(source.samples), limit_patients)
-    about = {"model": model_digest(model), "data": source.digest, "data_name": source.name}
-    statement = statement_of(data)
-    if statement is not None:
-        about["statement"] = statement
-    with joined_ranks() as ranks, progress_bars(quiet=not ranks.first) as advance:
-        results = run(
-            Engine.load(model, ranks.device(device), dtype),
-            samples,
-            source.load,
-            out,
-            about=about,
-            train_samples=None if train is None else list(open_data(train).samples),
-            options=EvaluationOptions(max_new_tokens, batch_size, controls, seed, shifts),
-            ranks=ranks,
-            progress=advance,
-        )
-    if ranks.first:
-        from medmvl.evaluation.cases import draw_cases
+    options = EvaluationOptions(
+        max_new_tokens, batch_size, controls, seed, check_shifts(_names(robustness)), calibration
+    )
+    asked = with_strict(_names(protocol)) if protocol else ()
+    roots: dict[str, Any] = {"image_root": image_root, "volume_root": volume_root}
+    jobs = [_task_job(name, data, out / name, roots, asked) for name in _names(tasks)]
+    if not jobs:
+        jobs = [_data_job(data, train, out, roots, asked)]
+    failures: list[Failure] = []
+    with joined_ranks() as ranks:
+        engine = Engine.load(model, ranks.device(device), dtype)
+        digest = model_digest(model)
+        for job in jobs:
+            samples = limit_clusters(job.samples, limit_patients)
+            with progress_bars(quiet=not ranks.first) as advance:
+                results = run(
+                    engine, samples, job.load, job.out, about={"model": digest, **job.about},
+                    train_samples=job.train, options=replace(options, protocols=job.protocols), ranks=ranks,
+                    progress=advance,
+                )  # fmt: skip
+            if ranks.first:
+                _show(results, job, samples)
+            failures += [Failure(*failure) for failure in results.failures]
+        if ranks.first:
+            raise_failures(failures, sum(len(job.samples) for job in jobs))
 
-        drawn = draw_cases(out / "cases.png", results.judged, samples, source.load, note=statement)
-        _report(results, out, statement, drawn)
-        raise_failures([Failure(*failure) for failure in results.failures], len(samples))
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def _data_job(
+    data: Path, train: Path | None, out: Path, roots: dict[str, Any], protocols: tuple[str, ...]
+) -> _Job:
+    from medmvl.data.sources import open_data
+
+    source = open_data(data, **roots)
+    about = _about(source.digest, source.name, data)
+    known = None if train is None else list(open_data(train).samples)
+    return _Job(list(source.samples), source.load, about, known, protocols, out)
+
+
+def _task_job(name: str, data: Path, out: Path, roots: dict[str, Any], protocols: tuple[str, ...]) -> _Job:
+    """A task over its converted data: `data` itself, or the folder in it that is named like the data set."""
+    from medmvl.data.sources import open_data
+    from medmvl.evaluation.protocols import with_strict
+    from medmvl.tasks import find_task
+
+    benchmark = find_task(name)
+    folder = data / benchmark.data if (data / benchmark.data).is_dir() else data
+    task = benchmark.load(folder)
+    path = folder / "test.jsonl" if folder.is_dir() else folder
+    source = open_data(path, **roots)
+    train = folder / "train.jsonl"
+    known = benchmark.select(open_data(train).samples) if train.is_file() else None
+    about = {**_about(f"{source.digest} {name}", source.name, path), "task": name}
+    chosen = protocols or with_strict([task.protocol])
+    return _Job(list(task.samples), source.load, about, known or None, chosen, out, benchmark.title)
+
+
+def _about(digest: str, name: str, data: Path) -> dict[str, Any]:
+    statement = statement_of(data)
+    return {"data": digest, "data_name": name, **({} if statement is None else {"statement": statement})}
+
+
+def _show(results: Results, job: _Job, samples: list[Sample]) -> None:
+    from medmvl.evaluation.cases import draw_cases
+
+    statement = job.about.get("statement")
+    drawn = draw_cases(job.out / "cases.png", results.judged, samples, job.load, note=statement)
+    _report(results, job.out, statement, drawn, job.title)
 
 
 def statement_of(data: Path) -> str | None:
@@ -78,13 +150,13 @@ def statement_of(data: Path) -> str | None:
     return str(statement) if statement else None
 
 
-def _report(results: Results, out: Path, statement: str | None, drawn: bool) -> None:
+def _report(results: Results, out: Path, statement: str | None, drawn: bool, title: str) -> None:
     from rich.console import Console
 
     from medmvl.evaluation import to_table
 
     console = Console()
-    console.print(to_table(results))
+    console.print(to_table(results, title))
     for warning in results.warnings:
         console.print(f"Note: {warning}", style="yellow")
     if statement is not None:

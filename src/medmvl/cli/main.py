@@ -46,8 +46,11 @@ VERBS: dict[str, Verb] = {
     "chat": Verb("medmvl.cli.chat", "chat", "Talk with a model about images and volumes."),
     "evaluate": Verb("medmvl.cli.evaluate", "evaluate", "Score a model beside its controls, with intervals."),
     "score": Verb(
-        "medmvl.cli.score", "score", "Score answers you already have, by published protocols; no model needed."
+        "medmvl.cli.score",
+        "score",
+        "Score answers you already have, by published protocols; no model needed.",
     ),
+    "compare": Verb("medmvl.cli.compare", "compare", "Compare evaluations of the same samples, paired."),
     "doctor": Verb(
         "medmvl.cli.doctor", "doctor", "Tell what this machine has, and what is missing for what."
     ),
