@@ -32,7 +32,9 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="Unseen samples, .jsonl or .json; with --tasks the folder of converted data.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for results.json, answers.jsonl and cases.png.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for results.json, answers.jsonl, report.html and cases.png.")
+    ],
     tasks: Annotated[
         str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
     ] = "",
@@ -135,8 +137,10 @@ def _about(digest: str, name: str, data: Path) -> dict[str, Any]:
 
 def _show(results: Results, job: _Job, samples: list[Sample]) -> None:
     from medmvl.evaluation.cases import draw_cases
+    from medmvl.evaluation.report import write_report
 
     statement = job.about.get("statement")
+    write_report(job.out / "report.html", results, samples, job.load, job.title)
     drawn = draw_cases(job.out / "cases.png", results.judged, samples, job.load, note=statement)
     _report(results, job.out, statement, drawn, job.title)
 
@@ -161,5 +165,5 @@ def _report(results: Results, out: Path, statement: str | None, drawn: bool, tit
         console.print(f"Note: {warning}", style="yellow")
     if statement is not None:
         console.print(statement, style="italic")
-    files = ["results.json", "answers.jsonl", *(["cases.png"] if drawn else [])]
+    files = ["results.json", "answers.jsonl", "report.html", *(["cases.png"] if drawn else [])]
     console.print(f"{results.about['seconds']} s; {', '.join(files)} in {out}")

@@ -98,7 +98,7 @@ def draw_cases(
 
 def _draw_case(axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, fonts: list[str]) -> None:
     picture, words = axes
-    picture.imshow(_picture(sample, load), interpolation="nearest")
+    picture.imshow(case_picture(sample, load), interpolation="nearest")
     picture.set_axis_off()
     picture.set_title(f"{case.group.modality} · {case.group.kind}", fontsize=9, color="#57606a", family=fonts)
     words.set_axis_off()
@@ -127,7 +127,7 @@ def _draw_case(axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, 
         place -= 0.1 * (wrapped.count("\n") + 1) + 0.04
 
 
-def _picture(sample: Sample, load: Load) -> Any:
+def case_picture(sample: Sample, load: Load) -> Any:
     """The last visual asked about; of a volume, the slice through the middle of its first box or of the volume."""
     number = len(sample.visuals) - 1
     block = sample.visuals[number]

@@ -1,0 +1,135 @@
+"""One HTML page of an evaluation that needs nothing else: numbers, plots, best and worst cases; English and Chinese."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medmvl.engine.request import Load
+from medmvl.evaluation.cases import case_picture
+from medmvl.evaluation.results import Judged, Results
+from medmvl.files import write_text
+from medmvl.schema import Sample
+
+NUM_CASES = 6
+"""So many of the best answers, and of the worst."""
+MOST_CHOICES = 8
+"""Groups with more different truths get no confusion table."""
+WORDS: dict[str, tuple[str, str]] = {
+    "samples": ("questions", "个问题"), "clusters": ("clusters", "个聚类单位"), "protocol": ("protocol", "评测协议"),
+    "question": ("question", "问题类型"), "score": ("score", "得分"), "majority": ("majority answer", "多数答案"),
+    "no_image": ("no image", "去除图像"), "other_image": ("another patient's image", "他人图像"),
+    "needs_image": ("needs the image", "依赖图像的部分"), "detectable": ("could show", "可检出差异"),
+    "confusion": ("Answers given to each truth", "各真实答案对应的回答"), "truth": ("truth", "真实答案"),
+    "none": ("(none)", "（无）"), "calibration": ("Calibration", "校准"), "answer": ("answer", "回答"),
+    "confidence": ("confidence", "置信度"), "accuracy": ("accuracy", "准确率"), "kept": ("share answered", "作答比例"),
+    "error": ("calibration error", "校准误差"), "robustness": ("Shifted pictures", "图像偏移下的稳健性"),
+    "shift": ("shift", "偏移"), "change": ("change", "变化"), "protocols": ("By named protocols", "按指定协议评分"),
+    "metric": ("metric", "指标"), "scored": ("scored", "计分数"), "worst": ("Worst answers", "最差的回答"),
+    "best": ("Best answers", "最好的回答"), "warnings": ("To mind", "注意事项"), "results": ("Results", "结果"),
+    "made": ("How it was made", "运行信息"),
+    "intervals": (
+        "Intervals are 95 %, over whole clusters. Needs the image: score minus the larger of majority and no image. "
+        "Could show: the smallest difference to another model that these clusters would show with 80 % power.",
+        "区间为 95 %，按聚类单位整体重抽样。依赖图像的部分：得分减去多数答案与去除图像两者中较大者。"
+        "可检出差异：在 80 % 功效下能够检出的与另一模型的最小差异。",
+    ),
+}  # fmt: skip
+
+
+def write_report(
+    path: Path, results: Results, samples: Sequence[Sample], load: Load, title: str = "Evaluation"
+) -> None:
+    """Write the page: no scripts or fonts from elsewhere, no ids, no paths; pictures are inside.
+
+    Args:
+        path: the `.html` file.
+        results: of one evaluation.
+        samples: the samples that were evaluated.
+        load: gives the pixels of a block, for the cases.
+        title: the heading.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("medmvl.evaluation"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    worst, best = choose_extremes(results.judged)
+    by_id = {sample.id: sample for sample in samples}
+    page = environment.get_template("report.html.jinja").render(
+        title=title,
+        words=WORDS,
+        about=results.about,
+        rows=[row.to_json() for row in results.rows],
+        warnings=results.warnings,
+        more=results.more,
+        confusions=confusions(results.judged),
+        cases={
+            "worst": [_case(item, by_id[item.id], load) for item in worst],
+            "best": [_case(item, by_id[item.id], load) for item in best],
+        },
+    )
+    write_text(path, page)
+
+
+def choose_extremes(judged: Sequence[Judged], count: int = NUM_CASES) -> tuple[list[Judged], list[Judged]]:
+    """The worst and the best answers about pictures, as many groups and patients as there are; never one in both."""
+    seen = [item for item in judged if item.group.modality != "text"]
+    ordered = sorted(seen, key=lambda item: item.judgement.score)
+    middle = len(ordered) // 2
+    worst = [item for item in ordered[:middle] if item.judgement.score < 1]
+    best = [item for item in reversed(ordered[middle:]) if item.judgement.score > 0]
+    return _spread(worst, count), _spread(best, count)
+
+
+def confusions(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """For every group of closed questions a table: truths as rows, answers as columns, the last one for none."""
+    groups: dict[Any, Counter[tuple[str, str | None]]] = {}
+    for item in judged:
+        if item.judgement.metric == "accuracy":
+            said = item.truth if item.judgement.score == 1 else item.judgement.parsed
+            groups.setdefault(item.group, Counter())[item.truth, said] += 1
+    tables = []
+    for group, counts in sorted(groups.items()):
+        truths = sorted({truth for truth, _ in counts})
+        names: list[str | None] = [*truths, *sorted({said for _, said in counts if said} - set(truths)), None]
+        if 1 < len(truths) <= MOST_CHOICES and len(names) <= 2 * MOST_CHOICES:
+            cells = [[counts[truth, said] for said in names] for truth in truths]
+            tables.append({"group": str(group), "truths": truths, "answers": names, "counts": cells})
+    return tables
+
+
+def _spread(items: Sequence[Judged], count: int) -> list[Judged]:
+    """The first of every group, then the second of every group, ..., no patient twice while there are others."""
+    places: Counter[Any] = Counter()
+    ranked: list[tuple[bool, int, int, Judged]] = []
+    used: set[str] = set()
+    for item in items:
+        places[item.group] += 1
+        ranked.append((item.cluster in used, places[item.group], len(ranked), item))
+        used.add(item.cluster)
+    return [entry[3] for entry in sorted(ranked, key=lambda entry: entry[:3])[:count]]
+
+
+def _case(item: Judged, sample: Sample, load: Load) -> dict[str, Any]:
+    return {
+        "group": str(item.group), "question": item.question, "text": item.text, "truth": item.truth,
+        "score": item.judgement.score, "metric": item.judgement.metric, "picture": _picture(sample, load),
+    }  # fmt: skip
+
+
+def _picture(sample: Sample, load: Load) -> str | None:
+    """A data URI; None where the file cannot be read, which is why its answer failed."""
+    try:
+        picture = case_picture(sample, load)
+    except (ValueError, OSError):
+        return None
+    picture.thumbnail((512, 512))
+    content = io.BytesIO()
+    picture.save(content, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
