@@ -43,6 +43,7 @@ NEEDED = [
 # fmt: on
 
 EXTRAS: dict[str, tuple[str, str]] = {
+    "fastapi": ("serve", "medmvl serve"),
     "monai": ("bench", "the reading benchmark's comparison"),
     "mkdocs": ("docs", "building the documentation site"),
     "pytest": ("dev", "running the tests"),

@@ -44,6 +44,7 @@ VERBS: dict[str, Verb] = {
         "medmvl.cli.generate", "generate", "Answer one question, or every sample of a data set."
     ),
     "chat": Verb("medmvl.cli.chat", "chat", "Talk with a model about images and volumes."),
+    "serve": Verb("medmvl.cli.serve", "serve", "Serve a model to OpenAI's clients, with volumes."),
     "evaluate": Verb("medmvl.cli.evaluate", "evaluate", "Score a model beside its controls, with intervals."),
     "score": Verb(
         "medmvl.cli.score",

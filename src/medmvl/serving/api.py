@@ -30,6 +30,8 @@ from medmvl.serving.store import NotFoundError, QuotaError, Study, StudyStore
 logger = logging.getLogger(__name__)
 CHUNK = 1 << 20
 SWEEP_SECONDS = 30.0
+STATUS_OF: dict[type[Exception], int] = {BusyError: 429, QuotaError: 429, NotFoundError: 404}
+"""Of errors a client can cause; every other one is 400."""
 
 
 class Server:
@@ -198,7 +200,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ValueError)
     async def wrong(request: HttpRequest, error: ValueError) -> JSONResponse:
-        status = {BusyError: 429, QuotaError: 429, NotFoundError: 404}.get(type(error), 400)
+        status = STATUS_OF.get(type(error), 400)
         return _error(status, str(error), None)
 
 

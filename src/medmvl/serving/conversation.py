@@ -58,10 +58,10 @@ class Conversation:
                 volume=self._name(part.volume), days_before_current=part.volume.days_before_current
             )
         name = self._name(part.file)
-        days = {"days_before_current": part.file.days_before_current}
+        days = part.file.days_before_current
         if self._kind(name) == "volume":
-            return VolumeBlock(volume=name, **days)
-        return ImageBlock(image=name, **days)
+            return VolumeBlock(volume=name, days_before_current=days)
+        return ImageBlock(image=name, days_before_current=days)
 
     def _name(self, reference: Reference) -> str:
         if reference.data is not None:

@@ -187,5 +187,7 @@ def load_image(path: Path) -> MedicalImage:
     with np.load(path, allow_pickle=False) as stored:
         about = json.loads(str(stored["about"]))
         affine = stored["affine"]
-        known = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in about.items()
+        }
         return MedicalImage(array=stored["array"], affine=affine if affine.size else None, **known)
