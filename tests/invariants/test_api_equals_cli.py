@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.factories.engine import question, save_tiny_model
 
 from medmvl.cli.main import main
 from medmvl.data.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Request, read_answers
 from medmvl.schema import Message, write_samples
+from tests.factories.engine import question, save_tiny_model
 
 TEXT = "Is there a nodule? 有没有结节？"
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.factories.models import differs, prepare, tiny
 
 contents = st.lists(

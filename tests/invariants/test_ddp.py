@@ -4,6 +4,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from medmvl.data.prepared import default_cache_dir
+from medmvl.models.assemble import assemble
+from medmvl.training.recipe_files import parse_recipe
+from medmvl.training.run import load_sources, training_texts
+from medmvl.training.stage import plan_stage
 from tests.factories.training import (
     command,
     losses,
@@ -14,12 +20,6 @@ from tests.factories.training import (
     write_recipe,
     write_text_samples,
 )
-
-from medmvl.data.prepared import default_cache_dir
-from medmvl.models.assemble import assemble
-from medmvl.training.recipe_files import parse_recipe
-from medmvl.training.run import load_sources, training_texts
-from medmvl.training.stage import plan_stage
 
 __all__ = ["phantom_cache"]
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.factories.training import phantom_cache, phantoms, recipe, stage, write_text_samples
 
 from medmvl.data.prepared import default_cache_dir
 from medmvl.models.assemble import load
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import load_sources, start_model
 from medmvl.training.stage_data import Collate, open_dataset
+from tests.factories.training import phantom_cache, phantoms, recipe, stage, write_text_samples
 
 __all__ = ["phantom_cache"]
 

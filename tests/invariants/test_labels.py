@@ -5,11 +5,11 @@ from itertools import groupby
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.factories.models import image_of, tiny
 
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.schema import Message
+from tests.factories.models import image_of, tiny
 
 
 @cache

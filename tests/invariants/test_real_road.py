@@ -9,9 +9,9 @@ from typing import Any
 import pydicom
 import pytest
 from safetensors.torch import load_file
-from tests.test_docs import ROOT, commands
 
 from medmvl.cli.main import main
+from tests.test_docs import ROOT, commands
 
 PAGE = ROOT / "docs/how-to/real-data.md"
 SEEN = {

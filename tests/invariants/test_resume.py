@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
+
 from tests.factories.training import command, losses, phantom_cache, recipe, stage, write_recipe
 
 __all__ = ["phantom_cache"]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.factories.models import IMAGES_ONLY, SHARED, SLICES, VOLUMES_ONLY, prepare, tiny
-from tests.factories.parts import hf_vision
 from transformers import AutoModelForImageTextToText
 
 from medmvl.models.assemble import load
 from medmvl.models.configuration import PARTS
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from tests.factories.models import IMAGES_ONLY, SHARED, SLICES, VOLUMES_ONLY, prepare, tiny
+from tests.factories.parts import hf_vision
 
 TOWER = {"image_encoder": hf_vision(), "image_processor": {"size": [16, 16]}}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
