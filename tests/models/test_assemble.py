@@ -93,7 +93,9 @@ def test_a_tower_inside_volume_and_slices_is_pretrained(checkpoints):
     folder, _, tower = checkpoints
     slices = {"type": "slices", "encoder": {"type": "hf_vision", "path": str(folder / "tower")}}
     both = {"type": "volume_and_slices", "volume": vit3d(), "slices": slices}
-    model, _ = assemble(pretrained(folder, volume_encoder=both, volume_connector={"type": "text_guided_slices"}))
+    model, _ = assemble(
+        pretrained(folder, volume_encoder=both, volume_connector={"type": "text_guided_slices"})
+    )
     theirs = weights(tower)
     kept = weights(model.volume_encoder.slices.encoder.tower)
     assert kept and all(torch.equal(theirs[name], weight) for name, weight in kept.items())
