@@ -1,5 +1,8 @@
 """The visual table and what batches are made of: fingerprints tell pixels apart, beams repeat the table only."""
 
+import gc
+import weakref
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,3 +74,15 @@ def test_images_of_different_sizes_are_a_batch_of_tiles():
     second = prepare(processor, "xray:b", answer="Yes.")
     tiles = processor.collate([first, second])["pixel_values"]
     assert [tuple(tile.shape) for tile in tiles] == [(1, 16, 16), (1, 24, 24)]
+
+
+def test_a_visual_is_freed_with_its_last_user() -> None:
+    visual = prepare(tiny()[1], "ct:freed", answer="Yes.").visuals[0]
+    assert visual.views == (visual,)
+    gone = weakref.ref(visual)
+    gc.disable()  # a reference to itself would keep the pixels until some later collection
+    try:
+        del visual
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -60,10 +60,14 @@ class ProcessedVisual:
         """`(tiles, 4, 4)`: the way back from every tile."""
         return self.matrix[None] if self.tile_matrices is None else self.tile_matrices
 
-    @cached_property
+    @property
     def views(self) -> tuple[ProcessedVisual, ...]:
         """The whole, then its crops: each has a row of its own in the visual table."""
-        return (replace(self, crops=()), *self.crops) if self.crops else (self,)
+        return (self._whole, *self.crops) if self.crops else (self,)  # nothing that would hold itself in memory
+
+    @cached_property
+    def _whole(self) -> ProcessedVisual:
+        return replace(self, crops=())
 
     @property
     def all_tokens(self) -> int:
