@@ -63,7 +63,8 @@ class ProcessedVisual:
     @property
     def views(self) -> tuple[ProcessedVisual, ...]:
         """The whole, then its crops: each has a row of its own in the visual table."""
-        return (self._whole, *self.crops) if self.crops else (self,)  # nothing that would hold itself in memory
+        # not cached: a tuple of oneself, kept by oneself, is freed only when garbage is collected
+        return (self._whole, *self.crops) if self.crops else (self,)
 
     @cached_property
     def _whole(self) -> ProcessedVisual:
