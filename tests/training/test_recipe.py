@@ -60,7 +60,7 @@ def test_published_numbers_of_medm_vl_2d() -> None:
         ("stages.0.parts.lm=full", "stages.instruct.parts.lm.*did you mean 'llm'"),
         (
             "stages.0.parts.llm=LoRA",
-            "stages.instruct.parts.llm.mode.*'frozen', 'full' or 'lora', not 'LoRA'; did you mean 'lora'",
+            "stages.instruct.parts.llm.mode.*'frozen', 'full', 'lora'.*, not 'LoRA'; did you mean 'lora'",
         ),
         ("stages.0.parts.llm.lora.rnk=4", "unknown key; did you mean 'rank'?"),
         ("stages.0.objective=label", "did you mean 'labels'?"),
