@@ -1,0 +1,37 @@
+"""`medmvl import SOURCE OUT`: a checkpoint of another project becomes a complete folder of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_checkpoint(
+    source: Annotated[str, typer.Argument(help="Folder or file of the checkpoint, or a hub id to download.")],
+    out: Annotated[Path, typer.Argument(help="The new folder.")],
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Default: told by the content.")
+    ] = None,
+    llm: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the LLM that the checkpoint only names.")
+    ] = None,
+    image_encoder: Annotated[
+        str | None, typer.Option(help="Folder or hub id of its 2D encoder, likewise.")
+    ] = None,
+    volume_encoder: Annotated[
+        str | None, typer.Option(help="Folder or hub id of its 3D encoder, likewise.")
+    ] = None,
+) -> None:
+    """Import a checkpoint; nothing is downloaded unless you name a hub id, and no code of it is run."""
+    from medmvl.exchange.formats import read_checkpoint
+    from medmvl.exchange.imported import Components, write_folder
+    from medmvl.exchange.remote import local_folder
+
+    components = Components(llm, image_encoder, volume_encoder)
+    name, imported = read_checkpoint(local_folder(source), components, format_name)
+    write_folder(imported.save, out)
+    typer.echo(f"Imported a {name} checkpoint into {out}")
+    for note in imported.notes:
+        typer.echo(f"  {note}")

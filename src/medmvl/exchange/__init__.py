@@ -1,0 +1,1 @@
+"""Checkpoints of other projects in, and ours out to what others can load."""

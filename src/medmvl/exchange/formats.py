@@ -1,0 +1,44 @@
+"""The checkpoints that `medmvl import` reads: one line a format, tried in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from medmvl.errors import UserError
+from medmvl.exchange import predecessor
+from medmvl.exchange.imported import Components, Imported, ImportedEncoder
+
+
+class Format(NamedTuple):
+    """How one format is told and read."""
+
+    recognise: Callable[[Path], bool]
+    """Whether a folder or file is of this format, by its configuration or tensor names."""
+    read: Callable[[Path, Components], Imported | ImportedEncoder]
+    about: str
+
+
+FORMATS: dict[str, Format] = {
+    "medm-vl": Format(predecessor.recognise, predecessor.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"),
+}
+
+
+def read_checkpoint(
+    source: Path, components: Components, name: str | None = None
+) -> tuple[str, Imported | ImportedEncoder]:
+    """The format of a checkpoint, told by its content unless named, and what was read.
+
+    Raises:
+        UserError: no such path or format, or nothing recognises it; the message lists what is known.
+    """
+    if not source.exists():
+        raise UserError(f"{source} does not exist; name a folder or a file of weights.")
+    known = "\n".join(f"  {key}: {known.about}" for key, known in FORMATS.items())
+    if name is not None and name not in FORMATS:
+        raise UserError(f"unknown format {name!r}. Known:\n{known}")
+    for key in [name] if name is not None else FORMATS:
+        if name is not None or FORMATS[key].recognise(source):
+            return key, FORMATS[key].read(source, components)
+    raise UserError(f"{source} is none of the checkpoints that can be imported:\n{known}")
