@@ -16,6 +16,9 @@ RUN ?= runs/quickstart
 ifneq ($(wildcard ../shared/data),)
 export MEDMVL_TEST_DATA ?= $(abspath ../shared/data)
 endif
+ifneq ($(wildcard ../shared/reference/medm-vl-checkpoints),)
+export MEDMVL_TEST_CHECKPOINTS ?= $(abspath ../shared/reference/medm-vl-checkpoints)
+endif
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 

@@ -17,3 +17,12 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MEDMVL_TEST_DATA does not name a folder with real scans")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def predecessor_checkpoints() -> Path:
+    """The folder of small checkpoints of MSIIP/MedM-VL with their outputs; tests that use it skip where it is absent."""
+    folder = os.environ.get("MEDMVL_TEST_CHECKPOINTS", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("MEDMVL_TEST_CHECKPOINTS does not name a folder with checkpoints")
+    return Path(folder)

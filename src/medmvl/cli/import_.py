@@ -11,9 +11,7 @@ import typer
 def import_checkpoint(
     source: Annotated[str, typer.Argument(help="Folder or file of the checkpoint, or a hub id to download.")],
     out: Annotated[Path, typer.Argument(help="The new folder.")],
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Default: told by the content.")
-    ] = None,
+    format_name: Annotated[str | None, typer.Option("--format", help="Default: told by the content.")] = None,
     llm: Annotated[
         str | None, typer.Option(help="Folder or hub id of the LLM that the checkpoint only names.")
     ] = None,

@@ -40,6 +40,9 @@ VERBS: dict[str, Verb] = {
     "parts": Verb(
         "medmvl.cli.parts", "parts", "List encoders and connectors: what goes in, size, tokens out."
     ),
+    "import": Verb(
+        "medmvl.cli.import_", "import_checkpoint", "Make another project's checkpoint a model of ours."
+    ),
     "generate": Verb(
         "medmvl.cli.generate", "generate", "Answer one question, or every sample of a data set."
     ),

@@ -21,7 +21,9 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "medm-vl": Format(predecessor.recognise, predecessor.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"),
+    "medm-vl": Format(
+        predecessor.recognise, predecessor.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"
+    ),
 }
 
 

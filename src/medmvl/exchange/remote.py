@@ -21,7 +21,9 @@ def local_folder(source: str) -> Path:
     if path.exists():
         return path
     if not _HUB_ID.fullmatch(source):
-        raise UserError(f"{source} does not exist; name a folder, a file of weights, or a hub id like owner/name.")
+        raise UserError(
+            f"{source} does not exist; name a folder, a file of weights, or a hub id like owner/name."
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -57,7 +57,9 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     if outside := [shard for shard in shards if Path(shard).name != shard]:
         raise UserError(f"{index} names files outside its folder: {_listed(outside)}")
     if missing := [shard for shard in shards if not (index.parent / shard).is_file()]:
-        raise UserError(f"{index.parent}: {len(missing)} of {len(shards)} shards are missing: {_listed(missing)}")
+        raise UserError(
+            f"{index.parent}: {len(missing)} of {len(shards)} shards are missing: {_listed(missing)}"
+        )
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         tensors |= _read_file(index.parent / shard)
@@ -69,7 +71,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return dict(load_file(path))
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
     if path.suffix not in _PICKLES:
@@ -91,7 +93,9 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
+    tensors = (
+        {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
+    )
     if not tensors:
         raise UserError(f"{path} holds no named tensors.")
     return tensors

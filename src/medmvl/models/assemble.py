@@ -114,7 +114,7 @@ def assemble(
     _check_fit(config, processor)
     model = MedMVLForConditionalGeneration(config)
     _load_pretrained_parts(model, recipe)
-    _fit_vocabulary(model, processor)
+    fit_vocabulary(model, processor)
     settle_generation(model, processor)
     return model, processor
 
@@ -262,7 +262,7 @@ def _load_encoders(module: Any, settings: Any) -> None:
         _load_encoders(getattr(module, key, None), settings.get(key))
 
 
-def _fit_vocabulary(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
+def fit_vocabulary(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
     """Give the placeholders their own rows of the embedding; never shrink a vocabulary."""
     needed, found = len(processor.tokenizer), int(model.get_input_embeddings().num_embeddings)
     if needed > found:

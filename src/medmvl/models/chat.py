@@ -50,10 +50,17 @@ class ChatEncoder:
         tokenizer: a fast tokenizer with a chat template.
         placeholders: the special tokens that stand for visuals; text must not spell them.
         template_kwargs: passed to every rendering, such as `{"enable_thinking": False}`.
+        apart: tokenise what stands between two placeholders on its own, as some checkpoints were trained; tokenizers that
+            mark the beginning of a text (SentencePiece) do so behind every visual then.
     """
 
     def __init__(
-        self, tokenizer: Any, placeholders: Sequence[str], template_kwargs: Mapping[str, Any]
+        self,
+        tokenizer: Any,
+        placeholders: Sequence[str],
+        template_kwargs: Mapping[str, Any],
+        *,
+        apart: bool = False,
     ) -> None:
         if not tokenizer.is_fast:
             raise SampleError(
@@ -61,6 +68,7 @@ class ChatEncoder:
             )
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs)
+        self._between = re.compile(f"({'|'.join(map(re.escape, placeholders))})") if apart else None
         self._encoded: dict[tuple[tuple[Turn, ...], bool], Encoded] = {}  # many samples ask in the same words
         added = tokenizer.added_tokens_decoder
         self._special_ids = {i for i, token in added.items() if token.special} | set(
@@ -112,13 +120,25 @@ class ChatEncoder:
 
     def _encode(self, turns: Sequence[Turn], add_generation_prompt: bool, name: str) -> Encoded:
         text, spans = self.render(turns, add_generation_prompt=add_generation_prompt, name=name)
-        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = list(tokens["input_ids"]), tokens["offset_mapping"]
+        ids, offsets = self.tokenised(text)
         supervised = [False] * len(ids)
         for start, end in spans:
             lead = len(self._lead) if text[:start].endswith(self._lead) else 0
             self._supervise(supervised, ids, offsets, (start - lead, end), text, name)
         return Encoded(ids, supervised)
+
+    def tokenised(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids, and where in the text each begins and ends."""
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        start = 0
+        for piece in self._between.split(text) if self._between else [text]:
+            if piece:
+                tokens = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
+                ids += tokens["input_ids"]
+                offsets += [(start + low, start + high) for low, high in tokens["offset_mapping"]]
+            start += len(piece)
+        return ids, offsets
 
     def render(
         self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str

@@ -6,9 +6,9 @@ Every visual block becomes as many placeholders as encoder and connector will gi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, takewhile
+from itertools import accumulate, takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class MedMVLProcessor(ProcessorMixin):
         volumes: settings of the `VolumeProcessor`, where it reads volumes.
         max_length: the longest sequence, text and visual tokens together.
         visual_suffix: text behind the placeholders of every visual.
+        suffix_before_words: put it only before text that does not begin with white space of its own.
+        tokenize_apart: tokenise the text between two visuals on its own (see `ChatEncoder`).
         prior_prefix: text before a visual of an earlier study; `{days}` is how much earlier.
         template_kwargs: passed to every rendering of the chat template.
         chat_template: replaces the tokenizer's own; `"plain"` is the bundled one, which base models get.
@@ -58,6 +60,8 @@ class MedMVLProcessor(ProcessorMixin):
         prior_prefix: str = "[-{days} d] ",
         template_kwargs: Mapping[str, Any] | None = None,
         chat_template: str | None = None,
+        suffix_before_words: bool = False,
+        tokenize_apart: bool = False,
     ) -> None:
         template = chat_template or tokenizer.chat_template or "plain"
         tokenizer.chat_template = plain_template() if template == "plain" else template
@@ -77,7 +81,9 @@ class MedMVLProcessor(ProcessorMixin):
         self.visual_suffix = visual_suffix
         self.prior_prefix = prior_prefix
         self.template_kwargs = dict(template_kwargs or {"enable_thinking": False})
-        self.chat = ChatEncoder(tokenizer, list(_TOKENS.values()), self.template_kwargs)
+        self.suffix_before_words = suffix_before_words
+        self.tokenize_apart = tokenize_apart
+        self.chat = ChatEncoder(tokenizer, list(_TOKENS.values()), self.template_kwargs, apart=tokenize_apart)
 
     @property
     def image_token_id(self) -> int:
@@ -163,17 +169,18 @@ class MedMVLProcessor(ProcessorMixin):
         return replace(visual, question_ids=ids, crops=crops)
 
     def _turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
-        return [
-            Turn(message.role, "".join(self._text_of(block, name) for block in message.content))
-            for message in messages
-        ]
+        return [Turn(message.role, "".join(self._texts(message.content, name))) for message in messages]
 
-    def _text_of(self, block: TextBlock | VisualBlock, name: str) -> str:
-        if isinstance(block, TextBlock):
-            return self.chat.check_text(block.text, name)
-        days = block.days_before_current
-        prefix = self.prior_prefix.format(days=days) if days else ""
-        return prefix + _TOKENS[block.type] + self.visual_suffix
+    def _texts(self, content: Sequence[TextBlock | VisualBlock], name: str) -> Iterator[str]:
+        """The text of every block of a message, placeholders for visuals."""
+        for block, after in zip_longest(content, content[1:]):
+            if isinstance(block, TextBlock):
+                yield self.chat.check_text(block.text, name)
+                continue
+            days = block.days_before_current
+            words = isinstance(after, TextBlock) and after.text[:1].strip() != ""
+            suffix = self.visual_suffix if words or not self.suffix_before_words else ""
+            yield (self.prior_prefix.format(days=days) if days else "") + _TOKENS[block.type] + suffix
 
     def _expand(
         self,
@@ -266,7 +273,7 @@ class MedMVLProcessor(ProcessorMixin):
         return self.collate(samples, padding_side)
 
     def _prompt(self, prompt: str, queues: Mapping[str, list[Any]], name: str) -> ProcessedSample:
-        ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        ids, _ = self.chat.tokenised(prompt)
         kinds = [
             k
             for i in ids
@@ -326,6 +333,8 @@ class MedMVLProcessor(ProcessorMixin):
             "volumes": self.volume_settings.model_dump(mode="json") if self.volume_settings else None,
             "max_length": self.max_length,
             "visual_suffix": self.visual_suffix,
+            "suffix_before_words": self.suffix_before_words,
+            "tokenize_apart": self.tokenize_apart,
             "prior_prefix": self.prior_prefix,
             "template_kwargs": self.template_kwargs,
         }

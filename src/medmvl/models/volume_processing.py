@@ -22,11 +22,12 @@ from pydantic import (
 from torch import Tensor
 
 from medmvl.errors import RecipeError, UserError
-from medmvl.imaging.geometry import slice_axis, to_acquired_plane
+from medmvl.imaging.geometry import order_matrix, reorder, slice_axis, to_acquired_plane
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import apply_window, otsu_threshold, percentile_scale
 from medmvl.imaging.resampling import crop_or_pad, resize, settle_slices
 from medmvl.models.tiling import Shape, box_of, crop_starts, cut
+from medmvl.models.volume_conventions import ConventionName, by_convention
 
 BODY_HU = -500
 """What is denser is body (or table); what is not is air, in or around it."""
@@ -84,6 +85,12 @@ class VolumeProcessor(BaseModel):
     """Resample to this spacing, then crop or pad around the centre; None stretches the scan to the size."""
     plane: Literal["axial", "acquired"] = "acquired"
     """`acquired` keeps the plane the scan was made in, slices first; `axial` is the canonical order S, P, L."""
+    input_axcodes: tuple[str, str, str] | None = None
+    """Turn scans of known orientation into this order instead, such as `("I", "P", "L")`; needs `plane: axial`."""
+    raw_units: Literal["HU"] | None = None
+    """What bare arrays hold whose units nobody declares; None takes them as arbitrary."""
+    convention: ConventionName | None = None
+    """Preprocess as a published model did, in place of spacing, interpolation and windows; the scan must be in HU."""
     interpolation: Literal["area_linear", "linear", "nearest"] = "area_linear"
     """`area_linear` averages when shrinking and is linear when enlarging."""
     padding_value: float = -1024.0
@@ -112,6 +119,12 @@ class VolumeProcessor(BaseModel):
             raise ValueError(f"size {self.size} is not in whole multiples of {self.multiple} (multiple)")
         if self.fit == "fixed" and self.multiple != (1, 1, 1):
             raise ValueError("multiple belongs to fit: variable")
+        if self.input_axcodes is not None and (
+            self.plane != "axial" or sorted(map(_body_axis, self.input_axcodes)) != ["AP", "LR", "SI"]
+        ):
+            raise ValueError("input_axcodes names three different body axes and needs plane: axial")
+        if self.convention is not None and (self.fit, self.spacing_mm, self.crops) != ("fixed", None, 0):
+            raise ValueError("convention fixes the preprocessing: leave out fit, spacing_mm and crops")
         if not self.crops and (self.crop_size or self.crop_spacing_mm):
             raise ValueError("crop_size and crop_spacing_mm need crops, how many there may be")
         return self
@@ -139,13 +152,21 @@ class VolumeProcessor(BaseModel):
         return [self._whole(scan), *(self._crops(scan) if self.crops else ())]
 
     def _oriented(self, image: MedicalImage) -> _Oriented:
+        if self.raw_units is not None and image.units == "arbitrary" and image.axcodes is None:
+            image = image.with_array(image.array, units=self.raw_units)
         settled = settle_slices(image)
-        array, to_settled = (
-            (settled.array, np.eye(4)) if self.plane == "axial" else to_acquired_plane(settled)
-        )
+        if self.input_axcodes is not None and settled.axcodes is not None:
+            array = reorder(settled.array, settled.axcodes, self.input_axcodes)
+            to_settled = order_matrix(settled.axcodes, self.input_axcodes, settled.shape)
+        elif self.plane == "axial":
+            array, to_settled = settled.array, np.eye(4)
+        else:
+            array, to_settled = to_acquired_plane(settled)
         return _Oriented(array, settled, to_settled, _between(settled, image))
 
     def _whole(self, scan: _Oriented) -> VolumeView:
+        if self.convention is not None:
+            return self._by_convention(scan, self.convention)
         shape = _shape_at(scan, self.spacing_mm) if self.spacing_mm is not None else None
         size = self._size_of(scan.array.shape if shape is None else shape)
         voxels, to_array = resize(scan.array, size if shape is None else shape, self.interpolation)
@@ -158,6 +179,15 @@ class VolumeProcessor(BaseModel):
                 notes = (f"cut around the centre from {shape} to {size} voxels of {self.spacing_mm} mm",)
         channels, note = self._channels(voxels, scan.settled.units)
         return self._view(scan, channels, to_array, (*note, *notes))
+
+    def _by_convention(self, scan: _Oriented, name: ConventionName) -> VolumeView:
+        if scan.settled.units != "HU":
+            raise UserError(
+                f"this model reads volumes in Hounsfield units (convention {name}), but this one is in "
+                f"{scan.settled.units!r}; if its values are HU, declare units=HU (--units HU)."
+            )
+        voxels, to_array = by_convention(name, scan.array, self.size)
+        return self._view(scan, self._repeated(voxels), to_array, (f"convention {name}",))
 
     def _size_of(self, shape: tuple[int, ...]) -> Shape:
         """The voxels of the whole scan, from those it has at its spacing."""
@@ -239,6 +269,10 @@ class VolumeProcessor(BaseModel):
             return cls.model_validate(dict(settings))
         except ValidationError as error:
             raise RecipeError(f"volume processor: {error}") from None
+
+
+def _body_axis(code: str) -> str:
+    return next((axis for axis in ("AP", "LR", "SI") if code in axis), code)
 
 
 def _shape_at(scan: _Oriented, spacing_mm: tuple[float, float, float]) -> Shape:

@@ -37,6 +37,8 @@ class HFVisionConfig(BatchNormedConfig):
     """
     select: Select = "patch"
     """Without a class token only `patch`: all tokens."""
+    skip_first_patch: bool = False
+    """Leave out the first patch, as checkpoints need that took it for a class token which the tower does not have."""
     final_norm: bool = False
     """Apply the norm that the tower has after its last layer; only with the last layer."""
 
@@ -60,6 +62,10 @@ class HFVisionConfig(BatchNormedConfig):
                 f"{model_type} has no class token: select {self.select!r} is not there; "
                 "use 'patch', which keeps every token."
             )
+        if self.skip_first_patch and (
+            self.family.class_token or self.family.stages is not None or self.select != "patch"
+        ):
+            raise ValueError(f"skip_first_patch: {model_type} has a class token, or no patches to count.")
         count, least = self.num_tower_layers, 0 if self.family.stages is None else 1
         if not (least <= self.layer <= count or -count - 1 + least <= self.layer < 0):
             what = "layers" if self.family.stages is None else "stages"
@@ -129,6 +135,8 @@ class HFVisionConfig(BatchNormedConfig):
             raise RecipeError(
                 f"hf_vision: {size[0]} x {size[1]} pixels hold no patch of {self.tower.patch_size}."
             )
+        if self.skip_first_patch:
+            return (1, 1, rows * columns - 1)
         return selected_grid((1, rows, columns), self.select)
 
 
@@ -192,9 +200,8 @@ class HFVision(ImageEncoder):
             return VisualFeatures((self.settings.family.stages.run(self.tower, pixels),), grid)
         inputs = self.patches(pixels) if self.settings.family.reads_patches else self.pictures(pixels)
         tokens = self.tower(**inputs).last_hidden_state
-        return VisualFeatures(
-            (select_tokens(tokens, self.settings.select, self.settings.num_prefix_tokens),), grid
-        )
+        selected = select_tokens(tokens, self.settings.select, self.settings.num_prefix_tokens)
+        return VisualFeatures((selected[:, int(self.settings.skip_first_patch) :],), grid)
 
     def pictures(self, pixels: Tensor) -> dict[str, Any]:
         """What most towers read."""
