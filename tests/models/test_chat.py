@@ -271,7 +271,7 @@ def chat_with(template: str) -> ChatEncoder:
 
 def test_a_template_without_an_end_of_turn_is_an_error():
     with pytest.raises(SampleError, match="no end-of-turn token"):
-        chat_with(CUED.replace("CUE", "A: ").replace("END", "\n"))
+        chat_with(CUED.replace("CUE", "A: ").replace("END", "\n")).check_teachable()
 
 
 def test_a_template_that_glues_text_to_the_answer_is_an_error():
@@ -284,4 +284,4 @@ def test_a_template_that_glues_text_to_the_answer_is_an_error():
 def test_a_template_whose_cue_is_not_what_was_trained_is_an_error(template):
     """A template without a cue; Qwen 3's when it is not told that thinking is off."""
     with pytest.raises(SampleError, match="what is trained would not be what is asked"):
-        chat_with(template)
+        chat_with(template).check_teachable()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmvl.errors import UserError
-from medmvl.exchange import predecessor
+from medmvl.exchange import hf_llava, predecessor
 from medmvl.exchange.imported import Components, Imported, ImportedEncoder
 
 
@@ -24,6 +24,7 @@ FORMATS: dict[str, Format] = {
     "medm-vl": Format(
         predecessor.recognise, predecessor.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"
     ),
+    "hf-llava": Format(hf_llava.recognise, hf_llava.read, "LlavaForConditionalGeneration of transformers"),
 }
 
 

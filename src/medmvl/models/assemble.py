@@ -110,6 +110,7 @@ def assemble(
     torch.manual_seed(seed)
     assert recipe.llm is not None
     processor = assemble_processor(recipe, texts=texts)
+    processor.chat.check_teachable()
     config = _config(recipe, processor)
     _check_fit(config, processor)
     model = MedMVLForConditionalGeneration(config)

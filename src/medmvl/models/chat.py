@@ -79,13 +79,23 @@ class ChatEncoder:
             "|".join(re.escape(text) for text in sorted(reserved, key=len, reverse=True)) or r"(?!)"
         )
         self._lead = ""
-        self._lead = self._find_lead()
-        self.end_of_turn_id = self._find_end_of_turn()
+        self._flaw: SampleError | None = None
+        self.end_of_turn_id: int | None = None
+        try:
+            self._lead = self._find_lead()
+            self.end_of_turn_id = self._find_end_of_turn()
+        except SampleError as error:
+            self._flaw = error
 
     @property
     def stop_token_ids(self) -> list[int]:
         """The ids that end an answer: the template's end of turn and the tokenizer's own end."""
-        return sorted({self.end_of_turn_id} | ({self.tokenizer.eos_token_id} - {None}))
+        return sorted({self.end_of_turn_id, self.tokenizer.eos_token_id} - {None})
+
+    def check_teachable(self) -> None:
+        """Raise SampleError where the template can be asked with but not trained with, such as one without an end of turn."""
+        if self._flaw is not None:
+            raise self._flaw
 
     def check_text(self, text: str, name: str) -> str:
         """Return the text; refuse what would be read as a special token or as our own marks.
@@ -122,7 +132,7 @@ class ChatEncoder:
         text, spans = self.render(turns, add_generation_prompt=add_generation_prompt, name=name)
         ids, offsets = self.tokenised(text)
         supervised = [False] * len(ids)
-        for start, end in spans:
+        for start, end in spans if self._flaw is None else ():
             lead = len(self._lead) if text[:start].endswith(self._lead) else 0
             self._supervise(supervised, ids, offsets, (start - lead, end), text, name)
         return Encoded(ids, supervised)

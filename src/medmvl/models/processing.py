@@ -142,6 +142,8 @@ class MedMVLProcessor(ProcessorMixin):
         Raises:
             SampleError: the conversation is too long, spells a special token, or cannot be rendered.
         """
+        if supervised:
+            self.chat.check_teachable()
         visuals = []
         for block, question in zip(_visual_blocks(messages), _questions(messages), strict=True):
             loaded = load(block)
