@@ -43,6 +43,7 @@ VERBS: dict[str, Verb] = {
     "import": Verb(
         "medmvl.cli.import_", "import_checkpoint", "Make another project's checkpoint a model of ours."
     ),
+    "export": Verb("medmvl.cli.export", "export", "Write a model as a folder that others load."),
     "generate": Verb(
         "medmvl.cli.generate", "generate", "Answer one question, or every sample of a data set."
     ),

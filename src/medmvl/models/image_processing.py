@@ -23,7 +23,7 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_PIL_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+PIL_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 class _Place(NamedTuple):
@@ -209,7 +209,7 @@ class ImageProcessor(BaseModel):
                 "size": (shape["height"], shape["width"]),
                 "fit": "squash" if crop is None else "crop",
                 "shortest_edge": edge,
-                "interpolation": _PIL_CODES[int(settings.get("resample", 3))],
+                "interpolation": PIL_CODES[int(settings.get("resample", 3))],
                 "mean": settings["image_mean"],
                 "std": settings["image_std"],
             }

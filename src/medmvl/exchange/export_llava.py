@@ -1,0 +1,225 @@
+"""A 2D model of ours as transformers' `LlavaForConditionalGeneration`, which vLLM and others load without our package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medmvl.errors import UserError
+from medmvl.models.chat import IMAGE_TOKEN
+from medmvl.models.connectors.mlp import MLPConfig
+from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
+from medmvl.models.image_processing import PIL_CODES
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
+
+TOWERS = ("clip_vision_model", "siglip_vision_model", "dinov2")
+_SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+_BLOCKS = """\
+{%- set ns = namespace(messages=[], text="") -%}
+{%- for message in messages -%}
+    {%- if message["content"] is string -%}
+        {%- set ns.text = message["content"] -%}
+    {%- else -%}
+        {%- set ns.text = "" -%}
+        {%- for block in message["content"] -%}
+            {%- if block["type"] == "text" -%}
+                {%- set ns.text = ns.text + block["text"] -%}
+            {%- else -%}
+                {%- set after = "" if loop.last else message["content"][loop.index0 + 1]["text"] or "" -%}
+                {%- set words = after[:1] | trim != "" -%}
+                {%- set ns.text = ns.text + IMAGE + (SUFFIX if words or ALWAYS else "") -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- set ns.messages = ns.messages + [{"role": message["role"], "content": ns.text}] -%}
+{%- endfor -%}
+{%- set messages = ns.messages -%}
+"""
+"""From typed blocks, which LLaVA's users give, to text with placeholders, as our processor makes it."""
+
+
+def export_llava(
+    model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, folder: Path, dtype: torch.dtype | None
+) -> None:
+    """Write a folder that `LlavaForConditionalGeneration` and `AutoProcessor` load, with equal logits.
+
+    Raises:
+        UserError: listing every part that LLaVA cannot have, and why.
+    """
+    if reasons := obstacles(model, processor):
+        raise UserError(
+            "this model cannot be a LLaVA of transformers:\n" + "\n".join(f"  {r}" for r in reasons)
+        )
+    theirs = as_llava(model, processor)
+    _check_equal(model, theirs, processor)
+    if dtype is not None:
+        theirs.to(dtype)
+    theirs.save_pretrained(folder)
+    _processor(processor).save_pretrained(folder)
+    _plain_names(folder)
+
+
+def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> list[str]:
+    """Why a model cannot be a LLaVA, a sentence a reason; none where it can."""
+    reasons = []
+    if model.volume_encoder is not None:
+        reasons.append(
+            "volume_encoder: LLaVA reads no volumes; only a model of images alone can be exported."
+        )
+    encoder, connector = model.image_encoder, model.image_connector
+    if encoder is None or connector is None:
+        return [*reasons, "image_encoder: there is none."]
+    if not isinstance(encoder, HFVision) or encoder.settings.config["model_type"] not in TOWERS:
+        reasons.append(
+            f"image_encoder: LLaVA's towers are {', '.join(TOWERS)} of type hf_vision, not {_name(encoder)}."
+        )
+    elif encoder.settings.final_norm or encoder.settings.num_layers == 0 or encoder.settings.select == "cls":
+        reasons.append(
+            "image_encoder: LLaVA takes the tokens of a layer, without final_norm and not the class token alone."
+        )
+    if not isinstance(connector.part_config, MLPConfig) or connector.part_config.num_layers != 2:
+        reasons.append(
+            "image_connector: LLaVA's projector is an mlp of 2 layers; this one is " + _name(connector) + "."
+        )
+    pictures = processor.image_settings
+    if (
+        pictures is None
+        or pictures.fit not in ("squash", "crop")
+        or pictures.max_tiles > 1
+        or pictures.channels != 3
+    ):
+        reasons.append(
+            "image_processor: LLaVA's makes one picture of 3 channels, by fit squash or crop, without tiles."
+        )
+    llm: Any = model.llm
+    scaled = [key for key in _SCALED_LOGITS if getattr(llm.config, key, None) not in (None, 1.0)]
+    if (
+        scaled
+        or getattr(getattr(llm, "lm_head", None), "bias", None) is not None
+        or not hasattr(llm, "model")
+    ):
+        what = ", ".join(scaled) or "a head with a bias, or no plain head"
+        reasons.append(
+            f"llm: {llm.config.model_type} has {what}, which LLaVA leaves out: its logits would differ."
+        )
+    return reasons
+
+
+def _name(part: Any) -> str:
+    return str(part.part_config.to_dict())[:120]
+
+
+def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> Any:
+    """The same weights in transformers' class, in evaluation mode."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    assert isinstance(model.image_encoder, HFVision) and model.image_connector is not None
+    settings = model.image_encoder.settings
+    vision = settings.tower.to_dict() | {"num_hidden_layers": settings.num_layers, "vision_use_head": False}
+    llm: Any = model.llm
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=llm.config.to_dict(),
+        image_token_index=processor.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy=_strategy(settings),
+        projector_hidden_act="gelu",
+        tie_word_embeddings=bool(llm.config.tie_word_embeddings),
+    )
+    dtype = next(llm.parameters()).dtype
+    theirs: Any = LlavaForConditionalGeneration(config).to(dtype)
+    whole = theirs.model.vision_tower
+    _take(getattr(whole, "vision_model", whole), model.image_encoder.tower.state_dict(), partly=True)
+    connector = {n.replace("mlp.0", "linear_1").replace("mlp.2", "linear_2"): t for n, t in
+                 model.image_connector.state_dict().items()}  # fmt: skip
+    _take(theirs.model.multi_modal_projector, connector)
+    _take(theirs.model.language_model, llm.model.state_dict())
+    _take(theirs.lm_head, llm.lm_head.state_dict())
+    theirs.tie_weights()
+    theirs.generation_config = model.generation_config
+    return theirs.eval()
+
+
+def _take(module: Any, weights: dict[str, Tensor], *, partly: bool = False) -> None:
+    """Copy weights; every one must have a place. With `partly` some places keep what they have: nothing reads them."""
+    found = module.load_state_dict(weights, strict=False)
+    assert not found.unexpected_keys and (partly or not found.missing_keys), found
+
+
+def _strategy(settings: HFVisionConfig) -> str:
+    drops_first = settings.skip_first_patch or (settings.family.class_token and settings.select == "patch")
+    return "default" if drops_first else "full"
+
+
+def _processor(processor: MedMVLProcessor) -> Any:
+    from transformers import CLIPImageProcessorPil, LlavaProcessor, SiglipImageProcessorPil
+
+    pictures = processor.image_settings
+    encoder = processor.visual_parts.encoders["image"]
+    assert pictures is not None and isinstance(encoder, HFVisionConfig)
+    size = {"height": pictures.size[0], "width": pictures.size[1]}
+    common = {
+        "resample": next(code for code, name in PIL_CODES.items() if name == pictures.interpolation),
+        "image_mean": list(pictures.mean),
+        "image_std": list(pictures.std),
+    }
+    images: Any
+    if pictures.fit == "squash":
+        images = SiglipImageProcessorPil(size=size, do_convert_rgb=True, **common)
+    else:
+        edge = pictures.shortest_edge or min(pictures.size)
+        images = CLIPImageProcessorPil(size={"shortest_edge": edge}, crop_size=size, **common)
+    return LlavaProcessor(
+        images,
+        processor.tokenizer,
+        patch_size=encoder.tower.patch_size,
+        vision_feature_select_strategy=_strategy(encoder),
+        chat_template=llava_template(processor),
+        image_token=IMAGE_TOKEN,
+        num_additional_image_tokens=encoder.num_prefix_tokens,
+    )
+
+
+def llava_template(processor: MedMVLProcessor) -> str:
+    """The chat template for conversations of typed blocks, with what our processor puts around placeholders."""
+    blocks = _BLOCKS.replace("IMAGE", json.dumps(IMAGE_TOKEN))
+    blocks = blocks.replace("SUFFIX", json.dumps(processor.visual_suffix))
+    blocks = blocks.replace("ALWAYS", "false" if processor.suffix_before_words else "true")
+    fixed = "".join(f"{{%- set {k} = {json.dumps(v)} -%}}\n" for k, v in processor.template_kwargs.items())
+    return fixed + blocks + str(processor.tokenizer.chat_template)
+
+
+def _plain_names(folder: Path) -> None:
+    """Name the image processor as every release of transformers knows it."""
+    for path in (folder / "processor_config.json", folder / "preprocessor_config.json"):
+        if path.is_file():
+            text = path.read_text("utf-8")
+            path.write_text(text.replace('ImageProcessorPil"', 'ImageProcessor"'), encoding="utf-8")
+
+
+@torch.no_grad()
+def _check_equal(model: MedMVLForConditionalGeneration, theirs: Any, processor: MedMVLProcessor) -> None:
+    """Compare the logits of one picture: an LLM may do something of its own around its head."""
+    assert processor.image_settings is not None
+    pixels = torch.randn(3, *processor.image_settings.size, generator=torch.Generator().manual_seed(0))
+    grid = processor.visual_parts.grid("image", processor.image_settings.size)
+    count = processor.visual_parts.num_tokens("image", grid)
+    ids = torch.tensor([[processor.image_token_id] * count + processor.stop_token_ids])
+    dtype = next(model.parameters()).dtype
+    assert model.image_encoder is not None and model.image_connector is not None
+    features = model.image_encoder(pixels[None].to(dtype))
+    embeddings = model.get_input_embeddings()(ids)
+    embeddings[:, :count] = model.image_connector(features).to(embeddings)
+    llm: Any = model.llm
+    ours = llm(inputs_embeds=embeddings).logits.float()
+    found = theirs(input_ids=ids, pixel_values=pixels[None].to(dtype)).logits.float()
+    if (ours - found).abs().max() > 1e-3 * max(1.0, float(ours.abs().max())):
+        raise UserError(
+            f"this model cannot be a LLaVA of transformers: with its LLM ({llm.config.model_type}) the logits differ by "
+            f"{float((ours - found).abs().max()):.2g}."
+        )
