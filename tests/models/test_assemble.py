@@ -143,7 +143,7 @@ def test_the_placeholders_have_their_own_embeddings():
         ({"image_connector": {"type": "mpl"}}, "Did you mean 'mlp'"),
         ({"volume_encoder": vit3d(deepth=3)}, "unknown key 'deepth'"),
         ({"image_encoder": {"type": "hf_vision", "path": "/no/such/folder"}}, "no checkpoint at '/no/such/folder'"),
-        ({"volume_encoder": vit3d(path="somewhere")}, "volume encoder 'vit3d' takes no path"),
+        ({"volume_encoder": vit3d(path="somewhere")}, "volume encoder: somewhere has no encoder.json"),
         ({"volume_processor": {"size": [9, 16, 16]}}, "not a multiple of the patch size"),
         ({"image_processor": {"size": [16, 16], "channels": 3}}, "reads 1"),
     ],

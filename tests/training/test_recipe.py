@@ -175,3 +175,11 @@ def test_merging_leaves_its_arguments_alone_and_the_change_wins(
     assert merged.keys() == base.keys() | change.keys()
     assert merge(merged, change) == merged
     assert merge(base, {}) == base
+
+
+def test_a_null_takes_a_key_away_and_another_type_replaces_the_whole() -> None:
+    base = {"model": {"encoder": {"type": "slices", "chunk": 16}, "llm": {"path": "x", "tokenizer": "y"}}}
+    change = {"model": {"encoder": {"type": "vit3d", "width": 8}, "llm": {"path": None}}}
+    assert merge(base, change) == {
+        "model": {"encoder": {"type": "vit3d", "width": 8}, "llm": {"tokenizer": "y"}}
+    }

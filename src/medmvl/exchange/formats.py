@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmvl.errors import UserError
-from medmvl.exchange import hf_llava, predecessor
+from medmvl.exchange import encoders, hf_llava, predecessor
 from medmvl.exchange.imported import Components, Imported, ImportedEncoder
 
 
@@ -25,6 +25,11 @@ FORMATS: dict[str, Format] = {
         predecessor.recognise, predecessor.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"
     ),
     "hf-llava": Format(hf_llava.recognise, hf_llava.read, "LlavaForConditionalGeneration of transformers"),
+    "encoder": Format(
+        encoders.recognise,
+        encoders.read,
+        "a 3D encoder alone: " + ", ".join(layout.about for layout in encoders.PUBLISHED.values()),
+    ),
 }
 
 

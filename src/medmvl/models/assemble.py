@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from medmvl.errors import RecipeError
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders import IMAGE_ENCODERS, VOLUME_ENCODERS
+from medmvl.models.encoders.saved import load_encoder, saved_settings
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.parts import part_class
@@ -211,9 +212,7 @@ def _resolved(encoder: dict[str, Any] | None) -> dict[str, Any] | None:
         return encoder
     name = str(encoder.get("type"))
     if name in VOLUME_ENCODERS:
-        raise RecipeError(
-            f"volume encoder {name!r} takes no path; remove it, or start from a saved model with init"
-        )
+        return saved_settings(encoder["path"], encoder)
     return part_class(name, IMAGE_ENCODERS, "image encoder").pretrained_settings(encoder)
 
 
@@ -257,7 +256,9 @@ def _load_encoders(module: Any, settings: Any) -> None:
     """Put pretrained weights into an encoder, or into those inside it, whose settings name a path."""
     if not isinstance(settings, dict):
         return
-    if "path" in settings:
+    if "path" in settings and settings.get("type") in VOLUME_ENCODERS:
+        load_encoder(module, settings["path"])
+    elif "path" in settings:
         module.load_pretrained(settings["path"])
     for key in SLICE_READERS:
         _load_encoders(getattr(module, key, None), settings.get(key))

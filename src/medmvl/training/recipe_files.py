@@ -94,6 +94,7 @@ def resolve(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, A
 def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """`base` with `change` over it: mappings key by key, anything else replaced.
 
+    A null takes the base's key away, and a mapping of another `type`, such as another encoder, replaces the base's whole.
     Stages may be written as a mapping by name, which changes the base's stages of these names.
     """
     merged = dict(base)
@@ -101,7 +102,11 @@ def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(old, list) and isinstance(value, dict) and key == "stages":
             merged[key] = _change_stages(old, value)
-        elif isinstance(old, dict) and isinstance(value, dict):
+        elif value is None:
+            merged.pop(key, None)
+        elif (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("type") in (None, old.get("type"))
+        ):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
