@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medmvl.training.estimate import Assumptions
+    from medmvl.training.recipe import Recipe
 
 
 def train(
@@ -15,14 +19,40 @@ def train(
         typer.Argument(help="Changes, such as stages.0.learning_rate=1e-4", metavar="KEY=VALUE"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/RECIPE where it is not given.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the stages.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show parts, tokens, memory and hours; check what is here.")
+    ] = False,
+    hardware: Annotated[str, typer.Option(help="Of the estimate: h100-80gb, a100-40gb, ...")] = "a100-80gb",
+    gpus: Annotated[int, typer.Option(min=1, help="Of the estimate.")] = 1,
+    utilisation: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the peak that training reaches.")
+    ] = 0.35,
+    text_tokens: Annotated[int, typer.Option(min=1, help="Of the estimate, a sample.")] = 128,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Of the estimate, a data file that is not here.")
+    ] = 100_000,
 ) -> None:
     from medmvl.training import run
     from medmvl.training.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        for text in run.dry_run(loaded):
-            typer.echo(text)
+        from medmvl.training.estimate import Assumptions
+
+        _look(loaded, Assumptions(hardware, gpus, utilisation, text_tokens, samples))
     else:
         typer.echo(run.train(loaded, out or Path("runs") / Path(recipe).stem))
+
+
+def _look(recipe: Recipe, assumptions: Assumptions) -> None:
+    """The estimate, and where everything is here every check that comes before the first step."""
+    from medmvl.training import run
+    from medmvl.training.estimate import estimate, missing_data, missing_models
+
+    for line in estimate(recipe, assumptions).lines():
+        typer.echo(line)
+    if missing := [*missing_models(recipe), *missing_data(recipe)]:
+        typer.echo(f"not checked against data and weights: {', '.join(missing)} not on this machine")
+        return
+    for text in run.dry_run(recipe):
+        typer.echo(text)

@@ -1,0 +1,57 @@
+"""Sizes of public models by hub id, from their `config.json`: a recipe can be looked at where nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medmvl.models.encoders.medm_clip import medm_clip_settings
+from medmvl.models.encoders.vit3d import m3d_clip_settings
+
+
+def _qwen2(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "model_type": "qwen2", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "vocab_size": 151936,
+        "max_position_embeddings": 32768, "tie_word_embeddings": True, **more,
+    }  # fmt: skip
+
+
+def _siglip(hidden: int, inner: int, layers: int, heads: int, size: int, patch: int) -> dict[str, Any]:
+    return {
+        "model_type": "siglip_vision_model", "hidden_size": hidden, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "image_size": size, "patch_size": patch,
+    }  # fmt: skip
+
+
+LLM_CONFIGS: dict[str, dict[str, Any]] = {
+    "Qwen/Qwen2.5-0.5B": _qwen2(896, 4864, 24, 14, 2),
+    "Qwen/Qwen2.5-1.5B": _qwen2(1536, 8960, 28, 12, 2),
+    "Qwen/Qwen2.5-3B": _qwen2(2048, 11008, 36, 16, 2),
+    "Qwen/Qwen2.5-7B": _qwen2(3584, 18944, 28, 28, 4, vocab_size=152064, tie_word_embeddings=False),
+    "meta-llama/Llama-3.2-3B": {
+        "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
+        "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
+        "max_position_embeddings": 131072, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+"""Configurations of LLMs; `-Instruct` has the sizes of its base."""
+IMAGE_TOWERS: dict[str, dict[str, Any]] = {
+    "google/siglip-base-patch16-256-multilingual": _siglip(768, 3072, 12, 12, 256, 16),
+    "google/siglip-so400m-patch14-384": _siglip(1152, 4304, 27, 16, 384, 14),
+    "openai/clip-vit-large-patch14-336": {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
+    },
+}  # fmt: skip
+VOLUME_ENCODERS: Mapping[str, dict[str, Any]] = {
+    "vit3d": m3d_clip_settings({}),
+    "medm_clip": medm_clip_settings({}),
+}
+"""The published encoder of a type: M3D-CLIP and MedM-CLIP."""
+
+
+def llm_config(name: str) -> dict[str, Any] | None:
+    """The configuration of a public LLM; None where it is not in the table."""
+    found = LLM_CONFIGS.get(name.removesuffix("-Instruct"))
+    return None if found is None else dict(found)

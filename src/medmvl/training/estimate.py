@@ -1,0 +1,348 @@
+"""What a recipe would take, before anything is downloaded: parts, parameters, tokens, memory, GPU-hours.
+
+The model is built without memory (meta device), so parameters are counted, not guessed; its operations are counted by
+PyTorch on one sample. Memory and hours are estimates; what they assume stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from medmvl.errors import RecipeError
+from medmvl.models.assemble import ModelRecipe, sight_of
+from medmvl.models.configuration import PARTS, MedMVLConfig
+from medmvl.models.features import VisualFeatures
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.published import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
+from medmvl.models.seeing import Sight
+from medmvl.models.tuning import apply_tuning
+from medmvl.training.hardware import find_accelerator
+from medmvl.training.recipe import Recipe, Stage
+
+TRAINED_BYTES = 16
+"""A trained parameter: float32 weight, gradient and two moments of AdamW, 4 each."""
+FROZEN_BYTES = 2
+"""A frozen parameter, in bfloat16."""
+LAYER_BYTES = 34
+"""Activations of a transformer layer, a token and channel, without the attention matrix, which fused attention does not
+keep (Korthikanti et al. 2022, arXiv 2205.05198, equation 1)."""
+LOGIT_BYTES = 8
+"""A supervised token's logit and its gradient, in float32."""
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What cannot be known from a recipe."""
+
+    hardware: str = "a100-80gb"
+    gpus: int = 1
+    utilisation: float = 0.35
+    """Share of the peak that training reaches (model FLOPs utilisation)."""
+    text_tokens: int = 128
+    """A sample."""
+    samples: int = 100_000
+    """A source that is not on this machine."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """One stage."""
+
+    name: str
+    trained: int
+    parameters: int
+    steps: float
+    flops: float
+    """Of the whole stage."""
+    gib: float
+    """Of one GPU at its peak."""
+    hours: float
+    """GPU-hours."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A whole recipe."""
+
+    parts: dict[str, tuple[str, int]]
+    """Type and parameters of each."""
+    visual_tokens: dict[str, int]
+    """Of one image or volume."""
+    stages: tuple[StageEstimate, ...]
+    notes: tuple[str, ...]
+    assumptions: Assumptions
+
+    def lines(self) -> Iterator[str]:
+        """As text."""
+        yield f"{'part':18}{'type':34}{'parameters':>16}"
+        for name, (kind, count) in self.parts.items():
+            yield f"{name:18}{kind:34}{count:>16,}"
+        yield f"{'total':52}{sum(count for _, count in self.parts.values()):>16,}"
+        text = self.assumptions.text_tokens
+        for kind, count in self.visual_tokens.items():
+            yield f"a sample with one {kind}: {count} visual tokens, and {text} of text (assumed)"
+        yield f"{'stage':14}{'trains':>16}{'of':>16}{'steps':>10}{'PFLOP':>12}{'GiB a GPU':>12}{'GPU-hours':>12}"
+        for stage in self.stages:
+            yield (
+                f"{stage.name:14}{stage.trained:>16,}{stage.parameters:>16,}{stage.steps:>10,.0f}"
+                f"{stage.flops / 1e15:>12,.1f}{stage.gib:>12.1f}{stage.hours:>12,.1f}"
+            )
+        ours = self.assumptions
+        device = find_accelerator(ours.hardware)
+        yield (
+            f"on {ours.gpus} x {ours.hardware} ({device.teraflops:g} TFLOP/s at {ours.utilisation:.0%}, {device.gib:g} GiB); "
+            "memory without CUDA's own 1 to 2 GiB"
+        )
+        for stage in self.stages:
+            if stage.gib > device.gib:
+                yield f"stage {stage.name} does not fit: more GPUs (sharded), a smaller micro_batch_size, or LoRA"
+        yield from self.notes
+
+
+def estimate(recipe: Recipe, assumptions: Assumptions = Assumptions()) -> Estimate:
+    """Estimate a recipe without weights, data or network.
+
+    Raises:
+        RecipeError: a model that is neither on this machine nor in the table of public ones.
+    """
+    described, notes = without_paths(recipe.model)
+    sight = sight_of(described)
+    model = build_empty(described, sight)
+    work = _Work.of(model, sight, assumptions.text_tokens)
+    parts = {
+        name: (_type(described, name), sum(p.numel() for p in part.parameters()))
+        for name in PARTS
+        if (part := getattr(model, name)) is not None
+    }
+    kinds = [kind for kind in ("image", "volume") if sight.parts.connectors[kind] is not None]
+    stages = tuple(
+        _stage(recipe, stage, build_empty(described, sight), work, assumptions) for stage in recipe.stages
+    )
+    tokens = {kind: sight.most_tokens(kind) for kind in kinds}
+    return Estimate(parts, tokens, stages, (*notes, *_missing_data(recipe, assumptions)), assumptions)
+
+
+def without_paths(recipe: ModelRecipe) -> tuple[ModelRecipe, tuple[str, ...]]:
+    """The recipe with configurations in place of models that are not here, and what was put in."""
+    if recipe.init is not None or recipe.llm is None:
+        return recipe, ()
+    document, notes = recipe.model_dump(mode="json", exclude_unset=True), []
+    name = recipe.llm.path
+    if name is not None and not Path(name).is_dir():
+        config = llm_config(name)
+        if config is None:
+            raise RecipeError(f"llm: {name} is not on this machine and not in the table of public models.")
+        document["llm"] = {"config": config, "tokenizer_vocab_size": config["vocab_size"]}
+        notes.append(f"{name} is not here: its sizes are from the table of public models")
+    for key, table in (("image_encoder", IMAGE_TOWERS), ("volume_encoder", None)):
+        part = document.get(key)
+        if not isinstance(part, dict) or "path" not in part or Path(part["path"]).is_dir():
+            continue
+        rest = {k: v for k, v in part.items() if k != "path"}
+        config = table.get(part["path"]) if table is not None else VOLUME_ENCODERS.get(part["type"])
+        if config is None:
+            raise RecipeError(
+                f"{key}: {part['path']} is not on this machine and not in the table of public models."
+            )
+        document[key] = rest | {"config": config} if table is not None else config | rest
+        notes.append(f"{part['path']} is not here: its sizes are from the table of public models")
+    return ModelRecipe.model_validate(document), tuple(notes)
+
+
+def build_empty(recipe: ModelRecipe, sight: Sight) -> MedMVLForConditionalGeneration:
+    """The model with shapes and without memory."""
+    from transformers import AutoConfig
+
+    if recipe.init is not None:
+        config = MedMVLConfig.from_pretrained(recipe.init, local_files_only=True)
+    else:
+        assert recipe.llm is not None
+        if recipe.llm.path is not None:
+            llm = AutoConfig.from_pretrained(recipe.llm.path, local_files_only=True)
+        else:
+            settings = dict(recipe.llm.config or {})
+            settings.setdefault("vocab_size", recipe.llm.tokenizer_vocab_size or 32_000)
+            llm = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        config = MedMVLConfig(llm=llm, **sight.parts.configs(), image_token_id=0, volume_token_id=1)
+    with torch.device("meta"):
+        return MedMVLForConditionalGeneration(config)
+
+
+def _type(recipe: ModelRecipe, name: str) -> str:
+    part: Any = getattr(recipe, name)
+    if name == "llm" or part is None:
+        return str((recipe.llm.config or {}).get("model_type", recipe.llm.path)) if recipe.llm else "saved"
+    if isinstance(part, str):
+        return f"slices ({part})"
+    inner = (part.get("config") or {}).get("model_type")
+    return str(part["type"]) + (f" ({inner})" if inner else "")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Operations of the forward pass of one sample, and its tokens, a part."""
+
+    flops: dict[str, float]
+    tokens: dict[str, int]
+    """That a part's layers hold at once."""
+
+    @classmethod
+    def of(cls, model: MedMVLForConditionalGeneration, sight: Sight, text_tokens: int) -> _Work:
+        """Count on shapes alone; of a model with images and volumes the dearer of both."""
+        flops, tokens, most = {}, {}, 0
+        model.requires_grad_(False)
+        for kind, settings in (("image", sight.pictures), ("volume", sight.volumes)):
+            if settings is None or sight.parts.connectors[kind] is None:
+                continue
+            encoder, connector = getattr(model, f"{kind}_encoder"), getattr(model, f"{kind}_connector")
+            pixels = torch.empty(1, settings.channels, *settings.size, device="meta")
+            flops[f"{kind}_encoder"], features = _counted(encoder, pixels)
+            flops[f"{kind}_connector"], out = _counted(connector, features)
+            views = sight.most_tokens(kind) / out.shape[1]  # tiles and crops beside the whole
+            for name in (f"{kind}_encoder", f"{kind}_connector"):
+                flops[name] *= views
+            tokens[f"{kind}_encoder"] = round(features.streams[0].shape[1] * views)
+            tokens[f"{kind}_connector"] = sight.most_tokens(kind)
+            most = max(most, sight.most_tokens(kind))
+        length = most + text_tokens
+        width = model.get_input_embeddings().embedding_dim
+        llm: Any = model.llm
+        flops["llm"], _ = _counted(_Embedded(llm), torch.empty(1, length, width, device="meta"))
+        return cls(flops, tokens | {"llm": length})
+
+
+class _Embedded(nn.Module):
+    """An LLM that is given embeddings."""
+
+    def __init__(self, llm: Any) -> None:
+        super().__init__()
+        self.llm = llm
+
+    def forward(self, embeddings: Tensor) -> Any:
+        """All logits."""
+        length = embeddings.shape[1]
+        mask = torch.zeros(
+            1, 1, length, length, device=embeddings.device
+        )  # a whole mask: none is derived from values
+        return self.llm(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).logits
+
+
+def _counted(module: nn.Module, given: Tensor | VisualFeatures) -> tuple[float, Any]:
+    """Floating point operations of one pass, a multiplication and an addition being two, and what came out."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        out = module(given)
+    return float(counter.get_total_flops()), out
+
+
+def _stage(
+    recipe: Recipe, stage: Stage, model: MedMVLForConditionalGeneration, work: _Work, ours: Assumptions
+) -> StageEstimate:
+    apply_tuning(model, stage.parts)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    steps = float(stage.max_steps or (stage.epochs or 0) * _samples(recipe, stage, ours) / stage.batch_size)
+    flops = steps * stage.batch_size * _training_flops(model, stage, work)
+    device = find_accelerator(ours.hardware)
+    hours = flops / (device.teraflops * 1e12 * ours.utilisation) / 3600
+    shards = ours.gpus if recipe.distributed.fsdp is not None else 1
+    states = (trained * TRAINED_BYTES + (total - trained) * FROZEN_BYTES) / shards
+    gib = (states + _activations(model, stage, work, ours)) / 2**30
+    return StageEstimate(stage.name, trained, total, steps, flops, gib, hours)
+
+
+def _trains(model: MedMVLForConditionalGeneration, name: str) -> bool:
+    part = getattr(model, name)
+    weights = part.weights() if hasattr(part, "weights") else part.parameters()
+    return any(p.requires_grad for p in weights)
+
+
+def _passes_gradient(model: MedMVLForConditionalGeneration, name: str) -> bool:
+    """Whether the backward pass runs through a part: it trains, or something before it does."""
+    before = [other for other in work_order(model, name) if _trains(model, other)]
+    return bool(before)
+
+
+def work_order(model: MedMVLForConditionalGeneration, name: str) -> list[str]:
+    """A part and the parts whose output it reads."""
+    if name == "llm":
+        return [part for part in PARTS if getattr(model, part) is not None]
+    kind = name.partition("_")[0]
+    chain = [f"{kind}_encoder", f"{kind}_connector"]
+    return chain[: chain.index(name) + 1]
+
+
+def _training_flops(model: MedMVLForConditionalGeneration, stage: Stage, work: _Work) -> float:
+    """Of one sample: forward, backward through what passes gradients, and again through what trains; recomputation."""
+    total = 0.0
+    for name, forward in work.flops.items():
+        passes = _passes_gradient(model, name)
+        total += forward * (1 + passes + _trains(model, name) + (passes and stage.gradient_checkpointing))
+    return total
+
+
+def _activations(
+    model: MedMVLForConditionalGeneration, stage: Stage, work: _Work, ours: Assumptions
+) -> float:
+    """Bytes that one GPU holds for the backward pass of a micro batch; only a layer at a time where nothing is kept."""
+    micro = stage.micro_batch_size or max(1, stage.batch_size // ours.gpus)
+    total = 0.0
+    for name in ("image_encoder", "volume_encoder", "llm"):
+        if name not in work.tokens:
+            continue
+        width, layers = _width_and_layers(model, name)
+        layer = micro * work.tokens[name] * width * LAYER_BYTES
+        kept = (
+            layers * micro * work.tokens[name] * width * 2 if stage.gradient_checkpointing else layers * layer
+        )
+        total += layer + (kept if _passes_gradient(model, name) else 0)
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    return total + micro * ours.text_tokens * vocabulary * LOGIT_BYTES
+
+
+def _width_and_layers(model: MedMVLForConditionalGeneration, name: str) -> tuple[int, int]:
+    if name == "llm":
+        config = model.config.get_text_config()
+        return int(config.hidden_size), int(config.num_hidden_layers)
+    settings: Any = getattr(model, name).part_config
+    if settings.type == "slices":
+        settings = settings.image
+    return int(settings.widths[0]), int(getattr(settings, "num_layers", 12))
+
+
+def _samples(recipe: Recipe, stage: Stage, ours: Assumptions) -> float:
+    """Samples an epoch; a source that is not on this machine counts as assumed."""
+    from medmvl.data.prepared import default_cache_dir
+    from medmvl.data.sources import load_source
+
+    total = 0.0
+    for source in recipe.data_of(stage).train:
+        here = source.path is None or Path(source.path).is_file()
+        count = len(load_source(source, Path.cwd(), default_cache_dir()).samples) if here else ours.samples
+        total += source.weight * count
+    return total
+
+
+def _missing_data(recipe: Recipe, ours: Assumptions) -> tuple[str, ...]:
+    return tuple(f"{path} is not here: {ours.samples:,} samples assumed" for path in missing_data(recipe))
+
+
+def missing_data(recipe: Recipe) -> list[str]:
+    """Data files that the recipe names and that are not on this machine."""
+    sources = [s for stage in recipe.stages for s in recipe.data_of(stage).train]
+    return sorted({s.path for s in sources if s.path is not None and not Path(s.path).is_file()})
+
+
+def missing_models(recipe: Recipe) -> list[str]:
+    """Models that the recipe names and that are not on this machine."""
+    model = recipe.model
+    parts = (model.image_encoder, model.volume_encoder)
+    named = [part.get("path") for part in parts if isinstance(part, dict)]
+    named += [model.init, model.llm.path if model.llm else None]
+    return [path for path in named if path is not None and not Path(path).is_dir()]
