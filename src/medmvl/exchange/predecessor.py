@@ -241,6 +241,7 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
         raise UserError(f"{folder}: the tokenizer cannot be read: {str(error).splitlines()[0]}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token if kind == "llama3" else tokenizer.unk_token
+    tokenizer = _as_it_is(tokenizer)
     return MedMVLProcessor(
         tokenizer,
         parts=recipe.parts,
@@ -252,6 +253,15 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
         suffix_before_words=True,
         tokenize_apart=True,
     )
+
+
+def _as_it_is(tokenizer: Any) -> Any:
+    """The same tokenizer in the class that saves and loads its rules unchanged; LLaMA's own forgets `legacy`."""
+    from transformers import PreTrainedTokenizerFast
+
+    names = ("bos_token", "eos_token", "unk_token", "pad_token")
+    special = {name: text for name in names if (text := getattr(tokenizer, name)) is not None}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **special)
 
 
 def chat_template(tokenizer: Any, end_of_turn: str) -> str:

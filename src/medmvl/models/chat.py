@@ -68,7 +68,9 @@ class ChatEncoder:
             )
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs)
-        self._between = re.compile(f"({'|'.join(map(re.escape, placeholders))})") if apart else None
+        cuts = [text for text in (*placeholders, tokenizer.bos_token) if text]
+        self._between = re.compile(f"({'|'.join(map(re.escape, cuts))})") if apart else None
+        self._marks_beginnings = apart and _marks_beginnings(tokenizer)
         self._encoded: dict[tuple[tuple[Turn, ...], bool], Encoded] = {}  # many samples ask in the same words
         added = tokenizer.added_tokens_decoder
         self._special_ids = {i for i, token in added.items() if token.special} | set(
@@ -144,9 +146,14 @@ class ChatEncoder:
         start = 0
         for piece in self._between.split(text) if self._between else [text]:
             if piece:
-                tokens = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True)
+                mark = " " if self._marks_beginnings and piece.startswith(" ") else ""
+                tokens = self.tokenizer(mark + piece, add_special_tokens=False, return_offsets_mapping=True)
                 ids += tokens["input_ids"]
-                offsets += [(start + low, start + high) for low, high in tokens["offset_mapping"]]
+                shift = start - len(mark)
+                offsets += [
+                    (max(start, shift + low), max(start, shift + high))
+                    for low, high in tokens["offset_mapping"]
+                ]
             start += len(piece)
         return ids, offsets
 
@@ -240,3 +247,9 @@ class ChatEncoder:
             [Turn("user", "a"), Turn("assistant", "b")], add_generation_prompt=False, name="the chat template"
         )
         return encoded.ids[max(i for i, flag in enumerate(encoded.supervised) if flag)]
+
+
+def _marks_beginnings(tokenizer: Any) -> bool:
+    """Whether a text begins with a mark of its own (SentencePiece), which the fast tokenizer leaves out before a space."""
+    first = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False)["input_ids"])[:1]
+    return bool(first) and first[0].startswith("\u2581")

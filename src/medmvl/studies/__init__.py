@@ -1,0 +1,1 @@
+"""Studies: one base recipe, named variants that each change one thing, seeds; runs, a table and findings."""

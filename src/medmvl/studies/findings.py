@@ -1,0 +1,161 @@
+"""From the evaluations of a study to what it shows: paired differences to the reference, and nothing beyond.
+
+A difference is a finding where its interval over patients excludes zero and every seed has its sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medmvl.errors import UserError
+from medmvl.evaluation.compare import Run
+from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
+from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
+
+MIN_SEEDS = 2
+"""One seed cannot tell a variant from its luck."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One variant over all its seeds."""
+
+    variant: str
+    score: Interval
+    blind: float | None
+    """The larger of the majority answer's score and that without image."""
+    difference: Interval | None = None
+    """To the reference, paired by answer, scores averaged over seeds; None for the reference itself."""
+    by_seed: tuple[float, ...] = ()
+    p: float = 1.0
+    p_holm: float = 1.0
+    detectable: float | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the evidence supports that this variant differs from the reference."""
+        d = self.difference
+        if d is None or len(self.by_seed) < MIN_SEEDS:
+            return False
+        return (d.low > 0 and all(s > 0 for s in self.by_seed)) or (
+            d.high < 0 and all(s < 0 for s in self.by_seed)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        difference = None if self.difference is None else self.difference.to_json()
+        own = {**self.__dict__, "by_seed": list(self.by_seed), "shown": self.shown}
+        return {**own, "score": self.score.to_json(), "difference": difference}
+
+
+def outcomes(runs: Mapping[str, Mapping[int, Run]], reference: str) -> list[Outcome]:
+    """Compare every variant with the reference over the seeds that both have.
+
+    Args:
+        runs: finished evaluations by variant and seed.
+        reference: the variant to compare with.
+
+    Raises:
+        UserError: the reference has no finished run, or evaluations differ in their samples.
+    """
+    if not runs.get(reference):
+        raise UserError(f"the reference '{reference}' has no finished run yet; nothing can be compared")
+    found = [_outcome(name, own, runs[reference], name == reference) for name, own in runs.items() if own]
+    others = [outcome for outcome in found if outcome.difference is not None]
+    adjusted = dict(zip((o.variant for o in others), holm([o.p for o in others]), strict=True))
+    return [replace(o, p_holm=adjusted.get(o.variant, 1.0)) for o in found]
+
+
+def _outcome(name: str, own: Mapping[int, Run], base: Mapping[int, Run], is_reference: bool) -> Outcome:
+    first = next(iter(own.values()))
+    ids = list(first.answers)
+    clusters = [first.answers[i]["cluster"] for i in ids]
+    score = mean_interval(_means(list(own.values()), ids), clusters)
+    outcome = Outcome(name, score, _blind(list(own.values())))
+    seeds = [seed for seed in own if seed in base]
+    if is_reference or not seeds:
+        return outcome
+    for seed in seeds:
+        if base[seed].answers.keys() != own[seed].answers.keys() or set(own[seed].answers) != set(ids):
+            raise UserError(f"{own[seed].name} and {base[seed].name} were asked other samples")
+    after, before = _means([own[s] for s in seeds], ids), _means([base[s] for s in seeds], ids)
+    differences = [a - b for a, b in zip(after, before, strict=True)]
+    by_seed = tuple(
+        sum(own[s].answers[i]["score"] - base[s].answers[i]["score"] for i in ids) / len(ids) for s in seeds
+    )
+    return replace(
+        outcome,
+        difference=difference_interval(after, before, clusters),
+        by_seed=by_seed,
+        p=sign_flip_p(differences, clusters),
+        detectable=detectable_difference(differences, clusters),
+    )
+
+
+def _means(runs: Sequence[Run], ids: Sequence[str]) -> list[float]:
+    return [sum(float(run.answers[i]["score"]) for run in runs) / len(runs) for i in ids]
+
+
+def _blind(runs: Sequence[Run]) -> float | None:
+    values = []
+    for control in ("majority", "no_image"):
+        scores = [a[control]["score"] for run in runs for a in run.answers.values() if a.get(control)]
+        if scores:
+            values.append(sum(scores) / len(scores))
+    return max(values, default=None)
+
+
+def table(found: Sequence[Outcome]) -> str:
+    """The outcomes as a markdown table."""
+    lines = [
+        "| variant | score | without image or majority | difference | by seed | p | Holm | could show |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for o in found:
+        d = o.difference
+        blind = "-" if o.blind is None else f"{o.blind:.2f}"
+        if d is None:
+            lines.append(f"| {o.variant} | {o.score} | {blind} | reference | - | - | - | - |")
+            continue
+        seeds = ", ".join(f"{s:+.3f}" for s in o.by_seed)
+        least = "-" if o.detectable is None else f"{o.detectable:.3f}"
+        lines.append(
+            f"| {o.variant} | {o.score} | {blind} | {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {seeds} "
+            f"| {o.p:.4f} | {o.p_holm:.4f} | {least} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def statements(found: Sequence[Outcome], reference: str) -> str:
+    """What is shown, and what is not, in markdown."""
+    compared = [o for o in found if o.difference is not None]
+    shown = [_sentence(o, reference) for o in compared if o.shown]
+    not_shown = [_not_shown(o, reference) for o in compared if not o.shown]
+    return (
+        "## Shown\n\n"
+        + ("".join(shown) or "Nothing.\n")
+        + "\n## Not shown\n\n"
+        + ("".join(not_shown) or "-\n")
+    )
+
+
+def _sentence(o: Outcome, reference: str) -> str:
+    assert o.difference is not None
+    d, word = o.difference, "better" if o.difference.value > 0 else "worse"
+    return (
+        f"- `{o.variant}` is {word} than `{reference}`: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] over "
+        f"{d.clusters} patients, the same sign in {len(o.by_seed)} seeds; Holm's p {o.p_holm:.4f}.\n"
+    )
+
+
+def _not_shown(o: Outcome, reference: str) -> str:
+    assert o.difference is not None
+    d = o.difference
+    least = "not known" if o.detectable is None else f"{o.detectable:.3f}"
+    why = "one seed only" if len(o.by_seed) < MIN_SEEDS else f"{len(o.by_seed)} seeds"
+    return (
+        f"- `{o.variant}` against `{reference}`: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], {why}; "
+        f"the smallest difference that could have been shown: {least}.\n"
+    )

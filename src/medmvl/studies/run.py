@@ -1,0 +1,169 @@
+"""A study as a story: run what is missing, then the table and the findings. The same command goes on after a kill.
+
+The folder holds `runs/VARIANT-SEED/{train,evaluation}`, and at the end `study.json`, `table.md` and `findings.md`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medmvl.data.prepared import default_cache_dir
+from medmvl.data.sources import load_source
+from medmvl.engine import Engine, model_digest
+from medmvl.errors import UserError
+from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
+from medmvl.evaluation.compare import Run, read_run
+from medmvl.files import write_json, write_text
+from medmvl.studies.findings import outcomes, statements, table
+from medmvl.studies.study import Evaluated, Study, recipe_of
+from medmvl.training.recipe import Recipe
+from medmvl.training.run import train
+
+logger = logging.getLogger(__name__)
+DONE = "run.json"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One variant with one seed."""
+
+    variant: str
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return (self.folder / DONE).is_file()
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps of all stages; None where some stage counts epochs."""
+        steps = [stage.max_steps for stage in self.recipe.stages]
+        return None if None in steps else sum(step or 0 for step in steps)
+
+
+def plan(
+    study: Study,
+    documents: dict[str, dict[str, Any]],
+    out: Path,
+    seeds: Sequence[int] = (),
+    only: Sequence[str] = (),
+) -> list[PlannedRun]:
+    """Every run of a study, seed by seed, or those of some seeds and variants.
+
+    Raises:
+        UserError: a variant that the study does not have, or a recipe without exactly one test source.
+    """
+    unknown = [name for name in only if name not in study.variants]
+    if unknown:
+        raise UserError(f"no variant '{unknown[0]}'; the study has {', '.join(study.variants)}")
+    names = [name for name in study.variants if not only or name in only]
+    planned = [
+        PlannedRun(name, seed, recipe_of(documents[name], seed, name), out / "runs" / f"{name}-{seed}")
+        for seed in (seeds or study.seeds)
+        for name in names
+    ]
+    for run in planned:
+        if len(run.recipe.data.test) != 1:
+            raise UserError(
+                f"variant '{run.variant}': data.test must name one source, which all runs are judged on"
+            )
+    return planned
+
+
+def describe(planned: Sequence[PlannedRun]) -> Iterator[str]:
+    """A line a run, and how long the missing ones will take, as far as finished ones tell."""
+    seconds = [json.loads((run.folder / DONE).read_text())["seconds"] for run in planned if run.is_done]
+    for run in planned:
+        steps = "unknown" if run.steps is None else str(run.steps)
+        yield f"{run.variant:24} seed {run.seed}  {steps:>8} steps  {'done' if run.is_done else 'to run'}"
+    missing = sum(not run.is_done for run in planned)
+    if seconds and missing:
+        yield f"{missing} runs to go, about {missing * sum(seconds) / len(seconds):.0f} s by {len(seconds)} finished"
+    else:
+        yield f"{missing} runs to go" + (", time unknown until one has finished" if missing else "")
+
+
+def run_missing(planned: Sequence[PlannedRun], options: Evaluated) -> None:
+    """Train and evaluate what is not done; what another process is doing is left to it."""
+    for run in planned:
+        with _claimed(run.folder) as mine:
+            if mine and not run.is_done:
+                logger.info("%s, seed %d", run.variant, run.seed)
+                _train_and_evaluate(run, options)
+
+
+def report(study: Study, planned: Sequence[PlannedRun], out: Path) -> str:
+    """Write `study.json`, `table.md` and `findings.md` of the finished runs; returns the findings.
+
+    Raises:
+        UserError: the reference has no finished run.
+    """
+    runs: dict[str, dict[int, Run]] = {name: {} for name in study.variants}
+    for run in planned:
+        if run.is_done:
+            runs[run.variant][run.seed] = read_run(run.folder / "evaluation")
+    found = outcomes(runs, study.reference)
+    missing = [f"{run.variant}-{run.seed}" for run in planned if not run.is_done]
+    costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / DONE).read_text()) for r in planned if r.is_done}
+    write_json(
+        out / "study.json",
+        {"study": study.model_dump(mode="json"), "missing": missing, "runs": costs,
+         "outcomes": [outcome.to_json() for outcome in found]},
+    )  # fmt: skip
+    text = f"# {study.question}\n\n{statements(found, study.reference)}"
+    if missing:
+        text += f"\nNot run yet: {', '.join(missing)}.\n"
+    write_text(out / "table.md", table(found))
+    write_text(out / "findings.md", text)
+    return text
+
+
+def _train_and_evaluate(run: PlannedRun, options: Evaluated) -> None:
+    started = time.perf_counter()
+    model = train(run.recipe, run.folder / "train")
+    trained = time.perf_counter()
+    engine = Engine.load(model)
+    source = load_source(run.recipe.data.test[0], Path.cwd(), default_cache_dir())
+    samples = limit_clusters(list(source.samples), options.limit_patients)
+    known = [s for data in run.recipe.data_of(run.recipe.stages[-1]).train
+             for s in load_source(data, Path.cwd(), default_cache_dir()).samples]  # fmt: skip
+    evaluate(
+        engine, samples, source.load, run.folder / "evaluation",
+        about={"model": model_digest(model), "data": source.digest, "data_name": source.name},
+        train_samples=known,
+        options=EvaluationOptions(
+            max_new_tokens=options.max_new_tokens, batch_size=options.batch_size, controls=options.controls
+        ),
+    )  # fmt: skip
+    now = time.perf_counter()
+    cost = {"seconds": now - started, "training_seconds": trained - started, "evaluation_seconds": now - trained,
+            "parameters": sum(p.numel() for p in engine.model.parameters()), "answers": len(samples)}  # fmt: skip
+    write_json(run.folder / DONE, cost)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process has the run; the lock goes with the process, also when it is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,157 @@
+"""Every kind of MedM-VL checkpoint, made here with random weights, beside a plain computation of what its code gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medmvl.errors import UserError
+from medmvl.exchange.imported import Components, write_folder
+from medmvl.exchange.predecessor import read
+from medmvl.models.assemble import load
+from tests.factories.predecessor import ENDS, SYSTEM, Predecessor
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {"llm": "llama"},
+    "llama 3": {"llm": "llama3"},
+    "phi": {"llm": "phi"},
+    "phi 3": {"llm": "phi3"},
+    "clip without its class token": {"encoder": "clip", "select": "patch", "layer": -2},
+    "clip with its class token": {"encoder": "clip", "layer": 2},
+    "siglip that loses its first patch": {"select": "patch"},
+    "one layer": {"depth": 1},
+    "three layers": {"depth": 3},
+    "attention pooling of images": {"connector": "attn_pooling"},
+    "a tied head that was saved": {"head": "tied"},
+    "a tied head that was not saved": {"head": "missing"},
+    "shards": {"shards": 3},
+    "a pickle": {"shards": -1},
+}
+CONVERSATIONS = {
+    "one image": ["<image>\nIs there a nodule?", "Yes."],
+    "two images, two turns": [
+        "First <image> and second <image>\nCompare.",
+        "It grew.",
+        "有没有结节？",
+        "没有。",
+    ],
+    "image at the end": ["Describe the findings.\n<image>", "No."],
+    "text alone": ["Is there a nodule?", "No. It grew."],
+}
+
+
+def blocks(text: str, pictures: list[Image.Image]) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = []
+    for number, piece in enumerate(text.split("<image>")):
+        if number:
+            content.append({"type": "image", "image": pictures.pop(0)})
+        if piece:
+            content.append({"type": "text", "text": piece})
+    return content
+
+
+def pictures() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 255, (40 + 7 * n, 50, 3), dtype=np.uint8)) for n in range(2)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_prompts_ids_and_logits_are_those_of_a_plain_computation(
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = Predecessor(tmp_path / "case", **VARIANTS[variant])
+    monkeypatch.chdir(tmp_path / "case")
+    write_folder(read(Path("ckpt"), Components()).save, tmp_path / "ours")
+    model, processor = load(tmp_path / "ours")
+    end = ENDS[theirs.llm_type]
+    for turns in CONVERSATIONS.values():
+        prompt = SYSTEM + "".join(
+            f"USER: {q.strip()} ASSISTANT: {a}{end}" for q, a in zip(turns[::2], turns[1::2], strict=True)
+        )
+        shown = pictures()
+        conversation = [
+            {"role": "assistant" if number % 2 else "user", "content": blocks(turn, shown)}
+            for number, turn in enumerate(turns)
+        ]
+        batch = processor.apply_chat_template(conversation, tokenize=True)
+        ids = [int(i) for i in batch["input_ids"][0]]
+        visual = []
+        if batch.get("pixel_values") is not None:
+            with torch.no_grad():
+                visual = list(theirs.visual_tokens(batch["pixel_values"]))
+        collapsed = collapse(ids, processor.image_token_id, [len(tokens) for tokens in visual])
+        if theirs.pieces is not None:
+            assert collapsed == theirs.sentencepiece_ids(prompt)
+        else:
+            text = processor.tokenizer.decode([i for i in collapsed if i != -200])
+            assert text == prompt.replace("<image>", "")
+        with torch.no_grad():
+            found, expected = model.eval()(**batch).logits[0], theirs.logits(collapsed, visual)
+        assert (found[:, : expected.shape[1]] - expected).abs().max() < 1e-4
+
+
+def collapse(ids: list[int], placeholder: int, lengths: list[int]) -> list[int]:
+    """-200 for the placeholders of each visual."""
+    collapsed, position, waiting = [], 0, iter(lengths)
+    while position < len(ids):
+        if ids[position] == placeholder:
+            length = next(waiting)
+            assert ids[position : position + length] == [placeholder] * length
+            collapsed.append(-200)
+            position += length
+        else:
+            collapsed.append(ids[position])
+            position += 1
+    return collapsed
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda c: c.update({"lvlm_llm_name_or_path": "nowhere/else"}), "--llm"),
+        (lambda c: c.update({"lvlm_llm_type": "gemma"}), "unknown lvlm_llm_type 'gemma'"),
+        (
+            lambda c: c.update({"lvlm_encoder_image_type": "ctclip"}),
+            "unknown lvlm_encoder_image_type 'ctclip'",
+        ),
+        (lambda c: c.update({"lvlm_connector_image_name": "mlp2x_relu"}), "unknown connector"),
+        (lambda c: c.update({"lvlm_connector_image_name": "mlp3x_gelu"}), "2 tensors missing: mlp.4"),
+    ],
+)
+def test_what_cannot_be_read_is_named(break_it: Any, message: str, tmp_path: Path) -> None:
+    import json
+
+    made = Predecessor(tmp_path)
+    config = json.loads((made.folder / "config.json").read_text())
+    break_it(config)
+    (made.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=message):
+        read(made.folder, Components())
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    made = Predecessor(tmp_path, shards=2)
+    (made.folder / "model-1.safetensors").unlink()
+    with pytest.raises(UserError, match=r"1 of 2 shards are missing: model-1\.safetensors"):
+        read(made.folder, Components())
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    made = Predecessor(tmp_path, shards=-1)
+    torch.save({"llm.x": Path("anything")}, made.folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="runs code"):
+        read(made.folder, Components())
+
+
+def test_adapters_in_the_middle_of_training_are_refused_with_the_reason(tmp_path: Path) -> None:
+    made = Predecessor(tmp_path, shards=-1)
+    weights = torch.load(made.folder / "pytorch_model.bin", weights_only=True)
+    weights["llm.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"] = torch.zeros(2, 24)
+    torch.save(weights, made.folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="not merged"):
+        read(made.folder, Components())

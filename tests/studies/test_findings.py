@@ -1,0 +1,65 @@
+"""Findings: claimed only where the interval excludes zero and every seed agrees."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medmvl.errors import UserError
+from medmvl.evaluation.compare import Run
+from medmvl.evaluation.comparison import holm
+from medmvl.studies.findings import outcomes, statements, table
+
+
+def run(scores: list[float]) -> Run:
+    answers = {f"q{i}": {"score": score, "cluster": i // 2} for i, score in enumerate(scores)}
+    return Run("run", {}, answers)
+
+
+def seeds(rate: float, count: int = 3, n: int = 200) -> dict[int, Run]:
+    rng = np.random.default_rng(int(rate * 1000))
+    return {seed: run([float(x) for x in rng.random(n) < rate]) for seed in range(count)}
+
+
+def test_a_clear_difference_is_shown_and_a_missing_one_is_not() -> None:
+    found = outcomes({"base": seeds(0.5), "good": seeds(0.9), "same": seeds(0.501)}, "base")
+    shown = {o.variant: o.shown for o in found}
+    assert shown == {"base": False, "good": True, "same": False}
+    text = statements(found, "base")
+    assert "`good` is better" in text.split("## Not shown")[0]
+    assert "`same`" in text.split("## Not shown")[1]
+    assert "could have been shown: 0." in text
+    assert table(found).count("\n") == 5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.02, 0.98), min_size=2, max_size=4), st.integers(0, 1000))
+def test_never_claims_what_one_seed_denies(rates: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    draw = lambda rate: run([float(x) for x in rng.random(60) < rate])  # noqa: E731
+    found = outcomes(
+        {"base": {s: draw(0.5) for s in range(len(rates))}, "new": {s: draw(r) for s, r in enumerate(rates)}},
+        "base",
+    )
+    new = found[1]
+    assert new.difference is not None
+    if new.shown:
+        assert len({np.sign(d) for d in new.by_seed}) == 1
+        assert np.sign(new.by_seed[0]) == np.sign(new.difference.value)
+        assert new.difference.low > 0 or new.difference.high < 0
+
+
+def test_one_seed_shows_nothing_however_large_the_difference() -> None:
+    found = outcomes({"base": seeds(0.1, 1), "good": seeds(0.9, 1)}, "base")
+    assert found[1].difference is not None and found[1].difference.low > 0.5
+    assert not found[1].shown
+
+
+def test_p_values_are_adjusted_over_the_variants_without_the_reference() -> None:
+    found = outcomes({"a": seeds(0.5), "b": seeds(0.6), "c": seeds(0.55)}, "a")
+    assert [o.p_holm for o in found[1:]] == holm([o.p for o in found[1:]])
+
+
+def test_other_samples_are_refused() -> None:
+    with pytest.raises(UserError, match="other samples"):
+        outcomes({"a": seeds(0.5), "b": seeds(0.6, n=100)}, "a")

@@ -1,0 +1,110 @@
+"""A study of two variants, trained for a few steps: what runs, what is left out, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import medmvl.studies.run as study_run
+from medmvl.errors import RecipeError, UserError
+from medmvl.studies.run import describe, plan, report, run_missing
+from medmvl.studies.study import load_study
+from tests.factories.training import phantom_cache, phantoms, recipe, stage
+
+__all__ = ["phantom_cache"]
+pytestmark = pytest.mark.usefixtures("phantom_cache")
+
+
+def write_study(folder: Path, **more: Any) -> Path:
+    document = recipe(stage(max_steps=2))
+    document["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=6)]}
+    (folder / "base.yaml").write_text(yaml.safe_dump(document))
+    study = {
+        "question": "Does width matter?",
+        "base": "base.yaml",
+        "reference": "narrow",
+        "variants": {"narrow": {}, "wide": {"change": {"model.volume_encoder.width": 32}}},
+        "seeds": [0, 1],
+        "evaluation": {"max_new_tokens": 4},
+    }
+    file = folder / "width.yaml"
+    file.write_text(yaml.safe_dump(study | more))
+    return file
+
+
+def test_runs_once_resumes_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, documents = load_study(write_study(tmp_path))
+    out = tmp_path / "out"
+    planned = plan(study, documents, out)
+    assert [(run.variant, run.seed) for run in planned] == [
+        ("narrow", 0),
+        ("wide", 0),
+        ("narrow", 1),
+        ("wide", 1),
+    ]
+    trained: list[str] = []
+    real = study_run.train
+
+    def killed_once(recipe: Any, folder: Path) -> Path:
+        trained.append(folder.parent.name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return real(recipe, folder)
+
+    monkeypatch.setattr(study_run, "train", killed_once)
+    with pytest.raises(KeyboardInterrupt):
+        run_missing(planned, study.evaluation)
+    assert [run.is_done for run in planned] == [True, False, False, False]
+    run_missing(planned, study.evaluation)
+    run_missing(planned, study.evaluation)
+    assert trained == ["narrow-0", "wide-0", "wide-0", "narrow-1", "wide-1"]
+    text = report(study, planned, out)
+    assert text.startswith("# Does width matter?")
+    found = json.loads((out / "study.json").read_text())
+    assert [o["variant"] for o in found["outcomes"]] == ["narrow", "wide"]
+    assert found["runs"]["wide-0"]["parameters"] > found["runs"]["narrow-0"]["parameters"]
+    assert list(describe(planned))[-1] == "0 runs to go"
+
+
+def test_a_run_that_another_process_has_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, documents = load_study(write_study(tmp_path))
+    planned = plan(study, documents, tmp_path / "out", seeds=[0])
+    done: list[str] = []
+    monkeypatch.setattr(study_run, "_train_and_evaluate", lambda run, _: done.append(run.variant))
+    with study_run._claimed(planned[0].folder) as mine:
+        assert mine
+        run_missing(planned, study.evaluation)
+    assert done == ["wide"]
+
+
+def test_dry_run_says_that_time_is_unknown(tmp_path: Path) -> None:
+    study, documents = load_study(write_study(tmp_path))
+    lines = list(describe(plan(study, documents, tmp_path / "out", only=["wide"])))
+    assert len(lines) == 3 and "2 steps" in lines[0] and "unknown" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"reference": "none"}, "'none' is no variant"),
+        ({"sedes": [1]}, "sedes"),
+        ({"variants": {"narrow": {}, "same": {}}}, "'narrow' and 'same' are the same recipe"),
+        (
+            {"variants": {"narrow": {}, "bad": {"change": {"model.max_lenght": 3}}}},
+            "did you mean 'max_length'",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_study(write_study(tmp_path, **more))
+
+
+def test_an_unknown_variant_is_named(tmp_path: Path) -> None:
+    study, documents = load_study(write_study(tmp_path))
+    with pytest.raises(UserError, match="no variant 'wild'"):
+        plan(study, documents, tmp_path / "out", only=["wild"])
