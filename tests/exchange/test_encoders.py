@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from medmvl.errors import RecipeError, UserError
 from medmvl.exchange import encoders
@@ -16,32 +15,11 @@ from medmvl.exchange.formats import read_checkpoint
 from medmvl.exchange.imported import Components, ImportedEncoder, write_folder
 from medmvl.files import write_json
 from medmvl.models.assemble import assemble
+from tests.factories.exchange import m3d_clip
 from tests.factories.models import TEXTS, VOLUMES_ONLY, recipe, tiny
 
 M3D = {"img_size": [8, 16, 16], "patch_size": [4, 8, 8], "in_channels": 1, "hidden_size": 12, "num_layers": 2,
        "num_heads": 2, "mlp_dim": 24}  # fmt: skip
-
-
-def m3d_clip() -> dict[str, Tensor]:
-    """Names and shapes of M3D-CLIP's vision encoder, small."""
-    width, voxels, patches = 12, 4 * 8 * 8, 2 * 2 * 2
-    shapes: dict[str, tuple[int, ...]] = {
-        "cls_token": (1, 1, width),
-        "patch_embedding.position_embeddings": (1, patches, width),
-        "patch_embedding.patch_embeddings.1.weight": (width, voxels),
-        "patch_embedding.patch_embeddings.1.bias": (width,),
-        "norm.weight": (width,), "norm.bias": (width,),
-    }  # fmt: skip
-    for n in range(2):
-        block = {
-            "mlp.linear1.weight": (24, width), "mlp.linear1.bias": (24,), "mlp.linear2.weight": (width, 24),
-            "mlp.linear2.bias": (width,), "norm1.weight": (width,), "norm1.bias": (width,), "norm2.weight": (width,),
-            "norm2.bias": (width,), "attn.qkv.weight": (3 * width, width), "attn.out_proj.weight": (width, width),
-            "attn.out_proj.bias": (width,),
-        }  # fmt: skip
-        shapes |= {f"blocks.{n}.{name}": shape for name, shape in block.items()}
-    torch.manual_seed(0)
-    return {f"vision_encoder.{name}": torch.randn(shape) for name, shape in shapes.items()}
 
 
 def test_a_published_encoder_becomes_a_folder_that_a_recipe_names(tmp_path: Path) -> None:

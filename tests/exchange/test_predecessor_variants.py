@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from medmvl import imaging
+from medmvl.engine import Engine
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, write_folder
 from medmvl.exchange.predecessor import read
+from medmvl.files import write_json
 from medmvl.models.assemble import load
+from tests.factories.exchange import m3d_clip
 from tests.factories.predecessor import ENDS, SYSTEM, Predecessor
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -155,3 +160,47 @@ def test_adapters_in_the_middle_of_training_are_refused_with_the_reason(tmp_path
     torch.save(weights, made.folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="not merged"):
         read(made.folder, Components())
+
+
+M3D = {"img_size": [32, 256, 256], "patch_size": [8, 64, 64], "in_channels": 1, "hidden_size": 12, "num_layers": 2,
+       "num_heads": 2, "mlp_dim": 24}  # fmt: skip
+
+
+@pytest.mark.parametrize(("connector", "tokens"), [("spatial_pooling", 8), ("mlp", 64)])
+def test_m3d_clip_reads_bare_arrays_as_hounsfield_units(
+    connector: str, tokens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume is stretched between its own lowest and highest value, after its foreground was cut out."""
+    made = Predecessor(tmp_path, shards=-1)
+    weights = torch.load(made.folder / "pytorch_model.bin", weights_only=True)
+    weights = {name: tensor for name, tensor in weights.items() if name.startswith("llm.")}
+    encoder = m3d_clip(voxels=8 * 64 * 64, patches=64)
+    weights |= {f"encoder_image3d.encoder.{name}": tensor for name, tensor in encoder.items()}
+    weights |= {
+        f"connector_image3d.connector.{n}.weight": torch.randn(24, 12 if n == 0 else 24) for n in (0, 2)
+    }
+    weights |= {f"connector_image3d.connector.{n}.bias": torch.randn(24) for n in (0, 2)}
+    torch.save(weights, made.folder / "pytorch_model.bin")
+    write_json(tmp_path / "m3d" / "config.json", M3D)
+    config = {
+        "model_type": "lvlm", "lvlm_llm_type": "qwen2", "lvlm_llm_name_or_path": "llm", "lvlm_llm_max_length": 256,
+        "lvlm_encoder_image3d_type": "m3dclip", "lvlm_encoder_image3d_name_or_path": "m3d",
+        "lvlm_encoder_image3d_select_layer": -1, "lvlm_encoder_image3d_select_feature": "patch",
+        "lvlm_connector_image3d_type": connector, "lvlm_connector_image3d_name": "mlp2x_gelu",
+    }  # fmt: skip
+    write_json(made.folder / "config.json", config)
+    monkeypatch.chdir(tmp_path)
+    write_folder(read(made.folder, Components()).save, tmp_path / "ours")
+    array = np.full((20, 30, 30), -2000, dtype=np.int16)
+    array[4:12, 5:25, 6:26] = np.random.default_rng(0).integers(-900, 1200, (8, 20, 20))
+    np.save(tmp_path / "scan.npy", array)
+    engine = Engine.load(tmp_path / "ours")
+    answer = engine.ask("Is there a nodule?", volumes=[tmp_path / "scan.npy"])
+    assert answer.seen[0]["tokens"] == tokens
+    seen = engine.processor.see(imaging.read(tmp_path / "scan.npy"))
+    grey = (np.clip(array, -1000, 1000) + 1000) / 2000
+    cut = torch.from_numpy(((grey - grey.min()) / np.ptp(grey))[4:12, 5:25, 6:26]).float()
+    expected = torch.nn.functional.interpolate(cut[None, None], size=(32, 256, 256), mode="trilinear")[0]
+    assert (seen.pixels - expected).abs().max() < 1e-6
+    with pytest.raises(UserError, match="Hounsfield units"):
+        engine.processor.see(replace(imaging.read(tmp_path / "scan.npy"), units="BQML"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -85,3 +86,25 @@ def llava(
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     return model, processor
+
+
+def m3d_clip(voxels: int = 4 * 8 * 8, patches: int = 2 * 2 * 2) -> dict[str, Tensor]:
+    """Names and shapes of M3D-CLIP's vision encoder, small."""
+    width = 12
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, width),
+        "patch_embedding.position_embeddings": (1, patches, width),
+        "patch_embedding.patch_embeddings.1.weight": (width, voxels),
+        "patch_embedding.patch_embeddings.1.bias": (width,),
+        "norm.weight": (width,), "norm.bias": (width,),
+    }  # fmt: skip
+    for n in range(2):
+        block = {
+            "mlp.linear1.weight": (24, width), "mlp.linear1.bias": (24,), "mlp.linear2.weight": (width, 24),
+            "mlp.linear2.bias": (width,), "norm1.weight": (width,), "norm1.bias": (width,), "norm2.weight": (width,),
+            "norm2.bias": (width,), "attn.qkv.weight": (3 * width, width), "attn.out_proj.weight": (width, width),
+            "attn.out_proj.bias": (width,),
+        }  # fmt: skip
+        shapes |= {f"blocks.{n}.{name}": shape for name, shape in block.items()}
+    torch.manual_seed(0)
+    return {f"vision_encoder.{name}": torch.randn(shape) for name, shape in shapes.items()}
