@@ -13,7 +13,7 @@ from medmvl.errors import UserError
 def export(
     model: Annotated[Path, typer.Argument(help="Folder of a model, or of an exported adapter.")],
     out: Annotated[Path, typer.Argument(help="The new folder.")],
-    format_name: Annotated[str, typer.Option("--format", help="llava, merged or adapter.")],
+    format_name: Annotated[str, typer.Option("--format", help="llava, merged, adapter or self-contained.")],
     dtype: Annotated[str | None, typer.Option(help="Cast the weights: float32, float16 or bfloat16.")] = None,
     base: Annotated[Path | None, typer.Option(help="The model that an exported adapter belongs to.")] = None,
     results: Annotated[

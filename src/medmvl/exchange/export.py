@@ -14,6 +14,7 @@ from medmvl.errors import UserError
 from medmvl.exchange.export_llava import export_llava
 from medmvl.exchange.imported import write_folder
 from medmvl.exchange.model_card import model_card
+from medmvl.exchange.self_contained import export_self_contained
 from medmvl.files import write_json, write_text
 from medmvl.models.assemble import load
 from medmvl.models.quiet import without_weight_bars
@@ -92,6 +93,19 @@ def _llava(what: Export, folder: Path) -> None:
     _card(what, model, folder, "llava", _LOAD_LLAVA)
 
 
+_LOAD_CODE = """\
+from transformers import AutoModelForImageTextToText, AutoProcessor
+# needs transformers, torch, peft, pydantic, jinja2, pillow, pydicom, nibabel, pynrrd; runs the code in medmvl_code.py
+model = AutoModelForImageTextToText.from_pretrained(FOLDER, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(FOLDER, trust_remote_code=True)"""
+
+
+def _self_contained(what: Export, folder: Path) -> None:
+    model, processor = _loaded(what)
+    export_self_contained(model, processor, folder, what.dtype)
+    _card(what, model, folder, "self-contained", _LOAD_CODE)
+
+
 def _merged(what: Export, folder: Path) -> None:
     model, processor = _loaded(what)
     if what.dtype is not None:
@@ -130,5 +144,6 @@ FORMATS: dict[str, ExportFormat] = {
         _llava, "LlavaForConditionalGeneration of transformers; 2D models whose parts allow it"
     ),
     "merged": ExportFormat(_merged, "a complete folder of ours, adapters merged into the weights"),
+    "self-contained": ExportFormat(_self_contained, "with the code that runs it, for trust_remote_code=True"),
     "adapter": ExportFormat(_adapter, "only what the last stage of a run trained; --base merges it again"),
 }
