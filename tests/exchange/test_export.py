@@ -134,7 +134,7 @@ def test_an_adapter_alone_and_its_base_make_the_model_again(tmp_path: Path) -> N
     apply_tuning(model, tuning)
     randomise(model, 3)
     stage = tmp_path / "run" / "stages" / "01-tune"
-    save_adapter(model, tuning, stage / "adapter")
+    save_adapter(model, tuning, stage / "model" / "adapter")
     base_model, _ = load(base)
     for name, weight in model.named_parameters():  # frozen weights are those of the base
         if not weight.requires_grad:

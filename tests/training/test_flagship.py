@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from medmvl.exchange.export import Export, export
 from medmvl.models.assemble import load
+from medmvl.training.estimate import estimate
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe, recipe_names
 from medmvl.training.run import train
 
 TWINS = sorted(name for name in recipe_names() if name.endswith("-tiny"))
 FLAGSHIPS = [name.removesuffix("-tiny") for name in TWINS]
+OTHER_LLMS = {"qwen3": 4.02e9, "llama3": 3.21e9, "phi4": 3.84e9, "gemma2": 2.61e9, "mistral": 7.25e9}
+"""Recipes with another LLM, and its published number of parameters."""
 SAME = ("objective", "group", "schedule", "warmup", "weight_decay")
 """What of a stage a twin must not change; how long and how large it may."""
 
@@ -23,7 +29,8 @@ def test_both_flagships_come_in_english_chinese_both_and_with_native_3d_encoders
         f"medm-vl-{kind}{language}" for kind in ("2d", "ct-chest") for language in ("", "-zh", "-bilingual")
     }
     assert set(FLAGSHIPS) == wanted | {"medm-vl-ct-chest-m3d-clip", "medm-vl-ct-chest-medm-clip"}
-    assert {name for name in recipe_names() if name.startswith("medm-vl")} == {*FLAGSHIPS, *TWINS}
+    others = {f"medm-vl-2d-{llm}" for llm in OTHER_LLMS}
+    assert {name for name in recipe_names() if name.startswith("medm-vl")} == {*FLAGSHIPS, *TWINS, *others}
 
 
 def shape(recipe: Recipe) -> dict[str, Any]:
@@ -76,3 +83,40 @@ def test_a_twin_trains_every_stage(name: str, tmp_path: Path, monkeypatch: pytes
     reads = {kind for kind in ("image", "volume") if getattr(model, f"{kind}_connector") is not None}
     assert ("volume" in reads) == ("ct-chest" in name)
     assert processor.visual_parts.encoders["volume" if "ct-chest" in name else "image"] is not None
+
+
+@pytest.mark.parametrize("llm", OTHER_LLMS)
+def test_recipes_with_other_llms_change_nothing_else(llm: str) -> None:
+    recipe, published = load_recipe(f"medm-vl-2d-{llm}"), load_recipe("medm-vl-2d")
+    assert recipe.stages == published.stages and recipe.data == published.data
+    assert estimate(recipe).parts["llm"][1] == pytest.approx(OTHER_LLMS[llm], rel=0.005)
+
+
+@pytest.mark.parametrize("name", ["fine-tune-full", "fine-tune-lora"])
+@pytest.mark.parametrize("twin", ["medm-vl-2d-tiny", "medm-vl-ct-chest-tiny"])
+def test_a_released_model_is_fine_tuned(
+    name: str, twin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a hospital does: a saved model, own data, one of two recipes."""
+    monkeypatch.setenv("MEDMVL_CACHE", str(tmp_path / "cache"))
+    few = [f"stages.{stage}.max_steps=1" for stage in ("align", "fine-tune")]
+    released = train(load_recipe(twin, few), tmp_path / "released")
+    data = load_recipe(twin).data.model_dump(mode="json", exclude_unset=True)
+    changes = [
+        f"model.init={released}",
+        f"data={json.dumps(data)}",
+        "stages.fine-tune.epochs=0.1",
+        "stages.fine-tune.warmup=0",
+    ]
+    tuned, _ = load(train(load_recipe(name, changes), tmp_path / "tuned"))
+    before, _ = load(released)
+    moved = {n for n, weight in tuned.named_parameters() if not torch.equal(weight, before.get_parameter(n))}
+    assert any(n.startswith("llm.") for n in moved) and any("connector" in n for n in moved)
+    encoder = any(n.startswith("image_encoder.") for n in moved)
+    assert encoder == (name == "fine-tune-full")
+    if name == "fine-tune-lora":
+        export("adapter", Export(tmp_path / "tuned" / "model", tmp_path / "adapter"))
+        export("merged", Export(tmp_path / "adapter", tmp_path / "merged", base=released))
+        merged, _ = load(tmp_path / "merged")
+        for n, weight in tuned.named_parameters():
+            assert (weight - merged.get_parameter(n)).abs().max() < 1e-6

@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 # fmt: off
 NEEDED = [
-    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "tensorboard",
+    "torch", "transformers", "tokenizers", "sentencepiece", "safetensors", "accelerate", "peft", "tensorboard",
     "numpy", "pillow", "nibabel",
     "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
     "python-gdcm", "pynrrd", "llguidance", "sacrebleu", "rouge-score", "nltk", "scikit-learn",

@@ -117,10 +117,10 @@ def _merged(what: Export, folder: Path) -> None:
 
 def _adapter(what: Export, folder: Path) -> None:
     """What a run's last stage trained, without the rest: adapters, and parts trained whole."""
-    trained = what.source.resolve().parent / "adapter"
+    trained = what.source / "adapter"
     if not (trained / ADAPTER_CONFIG).is_file():
         raise UserError(
-            f"{what.source} has no adapter beside it: name the model of a training run whose last stage trained some part with "
+            f"{what.source} holds no adapter: name the model of a training run whose last stage trained some part with "
             "lora or dora (RUN/model)."
         )
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):

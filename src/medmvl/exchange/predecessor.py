@@ -28,7 +28,7 @@ from medmvl.models.encoders.vit3d import ViT3D, ViT3DConfig, m3d_clip_settings, 
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.quiet import without_warnings, without_weight_bars
 from medmvl.models.volume_conventions import MEDM_CLIP_MEAN, MEDM_CLIP_STD
 
 END_OF_TURN = {
@@ -236,7 +236,8 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
         raise UserError(f"unknown lvlm_llm_type {kind!r}; MedM-VL has {', '.join(END_OF_TURN)}.")
     folder = source if (source / "tokenizer_config.json").is_file() else llm_folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with without_warnings():  # of the model type, which transformers does not know
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{folder}: the tokenizer cannot be read: {str(error).splitlines()[0]}") from error
     if tokenizer.pad_token_id is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,28 @@ LLM_CONFIGS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
         "max_position_embeddings": 131072, "tie_word_embeddings": True,
     },
+    "Qwen/Qwen3-4B": {
+        "model_type": "qwen3", "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+        "max_position_embeddings": 40960, "tie_word_embeddings": True,
+    },
+    "microsoft/Phi-4-mini": {
+        "model_type": "phi3", "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32,
+        "num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 200064, "pad_token_id": 199999,
+        "max_position_embeddings": 131072, "tie_word_embeddings": True,
+    },
+    "google/gemma-2-2b": {
+        "model_type": "gemma2", "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 256000,
+        "max_position_embeddings": 8192, "tie_word_embeddings": True,
+    },
+    "mistralai/Mistral-7B-v0.3": {
+        "model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32768, "sliding_window": None,
+        "max_position_embeddings": 32768, "tie_word_embeddings": False,
+    },
 }  # fmt: skip
-"""Configurations of LLMs; `-Instruct` has the sizes of its base."""
+"""Configurations of LLMs; a model tuned to instructions has the sizes of its base."""
 IMAGE_TOWERS: dict[str, dict[str, Any]] = {
     "google/siglip-base-patch16-256-multilingual": _siglip(768, 3072, 12, 12, 256, 16),
     "google/siglip-so400m-patch14-384": _siglip(1152, 4304, 27, 16, 384, 14),
@@ -53,5 +74,6 @@ VOLUME_ENCODERS: Mapping[str, dict[str, Any]] = {
 
 def llm_config(name: str) -> dict[str, Any] | None:
     """The configuration of a public LLM; None where it is not in the table."""
-    found = LLM_CONFIGS.get(name.removesuffix("-Instruct"))
+    base = re.sub(r"-(instruct|it)(?=-|$)", "", name, flags=re.IGNORECASE)
+    found = LLM_CONFIGS.get(base)
     return None if found is None else dict(found)

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from transformers.utils.logging import EmptyTqdm, set_tqdm_hook
+from transformers.utils.logging import (
+    EmptyTqdm,
+    get_verbosity,
+    set_tqdm_hook,
+    set_verbosity,
+    set_verbosity_error,
+)
 
 _SILENT = ("Loading weights", "Writing model shards")
 
@@ -24,3 +30,14 @@ def without_weight_bars() -> Iterator[None]:
         yield
     finally:
         set_tqdm_hook(before)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Errors of transformers only, such as while it looks at a configuration that is not its own."""
+    before = get_verbosity()
+    set_verbosity_error()
+    try:
+        yield
+    finally:
+        set_verbosity(before)

@@ -139,6 +139,12 @@ def _part(model: nn.Module, name: str) -> nn.Module:
     return part
 
 
+def has_weights(model: nn.Module, name: str) -> bool:
+    """Whether the model has this part, and the part weights of its own: slices through a shared encoder have none."""
+    part = getattr(model, name, None)
+    return isinstance(part, nn.Module) and any(True for _ in part.parameters())
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise RecipeError(message)

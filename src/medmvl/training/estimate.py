@@ -22,7 +22,7 @@ from medmvl.models.features import VisualFeatures
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.published import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
 from medmvl.models.seeing import Sight
-from medmvl.models.tuning import apply_tuning
+from medmvl.models.tuning import apply_tuning, has_weights
 from medmvl.training.hardware import find_accelerator
 from medmvl.training.recipe import Recipe, Stage
 
@@ -244,7 +244,8 @@ def _counted(module: nn.Module, given: Tensor | VisualFeatures) -> tuple[float, 
 def _stage(
     recipe: Recipe, stage: Stage, model: MedMVLForConditionalGeneration, work: _Work, ours: Assumptions
 ) -> StageEstimate:
-    apply_tuning(model, stage.parts)
+    named = {n: how for n, how in stage.parts.items() if not stage.any_model or has_weights(model, n)}
+    apply_tuning(model, named)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     steps = float(stage.max_steps or (stage.epochs or 0) * _samples(recipe, stage, ours) / stage.batch_size)

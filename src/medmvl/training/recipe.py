@@ -49,6 +49,8 @@ class Stage(Strict):
     objective: Literal["lm", "labels", "contrastive"] = "lm"
     parts: dict[PartName, PartTuning]
     """`frozen`, `full` or `lora` a part; a part that is not named is frozen."""
+    any_model: bool = False
+    """Leave out of `parts` what the model does not have, for recipes that serve models of all kinds."""
     data: DataRecipe | None = None
     """Data of this stage alone; None: the recipe's."""
 

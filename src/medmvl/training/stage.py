@@ -20,6 +20,7 @@ from medmvl.models.tuning import (
     TuningRow,
     apply_tuning,
     has_lora,
+    has_weights,
     merge_lora,
     parameter_groups,
     save_adapter,
@@ -82,6 +83,7 @@ def plan_stage(
     Raises:
         UserError: something would train nothing, or a sample cannot be learned from; the message names it.
     """
+    stage = _fitted(stage, model)
     stage.share(processes().num_processes)
     if has_lora(model):
         merge_lora(model)
@@ -105,6 +107,14 @@ def plan_stage(
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
     )  # fmt: skip
+
+
+def _fitted(stage: Stage, model: MedMVLForConditionalGeneration) -> Stage:
+    """The stage with the parts that this model has, where it asks for that."""
+    if not stage.any_model:
+        return stage
+    held = {name: how for name, how in stage.parts.items() if has_weights(model, name)}
+    return stage.model_copy(update={"parts": held})
 
 
 def train_in_float32(model: torch.nn.Module, *, whole: bool) -> None:
