@@ -94,7 +94,8 @@ def test_a_template_without_an_end_of_turn_can_be_asked_but_not_trained_with(tmp
 
 def test_its_format_is_told_by_its_configuration(tmp_path: Path) -> None:
     llava(tmp_path / "llava", template=CHATML)
-    assert recognise(tmp_path / "llava") and not recognise(tmp_path)
+    given = Components()
+    assert recognise(tmp_path / "llava", given) and not recognise(tmp_path, given)
     assert read_checkpoint(tmp_path / "llava", Components())[0] == "hf-llava"
     assert as_medical_image(pictures(1)[0]).kind == "image"
 

@@ -146,11 +146,13 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         read(made.folder, Components())
 
 
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_runs_code_is_refused_with_the_flag_that_allows_it(tmp_path: Path) -> None:
     made = Predecessor(tmp_path, shards=-1)
-    torch.save({"llm.x": Path("anything")}, made.folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match="runs code"):
+    weights = torch.load(made.folder / "pytorch_model.bin", weights_only=True)
+    torch.save({"state_dict": weights, "made by": Path("somebody")}, made.folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"runs code.*--trust-pickle"):
         read(made.folder, Components())
+    assert read(made.folder, Components(trust_pickle=True)).model.image_encoder is not None
 
 
 def test_adapters_in_the_middle_of_training_are_refused_with_the_reason(tmp_path: Path) -> None:

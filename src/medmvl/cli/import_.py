@@ -21,13 +21,16 @@ def import_checkpoint(
     volume_encoder: Annotated[
         str | None, typer.Option(help="Folder or hub id of its 3D encoder, likewise.")
     ] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Run the code that pickled weights hold, if they do.")
+    ] = False,
 ) -> None:
-    """Import a checkpoint; nothing is downloaded unless you name a hub id, and no code of it is run."""
+    """Import a checkpoint; nothing is downloaded unless you name a hub id, and no code of it is run unless you say so."""
     from medmvl.exchange.formats import read_checkpoint
     from medmvl.exchange.imported import Components, write_folder
     from medmvl.exchange.remote import local_folder
 
-    components = Components(llm, image_encoder, volume_encoder)
+    components = Components(llm, image_encoder, volume_encoder, trust_pickle)
     name, imported = read_checkpoint(local_folder(source), components, format_name)
     write_folder(imported.save, out)
     typer.echo(f"Imported a {name} checkpoint into {out}")

@@ -73,11 +73,11 @@ PUBLISHED: dict[str, PublishedEncoder] = {
 }
 
 
-def recognise(source: Path) -> bool:
+def recognise(source: Path, components: Components) -> bool:
     """Whether a file or folder holds the tensors of a published encoder."""
     if not (source.is_file() or has_weights(source)):
         return False
-    return _layout(read_weights(source)) is not None
+    return _layout(read_weights(source, trust_pickle=components.trust_pickle)) is not None
 
 
 def read(source: Path, components: Components) -> ImportedEncoder:
@@ -86,7 +86,7 @@ def read(source: Path, components: Components) -> ImportedEncoder:
     Raises:
         UserError: no known layout, missing tensors or wrong shapes; the message lists them.
     """
-    tensors = read_weights(source)
+    tensors = read_weights(source, trust_pickle=components.trust_pickle)
     name = _layout(tensors)
     if name is None:
         known = "; ".join(f"{key}: {layout.about}" for key, layout in PUBLISHED.items())

@@ -14,7 +14,7 @@ from medmvl.exchange.imported import Components, Imported, ImportedEncoder
 class Format(NamedTuple):
     """How one format is told and read."""
 
-    recognise: Callable[[Path], bool]
+    recognise: Callable[[Path, Components], bool]
     """Whether a folder or file is of this format, by its configuration or tensor names."""
     read: Callable[[Path, Components], Imported | ImportedEncoder]
     about: str
@@ -47,6 +47,6 @@ def read_checkpoint(
     if name is not None and name not in FORMATS:
         raise UserError(f"unknown format {name!r}. Known:\n{known}")
     for key in [name] if name is not None else FORMATS:
-        if name is not None or FORMATS[key].recognise(source):
+        if name is not None or FORMATS[key].recognise(source, components):
             return key, FORMATS[key].read(source, components)
     raise UserError(f"{source} is none of the checkpoints that can be imported:\n{known}")

@@ -40,7 +40,7 @@ _TYPED = """\
 """Gives a template that reads lists of typed blocks what it expects, from text with placeholders."""
 
 
-def recognise(source: Path) -> bool:
+def recognise(source: Path, components: Components) -> bool:
     """Whether a folder holds a configuration of model_type llava."""
     try:
         config = json.loads((source / "config.json").read_text("utf-8"))
@@ -62,7 +62,11 @@ def read(source: Path, components: Components) -> Imported:
         raise UserError(f"{source} holds no weights.")
     try:
         theirs, found = LlavaForConditionalGeneration.from_pretrained(
-            source, local_files_only=True, output_loading_info=True, dtype="auto", weights_only=True
+            source,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype="auto",
+            weights_only=not components.trust_pickle,
         )
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:

@@ -16,11 +16,13 @@ from medmvl.models.quiet import without_weight_bars
 
 @dataclass(frozen=True)
 class Components:
-    """Where what a checkpoint only names is to be found: folders, or hub ids that the user gives and so allows."""
+    """What the user says about a checkpoint: where what it only names is (folders, or hub ids, so allowed), and trust."""
 
     llm: str | None = None
     image_encoder: str | None = None
     volume_encoder: str | None = None
+    trust_pickle: bool = False
+    """Run the code that pickled weights may hold; only for files from those whom the user trusts."""
 
 
 @dataclass(frozen=True)

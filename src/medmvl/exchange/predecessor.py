@@ -54,7 +54,7 @@ class _Recipe(NamedTuple):
     notes: tuple[str, ...]
 
 
-def recognise(source: Path) -> bool:
+def recognise(source: Path, components: Components) -> bool:
     """Whether a folder holds a configuration of model_type lvlm."""
     return source.is_dir() and _json(source / "config.json").get("model_type") == "lvlm"
 
@@ -67,11 +67,11 @@ def read(source: Path, components: Components) -> Imported:
         UserError: what it names is not on this machine, a part is unknown, or tensors are missing or of wrong shape.
     """
     config = _json(source / "config.json")
-    if not recognise(source):
+    if not recognise(source, components):
         raise UserError(
             f"{source} is no checkpoint of MSIIP/MedM-VL: its config.json has no model_type lvlm."
         )
-    weights = read_weights(source)
+    weights = read_weights(source, trust_pickle=components.trust_pickle)
     check_names(weights, source)
     llm_folder = named_by_checkpoint(_named(config, "llm"), source, components.llm, "llm")
     recipe = _visual_recipe(config, weights, source, components)

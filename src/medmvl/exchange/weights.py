@@ -28,27 +28,28 @@ def has_weights(folder: Path) -> bool:
     return any((folder / f"{name}{end}").is_file() for name in WEIGHT_FILES for end in ("", ".index.json"))
 
 
-def read_weights(source: Path) -> dict[str, Tensor]:
+def read_weights(source: Path, *, trust_pickle: bool = False) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU, in the types they were saved in.
 
     Args:
         source: a folder with weights under a usual name, or one file.
+        trust_pickle: run the code that a pickle may hold, if it cannot be read without.
 
     Raises:
         UserError: no weights, a shard is missing or damaged, or a pickle needs code to be read.
     """
     if source.is_file():
-        return _read_file(source)
+        return _read_file(source, trust_pickle)
     for name in WEIGHT_FILES:
         index = source / f"{name}.index.json"
         if index.is_file():
-            return _read_shards(index)
+            return _read_shards(index, trust_pickle)
         if (source / name).is_file():
-            return _read_file(source / name)
+            return _read_file(source / name, trust_pickle)
     raise UserError(f"{source} holds no weights; expected one of {', '.join(WEIGHT_FILES)}, or their shards.")
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
+def _read_shards(index: Path, trust_pickle: bool) -> dict[str, Tensor]:
     try:
         places = json.loads(index.read_text("utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError) as error:
@@ -62,13 +63,13 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         )
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        tensors |= _read_file(index.parent / shard)
+        tensors |= _read_file(index.parent / shard, trust_pickle)
     if lost := [name for name in places if name not in tensors]:
         raise UserError(f"{index}: {len(lost)} tensors are in no shard: {_listed(lost)}")
     return tensors
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def _read_file(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path))
@@ -77,11 +78,11 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix not in _PICKLES:
         raise UserError(f"{path}: weights are read from .safetensors or {', '.join(_PICKLES)} files.")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError:
         raise UserError(
-            f"{path} is a pickle that runs code when it is read, which is refused. If you trust its origin, read it once "
-            "yourself with torch.load(path, weights_only=False) and save its tensors as .safetensors."
+            f"{path} is a pickle that runs code when it is read, which is refused. If you trust whoever made it, allow that "
+            "with --trust-pickle."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
