@@ -44,6 +44,8 @@ NEEDED = [
 
 EXTRAS: dict[str, tuple[str, str]] = {
     "fastapi": ("serve", "medmvl serve"),
+    "highdicom": ("report", "DICOM SR of medmvl report"),
+    "fhir.resources": ("report", "FHIR of medmvl report"),
     "monai": ("bench", "the reading benchmark's comparison"),
     "mkdocs": ("docs", "building the documentation site"),
     "pytest": ("dev", "running the tests"),

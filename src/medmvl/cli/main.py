@@ -48,6 +48,7 @@ VERBS: dict[str, Verb] = {
         "medmvl.cli.generate", "generate", "Answer one question, or every sample of a data set."
     ),
     "chat": Verb("medmvl.cli.chat", "chat", "Talk with a model about images and volumes."),
+    "report": Verb("medmvl.cli.report", "report", "Report on folders of studies: tables, FHIR and DICOM SR."),
     "serve": Verb("medmvl.cli.serve", "serve", "Serve a model to OpenAI's clients, with volumes."),
     "evaluate": Verb("medmvl.cli.evaluate", "evaluate", "Score a model beside its controls, with intervals."),
     "score": Verb(

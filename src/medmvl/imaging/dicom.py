@@ -25,7 +25,7 @@ from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_c
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
 
-__all__ = ["read_dicom", "read_dicom_folder", "sniff_dicom"]
+__all__ = ["read_dicom", "read_dicom_folder", "series_in", "sniff_dicom"]
 
 MAX_FILES = 100_000
 _BODY_DIRECTIONS = {"H": "S", "F": "I", "A": "A", "P": "P", "L": "L", "R": "R"}
@@ -60,6 +60,31 @@ def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalIm
         if without_pixels:
             notes = (*notes, f"{without_pixels} DICOM object(s) without pixels set aside")
         return _to_image(choose(series, selector or Selector(), "folder"), notes)
+
+
+def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
+    """List what a DICOM file or folder holds, without decoding pixels where places tell slices apart.
+
+    Returns:
+        The series in the order that `#series=N` counts, scouts and screen captures set aside; and the
+        files that are damaged, each with what is wrong. While there are any, a series of the folder
+        cannot be read by its number.
+
+    Raises:
+        ReadError: slices lie at one place and nothing tells them apart.
+    """
+    frames: list[Frame] = []
+    bad: list[tuple[Path, str]] = []
+    with silent_pydicom():
+        for file in [path] if path.is_file() else _dicom_files(path):
+            try:
+                header = read_header(file)
+                if header.pixel_keyword is not None or header.value("Rows") is not None:
+                    frames += frames_of(header)
+            except ReadError as error:
+                bad.append((file, str(error)))
+        series = group_frames(frames)
+        return (set_aside(series)[0] if path.is_dir() else series), bad
 
 
 def _folder_frames(folder: Path) -> tuple[list[Frame], int]:

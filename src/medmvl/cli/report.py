@@ -1,0 +1,94 @@
+"""`medmvl report`: a report on every study of some folders, as tables, FHIR and DICOM SR."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from medmvl.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from medmvl.engine import GenerationOptions
+    from medmvl.reporting.run import Outcome, ReportSettings
+    from medmvl.reporting.studies import Found
+
+
+def report(
+    studies: Annotated[list[Path], typer.Argument(help="Files and folders, searched with their subfolders.")],
+    model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
+    out: Annotated[Path, typer.Option(help="Folder for the reports; continued if it is there.")],
+    prompt: Annotated[str | None, typer.Option(help="What is asked of every study.")] = None,
+    language: Annotated[Literal["en", "zh"], typer.Option(help="Of the prompt and the notices.")] = "en",
+    fhir: Annotated[bool, typer.Option(help="Write a FHIR DiagnosticReport for each study.")] = True,
+    sr: Annotated[bool, typer.Option(help="Write a DICOM SR for each study that came as DICOM.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Studies asked together.")] = 4,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest report.")] = 512,
+    num_beams: Annotated[int, typer.Option(help="More than 1 searches beams.")] = 1,
+    units: Annotated[str | None, typer.Option(help="Where the files do not say it, such as HU.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Report on every study below some folders; what cannot be read is listed and stops nothing.
+
+    Unverified machine output. Exit code 2 where not one report could be written.
+    """
+    check_extras(fhir=fhir, sr=sr)
+    from medmvl.cli.asking import declared
+    from medmvl.engine import GenerationOptions
+    from medmvl.reporting.notice import PROMPTS
+    from medmvl.reporting.run import ReportSettings
+    from medmvl.reporting.studies import find_studies
+
+    declarations = declared(units, modality, spacing)
+    found = find_studies(studies, declarations)
+    settings = ReportSettings(prompt or PROMPTS[language], language, fhir, sr)
+    options = GenerationOptions(max_new_tokens=max_new_tokens, num_beams=num_beams)
+    _report(model, found, out, settings, options, declarations, (device, dtype), batch_size)
+
+
+def check_extras(*, fhir: bool, sr: bool) -> None:
+    """Raise MissingExtraError before anything is computed that could not be written."""
+    for wanted, package, switch in ((fhir, "fhir", "--no-fhir"), (sr, "highdicom", "--no-sr")):
+        if wanted and find_spec(package) is None:
+            raise MissingExtraError(
+                f"{package} is missing; install it with: pip install 'medmvl[report]', or give {switch}"
+            )
+
+
+def _report(
+    model: Path, found: Found, out: Path, settings: ReportSettings, options: GenerationOptions,
+    declarations: dict[str, Any], where: tuple[str, str], batch_size: int,
+) -> None:  # fmt: skip
+    from medmvl.cli.asking import progress_bars
+    from medmvl.engine import Engine, joined_ranks, model_digest
+    from medmvl.reporting.run import write_reports
+
+    with joined_ranks() as ranks, progress_bars(quiet=not ranks.first) as advance:
+        outcome = write_reports(
+            Engine.load(model, ranks.device(where[0]), where[1]), found, out, settings,
+            {"model": model_digest(model), "declared": declarations}, options, batch_size=batch_size, ranks=ranks,
+            progress=lambda count: advance("reports", count, len(found.studies)),
+        )  # fmt: skip
+    if ranks.first:
+        _tell(outcome, found, out)
+
+
+def _tell(outcome: Outcome, found: Found, out: Path) -> None:
+    from medmvl.cli.asking import MOST_LISTED
+
+    lines = [f"  {bad.path} ({bad.step}): {bad.error}" for bad in outcome.bad[:MOST_LISTED]]
+    if len(outcome.bad) > MOST_LISTED:
+        lines.append(f"  and {len(outcome.bad) - MOST_LISTED} more, see {out / 'bad.csv'}")
+    listed = "\n".join(lines)
+    if not outcome.num_reports:
+        raise UserError(f"no report could be written\n{listed}" if lines else "no study was found")
+    typer.echo(f"{outcome.num_reports} reports in {out}; unverified machine output")
+    if found.num_ignored:
+        typer.echo(f"{found.num_ignored} files that are no images were passed over")
+    if lines:
+        typer.echo(f"Notice: {len(outcome.bad)} could not be done:\n{listed}", err=True)

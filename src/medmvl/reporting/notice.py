@@ -1,0 +1,17 @@
+"""What every report says of itself, and text that standards take: the same words in FHIR, in SR and in the tables."""
+
+from __future__ import annotations
+
+import unicodedata
+
+STATUS = "unverified machine output"
+NOTICES = {
+    "en": "Unverified machine output of research software. Preliminary; not a diagnosis.",
+    "zh": "研究软件的机器输出，未经核实。仅为初步结果，不作诊断。",
+}
+PROMPTS = {"en": "Write a report of this study.", "zh": "请为该检查写一份报告。"}
+
+
+def plain(text: str) -> str:
+    """The report without control characters, which neither XHTML nor DICOM takes; line breaks stay."""
+    return "".join(sign for sign in text if sign in "\n\t" or unicodedata.category(sign) != "Cc").strip()

@@ -1,0 +1,156 @@
+"""From studies to a folder of reports, on the engine's road for many questions: resumed after a kill, spread over ranks.
+
+out/reports.jsonl, reports.csv   the reports, by id; no identity, no paths
+out/fhir/ID.json, sr/ID.dcm      for other systems; name the patient where the source does
+out/sources.csv, bad.csv         which file is which id, and what could not be done; name the user's own paths
+out/answers.jsonl                what a killed run continues from
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medmvl import __version__
+from medmvl.data.loader import BlockLoader
+from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
+from medmvl.engine.many import ALONE, Progress
+from medmvl.errors import UserError
+from medmvl.files import write_json, write_text
+from medmvl.reporting.fhir import diagnostic_report
+from medmvl.reporting.identity import source_instances
+from medmvl.reporting.notice import STATUS, plain
+from medmvl.reporting.structured import write_structured_report
+from medmvl.reporting.studies import Bad, Found, Study
+
+EMPTY = "the model's report is empty"
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What is asked, and what is written."""
+
+    prompt: str
+    language: str = "en"
+    fhir: bool = True
+    sr: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went."""
+
+    num_reports: int
+    bad: tuple[Bad, ...]
+
+
+def write_reports(
+    engine: Engine,
+    found: Found,
+    out: Path,
+    settings: ReportSettings,
+    run: Mapping[str, Any],
+    options: GenerationOptions,
+    *,
+    batch_size: int = 16,
+    ranks: Ranks = ALONE,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Report on every study found, and write everything; see the top of this file.
+
+    Args:
+        engine: answers.
+        found: from `find_studies`; the same on every rank.
+        out: the folder; continued if a run of the same settings was broken off.
+        settings: of the reports.
+        run: what else decides the answers, such as the model's digest; must be equal when continued.
+        options: of decoding.
+        batch_size: studies asked together.
+        ranks: the processes that share the work; the first one writes.
+        progress: called with how many studies have just been dealt with.
+
+    Raises:
+        UserError: `out` belongs to another run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    out.chmod(0o700)
+    answers = out / "answers.jsonl"
+    samples = [study.sample(settings.prompt) for study in found.studies]
+    record = {**run, "prompt": settings.prompt, "language": settings.language}
+    failures = answer_samples(
+        engine, samples, BlockLoader(Path.cwd()), answers, record, options, batch_size=batch_size, ranks=ranks,
+        progress=progress,
+    )  # fmt: skip
+    names = {study.id: study.name for study in found.studies}
+    bad = [*found.bad, *(Bad(names[one.name], "ask", one.error) for one in failures)]
+    texts = {answer.id: plain(answer.text) for answer in read_answers(answers)}
+    done = [study for study in found.studies if study.id in texts]
+    if ranks.first:
+        for study in done:
+            bad += _export(out, study, texts[study.id], settings)
+        _write_tables(out, done, texts, bad, settings, run)
+    ranks.wait()
+    return Outcome(len(done), tuple(bad))
+
+
+def _export(out: Path, study: Study, text: str, settings: ReportSettings) -> list[Bad]:
+    """Write FHIR and SR of one study, where they are not there yet; what could not be written."""
+    if not text:
+        return [Bad(study.name, "report", EMPTY)]
+    fhir, sr = out / "fhir" / f"{study.id}.json", out / "sr" / f"{study.id}.dcm"
+    bad: list[Bad] = []
+    try:
+        if settings.fhir and not fhir.exists():
+            sources = source_instances(study.dicom)
+            write_json(fhir, diagnostic_report(study.id, text, settings.language, sources))
+        if settings.sr and study.dicom and not sr.exists():
+            sources = source_instances(study.dicom)
+            write_structured_report(sr, study.id, text, settings.language, sources, __version__)
+    except (ValueError, OSError) as error:
+        step = "fhir" if settings.fhir and not fhir.exists() else "sr"
+        bad.append(Bad(study.name, step, _said(error)))
+    return bad
+
+
+def _said(error: Exception) -> str:
+    """The first line: what a validation found is told without the values it quotes, which may name the patient."""
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    return f"not accepted by the library that checks it ({type(error).__name__})"
+
+
+def _write_tables(
+    out: Path, done: Sequence[Study], texts: Mapping[str, str], bad: Sequence[Bad], settings: ReportSettings,
+    run: Mapping[str, Any],
+) -> None:  # fmt: skip
+    rows = [
+        {
+            "id": study.id, "text": texts[study.id], "status": STATUS, "language": settings.language,
+            "kinds": [block.type for block in study.blocks], "modality": study.modality,
+            "fhir": _if_there(out, f"fhir/{study.id}.json"), "sr": _if_there(out, f"sr/{study.id}.dcm"),
+            "model": run.get("model"),
+        }
+        for study in done
+    ]  # fmt: skip
+    write_text(out / "reports.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    columns = ("id", "text", "status", "language", "modality", "fhir", "sr")
+    _write_csv(out / "reports.csv", columns, ([row[name] or "" for name in columns] for row in rows))
+    _write_csv(out / "sources.csv", ("id", "path"), ((study.id, study.name) for study in done))
+    _write_csv(out / "bad.csv", Bad._fields, bad)
+
+
+def _if_there(out: Path, name: str) -> str | None:
+    return name if (out / name).exists() else None
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,313 @@
+"""Reports on folders: everything readable is found, bad ones harm no others, and who the patient is stays in FHIR and SR."""
+
+import base64
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from PIL import Image
+from pydicom.uid import BasicTextSRStorage
+
+from medmvl.cli.main import main
+from medmvl.errors import ReadError, UserError
+from medmvl.reporting.fhir import diagnostic_report
+from medmvl.reporting.identity import source_instances
+from medmvl.reporting.notice import NOTICES, plain
+from medmvl.reporting.structured import check, write_structured_report
+from medmvl.reporting.studies import find_studies, is_flat
+from tests.factories.dicom import SECRET, ct_series, dataset, save, stored_volume
+from tests.factories.engine import save_tiny_model
+
+CT_STUDY, XRAY_STUDY = "1.2.3.77", "1.2.3.88"
+PERSON = {"PatientName": "李^雷", "PatientID": "P-4711", "AccessionNumber": "A99", "StudyDate": "20240229"}
+WHO = {**PERSON, "SpecificCharacterSet": "GB18030"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two CT series of one folder, a frontal and a lateral X-ray, NIfTI, arrays, a picture, and bad ones."""
+    root = tmp_path_factory.mktemp("scans") / "scans"
+    for number in (1, 2):
+        tags = {
+            "SeriesInstanceUID": f"1.2.{number}",
+            "SeriesNumber": number,
+            "StudyInstanceUID": CT_STUDY,
+            **WHO,
+        }
+        ct_series(root / "ct" / str(number), stored_volume(5, 16, 16, number), **tags)
+    (root / "ct" / "1" / "IM0001").rename(root / "ct" / "IM0001")  # slices may lie in several folders
+    for view in ("PA", "LL"):
+        pixels = np.random.default_rng(len(view)).integers(0, 4000, (20, 20)).astype(np.uint16)
+        tags = {
+            "StudyInstanceUID": XRAY_STUDY,
+            "SeriesInstanceUID": f"1.2.{len(view)}",
+            "SeriesNumber": 1,
+            "ViewPosition": view,
+        }
+        save(dataset(pixels, "DX", **tags, **WHO), root / "xray" / f"{view}.dcm")
+    rng = np.random.default_rng(0)
+    (root / "other").mkdir()
+    volume = rng.integers(-1000, 400, (16, 16, 6)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 1, 5, 1])), root / "other" / "a.nii.gz")
+    np.save(root / "other" / "flat.npy", rng.integers(0, 255, (20, 24), dtype=np.uint8))
+    np.save(root / "other" / "b.npy", rng.integers(-1000, 400, (6, 20, 20)).astype(np.int16))
+    Image.fromarray(rng.integers(0, 255, (20, 24), dtype=np.uint8)).save(root / "other" / "c.png")
+    (root / "other" / "notes.txt").write_text("nothing")
+    (root / "bad").mkdir()
+    (root / "bad" / "empty.nii.gz").touch()
+    (root / "bad" / "cut.nii.gz").write_bytes((root / "other" / "a.nii.gz").read_bytes()[:400])
+    return root
+
+
+def medmvl(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+def report(model: Path, out: Path, *arguments: object) -> int:
+    return medmvl("report", *arguments, "--model", model, "--out", out, "--max-new-tokens", 8)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def reports(model: Path, studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reports") / "out"
+    assert report(model, out, studies) == 0
+    return out
+
+
+def test_everything_is_found_and_the_bad_is_listed(reports: Path) -> None:
+    sources = {row["path"]: row["id"] for row in rows(reports / "sources.csv")}
+    assert set(sources) == {
+        "scans/ct#series=1", "scans/ct#series=2", "scans/xray/LL.dcm", "scans/other/a.nii.gz", "scans/other/flat.npy",
+        "scans/other/b.npy", "scans/other/c.png",
+    }  # fmt: skip
+    bad = {row["path"]: row for row in rows(reports / "bad.csv")}
+    assert set(bad) == {"scans/bad/empty.nii.gz", "scans/bad/cut.nii.gz"}
+    lines = [json.loads(line) for line in (reports / "reports.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == list(sources.values())
+    assert len(rows(reports / "reports.csv")) == 7
+    by_path = {path: next(line for line in lines if line["id"] == name) for path, name in sources.items()}
+    assert by_path["scans/xray/LL.dcm"]["kinds"] == ["image", "image"]
+    assert by_path["scans/other/flat.npy"]["kinds"] == ["image"]
+    assert (
+        by_path["scans/ct#series=1"]["kinds"] == ["volume"]
+        and by_path["scans/ct#series=1"]["modality"] == "CT"
+    )
+    assert all(line["text"] and line["status"] == "unverified machine output" for line in lines)
+
+
+def test_who_the_patient_is_stays_in_fhir_and_sr(
+    model: Path, studies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert report(model, tmp_path / "out", studies) == 0
+    shown = "".join(capfd.readouterr())
+    tables = [path for path in (tmp_path / "out").glob("*") if path.is_file()]
+    assert len(tables) >= 5 and (tmp_path / "out").stat().st_mode & 0o077 == 0
+    for text in [shown, *(path.read_text() for path in tables)]:
+        for secret in (*PERSON.values(), SECRET, "19010203", CT_STUDY, XRAY_STUDY, "1.2.3.4.5"):
+            assert secret not in text
+
+
+def test_fhir_is_valid_preliminary_and_says_whose_it_is(reports: Path) -> None:
+    names = {row["path"]: row["id"] for row in rows(reports / "sources.csv")}
+    files = sorted((reports / "fhir").glob("*.json"))
+    assert {path.stem for path in files} == set(names.values())
+    read = {path.stem: DiagnosticReport.model_validate_json(path.read_text()) for path in files}
+    assert {one.status for one in read.values()} == {"preliminary"}
+    texts = {row["id"]: row["text"] for row in rows(reports / "reports.csv")}
+    ct = read[names["scans/ct#series=1"]]
+    assert ct.conclusion == NOTICES["en"] + "\n\n" + texts[names["scans/ct#series=1"]]
+    assert ct.subject.identifier.value == "P-4711" and ct.subject.display == "李^雷"
+    assert ct.imagingStudy[0].identifier.value == f"urn:oid:{CT_STUDY}"
+    assert ct.basedOn[0].identifier.value == "A99" and str(ct.effectiveDateTime) == "2024-02-29"
+    nifti = read[names["scans/other/a.nii.gz"]]
+    assert nifti.subject is None and nifti.imagingStudy is None
+
+
+def test_sr_refers_to_the_source_images(reports: Path, studies: Path) -> None:
+    names = {row["path"]: row["id"] for row in rows(reports / "sources.csv")}
+    texts = {row["id"]: row["text"] for row in rows(reports / "reports.csv")}
+    assert (
+        len(list((reports / "sr").iterdir())) == 3
+    )  # two CT series and the X-rays; the others were no DICOM
+    document = pydicom.dcmread(reports / "sr" / f"{names['scans/ct#series=1']}.dcm")
+    assert document.SOPClassUID == document.file_meta.MediaStorageSOPClassUID == BasicTextSRStorage
+    assert (document.VerificationFlag, document.CompletionFlag, document.PreliminaryFlag) == (
+        "UNVERIFIED", "PARTIAL", "PRELIMINARY",
+    )  # fmt: skip
+    assert str(document.PatientName) == "李^雷" and document.StudyInstanceUID == CT_STUDY
+    files = [studies / "ct" / "IM0001", *sorted((studies / "ct" / "1").iterdir())]
+    uids = {str(pydicom.dcmread(path).SOPInstanceUID) for path in files}
+    evidence = document.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert evidence.SeriesInstanceUID == "1.2.1"
+    assert {item.ReferencedSOPInstanceUID for item in evidence.ReferencedSOPSequence} == uids
+    check(
+        reports / "sr" / f"{names['scans/ct#series=1']}.dcm",
+        texts[names["scans/ct#series=1"]],
+        source_instances(files),
+    )
+    with pytest.raises(UserError, match="text"):
+        check(
+            reports / "sr" / f"{names['scans/ct#series=1']}.dcm",
+            "No finding, truly.",
+            source_instances(files),
+        )
+    with pytest.raises(UserError, match="images"):
+        check(
+            reports / "sr" / f"{names['scans/ct#series=1']}.dcm",
+            texts[names["scans/ct#series=1"]],
+            source_instances(files[:-1]),
+        )
+
+
+def test_killed_and_continued_equals_never_killed(
+    model: Path, studies: Path, reports: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert report(model, out, studies) == 0
+    whole = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert whole["reports.jsonl"] == (reports / "reports.jsonl").read_bytes()
+    (out / "answers.jsonl").write_bytes(whole["answers.jsonl"][:-300])
+    (out / "reports.jsonl").unlink()
+    gone = sorted((out / "sr").iterdir())[0]
+    kept = sorted((out / "fhir").iterdir())[0].read_bytes()
+    gone.unlink()
+    assert report(model, out, studies) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == whole
+    assert gone.exists() and sorted((out / "fhir").iterdir())[0].read_bytes() == kept
+    assert report(model, out, studies, "--prompt", "Another?") == 2
+
+
+def test_a_damaged_slice_stops_its_series_not_the_pictures(
+    model: Path, studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    ct_series(folder, stored_volume(5, 16, 16), SeriesNumber=1, StudyInstanceUID=CT_STUDY)
+    damaged = folder / "IM0003"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    save(pydicom.dcmread(studies / "xray" / "PA.dcm"), folder / "pa.dcm")
+    assert report(model, tmp_path / "out", folder, "--no-sr", "--language", "zh") == 0
+    assert [row["path"] for row in rows(tmp_path / "out" / "sources.csv")] == ["mixed/pa.dcm"]
+    assert {row["path"]: row["step"] for row in rows(tmp_path / "out" / "bad.csv")} == {
+        "mixed/IM0003": "find", "mixed#series=2": "ask",
+    }  # fmt: skip
+    assert not (tmp_path / "out" / "sr").exists() and "Notice: 2 could not be done" in capsys.readouterr().err
+    (written,) = (tmp_path / "out" / "fhir").iterdir()
+    assert json.loads(written.read_text())["conclusion"].startswith(NOTICES["zh"])
+
+
+def test_nothing_reported_is_code_2(model: Path, studies: Path, tmp_path: Path) -> None:
+    assert report(model, tmp_path / "out", studies / "bad") == 2
+    assert len(rows(tmp_path / "out" / "bad.csv")) == 2
+    (tmp_path / "nothing").mkdir()
+    assert report(model, tmp_path / "out2", tmp_path / "nothing") == 2
+    assert report(model, tmp_path / "out3", tmp_path / "gone") == 2
+
+
+def test_an_id_changes_with_the_file_and_not_with_its_folder_being_named_twice(
+    studies: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    np.save(folder / "x.npy", np.zeros((4, 8, 8), np.int16))
+    (first,) = find_studies([folder, folder], {}).studies
+    np.save(folder / "x.npy", np.zeros((4, 8, 9), np.int16))
+    (second,) = find_studies([folder], {}).studies
+    assert first.id != second.id and first.name == second.name == "one/x.npy"
+    assert find_studies([studies], {}).num_ignored == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "flat"), [((3, 4), True), ((3, 4, 3), True), ((5, 6, 7), False), ((1, 5, 6, 7), False)]
+)
+def test_flat_arrays_are_told_by_their_header(tmp_path: Path, shape: tuple[int, ...], flat: bool) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
+    assert is_flat((tmp_path / "x.npy").read_bytes()[:1024]) is flat
+    assert not is_flat(b"")
+
+
+def sources(tmp_path: Path, **tags: Any) -> list[pydicom.Dataset]:
+    folder = ct_series(tmp_path / "s", stored_volume(3), **{"StudyInstanceUID": CT_STUDY, **WHO, **tags})
+    return source_instances(sorted(folder.iterdir()))
+
+
+@pytest.mark.parametrize("text", ["<b>1 & 2</b>\nzweite Zeile", "左肺上叶结节。", "ends with space. \\ ^ ="])
+def test_any_text_survives(tmp_path: Path, text: str) -> None:
+    text = plain(text)
+    found = sources(tmp_path)
+    made = diagnostic_report("study-1", text, "zh", found)
+    assert base64.b64decode(made["presentedForm"][0]["data"]).decode().endswith(text)
+    write_structured_report(tmp_path / "o.dcm", "study-1", text, "zh", found, "0.1.0")
+    check(tmp_path / "o.dcm", text, found)
+
+
+def test_absent_identity_is_left_out_and_strange_dates_too(tmp_path: Path) -> None:
+    none = dict.fromkeys(("PatientID", "PatientName", "AccessionNumber"))
+    made = diagnostic_report("study-1", "clear", "en", sources(tmp_path, **{**none, "StudyDate": None}))
+    assert not {"subject", "basedOn", "effectiveDateTime"} & made.keys() and made["imagingStudy"]
+
+
+def test_images_of_two_patients_are_refused(tmp_path: Path) -> None:
+    one = ct_series(tmp_path / "a", stored_volume(2), StudyInstanceUID=CT_STUDY)
+    two = ct_series(tmp_path / "b", stored_volume(2, seed=1), StudyInstanceUID=CT_STUDY, PatientID="another")
+    with pytest.raises(ReadError, match="one patient") as refused:
+        source_instances([*one.iterdir(), *two.iterdir()])
+    assert SECRET not in str(refused.value)
+
+
+def test_control_characters_go() -> None:
+    assert plain(" a\x00b\x1b\nc\t ") == "ab\nc"
+
+
+@pytest.mark.slow
+def test_two_processes_report_as_one(model: Path, studies: Path, reports: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "medmvl",
+    ]
+    arguments = [
+        "report",
+        studies,
+        "--model",
+        model,
+        "--out",
+        tmp_path / "two",
+        "--max-new-tokens",
+        8,
+        "--batch-size",
+        2,
+    ]
+    done = subprocess.run(
+        [*command, *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("reports.jsonl", "reports.csv", "bad.csv", "sources.csv", "answers.jsonl"):
+        assert (tmp_path / "two" / name).read_bytes() == (reports / name).read_bytes()
+    assert len(list((tmp_path / "two" / "sr").iterdir())) == 3
