@@ -68,10 +68,11 @@ docs: setup ## Build the documentation site into site/
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "The site is in site/index.html"
 
-bench: setup ## Measure reading and a training step beside MONAI and transformers' Llava
+bench: setup ## Measure reading and a training step beside others, the first token, and the server under load
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/first_token.py
 
 clean: ## Remove what the tools left (keeps .venv and runs/)
 	rm -rf build dist site htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
