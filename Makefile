@@ -73,6 +73,7 @@ bench: setup ## Measure reading and a training step beside others, the first tok
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/first_token.py
+	$(BIN)/python benchmarks/serving_load.py
 
 clean: ## Remove what the tools left (keeps .venv and runs/)
 	rm -rf build dist site htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

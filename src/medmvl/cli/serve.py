@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer
 
 from medmvl.errors import MissingExtraError, UserError
 
+GRACE_SECONDS = 10
+"""Beyond the longest time of one answer, until a server that was told to stop cuts who is still connected."""
 KEYS_VARIABLE = "MEDMVL_API_KEYS"
 
 
@@ -42,8 +45,9 @@ def serve(
     settings.check()
     app = create_app(Engine.load(model, device, dtype), settings)
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="info", access_log=False, server_header=False
-    )
+        app, host=host, port=port, log_level="info", access_log=False, server_header=False,
+        timeout_graceful_shutdown=math.ceil(seconds) + GRACE_SECONDS,  # a client that never reads keeps nobody
+    )  # fmt: skip
     uvicorn.Server(config).run()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from medmvl.errors import ReadError
 
@@ -11,16 +13,32 @@ MAX_BYTES = 2**31
 """Largest decoded array, in bytes: a CT of 1024 x 1024 x 1024 voxels in 16 bit."""
 
 
+_most_voxels: ContextVar[int | None] = ContextVar("most_voxels", default=None)
+
+
+@contextmanager
+def at_most(voxels: int) -> Iterator[None]:
+    """Within this, what claims more voxels is refused before it is decoded, as a server wants of what others send."""
+    token = _most_voxels.set(voxels)
+    try:
+        yield
+    finally:
+        _most_voxels.reset(token)
+
+
 def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
     """Return the number of bytes an array needs.
 
     Raises:
-        ReadError: where a side is not positive or the array exceeds `MAX_BYTES`.
+        ReadError: where a side is not positive or the array exceeds `MAX_BYTES`, or the voxels of `at_most`.
     """
     sides = [int(n) for n in shape]
     said = " x ".join(map(str, sides)) or "nothing"
     if not sides or min(sides) < 1:
         raise ReadError(f"the header claims an array of {said}: there are no voxels to read")
+    most = _most_voxels.get()
+    if most is not None and math.prod(sides) > most:
+        raise ReadError(f"the header claims an array of {said}; at most {most} voxels are taken here")
     size = math.prod(sides) * bytes_per_voxel
     if size > MAX_BYTES:
         raise ReadError(

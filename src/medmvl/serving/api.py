@@ -22,7 +22,7 @@ from medmvl.engine.scheduler import BusyError, Scheduler
 from medmvl.serving.completions import Completions, FailedError
 from medmvl.serving.conversation import Conversation
 from medmvl.serving.guard import Guard, error_body
-from medmvl.serving.metrics import Metrics
+from medmvl.serving.metrics import CountRequests, Metrics
 from medmvl.serving.protocol import ChatRequest
 from medmvl.serving.settings import ServeSettings
 from medmvl.serving.store import NotFoundError, QuotaError, Study, StudyStore
@@ -81,7 +81,7 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
     _add_files(app, server)
     _add_chat(app, server)
     app.add_middleware(Guard, settings=settings)
-    _count_requests(app, server)
+    app.add_middleware(CountRequests, metrics=server.metrics)
     return app
 
 
@@ -202,16 +202,6 @@ def _add_errors(app: FastAPI) -> None:
     async def wrong(request: HttpRequest, error: ValueError) -> JSONResponse:
         status = STATUS_OF.get(type(error), 400)
         return _error(status, str(error), None)
-
-
-def _count_requests(app: FastAPI, server: Server) -> None:
-    @app.middleware("http")
-    async def count(request: HttpRequest, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        server.metrics.requests.labels(path, str(response.status_code)).inc()
-        return response
 
 
 def _error(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:

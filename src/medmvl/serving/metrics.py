@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Metrics:
@@ -29,3 +30,25 @@ class Metrics:
     def text(self) -> bytes:
         """The figures as Prometheus reads them."""
         return bytes(generate_latest(self.registry))
+
+
+class CountRequests:
+    """ASGI middleware that counts requests by route and status.
+
+    Plain ASGI on purpose: behind Starlette's own base class a route does not learn that its client has left.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and note how it was answered."""
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = getattr(scope.get("route"), "path", "other")
+                self.metrics.requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        await self.app(scope, receive, noting if scope["type"] == "http" else send)

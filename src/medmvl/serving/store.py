@@ -16,6 +16,7 @@ import numpy as np
 
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.limits import at_most
 from medmvl.serving.archive import unpack
 from medmvl.serving.settings import Limits
 
@@ -155,7 +156,8 @@ def read_received(received: Path, selector: str, limits: Limits) -> MedicalImage
         zipped = file.read(4) == b"PK\x03\x04"
     try:
         target = unpack(received, received.parent / "unpacked", limits) if zipped else received
-        image = read(f"{target}#{selector}" if selector else target)
+        with at_most(limits.voxels):
+            image = read(f"{target}#{selector}" if selector else target)
     except (ValueError, OSError) as error:
         raise UserError(_without_paths(str(error), received.parent)) from None
     if image.array.size > limits.voxels:
