@@ -56,7 +56,7 @@ def test_generate_is_the_engine(folder: Path, capsys: pytest.CaptureFixture[str]
     said = json.loads(capsys.readouterr().out)
     assert medmvl(*arguments) == 0
     assert capsys.readouterr().out == said["text"] + "\n"
-    assert {"text", "tokens", "seconds", "seen"} <= said.keys()
+    assert {"text", "tokens", "seconds", "seen"} <= said.keys() and 0 < said["probability"] <= 1
     assert said["seen"][0]["spacing_mm"] == [5.0, 1.0, 1.0] and said["seen"][0]["units"] == "HU"
     assert str(folder) not in json.dumps(said)
 

@@ -21,7 +21,9 @@ def generate(
     volume: Annotated[
         list[str] | None, typer.Option(help="A 3D file or DICOM folder; may be repeated.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: text, tokens, seconds, seen.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: text, tokens, probability, seconds, seen.")
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="Answer every sample of this .jsonl or .json.")] = None,
     image_root: Annotated[Path | None, typer.Option(help="Where the data's image paths start.")] = None,
     volume_root: Annotated[Path | None, typer.Option(help="Where the data's volume paths start.")] = None,
@@ -84,6 +86,8 @@ def _answer_one(
 
     blocks = (*visual_blocks(images, volumes, declarations), TextBlock(text=prompt))
     engine = Engine.load(model, where[0], where[1])
+    if as_json and options.num_beams == 1:
+        options = options.model_copy(update={"logprobs": 0})
     request = Request((Message(role="user", content=blocks),), BlockLoader(Path.cwd()))
     answer = engine.answer([request], options)[0]
     typer.echo(json.dumps(answer.to_json(), ensure_ascii=False) if as_json else answer.text)

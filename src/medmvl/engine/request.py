@@ -66,6 +66,7 @@ class Answer:
         return {
             "text": self.text,
             "tokens": list(self.tokens),
+            "probability": self.probability,
             "seconds": round(self.seconds, 4),
             "seen": list(self.seen),
             "finish": self.finish,
