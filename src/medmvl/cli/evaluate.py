@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmvl.errors import UserError
+
 if TYPE_CHECKING:
     from medmvl.evaluation import Results
     from medmvl.schema import Sample
+
+
+KEY_VARIABLE = "MEDMVL_ENDPOINT_KEY"
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,27 @@ class _Job:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
     data: Annotated[
         Path, typer.Option(help="Unseen samples, .jsonl or .json; with --tasks the folder of converted data.")
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for results.json, answers.jsonl, report.html and cases.png.")
     ],
+    model: Annotated[Path | None, typer.Option(help="Folder of a saved model; or --endpoint.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help=f"OpenAI-compatible address, .../v1; its key is read from {KEY_VARIABLE}."),
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="The model's name at the endpoint.")] = None,
+    send_data_to_endpoint: Annotated[
+        bool, typer.Option("--send-data-to-endpoint", help="Images and questions may go to another machine.")
+    ] = False,
+    volume_as: Annotated[
+        str, typer.Option(help="To an endpoint: volume, slices:N, or auto: what medmvl serve takes.")
+    ] = "auto",
+    concurrency: Annotated[int, typer.Option(min=1, max=32, help="Scans asked about at once.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds an endpoint has for one answer.")] = 120.0,
+    retries: Annotated[int, typer.Option(min=0, help="After 429, 503 or a broken connection.")] = 5,
     tasks: Annotated[
         str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
     ] = "",
@@ -64,9 +84,10 @@ def evaluate(
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
     from medmvl.cli.asking import progress_bars, raise_failures
-    from medmvl.engine import Engine, Failure, joined_ranks, model_digest
+    from medmvl.engine import Failure, joined_ranks
     from medmvl.evaluation import EvaluationOptions, limit_clusters
     from medmvl.evaluation import evaluate as run
+    from medmvl.evaluation.endpoint import Endpoint, EndpointOptions
     from medmvl.evaluation.protocols import with_strict
     from medmvl.evaluation.robustness import check_shifts
 
@@ -74,19 +95,29 @@ def evaluate(
         max_new_tokens, batch_size, controls, seed, check_shifts(_names(robustness)), calibration
     )
     asked = with_strict(_names(protocol)) if protocol else ()
+    if (model is None) == (endpoint is None):
+        raise UserError("give exactly one of --model FOLDER and --endpoint URL")
+    asked_endpoint = None if endpoint is None else EndpointOptions(
+        endpoint, endpoint_model, os.environ.get(KEY_VARIABLE), send_data_to_endpoint, volume_as, concurrency,
+        timeout, retries,
+    )  # fmt: skip
     roots: dict[str, Any] = {"image_root": image_root, "volume_root": volume_root}
     jobs = [_task_job(name, data, out / name, roots, asked) for name in _names(tasks)]
     if not jobs:
         jobs = [_data_job(data, train, out, roots, asked)]
     failures: list[Failure] = []
     with joined_ranks() as ranks:
-        engine = Engine.load(model, ranks.device(device), dtype)
-        digest = model_digest(model)
+        if asked_endpoint is None:
+            assert model is not None
+            judged, identity = _local(model, ranks.device(device), dtype)
+        else:
+            judged = Endpoint(asked_endpoint)
+            identity = judged.about
         for job in jobs:
             samples = limit_clusters(job.samples, limit_patients)
             with progress_bars(quiet=not ranks.first) as advance:
                 results = run(
-                    engine, samples, job.load, job.out, about={"model": digest, **job.about},
+                    judged, samples, job.load, job.out, about={**identity, **job.about},
                     train_samples=job.train, options=replace(options, protocols=job.protocols), ranks=ranks,
                     progress=advance,
                 )  # fmt: skip
@@ -95,6 +126,12 @@ def evaluate(
             failures += [Failure(*failure) for failure in results.failures]
         if ranks.first:
             raise_failures(failures, sum(len(job.samples) for job in jobs))
+
+
+def _local(model: Path, device: str, dtype: str) -> tuple[Any, dict[str, Any]]:
+    from medmvl.engine import Engine, model_digest
+
+    return Engine.load(model, device, dtype), {"model": model_digest(model)}
 
 
 def _names(listed: str) -> list[str]:

@@ -12,13 +12,16 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
 from medmvl.engine.request import Failure, Load
+from medmvl.errors import UserError
 from medmvl.evaluation.calibration import Weighed, calibrate, probabilities
 from medmvl.evaluation.controls import Swapped, another_patients_images, majority_answers
+from medmvl.evaluation.endpoint import Endpoint
 from medmvl.evaluation.likelihood import choice_logprobs
 from medmvl.evaluation.protocols import protocol_scores, with_strict
 from medmvl.evaluation.results import Judged, Results, summarise
@@ -57,7 +60,7 @@ ALONE = Ranks()
 
 
 def evaluate(
-    engine: Engine,
+    engine: Engine | Endpoint,
     samples: Sequence[Sample],
     load: Load,
     out: Path,
@@ -71,7 +74,7 @@ def evaluate(
     """Evaluate a model; an interrupted evaluation continues in the same folder.
 
     Args:
-        engine: the model.
+        engine: the model, or the endpoint it is behind.
         samples: unseen samples with truths.
         load: gives the pixels of a block.
         out: folder for `answers.jsonl`, `results.json` and, in `decoded`, what was answered so far.
@@ -84,8 +87,12 @@ def evaluate(
 
     Raises:
         SampleError: a sample has no truth, or an id twice.
-        UserError: `out` holds answers of another model or data.
+        UserError: `out` holds answers of another model or data, or an endpoint is asked for calibration.
     """
+    if options.calibration and isinstance(engine, Endpoint):
+        raise UserError(
+            "calibration weighs given answers by their likelihood, which an endpoint does not tell; leave it out"
+        )
     started = time.perf_counter()
     task = Task("evaluation", samples)
     out.mkdir(parents=True, exist_ok=True)
@@ -143,6 +150,7 @@ def evaluate(
         warnings=(
             *_warnings(name, clusters, train_samples is None and options.controls),
             *_swap_warnings(swapped, name),
+            *(engine.notes if isinstance(engine, Endpoint) else ()),
         ),
         failures=tuple((failure.name, failure.error) for failure in failures),
         judged=tuple(judged),
@@ -159,7 +167,7 @@ def evaluate(
 class _Answering:
     """Everything that stays the same for the runs with and without image."""
 
-    engine: Engine
+    engine: Engine | Endpoint
     load: Load
     out: Path
     run_record: dict[str, Any]
@@ -176,6 +184,7 @@ class _Answering:
 
     def weigh(self, samples: Sequence[Sample]) -> dict[str, list[float]]:
         """Log-likelihoods of the choices of the closed samples."""
+        assert not isinstance(self.engine, Endpoint)
         closed = [sample for sample in samples if sample.target is not None and sample.target.choices]
         report = self._report("calibration", len(closed))
         path, run = self.out / "decoded" / "likelihood.jsonl", {**self.run_record, "answers": "likelihood"}
@@ -197,8 +206,7 @@ class _Answering:
             if not members:
                 continue
             path = self.out / "decoded" / f"{name}-{part}.jsonl"
-            failures += answer_samples(
-                self.engine,
+            failures += self._ask(
                 members,
                 self.load,
                 path,
@@ -211,6 +219,11 @@ class _Answering:
             self.ranks.wait()
             texts |= {answer.id: answer.text for answer in read_answers(path)}
         return texts, failures
+
+    @property
+    def _ask(self) -> Callable[..., list[Failure]]:
+        engine = self.engine
+        return engine.answer_samples if isinstance(engine, Endpoint) else partial(answer_samples, engine)
 
     def _report(self, name: str, total: int) -> Callable[[int], None] | None:
         progress = self.progress

@@ -156,6 +156,8 @@ def read_received(received: Path, selector: str, limits: Limits) -> MedicalImage
         zipped = file.read(4) == b"PK\x03\x04"
     try:
         target = unpack(received, received.parent / "unpacked", limits) if zipped else received
+        if zipped and len(members := list(target.iterdir())) == 1:
+            target = members[0]
         with at_most(limits.voxels):
             image = read(f"{target}#{selector}" if selector else target)
     except (ValueError, OSError) as error:

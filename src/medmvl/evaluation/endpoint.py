@@ -1,0 +1,284 @@
+"""A model behind an OpenAI-compatible endpoint, asked like a local one: same files, same resume, failures listed.
+
+Nothing leaves this machine unless that was asked for: other hosts need `allow_remote`, no redirect is followed, and
+an endpoint on this machine is reached without any proxy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from medmvl.engine import AnswerFile, Failure, GenerationOptions, StoredAnswer
+from medmvl.engine.many import Progress, check_ids, plan
+from medmvl.engine.ranks import Ranks
+from medmvl.engine.request import Load
+from medmvl.errors import MissingExtraError, UserError
+from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
+from medmvl.schema import Message, Sample, TextBlock
+
+logger = logging.getLogger(__name__)
+FATAL = (401, 403)
+"""What the server says of every question alike: going on would make every answer wrong."""
+_LONGEST_ERROR = 300
+_Keep = Callable[[Sequence[StoredAnswer], Sequence[Failure]], None]
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """Where an endpoint is and how it is asked."""
+
+    url: str
+    """Such as `http://127.0.0.1:8000/v1`."""
+    model: str | None = None
+    """The name it goes by there; None takes the only one there is."""
+    key: str | None = field(default=None, repr=False)
+    allow_remote: bool = False
+    """Images and questions may be sent to a host that is not this machine."""
+    volume_as: str = "auto"
+    """`volume`: as medmvl's server takes them; `slices:N`: N axial pictures; `auto`: the first where it is that server."""
+    concurrency: int = 4
+    timeout_s: float = 120.0
+    retries: int = 5
+    """Of an answer that was refused with 429 or 503 or whose connection broke, waiting longer each time."""
+
+
+class Endpoint:
+    """Stands where `evaluate` takes an engine."""
+
+    def __init__(self, options: EndpointOptions) -> None:
+        """Look who is there.
+
+        Raises:
+            UserError: the address is another machine's without leave, nobody answers, or the model is unknown.
+            MissingExtraError: the client is not installed.
+        """
+        check_volume_as(options.volume_as)
+        loopback = _check_address(options)
+        self.options = options
+        self.client = _client(options, loopback)
+        self.model, ours = self._choose_model()
+        self.volume_as = (
+            ("volume" if ours else "refuse") if options.volume_as == "auto" else options.volume_as
+        )
+        self._renamed: dict[str, str | None] = {}
+
+    @property
+    def digest(self) -> str:
+        """Names the endpoint, the model and how volumes are shown: answers of two are never mixed."""
+        words = f"{self.options.url} {self.model} {self.volume_as}"
+        return hashlib.sha256(words.encode()).hexdigest()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `results.json` says of the model."""
+        return {
+            "model": self.digest, "endpoint": self.options.url, "endpoint_model": self.model,
+            "volume_as": self.volume_as,
+        }  # fmt: skip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the endpoint did not take as it was asked."""
+        if self._renamed.get("temperature", "") is None:
+            return ("the endpoint takes no temperature: its answers are not greedy and may change",)
+        return ()
+
+    def answer_samples(
+        self,
+        samples: Sequence[Sample],
+        load: Load,
+        out: Path,
+        run: Mapping[str, Any],
+        options: GenerationOptions,
+        *,
+        batch_size: int = 0,
+        ranks: Ranks | None = None,
+        progress: Progress | None = None,
+    ) -> list[Failure]:
+        """As `medmvl.engine.answer_samples`; answers have no tokens, and `batch_size` has no meaning here.
+
+        Raises:
+            SampleError: two samples have one id.
+            UserError: `out` belongs to another run, several processes ask, or the server refuses all questions.
+        """
+        if ranks is not None and ranks.size > 1:
+            raise UserError("an endpoint is asked by one process; use --concurrency instead of torchrun")
+        check_ids(samples)
+        file = AnswerFile(out, {**run, "options": options.model_dump(mode="json")})
+        if progress is not None:
+            progress(len(set(file.answers) & {sample.id for sample in samples}))
+        failures: list[Failure] = []
+        lock = Lock()
+
+        def keep(answers: Sequence[StoredAnswer], failed: Sequence[Failure]) -> None:
+            with lock:
+                file.append(answers)
+                failures.extend(failed)
+                if progress is not None:
+                    progress(len(answers) + len(failed))
+
+        with ThreadPoolExecutor(self.options.concurrency) as workers:
+            scans = list(_by_scan(samples, set(file.answers)))
+            waiting = [workers.submit(self._answer_scan, scan, load, options, keep) for scan in scans]
+            try:
+                for done in as_completed(waiting):
+                    done.result()
+            except _RefusedError as error:
+                workers.shutdown(cancel_futures=True)
+                raise UserError(f"endpoint {self.options.url}: {error}") from None
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+        file.rewrite([file.answers[sample.id] for sample in samples if sample.id in file.answers])
+        return failures
+
+    def _answer_scan(
+        self, groups: list[list[Sample]], load: Load, options: GenerationOptions, keep: _Keep
+    ) -> None:
+        """Ask all questions about one scan, whose pixels are read and sent up once."""
+        with ScanContent(self.client, load, self.volume_as) as content:
+            for same in groups:
+                try:
+                    text = self._ask(same[0].prompt().messages, content, options)
+                    keep([StoredAnswer(sample.id, text, ()) for sample in same], [])
+                except (ValueError, OSError, _api_error()) as error:
+                    words = self._words(error)
+                    keep([], [Failure(sample.id, words) for sample in same])
+                    logger.warning("%s: %s", same[0].id, words)
+
+    def _ask(self, messages: Sequence[Message], content: ScanContent, options: GenerationOptions) -> str:
+        turns = [{"role": turn.role, "content": _content(turn, content)} for turn in messages]
+        for _ in range(3):
+            settings = {"temperature": 0.0, "max_tokens": options.max_new_tokens}
+            named = {self._renamed.get(name, name): value for name, value in settings.items()}
+            try:
+                reply = self.client.chat.completions.create(
+                    model=self.model, messages=turns, **{name: value for name, value in named.items() if name}
+                )
+            except _api_error() as error:
+                if getattr(error, "status_code", None) in FATAL:
+                    raise _RefusedError(self._words(error)) from None
+                if not self._give_way(error):
+                    raise
+                continue
+            if not getattr(reply, "choices", None):
+                raise UserError("the endpoint's reply holds no answer")
+            return str(reply.choices[0].message.content or "")
+        raise UserError("the endpoint refuses max_tokens, max_completion_tokens and temperature in turn")
+
+    def _give_way(self, error: Any) -> bool:
+        """Whether the server named a setting it wants otherwise, which from now on is done."""
+        other: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
+        name = getattr(error, "param", None)
+        if getattr(error, "status_code", None) != 400 or name not in other or name in self._renamed:
+            return False
+        self._renamed[name] = other[name]
+        return True
+
+    def _choose_model(self) -> tuple[str, bool]:
+        """The name to ask for, and whether medmvl's own server answers."""
+        try:
+            found = [(entry.id, getattr(entry, "owned_by", "")) for entry in self.client.models.list().data]
+        except _api_error() as error:
+            status = getattr(error, "status_code", None)
+            if status in (404, 405, 501) and self.options.model:
+                return self.options.model, False
+            raise UserError(f"endpoint {self.options.url}: {self._words(error)}") from None
+        names = [name for name, _ in found]
+        wanted = self.options.model or (names[0] if len(names) == 1 else None)
+        if wanted is None or (names and wanted not in names):
+            shown = ", ".join(names[:20]) or "none"
+            raise UserError(f"--endpoint-model {wanted or 'is needed'}: the endpoint has {shown}")
+        return wanted, (wanted, "medmvl") in found
+
+    def _words(self, error: BaseException) -> str:
+        """An error's message without the key, cut short."""
+        words = " ".join(str(error).split())
+        if self.options.key:
+            words = words.replace(self.options.key, "***")
+        if getattr(error, "status_code", None) in (401, 403):
+            words += "; the key is read from MEDMVL_ENDPOINT_KEY"
+        return words[:_LONGEST_ERROR]
+
+
+class _RefusedError(Exception):
+    """The server refuses every question; `answer_samples` gives it on as a UserError."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_address(options: EndpointOptions) -> bool:
+    parts = urlsplit(options.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"--endpoint {options.url!r}: expected an address such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password or parts.query:
+        raise UserError(
+            "--endpoint: keep secrets out of the address; the key is read from MEDMVL_ENDPOINT_KEY"
+        )
+    loopback = is_loopback(parts.hostname)
+    if not loopback and not options.allow_remote:
+        raise UserError(
+            f"--endpoint: {parts.hostname} is another machine, and the images and questions would be sent there. If the "
+            "data may leave this machine, say so with --send-data-to-endpoint"
+        )
+    return loopback
+
+
+def _client(options: EndpointOptions, loopback: bool) -> Any:
+    try:
+        import openai
+    except ImportError:
+        raise MissingExtraError(
+            "openai is missing; install it with: pip install 'medmvl[endpoint]'"
+        ) from None
+    http = openai.DefaultHttpxClient(
+        trust_env=not loopback, follow_redirects=False, timeout=options.timeout_s
+    )
+    return openai.OpenAI(
+        base_url=options.url, api_key=options.key or "none", max_retries=options.retries,
+        timeout=options.timeout_s, http_client=http,
+    )  # fmt: skip
+
+
+def _api_error() -> Any:
+    import openai
+
+    return openai.APIError
+
+
+def _by_scan(samples: Sequence[Sample], done: set[str]) -> Iterator[list[list[Sample]]]:
+    """Questions that stand alone where nothing is shown, else all about one scan; equal ones are asked once."""
+    (groups,) = plan(samples, done, max(1, len(samples)), merge_equal=True) or [[]]
+    for visuals, about in groupby(groups, key=lambda same: same[0].visuals):
+        if visuals:
+            yield list(about)
+        else:
+            yield from ([same] for same in about)
+
+
+def _content(turn: Message, content: ScanContent) -> Any:
+    if not turn.visuals:
+        return turn.text
+    parts: list[dict[str, Any]] = []
+    for block in turn.content:
+        if isinstance(block, TextBlock):
+            parts.append({"type": "text", "text": block.text})
+        else:
+            parts += content.parts(block)
+    return parts
