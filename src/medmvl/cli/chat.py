@@ -32,7 +32,7 @@ def chat(
     modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
     spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
 ) -> None:
     """Talk with a model. A question may run over several turns; scans are read when they are added."""
     from medmvl.cli.asking import declared, visual_blocks

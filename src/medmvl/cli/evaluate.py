@@ -80,7 +80,7 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest open answer or report.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of the controls.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
     from medmvl.cli.asking import progress_bars, raise_failures

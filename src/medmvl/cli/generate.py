@@ -40,7 +40,7 @@ def generate(
     modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
     spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
 ) -> None:
     """Ask a model about images and volumes."""
     _check_way(prompt, data, out, bool(image or volume), as_json)

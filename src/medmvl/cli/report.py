@@ -31,7 +31,7 @@ def report(
     modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
     spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
 ) -> None:
     """Report on every study below some folders; what cannot be read is listed and stops nothing.
 

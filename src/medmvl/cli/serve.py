@@ -27,7 +27,7 @@ def serve(
     name: Annotated[str, typer.Option(help="What clients call the model.")] = "medmvl",
     seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for one answer.")] = 120.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
 ) -> None:
     """Answer questions over HTTP until stopped; what waits is answered before it ends."""
     for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):

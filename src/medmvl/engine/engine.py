@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from medmvl.data.loader import BlockLoader
+from medmvl.engine.eight_bit import check_eight_bit, to_eight_bit
 from medmvl.engine.forms import Forms
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.prefix_cache import (
@@ -48,6 +49,7 @@ DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+INT8 = "int8"
 GREEDY = GenerationOptions()
 
 
@@ -80,10 +82,12 @@ class Engine:
         Args:
             folder: what `save_pretrained` or a training run wrote.
             device: `"auto"` takes a GPU where there is one; else as PyTorch names devices.
-            dtype: `"auto"` is bfloat16 on a GPU that has it, float32 elsewhere; or one of `DTYPES`.
+            dtype: `"auto"` is bfloat16 on a GPU that has it, float32 elsewhere; or one of `DTYPES`;
+                `"int8"` is as auto, with the LLM's linear layers in 8 bits.
 
         Raises:
             UserError: the folder holds no model, or the device or dtype is not there.
+            MissingExtraError: int8 without its extra.
         """
         path = Path(folder)
         missing = [name for name in ("config.json", "processor_config.json") if not (path / name).is_file()]
@@ -92,6 +96,8 @@ class Engine:
                 f"{path}: no model found ({' and '.join(missing)} missing). Give a folder saved by training, such as RUN/model."
             )
         place, number = _device(device), _dtype(dtype, _device(device))
+        if dtype == INT8:
+            check_eight_bit()
         offline = {"local_files_only": True, "trust_remote_code": False}
         with without_weight_bars():
             model = AutoModelForImageTextToText.from_pretrained(
@@ -105,7 +111,10 @@ class Engine:
                 f"{path}: a {type(model).__name__} with a {type(processor).__name__}, not a MedM-VL model. Give a folder "
                 "saved by training, such as RUN/model."
             )
-        return cls(model.to(place), processor)
+        model = model.to(place)
+        if dtype == INT8:
+            to_eight_bit(model.llm)
+        return cls(model, processor)
 
     @property
     def device(self) -> torch.device:
@@ -429,11 +438,11 @@ def _device(name: str) -> torch.device:
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
+    if name in ("auto", INT8):
         on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if on_gpu else torch.float32
     if name not in DTYPES:
-        raise UserError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
+        raise UserError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}, {INT8}")
     if name == "float16" and device.type == "cpu":
         raise UserError("float16 is slow and inexact on a CPU; use float32, or bfloat16 to save memory")
     return DTYPES[name]
