@@ -92,6 +92,18 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
     assert [line["cluster"] for line in lines[:4]] == [0, 0, 1, 1]
 
 
+def test_small_groups_are_named_where_the_whole_is_large(tmp_path: Path) -> None:
+    samples = [closed(f"{i}", f"ct-{i}", "yes", f"p{i}") for i in range(20)]
+    options = EvaluationOptions(6, 32, controls=False)
+    more = evaluate(
+        tiny_engine(), [*samples, SAMPLES[-1]], image_of, tmp_path / "a", about=ABOUT, options=options
+    )
+    (warning,) = (text for text in more.warnings if "rough" in text)
+    assert "fewer than 20 patients: 2D report en (1)" in warning and "nodule" not in warning
+    enough = evaluate(tiny_engine(), samples, image_of, tmp_path / "b", about=ABOUT, options=options)
+    assert not any("rough" in text for text in enough.warnings)
+
+
 def test_shifted_pictures_are_answered_apart(tmp_path: Path) -> None:
     options = EvaluationOptions(6, 8, controls=False, robustness=("noise", "slices"))
     results = evaluate(tiny_engine(), SAMPLES, image_of, tmp_path, about=ABOUT, options=options)

@@ -178,6 +178,14 @@ def test_tasks_and_data_sets_of_other_packages_are_found(monkeypatch: pytest.Mon
         get_converter("other-zh")
 
 
+def test_a_plug_in_with_a_name_of_ours_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, **{"vqa-rad": "OTHER"})
+    for find in (find_task, get_converter):
+        with pytest.raises(UserError, match=r"other 0\.1 offers 'vqa-rad' .*which is built in"):
+            find("vqa-rad")
+    assert find_task("slake-en").name == "slake-en"
+
+
 def record(one: Sample) -> Record:
     """The reference as an answer."""
     assert one.target is not None

@@ -1,6 +1,8 @@
 """`medmvl score`: anyone's predictions in, two tables out, without a model."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,14 @@ def test_what_cannot_be_scored_is_said(tmp_path: Path) -> None:
         read_predictions(tmp_path / "c.jsonl")
     with pytest.raises(UserError, match="two predictions have the id"):
         join_predictions(write(tmp_path / "d.jsonl", {"id": 1, "text": "x"}, {"id": 1, "text": "y"}), [])
+
+
+def test_scoring_starts_without_torch(tmp_path: Path) -> None:
+    data = write(tmp_path / "p.jsonl", {"id": "a", "prediction": "yes", "answer": "yes"})
+    code = (
+        "import sys\nfrom medmvl.cli.main import main\n"
+        "try:\n    main(['score', sys.argv[1]])\nexcept SystemExit as done:\n    assert not done.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+        "import medmvl.evaluation as e\nassert all(getattr(e, name) is not None for name in e.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(data)], check=True, capture_output=True)

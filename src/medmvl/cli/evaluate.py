@@ -88,6 +88,7 @@ def evaluate(
     from medmvl.evaluation import EvaluationOptions, limit_clusters
     from medmvl.evaluation import evaluate as run
     from medmvl.evaluation.endpoint import Endpoint, EndpointOptions
+    from medmvl.evaluation.overview import write_overview
     from medmvl.evaluation.protocols import with_strict
     from medmvl.evaluation.robustness import check_shifts
 
@@ -106,6 +107,7 @@ def evaluate(
     if not jobs:
         jobs = [_data_job(data, train, out, roots, asked)]
     failures: list[Failure] = []
+    finished: list[tuple[str, str, Results]] = []
     with joined_ranks() as ranks:
         if asked_endpoint is None:
             assert model is not None
@@ -123,7 +125,10 @@ def evaluate(
                 )  # fmt: skip
             if ranks.first:
                 _show(results, job, samples)
+                finished.append((job.out.name, job.title, results))
             failures += [Failure(*failure) for failure in results.failures]
+        if ranks.first and len(finished) > 1:
+            write_overview(out / "index.html", finished)
         if ranks.first:
             raise_failures(failures, sum(len(job.samples) for job in jobs))
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from medmvl.evaluation.statistics import Interval
     from medmvl.tasks.metrics.adapters import LLMJudge
     from medmvl.tasks.metrics.record import Record
     from medmvl.tasks.protocols import Protocol
@@ -136,8 +135,10 @@ def _judged(
 
 
 def _row(score: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
+    from medmvl.evaluation.protocols import score_interval
+
     measure = score.measure
-    interval = _interval(score, [clusters[place] for place in score.places], seed)
+    interval = score_interval(score, [clusters[place] for place in score.places], seed)
     return {
         "group": score.group, "form": score.form, "kind": score.kind, "language": score.language,
         "metric": measure.name, "note": measure.note, "value": _plain(measure.value),
@@ -145,19 +146,6 @@ def _row(score: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
         "interval": interval.method if interval else None, "corpus": _plain(measure.tally.corpus()),
         "sample_mean": _plain(measure.tally.sample_mean()), "n_scored": len(measure.scored), "n_total": measure.total,
     }  # fmt: skip
-
-
-def _interval(score: Score, clusters: Sequence[str], seed: int) -> Interval | None:
-    """Of the value as the convention reports it: a mean of samples, or a corpus value taken again in each resample."""
-    from medmvl.evaluation.statistics import mean_interval, tally_interval
-
-    tally = score.measure.tally
-    if not len(tally):
-        return None
-    plain_mean = tally.rows.shape[1] == 2 and bool((tally.rows[:, 1] == 1).all())
-    if score.measure.per_sample or plain_mean:
-        return mean_interval(tally.each().tolist(), clusters, seed=seed)
-    return tally_interval(tally, clusters, seed=seed)
 
 
 def _clusters(records: Sequence[Record]) -> tuple[str, list[str]]:

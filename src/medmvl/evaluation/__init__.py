@@ -1,19 +1,25 @@
 """Evaluation: answers judged beside their controls, with intervals over patients."""
 
-from medmvl.evaluation.calibration import Calibration, calibrate
-from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
-from medmvl.evaluation.controls import another_patients_images, majority_answers
-from medmvl.evaluation.likelihood import candidate_logprobs
-from medmvl.evaluation.results import Judged, Results, Row, summarise, to_table
-from medmvl.evaluation.run import EvaluationOptions, clusters_of, evaluate, limit_clusters
-from medmvl.evaluation.statistics import (
-    Interval,
-    bootstrap_interval,
-    difference_interval,
-    mean_interval,
-    tally_interval,
-    wilson,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medmvl.evaluation.calibration import Calibration, calibrate
+    from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
+    from medmvl.evaluation.controls import another_patients_images, majority_answers
+    from medmvl.evaluation.likelihood import candidate_logprobs
+    from medmvl.evaluation.results import Judged, Results, Row, summarise, to_table
+    from medmvl.evaluation.run import EvaluationOptions, clusters_of, evaluate, limit_clusters
+    from medmvl.evaluation.statistics import (
+        Interval,
+        bootstrap_interval,
+        difference_interval,
+        mean_interval,
+        tally_interval,
+        wilson,
+    )
 
 __all__ = [
     "Calibration", "EvaluationOptions", "Interval", "Judged", "Results", "Row", "another_patients_images",
@@ -21,3 +27,28 @@ __all__ = [
     "difference_interval", "evaluate", "holm", "limit_clusters", "majority_answers", "mean_interval",
     "sign_flip_p", "summarise", "tally_interval", "to_table", "wilson",
 ]  # fmt: skip
+
+_HOMES: dict[str, tuple[str, ...]] = {
+    "calibration": ("Calibration", "calibrate"),
+    "comparison": ("detectable_difference", "holm", "sign_flip_p"),
+    "controls": ("another_patients_images", "majority_answers"),
+    "likelihood": ("candidate_logprobs",),
+    "results": ("Judged", "Results", "Row", "summarise", "to_table"),
+    "run": ("EvaluationOptions", "clusters_of", "evaluate", "limit_clusters"),
+    "statistics": (
+        "Interval",
+        "bootstrap_interval",
+        "difference_interval",
+        "mean_interval",
+        "tally_interval",
+        "wilson",
+    ),
+}
+"""Where each name is; imported when it is first used, so that scoring without a model starts without torch."""
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,7 +39,7 @@ def protocol_scores(
 
 
 def _row(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
-    measure, interval = item.measure, _interval(item, clusters, seed)
+    measure, interval = item.measure, score_interval(item, clusters, seed)
     known = interval is not None and not math.isnan(interval.value + interval.low + interval.high)
     return {
         "protocol": item.protocol, "group": item.group, "metric": measure.name, "note": measure.note,
@@ -48,7 +48,7 @@ def _row(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _interval(item: Score, clusters: Sequence[str], seed: int) -> Interval | None:
+def score_interval(item: Score, clusters: Sequence[str], seed: int) -> Interval | None:
     """Of the value as its convention reports it: a mean of samples, or a corpus value."""
     tally = item.measure.tally
     if not len(tally):

@@ -12,6 +12,7 @@ from typing import Any
 from medmvl.engine.request import Load
 from medmvl.evaluation.cases import case_picture
 from medmvl.evaluation.results import Judged, Results
+from medmvl.evaluation.statistics import FEW_CLUSTERS
 from medmvl.files import write_text
 from medmvl.schema import Sample
 
@@ -32,6 +33,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "metric": ("metric", "指标"), "scored": ("scored", "计分数"), "worst": ("Worst answers", "最差的回答"),
     "best": ("Best answers", "最好的回答"), "warnings": ("To mind", "注意事项"), "results": ("Results", "结果"),
     "made": ("How it was made", "运行信息"),
+    "rough": (
+        f"* fewer than {FEW_CLUSTERS} clusters: the interval is rough.",
+        f"* 聚类单位少于 {FEW_CLUSTERS} 个：区间较粗略。",
+    ),
     "intervals": (
         "Intervals are 95 %, over whole clusters. Needs the image: score minus the larger of majority and no image. "
         "Could show: the smallest difference to another model that these clusters would show with 80 % power.",
@@ -68,6 +73,7 @@ def write_report(
         rows=[row.to_json() for row in results.rows],
         warnings=results.warnings,
         more=results.more,
+        few=FEW_CLUSTERS,
         confusions=confusions(results.judged),
         cases={
             "worst": [_case(item, by_id[item.id], load) for item in worst],

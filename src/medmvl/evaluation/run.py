@@ -24,7 +24,7 @@ from medmvl.evaluation.controls import Swapped, another_patients_images, majorit
 from medmvl.evaluation.endpoint import Endpoint
 from medmvl.evaluation.likelihood import choice_logprobs
 from medmvl.evaluation.protocols import protocol_scores, with_strict
-from medmvl.evaluation.results import Judged, Results, summarise
+from medmvl.evaluation.results import Judged, Results, Row, summarise
 from medmvl.evaluation.robustness import SHIFTS, shifted
 from medmvl.evaluation.statistics import FEW_CLUSTERS, difference_interval, mean_interval
 from medmvl.files import write_text
@@ -132,8 +132,9 @@ def evaluate(
         more["robustness"] = _robustness(task, judged, shifts, options.seed)
     if options.calibration:
         more["calibration"] = _calibration(task, judged, answering.weigh(samples), options.seed)
+    rows = summarise(judged, options.seed)
     results = Results(
-        rows=summarise(judged, options.seed),
+        rows=rows,
         about={
             "protocol": "strict",
             **about,
@@ -149,6 +150,7 @@ def evaluate(
         },
         warnings=(
             *_warnings(name, clusters, train_samples is None and options.controls),
+            *_small_groups(rows, name, len(set(clusters))),
             *_swap_warnings(swapped, name),
             *(engine.notes if isinstance(engine, Endpoint) else ()),
         ),
@@ -330,6 +332,14 @@ def _warnings(name: str, clusters: Sequence[str], own_majority: bool) -> tuple[s
     if own_majority:
         warnings.append("no training data given: the majority answer is that of the evaluated data itself")
     return tuple(warnings)
+
+
+def _small_groups(rows: Sequence[Row], name: str, all_clusters: int) -> tuple[str, ...]:
+    """Which groups have few clusters, where the whole has enough."""
+    small = [f"{row.group} ({row.score.clusters})" for row in rows if row.score.clusters < FEW_CLUSTERS]
+    if not small or all_clusters < FEW_CLUSTERS:
+        return ()
+    return (f"rough intervals, of fewer than {FEW_CLUSTERS} {name}s: {', '.join(small)}",)
 
 
 def _versions() -> dict[str, Any]:

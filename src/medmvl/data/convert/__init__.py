@@ -17,11 +17,11 @@ def get_converter(name: str) -> PublicDataset:
     """Return a converter by its exact name, ours or a plug-in's (entry points `medmvl.datasets`).
 
     Raises:
-        UserError: listing the known names; or where a plug-in offers something else.
+        UserError: listing the known names; or where a plug-in offers something else, or a name that is ours.
     """
+    plugin = find_plugin(GROUP, name, CONVERTERS)
     if name in CONVERTERS:
         return CONVERTERS[name]
-    plugin = find_plugin(GROUP, name, CONVERTERS)
     if plugin is None:
         raise UserError(f"no converter '{name}'; known converters: {known_names(GROUP, CONVERTERS)}")
     dataset = plugin.load()

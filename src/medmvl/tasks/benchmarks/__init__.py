@@ -89,11 +89,12 @@ def find_task(name: str) -> Benchmark:
     """Return a task by its exact name, ours or a plug-in's (entry points `medmvl.tasks`).
 
     Raises:
-        UserError: naming the nearest, and all known names; or where a plug-in offers something else.
+        UserError: naming the nearest, and all known names; or where a plug-in offers something else,
+            or a name that is ours.
     """
+    plugin = find_plugin(GROUP, name, TASKS)
     if name in TASKS:
         return TASKS[name]
-    plugin = find_plugin(GROUP, name, TASKS)
     if plugin is not None:
         task = plugin.load()
         if not isinstance(task, Benchmark):
