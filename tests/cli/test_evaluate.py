@@ -35,7 +35,16 @@ def test_tasks_get_a_folder_each(place: Path) -> None:
     out = place / "tasks"
     common = ["--model", str(place / "model"), "--data", str(place / "data"), "--out", str(out)]
     assert (
-        run(*common, "--tasks", "phantoms-ct,phantoms-zh", "--protocol", "unimed", "--robustness", "noise")
+        run(
+            *common,
+            "--tasks",
+            "phantoms-ct,phantoms-zh",
+            "--protocol",
+            "unimed",
+            "--robustness",
+            "noise",
+            "--consistency",
+        )
         == 0
     )
     ct, zh = (

@@ -73,6 +73,9 @@ def evaluate(
     robustness: Annotated[
         str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
     ] = "",
+    consistency: Annotated[
+        bool, typer.Option(help="Compare the answers to one question in English and in Chinese.")
+    ] = False,
     calibration: Annotated[
         bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")
     ] = False,
@@ -93,7 +96,7 @@ def evaluate(
     from medmvl.evaluation.robustness import check_shifts
 
     options = EvaluationOptions(
-        max_new_tokens, batch_size, controls, seed, check_shifts(_names(robustness)), calibration
+        max_new_tokens, batch_size, controls, seed, check_shifts(_names(robustness)), calibration, consistency
     )
     asked = with_strict(_names(protocol)) if protocol else ()
     if (model is None) == (endpoint is None):

@@ -20,6 +20,7 @@ from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read
 from medmvl.engine.request import Failure, Load
 from medmvl.errors import UserError
 from medmvl.evaluation.calibration import Weighed, calibrate, probabilities
+from medmvl.evaluation.consistency import language_consistency
 from medmvl.evaluation.controls import Swapped, another_patients_images, majority_answers
 from medmvl.evaluation.endpoint import Endpoint
 from medmvl.evaluation.likelihood import choice_logprobs
@@ -51,6 +52,8 @@ class EvaluationOptions:
     """Names in `medmvl.evaluation.robustness.SHIFTS`: answer again with shifted pictures."""
     calibration: bool = False
     """Weigh the choices of closed questions by their likelihood."""
+    consistency: bool = False
+    """Compare the answers to the same question in English and in Chinese."""
     protocols: tuple[str, ...] = ()
     """Published conventions that the answers are scored by, too; `strict` beside them."""
 
@@ -130,6 +133,8 @@ def evaluate(
         more["protocols"] = protocol_scores(samples, texts, names, clusters, options.seed)
     if shifts:
         more["robustness"] = _robustness(task, judged, shifts, options.seed)
+    if options.consistency:
+        more["consistency"] = language_consistency(samples, judged, options.seed)
     if options.calibration:
         more["calibration"] = _calibration(task, judged, answering.weigh(samples), options.seed)
     rows = summarise(judged, options.seed)

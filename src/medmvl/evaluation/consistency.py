@@ -1,0 +1,65 @@
+"""Consistency over languages: is the same question about the same pictures answered as well in English as in Chinese?
+
+Twins are two samples about the same patient and pictures with the same kind of question, one in each language. Where
+a kind is asked more than once in a language, nobody knows which belong together, so those are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from medmvl.evaluation.results import Judged
+from medmvl.evaluation.statistics import mean_interval
+from medmvl.schema import Sample
+from medmvl.tasks import Judgement
+
+
+def language_twins(samples: Sequence[Sample]) -> list[tuple[str, str]]:
+    """Ids of an English and of a Chinese closed sample that ask the same."""
+    found: dict[Any, dict[str, list[str]]] = {}
+    for sample in samples:
+        if sample.target is not None and sample.target.choices and sample.visuals and sample.language:
+            key = (sample.patient, sample.visuals, sample.target.kind)
+            found.setdefault(key, {}).setdefault(sample.language, []).append(sample.id)
+    return [
+        (spoken["en"][0], spoken["zh"][0])
+        for spoken in found.values()
+        if len(spoken.get("en", ())) == len(spoken.get("zh", ())) == 1
+    ]
+
+
+def language_consistency(
+    samples: Sequence[Sample], judged: Sequence[Judged], seed: int = 0
+) -> list[dict[str, Any]]:
+    """For every kind of closed question with twins: how often both languages are right, and judged alike.
+
+    `alike` is the share of twins of which both answers are right or both are wrong; `all_right` counts only
+    twins with two right answers.
+    """
+    by_id = {item.id: item for item in judged}
+    groups: dict[tuple[str, str], list[tuple[Judged, Judged]]] = {}
+    for english, chinese in language_twins(samples):
+        pair = by_id[english], by_id[chinese]
+        if all(item.judgement.metric == "accuracy" for item in pair):
+            groups.setdefault((pair[0].group.modality, pair[0].group.kind), []).append(pair)
+    return [_row(modality, kind, pairs, seed) for (modality, kind), pairs in sorted(groups.items())]
+
+
+def _row(modality: str, kind: str, pairs: Sequence[tuple[Judged, Judged]], seed: int) -> dict[str, Any]:
+    clusters = [english.cluster for english, _ in pairs]
+    right = [(_right(english.judgement), _right(chinese.judgement)) for english, chinese in pairs]
+    values = {
+        "alike": [float(english == chinese) for english, chinese in right],
+        "all_right": [float(english and chinese) for english, chinese in right],
+        "en": [float(english) for english, _ in right],
+        "zh": [float(chinese) for _, chinese in right],
+    }
+    intervals = {
+        name: mean_interval(scores, clusters, seed=seed).to_json() for name, scores in values.items()
+    }
+    return {"over": "languages", "modality": modality, "kind": kind, **intervals}
+
+
+def _right(judgement: Judgement) -> bool:
+    return judgement.score == 1
