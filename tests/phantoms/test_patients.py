@@ -102,5 +102,5 @@ def test_prior_studies_differ_as_they_say():
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(UserError, match="quickstart, chest, tiny"):
+    with pytest.raises(UserError, match="quickstart, quickstart_normal, chest, tiny"):
         make_patient(0, 0, "chst")

@@ -74,7 +74,7 @@ def test_a_run_that_another_process_has_is_left_to_it(
     study, documents = load_study(write_study(tmp_path))
     planned = plan(study, documents, tmp_path / "out", seeds=[0])
     done: list[str] = []
-    monkeypatch.setattr(study_run, "_train_and_evaluate", lambda run, _: done.append(run.variant))
+    monkeypatch.setattr(study_run, "_train_and_evaluate", lambda run, _: {"seen": done.append(run.variant)})
     with study_run._claimed(planned[0].folder) as mine:
         assert mine
         run_missing(planned, study.evaluation)

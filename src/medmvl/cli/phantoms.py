@@ -15,7 +15,7 @@ def phantoms(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
     patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    preset: Annotated[str, typer.Option(help="quickstart, chest or tiny.")] = "quickstart",
+    preset: Annotated[str, typer.Option(help="quickstart, quickstart_normal, chest or tiny.")] = "quickstart",
     format: Annotated[str, typer.Option(help="npy, nifti or dicom.")] = "npy",
     shape: Annotated[str | None, typer.Option(help="CT voxels D,H,W instead of the preset's.")] = None,
     splits: Annotated[str | None, typer.Option(help="Patients in TRAIN,VALIDATION,TEST.")] = None,

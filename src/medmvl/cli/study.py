@@ -9,25 +9,31 @@ import typer
 
 
 def study(
-    file: Annotated[Path, typer.Argument(help="The study, a YAML file.")],
+    study: Annotated[str, typer.Argument(help="The study: a YAML file, or the name of a shipped one.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study; runs/studies/NAME without it.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and how long.")] = False,
     seeds: Annotated[str, typer.Option(help="Only these seeds, such as 0,1.")] = "",
     only: Annotated[str, typer.Option(help="Only these variants, such as a,b.")] = "",
+    processes: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
 ) -> None:
     """Run what is missing of a study; start the same command several times to share the work."""
-    from medmvl.studies.run import describe, plan, report, run_missing
-    from medmvl.studies.study import load_study
+    from medmvl.studies.run import describe, plan, report, run_missing, run_prepared
+    from medmvl.studies.study import load_study, preparations, study_file
 
+    file = study_file(study)
     loaded, documents = load_study(file)
     folder = out or Path("runs") / "studies" / file.stem
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     planned = plan(loaded, documents, folder, [int(seed) for seed in seeds.split(",") if seed], chosen)
+    prepared = preparations(loaded, file)
     if dry_run:
+        for name in prepared:
+            typer.echo(f"prepared once: {name}")
         for line in describe(planned):
             typer.echo(line)
         return
-    run_missing(planned, loaded.evaluation)
+    run_prepared(prepared, folder)
+    run_missing(planned, loaded.evaluation, processes)
     typer.echo(report(loaded, plan(loaded, documents, folder), folder))

@@ -1,13 +1,14 @@
 """Presets: which findings a data set has, how large they are, and what is asked.
 
-`quickstart` is easy by intent: a model of 1M parameters learns its closed questions in minutes on a CPU.
+`quickstart` is easy by intent: a model of 1M parameters learns its closed questions in minutes on a CPU;
+`quickstart_normal` is the same with few findings.
 `chest` is the whole range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medmvl.errors import UserError
 from medmvl.phantoms.distributions import Distribution, LogUniform, TruncatedNormal, Uniform
@@ -81,6 +82,15 @@ PRESETS: dict[str, Preset] = {
         ct_shape=(32, 64, 64),
         xray_shape=(64, 64),
         findings=QUICKSTART_FINDINGS,
+        ct_questions=("nodule", "nodule_lobe", "effusion", "effusion_side", "cardiomegaly", "report"),
+        xray_questions=("effusion", "effusion_side", "cardiomegaly", "report"),
+        normal_ratio=Uniform(0.38, 0.46),
+    ),
+    "quickstart_normal": Preset(
+        name="quickstart_normal",
+        ct_shape=(32, 64, 64),
+        xray_shape=(64, 64),
+        findings={kind: replace(settings, prevalence=0.1) for kind, settings in QUICKSTART_FINDINGS.items()},
         ct_questions=("nodule", "nodule_lobe", "effusion", "effusion_side", "cardiomegaly", "report"),
         xray_questions=("effusion", "effusion_side", "cardiomegaly", "report"),
         normal_ratio=Uniform(0.38, 0.46),

@@ -94,6 +94,41 @@ def _outcome(name: str, own: Mapping[int, Run], base: Mapping[int, Run], is_refe
     )
 
 
+def contrasts(
+    runs: Mapping[str, Mapping[int, Run]], wanted: Mapping[str, Mapping[str, float]]
+) -> list[Outcome]:
+    """Weighted sums of variants, answer by answer, over the seeds that all of them have.
+
+    Args:
+        runs: finished evaluations by variant and seed.
+        wanted: a weight a variant, by the contrast's name; weights sum to 0.
+    """
+    found = [_contrast(name, weights, runs) for name, weights in wanted.items()]
+    complete = [one for one in found if one is not None]
+    return [replace(o, p_holm=p) for o, p in zip(complete, holm([o.p for o in complete]), strict=True)]
+
+
+def _contrast(
+    name: str, weights: Mapping[str, float], runs: Mapping[str, Mapping[int, Run]]
+) -> Outcome | None:
+    seeds = [s for s in next(iter(runs.values()), {}) if all(s in runs[variant] for variant in weights)]
+    if not seeds:
+        return None
+    first = runs[next(iter(weights))][seeds[0]]
+    ids = list(first.answers)
+    clusters = [first.answers[i]["cluster"] for i in ids]
+    by_seed = [
+        [sum(w * float(runs[v][seed].answers[i]["score"]) for v, w in weights.items()) for i in ids]
+        for seed in seeds
+    ]
+    means = [sum(column) / len(seeds) for column in zip(*by_seed, strict=True)]
+    difference = mean_interval(means, clusters)
+    return Outcome(
+        name, difference, None, difference, tuple(sum(own) / len(ids) for own in by_seed),
+        sign_flip_p(means, clusters), detectable=detectable_difference(means, clusters),
+    )  # fmt: skip
+
+
 def _means(runs: Sequence[Run], ids: Sequence[str]) -> list[float]:
     return [sum(float(run.answers[i]["score"]) for run in runs) / len(runs) for i in ids]
 
@@ -107,45 +142,72 @@ def _blind(runs: Sequence[Run]) -> float | None:
     return max(values, default=None)
 
 
-def table(found: Sequence[Outcome]) -> str:
-    """The outcomes as a markdown table."""
+def table(found: Sequence[Outcome], costs: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The outcomes as a markdown table.
+
+    Args:
+        found: from `outcomes`.
+        costs: what a run cost, by `VARIANT-SEED`; means over the seeds are shown.
+    """
+    costs = costs or {}
     lines = [
-        "| variant | score | without image or majority | difference | by seed | p | Holm | could show |",
-        "|---|---|---|---|---|---|---|---|",
+        "| variant | score | without image or majority | difference | by seed | p | Holm | could show "
+        "| parameters | visual tokens | training s | s an answer | peak GiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for o in found:
-        d = o.difference
         blind = "-" if o.blind is None else f"{o.blind:.2f}"
-        if d is None:
-            lines.append(f"| {o.variant} | {o.score} | {blind} | reference | - | - | - | - |")
-            continue
-        seeds = ", ".join(f"{s:+.3f}" for s in o.by_seed)
-        least = "-" if o.detectable is None else f"{o.detectable:.3f}"
-        lines.append(
-            f"| {o.variant} | {o.score} | {blind} | {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {seeds} "
-            f"| {o.p:.4f} | {o.p_holm:.4f} | {least} |"
-        )
+        own = [cost for name, cost in costs.items() if name.rpartition("-")[0] == o.variant]
+        compared = "reference | - | - | - | -" if o.difference is None else _compared(o)
+        lines.append(f"| {o.variant} | {o.score} | {blind} | {compared} | {_cost(own)} |")
     return "\n".join(lines) + "\n"
 
 
-def statements(found: Sequence[Outcome], reference: str) -> str:
-    """What is shown, and what is not, in markdown."""
-    compared = [o for o in found if o.difference is not None]
-    shown = [_sentence(o, reference) for o in compared if o.shown]
-    not_shown = [_not_shown(o, reference) for o in compared if not o.shown]
-    return (
-        "## Shown\n\n"
-        + ("".join(shown) or "Nothing.\n")
-        + "\n## Not shown\n\n"
-        + ("".join(not_shown) or "-\n")
-    )
+def contrast_table(found: Sequence[Outcome]) -> str:
+    """The contrasts as a markdown table."""
+    lines = ["| contrast | difference | by seed | p | Holm | could show |", "|---|---|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {o.variant} | {_compared(o)} |" for o in found)]) + "\n"
+
+
+def _compared(o: Outcome) -> str:
+    d = o.difference
+    assert d is not None
+    seeds = ", ".join(f"{s:+.3f}" for s in o.by_seed)
+    least = "-" if o.detectable is None else f"{o.detectable:.3f}"
+    return f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {seeds} | {o.p:.4f} | {o.p_holm:.4f} | {least}"
+
+
+def _cost(own: Sequence[Mapping[str, Any]]) -> str:
+    """Means over seeds; training counts only runs that trained all their stages themselves."""
+
+    def mean(values: Sequence[float], form: str) -> str:
+        return format(sum(values) / len(values), form) if values else "-"
+
+    whole = [cost["training_seconds"] for cost in own if not cost.get("stages_taken_over")]
+    answers = [cost["evaluation_seconds"] / cost["answers"] for cost in own]
+    memory = [cost["peak_bytes"] / 2**30 for cost in own if "peak_bytes" in cost]
+    tokens = [cost["visual_tokens"] for cost in own if "visual_tokens" in cost]
+    return " | ".join(
+        (mean([cost["parameters"] for cost in own], ",.0f"), mean(tokens, ".0f"), mean(whole, ".0f"),
+         mean(answers, ".3f"), mean(memory, ".2f"))
+    )  # fmt: skip
+
+
+def statements(found: Sequence[Outcome], reference: str, further: Sequence[Outcome] = ()) -> str:
+    """What is shown, and what is not, in markdown; `further` are contrasts."""
+    compared = [*(o for o in found if o.difference is not None), *further]
+    names = {o.variant for o in further}
+    shown = [_sentence(o, "" if o.variant in names else reference) for o in compared if o.shown]
+    hidden = [_not_shown(o, "" if o.variant in names else reference) for o in compared if not o.shown]
+    return f"## Shown\n\n{''.join(shown) or 'Nothing.'}\n\n## Not shown\n\n{''.join(hidden) or '-'}\n"
 
 
 def _sentence(o: Outcome, reference: str) -> str:
     assert o.difference is not None
     d, word = o.difference, "better" if o.difference.value > 0 else "worse"
+    subject = f"`{o.variant}` is {word} than `{reference}`" if reference else f"The contrast `{o.variant}`"
     return (
-        f"- `{o.variant}` is {word} than `{reference}`: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] over "
+        f"- {subject}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] over "
         f"{d.clusters} patients, the same sign in {len(o.by_seed)} seeds; Holm's p {o.p_holm:.4f}.\n"
     )
 
@@ -155,7 +217,8 @@ def _not_shown(o: Outcome, reference: str) -> str:
     d = o.difference
     least = "not known" if o.detectable is None else f"{o.detectable:.3f}"
     why = "one seed only" if len(o.by_seed) < MIN_SEEDS else f"{len(o.by_seed)} seeds"
+    subject = f"`{o.variant}` against `{reference}`" if reference else f"The contrast `{o.variant}`"
     return (
-        f"- `{o.variant}` against `{reference}`: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], {why}; "
+        f"- {subject}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], {why}; "
         f"the smallest difference that could have been shown: {least}.\n"
     )

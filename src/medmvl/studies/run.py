@@ -1,6 +1,7 @@
 """A study as a story: run what is missing, then the table and the findings. The same command goes on after a kill.
 
-The folder holds `runs/VARIANT-SEED/{train,evaluation}`, and at the end `study.json`, `table.md` and `findings.md`.
+The folder holds `runs/VARIANT-SEED/{train,evaluation}`, and at the end `study.json`, `table.md`, `scores.png`
+and `findings.md`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from medmvl.data.prepared import default_cache_dir
 from medmvl.data.sources import load_source
@@ -23,13 +29,16 @@ from medmvl.errors import UserError
 from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
 from medmvl.evaluation.compare import Run, read_run
 from medmvl.files import write_json, write_text
-from medmvl.studies.findings import outcomes, statements, table
+from medmvl.studies.findings import contrast_table, contrasts, outcomes, statements, table
+from medmvl.studies.plot import draw
+from medmvl.studies.shared import place, prepare, take_over
 from medmvl.studies.study import Evaluated, Study, recipe_of
 from medmvl.training.recipe import Recipe
 from medmvl.training.run import train
 
 logger = logging.getLogger(__name__)
 DONE = "run.json"
+PREPARED = "prepared"
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,9 @@ def plan(
     if unknown:
         raise UserError(f"no variant '{unknown[0]}'; the study has {', '.join(study.variants)}")
     names = [name for name in study.variants if not only or name in only]
+    placed = {name: place(documents[name], out / PREPARED) for name in names}
     planned = [
-        PlannedRun(name, seed, recipe_of(documents[name], seed, name), out / "runs" / f"{name}-{seed}")
+        PlannedRun(name, seed, recipe_of(placed[name], seed, name), out / "runs" / f"{name}-{seed}")
         for seed in (seeds or study.seeds)
         for name in names
     ]
@@ -95,13 +105,52 @@ def describe(planned: Sequence[PlannedRun]) -> Iterator[str]:
         yield f"{missing} runs to go" + (", time unknown until one has finished" if missing else "")
 
 
-def run_missing(planned: Sequence[PlannedRun], options: Evaluated) -> None:
-    """Train and evaluate what is not done; what another process is doing is left to it."""
-    for run in planned:
-        with _claimed(run.folder) as mine:
-            if mine and not run.is_done:
-                logger.info("%s, seed %d", run.variant, run.seed)
-                _train_and_evaluate(run, options)
+def run_prepared(recipes: dict[str, Recipe], out: Path) -> None:
+    """Make what runs share; a second process waits until it is made."""
+    for name, recipe in recipes.items():
+        with _claimed(out / PREPARED / name, wait=True):
+            prepare(recipe, out / PREPARED / name)
+
+
+def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: int = 1) -> None:
+    """Train and evaluate what is not done; what another process is doing is left to it.
+
+    Args:
+        planned: the runs.
+        options: how each is evaluated.
+        processes: runs at a time, each a process of its own that has its share of the cores. With 1, runs take turns in
+            this process, and peak memory is then not known.
+    """
+    if processes == 1:
+        for run in planned:
+            _run_one(run, planned, options)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _begin, (threads,), max_tasks_per_child=1) as pool:
+        for done in [pool.submit(_run_one, run, planned, options, alone=True) for run in planned]:
+            done.result()
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+
+def _run_one(
+    run: PlannedRun, planned: Sequence[PlannedRun], options: Evaluated, *, alone: bool = False
+) -> None:
+    with _claimed(run.folder) as mine:
+        if not mine or run.is_done:
+            return
+        logger.info("%s, seed %d", run.variant, run.seed)
+        others = [(other.recipe, other.folder / "train") for other in planned if other is not run]
+        with _claimed(run.folder.parent / "sharing", wait=True):
+            taken = take_over(run.recipe, run.folder / "train", others)
+        cost = _train_and_evaluate(run, options)
+        if alone:
+            cost["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        write_json(run.folder / DONE, cost | {"stages_taken_over": taken})
 
 
 def report(study: Study, planned: Sequence[PlannedRun], out: Path) -> str:
@@ -115,22 +164,25 @@ def report(study: Study, planned: Sequence[PlannedRun], out: Path) -> str:
         if run.is_done:
             runs[run.variant][run.seed] = read_run(run.folder / "evaluation")
     found = outcomes(runs, study.reference)
+    further = contrasts(runs, study.contrasts)
     missing = [f"{run.variant}-{run.seed}" for run in planned if not run.is_done]
     costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / DONE).read_text()) for r in planned if r.is_done}
     write_json(
         out / "study.json",
         {"study": study.model_dump(mode="json"), "missing": missing, "runs": costs,
-         "outcomes": [outcome.to_json() for outcome in found]},
+         "outcomes": [outcome.to_json() for outcome in found],
+         "contrasts": [outcome.to_json() for outcome in further]},
     )  # fmt: skip
-    text = f"# {study.question}\n\n{statements(found, study.reference)}"
+    text = f"# {study.question}\n\n{statements(found, study.reference, further)}"
     if missing:
         text += f"\nNot run yet: {', '.join(missing)}.\n"
-    write_text(out / "table.md", table(found))
+    write_text(out / "table.md", table(found, costs) + (f"\n{contrast_table(further)}" if further else ""))
+    draw(found, study.question, out / "scores.png")
     write_text(out / "findings.md", text)
     return text
 
 
-def _train_and_evaluate(run: PlannedRun, options: Evaluated) -> None:
+def _train_and_evaluate(run: PlannedRun, options: Evaluated) -> dict[str, Any]:
     started = time.perf_counter()
     model = train(run.recipe, run.folder / "train")
     trained = time.perf_counter()
@@ -148,19 +200,20 @@ def _train_and_evaluate(run: PlannedRun, options: Evaluated) -> None:
         ),
     )  # fmt: skip
     now = time.perf_counter()
-    cost = {"seconds": now - started, "training_seconds": trained - started, "evaluation_seconds": now - trained,
-            "parameters": sum(p.numel() for p in engine.model.parameters()), "answers": len(samples)}  # fmt: skip
-    write_json(run.folder / DONE, cost)
+    text, visual = engine.processor.count_tokens(samples[0].messages, "the first test sample")
+    return {"seconds": now - started, "training_seconds": trained - started, "evaluation_seconds": now - trained,
+            "parameters": sum(p.numel() for p in engine.model.parameters()), "answers": len(samples),
+            "visual_tokens": visual, "text_tokens": text}  # fmt: skip
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Whether this process has the run; the lock goes with the process, also when it is killed."""
+def _claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Whether this process has the folder; the lock goes with the process, also when it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:

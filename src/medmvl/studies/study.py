@@ -8,10 +8,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+import medmvl.recipes
 from medmvl.errors import RecipeError
+from medmvl.studies.shared import names_in
 from medmvl.training.recipe import Recipe, Strict
 from medmvl.training.recipe_files import apply_override, parse_recipe, plain, resolve
 from medmvl.training.run_folder import differences
+
+STUDIES = Path(medmvl.recipes.__file__).parent / "studies"
 
 
 class Variant(Strict):
@@ -30,6 +34,15 @@ class Evaluated(Strict):
     max_new_tokens: PositiveInt = 64
 
 
+class Preparation(Strict):
+    """A recipe that is trained once for all runs, such as the LLM on text; `prepared:NAME` stands for its parts."""
+
+    base: str
+    """A shipped recipe's name, or a file beside the study file."""
+    change: dict[str, Any] = Field(default_factory=dict)
+    seed: NonNegativeInt = 0
+
+
 class Study(Strict):
     """Many runs that answer one question."""
 
@@ -42,6 +55,9 @@ class Study(Strict):
     reference: str
     """The variant that the others are compared with."""
     variants: dict[str, Variant] = Field(min_length=2)
+    prepare: dict[str, Preparation] = Field(default_factory=dict)
+    contrasts: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Differences beyond those to the reference: a weight a variant, such as `{a: 1, b: -1}`; they must sum to 0."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0, 1, 2), min_length=1)
     evaluation: Evaluated = Evaluated()
 
@@ -51,9 +67,34 @@ class Study(Strict):
             raise ValueError(
                 f"reference '{self.reference}' is no variant; there are {', '.join(self.variants)}"
             )
+        for name, weights in self.contrasts.items():
+            strange = [variant for variant in weights if variant not in self.variants]
+            if strange or name in self.variants or abs(sum(weights.values())) > 1e-9:
+                raise ValueError(
+                    f"contrast '{name}' needs a name of its own and weights of variants that sum to 0"
+                    + (f"; '{strange[0]}' is no variant" if strange else "")
+                )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed stands twice in seeds")
         return self
+
+
+def study_names() -> list[str]:
+    """Names of the studies that ship with the package."""
+    return sorted(file.stem for file in STUDIES.glob("*.yaml") if "\nvariants:" in file.read_text("utf-8"))
+
+
+def study_file(name_or_path: str) -> Path:
+    """The file of a shipped study, or the one named by its path.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    if name_or_path in study_names():
+        return STUDIES / f"{name_or_path}.yaml"
+    raise RecipeError(f"there is no study '{name_or_path}'; shipped studies: {', '.join(study_names())}")
 
 
 def load_study(path: Path) -> tuple[Study, dict[str, dict[str, Any]]]:
@@ -73,13 +114,30 @@ def load_study(path: Path) -> tuple[Study, dict[str, dict[str, Any]]]:
             for e in error.errors(include_url=False)
         )
         raise RecipeError(f"study {path} is not valid:\n{problems}\nKeys of a study: {known}.") from None
-    beside = path.parent / study.base
-    base = beside if beside.is_file() else study.base
+    base = _beside(path, study.base)
     documents = {
         name: _changed(base, {**study.shared, **variant.change}) for name, variant in study.variants.items()
     }
+    for name, document in documents.items():
+        unknown = names_in(document) - set(study.prepare)
+        if unknown:
+            raise RecipeError(f"study {path}, variant '{name}': nothing prepares '{unknown.pop()}'")
     _check_distinct(documents, str(path))
     return study, documents
+
+
+def preparations(study: Study, path: Path) -> dict[str, Recipe]:
+    """The recipes of what a study prepares, by name. Raises RecipeError where one is not valid."""
+    found = {}
+    for name, prepared in study.prepare.items():
+        document = _changed(_beside(path, prepared.base), prepared.change)
+        found[name] = recipe_of(document, prepared.seed, f"{path}, preparation {name}")
+    return found
+
+
+def _beside(path: Path, base: str) -> str | Path:
+    beside = path.parent / base
+    return beside if beside.is_file() else base
 
 
 def recipe_of(document: dict[str, Any], seed: int, name: str) -> Recipe:

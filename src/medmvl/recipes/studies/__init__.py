@@ -1,0 +1,1 @@
+"""Studies that ship with MedM-VL, and the recipes they start from."""

@@ -1,0 +1,112 @@
+"""What runs of a study share: parts made once, first stages that are alike; and the studies that ship."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medmvl.errors import RecipeError
+from medmvl.evaluation.compare import Run
+from medmvl.models.assemble import sight_of
+from medmvl.studies.findings import contrasts
+from medmvl.studies.run import plan, report, run_missing, run_prepared
+from medmvl.studies.shared import names_in, place
+from medmvl.studies.study import load_study, preparations, study_file, study_names
+from tests.factories.training import phantom_cache, phantoms, recipe, stage
+
+__all__ = ["phantom_cache"]
+
+
+def test_a_prepared_part_is_the_folder_of_its_place_in_the_recipe() -> None:
+    document = {"model": {"llm": {"path": "prepared:words"}, "volume_encoder": {"path": "prepared:seen"}}}
+    assert names_in(document) == {"words", "seen"}
+    placed = place(document, Path("out"))
+    assert placed["model"]["llm"]["path"] == "out/words/llm"
+    assert placed["model"]["volume_encoder"]["path"] == "out/seen/volume_encoder"
+
+
+def write_study(folder: Path, **more: Any) -> Path:
+    base = recipe(stage("see", max_steps=1), stage("ask", max_steps=2))
+    base["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=6)]}
+    text = {**base, "model": {"llm": base["model"]["llm"], "max_length": base["model"]["max_length"]}}
+    text["data"] = {"train": [phantoms(limit=8) | {"without_visuals": True}]}
+    text["stages"] = [stage("text", parts={"llm": "full"}, max_steps=1)]
+    base["model"] = {**base["model"], "llm": {"path": "prepared:words"}}
+    (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    (folder / "text.yaml").write_text(yaml.safe_dump(text))
+    study = {
+        "question": "Does a longer last stage matter?",
+        "base": "base.yaml",
+        "prepare": {"words": {"base": "text.yaml"}},
+        "reference": "short",
+        "variants": {"short": {}, "long": {"change": {"stages.ask.max_steps": 3}}},
+        "contrasts": {"half": {"long": 0.5, "short": -0.5}},
+        "seeds": [0, 1],
+        "evaluation": {"max_new_tokens": 4},
+    }
+    file = folder / "steps.yaml"
+    file.write_text(yaml.safe_dump(study | more, sort_keys=False))
+    return file
+
+
+@pytest.mark.usefixtures("phantom_cache")
+def test_the_llm_is_made_once_and_stages_that_are_alike_are_taken_over(tmp_path: Path) -> None:
+    file = write_study(tmp_path)
+    study, documents = load_study(file)
+    out = tmp_path / "out"
+    planned = plan(study, documents, out)
+    run_prepared(preparations(study, file), out)
+    made = (out / "prepared" / "words" / "llm" / "model.safetensors").stat()
+    run_prepared(preparations(study, file), out)
+    assert (out / "prepared" / "words" / "llm" / "model.safetensors").stat().st_mtime_ns == made.st_mtime_ns
+    run_missing(planned, study.evaluation)
+    costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / "run.json").read_text()) for r in planned}
+    assert {name: cost["stages_taken_over"] for name, cost in costs.items()} == {
+        "short-0": 0, "long-0": 1, "short-1": 0, "long-1": 1,
+    }  # fmt: skip
+    weights = [
+        out / "runs" / f"{name}-0/train/stages/01-see/model/model.safetensors" for name in ("short", "long")
+    ]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    text = report(study, planned, out)
+    assert "`half`" in text
+    assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert "visual tokens" in (out / "table.md").read_text()
+
+
+def test_a_contrast_is_the_weighted_sum_of_its_variants() -> None:
+    def run(scores: list[float]) -> Run:
+        return Run("run", {}, {f"q{i}": {"score": s, "cluster": i} for i, s in enumerate(scores)})
+
+    runs = {"a": {0: run([1, 1, 1, 0])}, "b": {0: run([1, 0, 0, 0])}}
+    [found] = contrasts(runs, {"a over b": {"a": 1, "b": -1}})
+    assert found.difference is not None and found.difference.value == pytest.approx(0.5)
+    assert not found.shown  # one seed
+
+
+def test_a_contrast_must_sum_to_nothing_and_name_variants(tmp_path: Path) -> None:
+    for weights in ({"long": 1.0}, {"long": 1.0, "other": -1.0}):
+        with pytest.raises(RecipeError, match="contrast 'wrong'"):
+            load_study(write_study(tmp_path, contrasts={"wrong": weights}))
+
+
+def test_what_nothing_prepares_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="nothing prepares 'words'"):
+        load_study(write_study(tmp_path, prepare={}))
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_shipped_study_can_be_planned_and_its_parts_fit(name: str, tmp_path: Path) -> None:
+    file = study_file(name)
+    study, documents = load_study(file)
+    preparations(study, file)
+    for run in plan(study, documents, tmp_path, seeds=[0]):
+        if "path" not in (run.recipe.model.volume_encoder or {}):
+            sight_of(run.recipe.model)
+
+
+def test_an_unknown_study_is_told_with_those_that_ship() -> None:
+    with pytest.raises(RecipeError, match="phantom-1-volume-encoder"):
+        study_file("phantom-0")
