@@ -22,7 +22,7 @@ endif
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup test lint quickstart docs bench clean
+.PHONY: help setup test browser lint quickstart docs bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -43,7 +43,15 @@ lint: setup ## Lint, formatting, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## Everything that must hold: lint, types, import contracts and all tests
+# The page is tested in a real browser: Debian's, where there is none and it may be installed.
+browser: ## Chromium for the tests of the page
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing chromium for the tests of the page"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+		else echo "No chromium here: the tests of the page skip (apt-get install chromium)"; fi; }
+
+test: lint browser ## Everything that must hold: lint, types, import contracts and all tests
 	$(BIN)/pytest -n $(WORKERS)
 
 # glibc would give the large buffers of every training step back to the system and take them again: a fifth of the time

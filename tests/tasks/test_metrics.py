@@ -17,7 +17,7 @@ from medmvl.tasks.metrics.classification import (
     micro_f1,
 )
 from medmvl.tasks.metrics.findings import count_findings
-from medmvl.tasks.metrics.grounding import find_box, iou, parse_box
+from medmvl.tasks.metrics.grounding import find_box, find_boxes, iou, parse_box
 from medmvl.tasks.metrics.measures import METRICS, MetricOptions, measure
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.protocols import STRICT
@@ -160,6 +160,12 @@ def test_boxes_are_read_in_array_order() -> None:
     assert find_box("[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]") == (0.3, 0.2, 0.1, 0.6, 0.5, 0.4)
     assert find_box("[0.1,0.2,0.4,0.6]") == (0.2, 0.1, 0.6, 0.4)
     assert find_box("in the left lung") is None
+
+
+def test_all_boxes_of_a_text_are_found_in_its_order() -> None:
+    text = "{<10><20><30><40>} and [0.5,0.5,0.6,0.9], not [0.5,0.5,0.4,0.9], nor [1, 2]; [0,0,0,1,1,1]"
+    assert find_boxes(text) == [(0.2, 0.1, 0.4, 0.3), (0.5, 0.5, 0.9, 0.6), (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)]
+    assert find_boxes("none") == []
     with pytest.raises(UserError, match="known formats: uni-med, m3d"):
         parse_box("", "yolo")
     with pytest.raises(UserError, match="cannot be compared"):

@@ -1,54 +1,124 @@
-"""`medmvl serve MODEL`: an OpenAI-compatible server; this machine alone may ask, unless keys are given."""
+"""`medmvl serve MODEL` and `medmvl playground MODEL`: this machine alone may ask, unless keys are given."""
 
 from __future__ import annotations
 
 import math
 import os
+import socket
+import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmvl.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from medmvl.serving.settings import ServeSettings
 
 GRACE_SECONDS = 10
 """Beyond the longest time of one answer, until a server that was told to stop cuts who is still connected."""
 KEYS_VARIABLE = "MEDMVL_API_KEYS"
 
 
+Model = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
+Host = Annotated[str, typer.Option(help="Other than loopback needs keys.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
+KeyFile = Annotated[
+    Path | None, typer.Option(help=f"API keys, one a line; or comma-separated in {KEYS_VARIABLE}.")
+]
+Name = Annotated[str, typer.Option(help="What clients call the model.")]
+Seconds = Annotated[float, typer.Option(min=0.1, help="Longest time for one answer.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")]
+
+
 def serve(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
-    host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
-    key_file: Annotated[
-        Path | None, typer.Option(help=f"API keys, one a line; or comma-separated in {KEYS_VARIABLE}.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="What clients call the model.")] = "medmvl",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for one answer.")] = 120.0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
+    model: Model,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    key_file: KeyFile = None,
+    name: Name = "medmvl",
+    seconds: Seconds = 120.0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    page: Annotated[bool, typer.Option("--page", help="Give browsers the page, too.")] = False,
 ) -> None:
     """Answer questions over HTTP until stopped; what waits is answered before it ends."""
+    settings = _settings(host, port, key_file, name, seconds, page=page)
+    _run(model, settings, device, dtype)
+
+
+def playground(
+    model: Model,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    key_file: KeyFile = None,
+    name: Name = "medmvl",
+    seconds: Seconds = 120.0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in this machine's browser.")
+    ] = True,
+) -> None:
+    """Look at scans and ask about them in a browser, until stopped."""
+    settings = _settings(host, port, key_file, name, seconds, page=True)
+    _run(model, settings, device, dtype, open_browser=open_browser)
+
+
+def _settings(
+    host: str, port: int, key_file: Path | None, name: str, seconds: float, *, page: bool
+) -> ServeSettings:
     for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
         if find_spec(package) is None:
             raise MissingExtraError(f"{package} is missing; install it with: pip install 'medmvl[serve]'")
+    from medmvl.serving.settings import Limits, ServeSettings
+
+    limits = Limits(seconds=seconds)
+    settings = ServeSettings(
+        host=host, port=port, keys=read_keys(key_file), model_name=name, limits=limits, page=page
+    )
+    settings.check()
+    return settings
+
+
+def _run(
+    model: Path, settings: ServeSettings, device: str, dtype: str, *, open_browser: bool = False
+) -> None:
     import uvicorn
 
     from medmvl.engine import Engine
     from medmvl.serving.api import create_app
-    from medmvl.serving.settings import Limits, ServeSettings
 
-    settings = ServeSettings(
-        host=host, port=port, keys=read_keys(key_file), model_name=name, limits=Limits(seconds=seconds)
-    )
-    settings.check()
     app = create_app(Engine.load(model, device, dtype), settings)
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="info", access_log=False, server_header=False,
-        timeout_graceful_shutdown=math.ceil(seconds) + GRACE_SECONDS,  # a client that never reads keeps nobody
-    )  # fmt: skip
-    uvicorn.Server(config).run()
+    with listen(settings.host, settings.port) as opened:
+        address = f"http://{settings.host}:{opened.getsockname()[1]}"
+        if settings.page:
+            typer.echo(f"The page is at {address}")
+        if open_browser:
+            webbrowser.open(address)  # it connects as soon as the server answers: the socket listens already
+        config = uvicorn.Config(
+            app, log_level="info", access_log=False, server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.limits.seconds) + GRACE_SECONDS,  # who never reads keeps nobody
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[opened])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        UserError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {host}:{port}: {error.strerror}; try --port 0 for any free one"
+        ) from None
 
 
 def read_keys(key_file: Path | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, HTTPException, UploadFile
@@ -53,6 +54,27 @@ class Server:
             await asyncio.sleep(min(SWEEP_SECONDS, self.settings.limits.file_seconds))
             await run_in_threadpool(self.store.expire)
 
+    @asynccontextmanager
+    async def receive(self, owner: str, file: UploadFile) -> AsyncIterator[Path]:
+        """A file on disk with what is uploaded, for as long as it is read.
+
+        Raises:
+            QuotaError: the owner holds too much already.
+            HTTPException: too many uploads at once.
+        """
+        self.store.check_quota(owner)
+        if self.uploading.locked():
+            raise HTTPException(429, "too many uploads at once; try again later")
+        async with self.uploading:
+            received = self.store.incoming() / "upload"
+            try:
+                with received.open("xb") as target:
+                    while chunk := await file.read(CHUNK):
+                        await run_in_threadpool(target.write, chunk)
+                yield received
+            finally:
+                self.store.discard(received.parent)
+
     def close(self) -> None:
         """Answer what waits, then delete every upload."""
         self.scheduler.close()
@@ -80,6 +102,10 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
     _add_about(app, server)
     _add_files(app, server)
     _add_chat(app, server)
+    if settings.page:
+        from medmvl.serving.page import add_page
+
+        add_page(app, server)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(CountRequests, metrics=server.metrics)
     return app
@@ -121,18 +147,8 @@ def _add_files(app: FastAPI, server: Server) -> None:
     ) -> dict[str, Any]:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
         owner = request.state.owner
-        server.store.check_quota(owner)
-        if server.uploading.locked():
-            raise HTTPException(429, "too many uploads at once; try again later")
-        async with server.uploading:
-            received = server.store.incoming() / "upload"
-            try:
-                with received.open("xb") as target:
-                    while chunk := await file.read(CHUNK):
-                        await run_in_threadpool(target.write, chunk)
-                study = await run_in_threadpool(server.store.take, owner, received, select)
-            finally:
-                server.store.discard(received.parent)
+        async with server.receive(owner, file) as received:
+            study = await run_in_threadpool(server.store.take, owner, received, select)
         return _file(study, purpose)
 
     @app.get("/v1/files")

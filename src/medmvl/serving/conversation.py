@@ -11,8 +11,9 @@ from medmvl.engine import Request
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
+from medmvl.serving.intake import read_received
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
-from medmvl.serving.store import StudyStore, read_received
+from medmvl.serving.store import StudyStore
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 

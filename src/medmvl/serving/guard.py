@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medmvl.serving.settings import Limits, ServeSettings, is_loopback, owner_of
+from medmvl.serving.settings import Limits, ServeSettings, is_loopback, owner_of, visitor_owner
 
-OPEN_PATHS = ("/health", "/docs", "/openapi.json")
+OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
 """Known to all: they hold nothing of anyone."""
+OPEN_FOLDER = "/page/static/"
+UPLOADS = ("/v1/files", "/page/studies")
+VISITOR_COOKIE = "medmvl_visitor"
 
 
 class TooLargeError(Exception):
@@ -34,7 +38,7 @@ class Guard:
         if refused is not None:
             await respond(send, *refused)
             return
-        scope.setdefault("state", {})["owner"] = owner_of(headers.get("authorization"), self.settings.keys)
+        scope.setdefault("state", {})["owner"] = self._owner(headers)
         counted, sent = _counting(receive, self._limit(scope["path"])), False
 
         async def noting(message: Message) -> None:
@@ -48,10 +52,18 @@ class Guard:
             if not sent:
                 await respond(send, 413, "the request is larger than this server takes", "too_large")
 
+    def _owner(self, headers: dict[str, str]) -> str | None:
+        """Whose key it is; of browsers that opened the page, whose of those who share it."""
+        owner = owner_of(headers.get("authorization"), self.settings.keys)
+        cookie = _cookie(headers.get("cookie", ""))
+        return visitor_owner(owner, cookie) if owner and cookie and self.settings.page else owner
+
     def _refusal(self, path: str, headers: dict[str, str]) -> tuple[int, str, str] | None:
         if not self.settings.keys and not is_loopback(_host(headers.get("host", ""))):
             return 421, "this server answers to localhost alone", "wrong_host"
-        if path not in OPEN_PATHS and owner_of(headers.get("authorization"), self.settings.keys) is None:
+        if _is_foreign(headers):
+            return 403, "pages of other addresses may not ask this server", "wrong_origin"
+        if not _is_open(path) and owner_of(headers.get("authorization"), self.settings.keys) is None:
             return 401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limit(path):
@@ -60,7 +72,7 @@ class Guard:
 
     def _limit(self, path: str) -> int:
         limits: Limits = self.settings.limits
-        return limits.upload_bytes + 2**20 if path == "/v1/files" else limits.body_bytes
+        return limits.upload_bytes + 2**20 if path in UPLOADS else limits.body_bytes
 
 
 def _counting(receive: Receive, limit: int) -> Receive:
@@ -101,3 +113,22 @@ def _host(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.rpartition(":")[0] if ":" in header else header
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
+
+
+def _is_foreign(headers: dict[str, str]) -> bool:
+    """Whether a browser says that a page from elsewhere asks."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+
+
+def _cookie(header: str) -> str | None:
+    """The visitor's cookie; None where there is none that we could have given."""
+    try:
+        found = SimpleCookie(header).get(VISITOR_COOKIE)
+    except CookieError:
+        return None
+    return found.value if found is not None and len(found.value) >= 40 else None

@@ -29,7 +29,7 @@ class Limits(Strict):
     files_per_key: PositiveInt = 64
     bytes_per_key: PositiveInt = 16384 * MIB
     file_seconds: PositiveFloat = 3600.0
-    """After so long an upload is deleted."""
+    """After so long without use an upload is deleted."""
     waiting: PositiveInt = 256
     """Questions that may wait; more are refused with 429."""
     seconds: PositiveFloat = 120.0
@@ -52,6 +52,8 @@ class ServeSettings(Strict):
     keys: tuple[str, ...] = ()
     """API keys; without any, only this machine may ask."""
     model_name: str = "medmvl"
+    page: bool = False
+    """Whether browsers are given the page; its visitors are told apart by a cookie."""
     limits: Limits = Limits()
 
     def check(self) -> None:
@@ -82,3 +84,13 @@ def owner_of(given: str | None, keys: tuple[str, ...]) -> str | None:
     if not any(matches):
         return None
     return hashlib.sha256(token).hexdigest()[:16]
+
+
+def visitor_owner(owner: str, cookie: str) -> str:
+    """The owner of what one visitor of the page brings: others with the same key, or none, do not see it."""
+    return f"{owner}/{hashlib.sha256(cookie.encode()).hexdigest()[:32]}"
+
+
+def key_of(owner: str) -> str:
+    """The part of an owner that all visitors with one key share."""
+    return owner.partition("/")[0]

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from medmvl.errors import UserError
-from medmvl.imaging import MedicalImage, read
-from medmvl.imaging.limits import at_most
-from medmvl.serving.archive import unpack
-from medmvl.serving.settings import Limits
+from medmvl.imaging import MedicalImage
+from medmvl.serving.intake import read_all, read_received
+from medmvl.serving.settings import Limits, key_of
 
 PREFIX = "file-"
 
@@ -50,6 +49,7 @@ class StudyStore:
         self.limits = limits
         self.folder = Path(tempfile.mkdtemp(prefix="medmvl-serve-", dir=folder))  # mode 0700
         self._studies: dict[str, Study] = {}
+        self._used: dict[str, float] = {}
         self._lock = RLock()
 
     def incoming(self) -> Path:
@@ -66,7 +66,7 @@ class StudyStore:
         held = self.list(owner)
         if len(held) >= self.limits.files_per_key:
             raise QuotaError(f"{len(held)} files are held already; delete some first")
-        if sum(study.num_bytes for study in held) >= self.limits.bytes_per_key:
+        if self._bytes_of_key(owner) >= self.limits.bytes_per_key:
             raise QuotaError("the files held already take all the space of this key; delete some first")
 
     def take(self, owner: str, received: Path, selector: str = "") -> Study:
@@ -87,6 +87,35 @@ class StudyStore:
         finally:
             self.discard(received.parent)
 
+    def take_all(self, owner: str, received: Path) -> tuple[list[Study], list[str]]:
+        """As `take`, of everything an upload holds: the studies, and in words what could not be read.
+
+        Raises:
+            UserError: nothing could be read.
+        """
+        try:
+            self.check_quota(owner)
+            found = read_all(received, self.limits)
+            if not found.images:
+                raise UserError("; ".join(found.bad[:3]) or "the upload holds no image or volume")
+            kept = []
+            for image in found.images:
+                self.check_quota(owner)
+                kept.append(self._keep(owner, image))
+            return kept, found.bad
+        finally:
+            self.discard(received.parent)
+
+    def put(self, owner: str, image: MedicalImage) -> Study:
+        """Keep an image that was not uploaded."""
+        self.check_quota(owner)
+        return self._keep(owner, image)
+
+    def _bytes_of_key(self, owner: str) -> int:
+        key = key_of(owner)
+        with self._lock:
+            return sum(study.num_bytes for study in self._studies.values() if key_of(study.owner) == key)
+
     def _keep(self, owner: str, image: MedicalImage) -> Study:
         name = PREFIX + secrets.token_urlsafe(18)
         path = self._path(name)
@@ -98,6 +127,7 @@ class StudyStore:
         study = Study(name, owner, time.time(), path.stat().st_size, about)
         with self._lock:
             self._studies[name] = study
+            self._used[name] = study.created
         return study
 
     def get(self, owner: str, name: str) -> Study:
@@ -105,8 +135,9 @@ class StudyStore:
         self.expire()
         with self._lock:
             study = self._studies.get(name)
-        if study is None or study.owner != owner:
-            raise NotFoundError("there is no such file")
+            if study is None or study.owner != owner:
+                raise NotFoundError("there is no such file")
+            self._used[name] = time.time()
         return study
 
     def list(self, owner: str) -> list[Study]:
@@ -128,10 +159,10 @@ class StudyStore:
         self._drop(self.get(owner, name))
 
     def expire(self) -> None:
-        """Delete what is older than it may be."""
+        """Delete what was not used for so long."""
         oldest = time.time() - self.limits.file_seconds
         with self._lock:
-            old = [study for study in self._studies.values() if study.created < oldest]
+            old = [study for study in self._studies.values() if self._used[study.id] < oldest]
         for study in old:
             self._drop(study)
 
@@ -139,39 +170,17 @@ class StudyStore:
         """Delete everything."""
         with self._lock:
             self._studies.clear()
+            self._used.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _drop(self, study: Study) -> None:
         with self._lock:
             self._studies.pop(study.id, None)
+            self._used.pop(study.id, None)
         self._path(study.id).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
-
-
-def read_received(received: Path, selector: str, limits: Limits) -> MedicalImage:
-    """Read a file or an archive that a client sent; messages call it `the upload`, whatever it is called here."""
-    with received.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    try:
-        target = unpack(received, received.parent / "unpacked", limits) if zipped else received
-        if zipped and len(members := list(target.iterdir())) == 1:
-            target = members[0]
-        with at_most(limits.voxels):
-            image = read(f"{target}#{selector}" if selector else target)
-    except (ValueError, OSError) as error:
-        raise UserError(_without_paths(str(error), received.parent)) from None
-    if image.array.size > limits.voxels:
-        raise UserError(f"the upload holds {image.array.size} voxels; at most {limits.voxels} are taken")
-    return image
-
-
-def _without_paths(message: str, folder: Path) -> str:
-    words = message.replace(str(folder / "unpacked"), "the upload")
-    for path in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda path: -len(path.name)):
-        words = words.replace(str(path), "the upload")
-    return words.replace(str(folder), "the upload")
 
 
 def save_image(image: MedicalImage, path: Path) -> None:

@@ -46,13 +46,7 @@ def parse_box(text: str, format: str) -> Corners | None:
         raise UserError(f"no box format '{format}'; known formats: {', '.join(BOX_FORMATS)}")
     rule = BOX_FORMATS[format]
     match = rule.pattern.search(text)
-    if match is None:
-        return None
-    numbers = [float(number) / rule.scale for number in match.groups()]
-    half = len(numbers) // 2
-    lower, upper = numbers[:half][::-1], numbers[half:][::-1]
-    fits = all(0 <= low < high <= 1 for low, high in zip(lower, upper, strict=True))
-    return (*lower, *upper) if fits else None
+    return None if match is None else _corners(match, rule)
 
 
 def find_box(text: str) -> Corners | None:
@@ -62,6 +56,25 @@ def find_box(text: str) -> Corners | None:
         if box is not None:
             return box
     return None
+
+
+def find_boxes(text: str) -> list[Corners]:
+    """Every box of a text in any known format, in the order of the text, with sides as shares of the image."""
+    found = [
+        (match.start(), box)
+        for rule in BOX_FORMATS.values()
+        for match in rule.pattern.finditer(text)
+        if (box := _corners(match, rule)) is not None
+    ]
+    return [box for _, box in sorted(found)]
+
+
+def _corners(match: re.Match[str], rule: BoxFormat) -> Corners | None:
+    numbers = [float(number) / rule.scale for number in match.groups()]
+    half = len(numbers) // 2
+    lower, upper = numbers[:half][::-1], numbers[half:][::-1]
+    fits = all(0 <= low < high <= 1 for low, high in zip(lower, upper, strict=True))
+    return (*lower, *upper) if fits else None
 
 
 def iou(box: Sequence[float], other: Sequence[float]) -> float:

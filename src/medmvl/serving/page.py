@@ -1,0 +1,197 @@
+"""The page: its files, and what it needs beside OpenAI's routes. A visitor's studies are that visitor's alone."""
+
+from __future__ import annotations
+
+import secrets
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import FastAPI, File, HTTPException, Query, UploadFile
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+
+from medmvl.imaging import MedicalImage
+from medmvl.imaging.intensity import WINDOWS
+from medmvl.phantoms import make_patient, render_ct, render_xray
+from medmvl.serving.guard import VISITOR_COOKIE
+from medmvl.serving.store import Study
+from medmvl.serving.views import corners_mm, pixels_nifti, plane_of, seen_nifti, thumbnail
+from medmvl.tasks.metrics.grounding import find_boxes
+
+if TYPE_CHECKING:
+    from medmvl.serving.api import Server
+
+STATIC = Path(str(files("medmvl.serving") / "static"))
+MOST_VOXELS = 2**27
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self' data: blob:; worker-src 'self' blob:; font-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class ExampleRequest(BaseModel):
+    """Which synthetic study is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["image", "volume"]
+
+
+class BoxesRequest(BaseModel):
+    """An answer in which boxes may stand, and the study it speaks of."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: str = Field(max_length=100_000)
+    study: str
+
+
+def add_page(app: FastAPI, server: Server) -> None:
+    """Add the page at `/` and its routes below `/page`."""
+    app.mount("/page/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def index(request: HttpRequest) -> HTMLResponse:
+        response = HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8"), headers=HEADERS)
+        if VISITOR_COOKIE not in request.cookies:
+            response.set_cookie(
+                VISITOR_COOKIE, secrets.token_urlsafe(32), httponly=True, samesite="strict",
+                secure=request.url.scheme == "https",
+            )  # fmt: skip
+        return response
+
+    @app.get("/page/about")
+    async def about() -> dict[str, Any]:
+        """What the page must know of model and server."""
+        return describe(server)
+
+    _add_taking(app, server)
+    _add_showing(app, server)
+
+
+def describe(server: Server) -> dict[str, Any]:
+    """Model name, the kinds it reads, limits, and windows in Hounsfield units."""
+    sight = server.scheduler.engine.processor.sight
+    limits = server.settings.limits
+    return {
+        "model": server.settings.model_name,
+        "kinds": [
+            kind for kind, part in (("image", sight.pictures), ("volume", sight.volumes)) if part is not None
+        ],
+        "channels": [] if sight.volumes is None else _windows(sight.volumes),
+        "limits": {
+            "new_tokens": limits.new_tokens, "visuals": limits.visuals, "upload_bytes": limits.upload_bytes,
+            "file_seconds": limits.file_seconds,
+        },
+        "windows": {name: list(window) for name, window in WINDOWS.items() if name != "full"},
+    }  # fmt: skip
+
+
+def _windows(volumes: Any) -> list[str]:
+    return [str(window) for window in getattr(volumes, "windows", None) or ["full"]]
+
+
+def _add_taking(app: FastAPI, server: Server) -> None:
+    @app.post("/page/studies")
+    async def upload(
+        request: HttpRequest,
+        file: Annotated[UploadFile, File(description="A file, or a zip of files")],
+    ) -> dict[str, Any]:
+        """Take everything an upload holds: each series and file becomes a study."""
+        owner = _visitor(request)
+        async with server.receive(owner, file) as received:
+            studies, bad = await run_in_threadpool(server.store.take_all, owner, received)
+        return {"studies": [_about(study) for study in studies], "bad": bad}
+
+    @app.post("/page/example")
+    async def example(request: HttpRequest, body: ExampleRequest) -> dict[str, Any]:
+        """A synthetic patient to try the page with."""
+        image = await run_in_threadpool(_phantom, body.kind)
+        study = await run_in_threadpool(server.store.put, _visitor(request), image)
+        return {"studies": [_about(study)], "bad": []}
+
+    @app.get("/page/studies")
+    async def studies(request: HttpRequest) -> dict[str, Any]:
+        """What this visitor holds."""
+        return {"studies": [_about(study) for study in server.store.list(_visitor(request))]}
+
+    @app.delete("/page/studies/{study}")
+    async def delete(request: HttpRequest, study: str) -> dict[str, Any]:
+        """Delete a study now."""
+        server.store.delete(_visitor(request), study)
+        return {"deleted": study}
+
+
+def _add_showing(app: FastAPI, server: Server) -> None:
+    def load(request: HttpRequest, study: str) -> MedicalImage:
+        return server.store.load(_visitor(request), study)
+
+    @app.get("/page/studies/{study}/pixels.nii")
+    def pixels(
+        request: HttpRequest, study: str, most: Annotated[int, Query(ge=4096, le=MOST_VOXELS)] = MOST_VOXELS
+    ) -> Response:
+        """The voxels, without identity."""
+        return _nifti(pixels_nifti(load(request, study), most))
+
+    @app.get("/page/studies/{study}/seen.nii")
+    def seen(request: HttpRequest, study: str, channel: Annotated[int, Query(ge=0, le=64)] = 0) -> Response:
+        """What the model sees."""
+        image, sight = load(request, study), server.scheduler.engine.processor.sight
+        return _nifti(seen_nifti(sight, sight.see(image), image, channel))
+
+    @app.get("/page/studies/{study}/thumbnail.png")
+    def small(request: HttpRequest, study: str) -> Response:
+        """A small picture."""
+        return Response(thumbnail(load(request, study)), media_type="image/png", headers=PRIVATE)
+
+    @app.get("/page/studies/{study}/about")
+    def about_study(request: HttpRequest, study: str) -> dict[str, Any]:
+        """What a study is."""
+        image = load(request, study)
+        oriented = image.axcodes is not None
+        return {
+            **_about(server.store.get(_visitor(request), study)),
+            "plane": plane_of(image), "oriented": oriented,
+        }  # fmt: skip
+
+    @app.post("/page/boxes")
+    def boxes(request: HttpRequest, body: BoxesRequest) -> dict[str, Any]:
+        """Where the boxes of an answer lie in a study: corners in millimetres of its NIfTI."""
+        image = load(request, body.study)
+        sides = 4 if image.kind == "image" else 6
+        found = [box for box in find_boxes(body.text) if len(box) == sides]
+        return {"boxes": [corners_mm(image, box[: sides // 2], box[sides // 2 :]) for box in found]}
+
+
+def _visitor(request: HttpRequest) -> str:
+    """The visitor who asks.
+
+    Raises:
+        HTTPException: the browser keeps no cookies, so that one visitor could not be told from another.
+    """
+    owner = str(request.state.owner)
+    if "/" not in owner:
+        raise HTTPException(403, "open the page at / first, in a browser that keeps its cookies")
+    return owner
+
+
+def _phantom(kind: str) -> MedicalImage:
+    patient = make_patient(secrets.randbelow(2**31), 0, "chest")
+    return render_ct(patient) if kind == "volume" else render_xray(patient)
+
+
+def _about(study: Study) -> dict[str, Any]:
+    return {"id": study.id, **study.about}
+
+
+def _nifti(stored: bytes) -> Response:
+    return Response(stored, media_type="application/octet-stream", headers=PRIVATE)

@@ -1,0 +1,180 @@
+// The studies of this conversation: what was added, which is shown, and which are prior.
+
+import { ApiError, getBlob, getJson, postJson, remove, upload } from "./api.js";
+import { uploadsOf } from "./intake.js";
+import { word } from "./words.js";
+
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+export class Studies {
+  // `state.studies` holds {id, kind, letter, shape, ..., days, sent, gone}; `onChange` stores it.
+  constructor(state, place, status, about, { onShow, onChange }) {
+    Object.assign(this, { state, place, status, about, onShow, onChange });
+    this.shown = null;
+  }
+
+  get all() {
+    return this.state.studies;
+  }
+
+  // Ready to be asked about: there, and of a kind the model reads.
+  usable() {
+    return this.all.filter((study) => !study.gone && this.about.kinds.includes(study.kind));
+  }
+
+  find(id) {
+    return this.all.find((study) => study.id === id);
+  }
+
+  // After a reload: the server may have deleted some meanwhile.
+  async check() {
+    if (this.all.length === 0) return;
+    const held = new Set((await getJson("/page/studies")).studies.map((study) => study.id));
+    for (const study of this.all) study.gone = !held.has(study.id);
+    this.onChange();
+    this.draw();
+    const last = this.all.findLast((study) => !study.gone);
+    if (last) this.show(last);
+  }
+
+  async add(files) {
+    const said = [];
+    let count = 0;
+    for (const { name, blob } of await uploadsOf(files)) {
+      if (blob.size > this.about.limits.upload_bytes) {
+        said.push(word("tooLarge", { name }));
+        continue;
+      }
+      this.#say(word("reading", { name }));
+      try {
+        const taken = await upload(blob, (share) => this.#say(word("sending", { share: Math.round(100 * share) })));
+        count += await this.#take(taken, said);
+      } catch (error) {
+        if (!(error instanceof ApiError)) throw error;
+        said.push(word("refused", { error: `${name}: ${error.message}` }));
+      }
+    }
+    this.#say([...(count ? [word("taken", { count })] : []), ...said].join(" "), said.length > 0);
+  }
+
+  async addExample(kind) {
+    const said = [];
+    try {
+      const count = await this.#take(await postJson("/page/example", { kind }), said);
+      this.#say(word("taken", { count }));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#say(word("refused", { error: error.message }), true);
+    }
+  }
+
+  async show(study) {
+    this.shown = study.id;
+    this.draw();
+    await this.onShow(study);
+  }
+
+  async drop(study) {
+    this.state.studies = this.all.filter((other) => other !== study);
+    if (this.shown === study.id) this.shown = null;
+    this.onChange();
+    this.draw();
+    if (!study.gone) await remove(`/page/studies/${study.id}`).catch(() => {}); // it expires by itself
+    if (this.shown === null) await this.onShow(null);
+  }
+
+  draw() {
+    this.place.replaceChildren(...this.all.map((study) => this.#card(study)));
+  }
+
+  async #take({ studies, bad }, said) {
+    said.push(...bad.map((error) => word("refused", { error })));
+    for (const study of studies) {
+      const about = await getJson(`/page/studies/${study.id}/about`);
+      const letter = LETTERS[this.state.added++ % 26];
+      this.all.push({ ...about, letter, days: null, sent: false, gone: false });
+    }
+    this.onChange();
+    if (studies.length > 0) await this.show(this.find(studies[0].id));
+    return studies.length;
+  }
+
+  #say(text, isBad = false) {
+    this.status.textContent = text;
+    this.status.classList.toggle("bad", isBad);
+  }
+
+  #card(study) {
+    const card = document.createElement("div");
+    card.className = "study";
+    card.classList.toggle("shown", study.id === this.shown);
+    card.classList.toggle("gone", study.gone);
+    const open = button("", () => study.gone || this.show(study));
+    open.className = "open";
+    open.setAttribute("aria-label", word("show", { name: study.letter }));
+    open.setAttribute("aria-pressed", study.id === this.shown);
+    const picture = document.createElement("img");
+    picture.alt = "";
+    this.#thumbnail(study, picture);
+    const about = document.createElement("span");
+    about.textContent = describe(study);
+    open.append(picture, about);
+    const away = button("×", () => this.drop(study));
+    away.className = "away";
+    away.setAttribute("aria-label", word("remove", { name: study.letter }));
+    card.append(open, away, this.#when(study));
+    if (study.gone) card.append(note(word("gone")));
+    else if (!this.about.kinds.includes(study.kind)) card.append(note(word("notRead", { kind: word(study.kind) })));
+    return card;
+  }
+
+  #thumbnail(study, picture) {
+    if (study.gone) return;
+    this.pictures ??= new Map();
+    if (!this.pictures.has(study.id))
+      this.pictures.set(study.id, getBlob(`/page/studies/${study.id}/thumbnail.png`).then(URL.createObjectURL, () => ""));
+    this.pictures.get(study.id).then((address) => (picture.src = address));
+  }
+
+  // Current or prior, and by how many days; a study that the model was told of stays what it was.
+  #when(study) {
+    const box = document.createElement("span");
+    box.className = "when";
+    const kind = document.createElement("select");
+    kind.setAttribute("aria-label", `${study.letter}: ${word("current")} / ${word("prior")}`);
+    kind.append(new Option(word("current"), "current"), new Option(word("prior"), "prior"));
+    kind.value = study.days === null ? "current" : "prior";
+    const days = document.createElement("input");
+    Object.assign(days, { type: "number", min: 0, max: 36500, value: study.days ?? 90, hidden: study.days === null });
+    days.setAttribute("aria-label", word("days"));
+    const unit = note(word("days"));
+    unit.hidden = study.days === null;
+    kind.disabled = days.disabled = study.sent;
+    kind.onchange = days.onchange = () => {
+      study.days = kind.value === "prior" ? Math.max(0, Math.round(Number(days.value) || 0)) : null;
+      this.onChange();
+      this.draw();
+    };
+    box.append(kind, days, unit);
+    return box;
+  }
+}
+
+export function describe(study) {
+  const size = study.shape.slice(0, study.kind === "volume" ? 3 : 2).join("×");
+  return `${study.letter} · ${study.modality ?? word(study.kind)} · ${size}`;
+}
+
+export function button(text, onClick) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.onclick = onClick;
+  return made;
+}
+
+export function note(text) {
+  const made = document.createElement("small");
+  made.textContent = text;
+  return made;
+}

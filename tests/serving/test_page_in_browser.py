@@ -1,0 +1,421 @@
+"""The page in a real browser: add, look, window, ask, watch, draw, switch, break, lose and find again."""
+
+import asyncio
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from medmvl.imaging import read
+from medmvl.imaging.write import write_nifti
+from medmvl.phantoms import make_patient, render_ct, write_dataset
+from medmvl.serving.api import create_app
+from medmvl.serving.settings import Limits, ServeSettings
+from tests.factories.engine import tiny_engine
+
+sync_api = pytest.importorskip("playwright.sync_api")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium here; `make browser` installs it"),
+    pytest.mark.xdist_group("browser"),
+]
+ARGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--disable-dev-shm-usage"]
+WAIT_MS = 60_000
+BOX = "[0.25, 0.5, 0.25, 0.5, 0.75, 0.5]"
+"""x, y, z of both corners, as shares of the volume."""
+
+
+class Served:
+    """A server that can be stopped and started again at the same address."""
+
+    def __init__(self, keys: tuple[str, ...] = ()) -> None:
+        self.keys = keys
+        self.port = 0
+        self.delay = 0.0
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        app = create_app(tiny_engine(), ServeSettings(page=True, keys=self.keys, limits=Limits(new_tokens=400)))
+        self._slow_down(app.state.server.scheduler)
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=self.port, log_level="warning", timeout_graceful_shutdown=1
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            assert self.thread.is_alive()
+            time.sleep(0.01)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(timeout=60)
+        assert not self.thread.is_alive()
+
+    def _slow_down(self, scheduler: Any) -> None:
+        """Pieces come `delay` seconds apart, as those of a large model do."""
+        stream = scheduler.stream
+
+        async def slowly(*args: Any, **settings: Any) -> Any:
+            async for piece in stream(*args, **settings):
+                await asyncio.sleep(self.delay)
+                yield piece
+
+        scheduler.stream = slowly
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    served = Served()
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
+    """The page in a context of its own; it must raise no error and ask nobody else for anything."""
+    context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, "locale": "en-US", **settings})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda said: "Content Security" in said.text and problems.append(said.text))
+    page.on(
+        "request",
+        lambda asked: asked.url.startswith((address, "blob:", "data:")) or problems.append(asked.url),
+    )
+    page.goto(address)
+    yield page
+    context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def page(browser: Any, served: Served) -> Iterator[Any]:
+    served.delay = 0.0
+    with opened(browser, served.address) as page:
+        ready(page)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    write_dataset(folder, preset="tiny", patients=2, seed=0, format="dicom")
+    write_nifti(render_ct(make_patient(3, 0, "tiny")), folder / "scan.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def series(scans: Path) -> Path:
+    return next(path.parent for path in sorted(scans.rglob("*.dcm")) if len(list(path.parent.glob("*"))) > 3)
+
+
+def ready(page: Any) -> None:
+    page.wait_for_selector("body[data-ready]")
+
+
+def add_example(page: Any, kind: str = "volume") -> None:
+    before = page.locator(".study").count()
+    page.click(f"#add-{kind}")
+    sync_api.expect(page.locator(".study")).to_have_count(before + 1)
+    sync_api.expect(page.locator("#sliders input")).to_have_count(3 if kind == "volume" else 0)
+
+
+def answered(page: Any) -> str:
+    """The last answer, once it is whole."""
+    page.wait_for_selector(".turn.assistant:last-child footer small")
+    text: str = page.locator(".turn.assistant .words").last.inner_text()
+    return text
+
+
+def slice_of(page: Any, plane: str) -> int:
+    return int(page.input_value(f"#slice-{plane}"))
+
+
+def say(page: Any, text: str) -> None:
+    """Let the server's answer be this text, as one piece."""
+    chunk = '{"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":"stop"}]}' % text
+    body = f"data: {chunk}\n\ndata: [DONE]\n\n"
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body),
+    )
+
+
+def test_a_dicom_series_and_a_nifti_file_are_added_scrolled_and_windowed(
+    page: Any, series: Path, scans: Path
+) -> None:
+    page.set_input_files("#folder", series)
+    sync_api.expect(page.locator(".study")).to_have_count(1)
+    depth, height, _ = read(series).shape
+    sync_api.expect(page.locator("#slice-axial")).to_have_attribute("max", str(depth))
+    sync_api.expect(page.locator("#slice-coronal")).to_have_attribute("max", str(height))
+    page.set_input_files("#files", scans / "scan.nii.gz")
+    sync_api.expect(page.locator(".study")).to_have_count(2)
+    page.set_input_files("#files", sorted(series.iterdir()))  # the files of a series, chosen one by one
+    sync_api.expect(page.locator(".study")).to_have_count(3)
+
+    page.locator(".study .open").first.click()
+    page.select_option("#plane", "axial")
+    sync_api.expect(page.locator("#sliders input")).to_have_count(1)
+    first = slice_of(page, "axial")
+    page.locator("#original").hover()
+    page.mouse.wheel(0, 240)
+    page.wait_for_function(f"Number(document.getElementById('slice-axial').value) !== {first}")
+    page.locator("#original").focus()
+    scrolled = slice_of(page, "axial")
+    page.keyboard.press("PageDown" if scrolled > 1 else "PageUp")
+    page.wait_for_function(f"Number(document.getElementById('slice-axial').value) !== {scrolled}")
+
+    page.select_option("#window", "lung")
+    sync_api.expect(page.locator("#viewer")).to_have_attribute("data-window", "-1350,150")
+    page.select_option("#drag", "windowing")
+    box = page.locator("#original").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 + 40, steps=5)
+    page.mouse.up()
+    sync_api.expect(page.locator("#window")).to_have_value("custom")
+
+
+def test_an_answer_streams_and_is_the_one_the_server_gives_to_anyone(page: Any, served: Served) -> None:
+    served.delay = 0.05
+    add_example(page)
+    page.fill("#length", "12")
+    page.dispatch_event("#length", "change")
+    page.evaluate(
+        """() => { window.lengths = []; new MutationObserver(() => {
+            const words = document.querySelector('.turn.assistant .words');
+            if (words) window.lengths.push(words.textContent.length);
+        }).observe(document.getElementById('log'), {subtree: true, childList: true, characterData: true}); }"""
+    )
+    with page.expect_request("**/v1/chat/completions") as asked:
+        page.fill("#question", "Is there a nodule?")
+        page.keyboard.press("Enter")
+    text = answered(page)
+    assert len({length for length in page.evaluate("window.lengths") if length > 0}) >= 3
+    whole = page.evaluate(
+        """async (body) => (await (await fetch('/v1/chat/completions', {method: 'POST',
+            headers: {'Content-Type': 'application/json'}, body})).json()).choices[0].message.content""",
+        asked.value.post_data.replace('"stream":true', '"stream":false'),
+    )
+    assert text.strip() == whole.strip() != ""
+    content = asked.value.post_data_json["messages"][0]["content"]
+    assert [part["type"] for part in content] == ["file", "text"]
+
+
+def test_an_answer_can_be_stopped_and_asked_again(page: Any, served: Served) -> None:
+    served.delay = 0.2
+    add_example(page, "image")
+    page.click("#report")
+    page.wait_for_function("document.querySelector('.turn.assistant .words')?.textContent.length > 3")
+    page.click("#stop")
+    sync_api.expect(page.locator(".turn.assistant footer")).to_contain_text("Stopped.")
+    served.delay = 0.0
+    page.get_by_role("button", name="Try again").click()
+    sync_api.expect(page.locator(".turn.assistant footer")).to_contain_text(" s")
+    assert page.locator(".turn.user").count() == 1
+
+
+def test_a_prior_study_goes_with_its_days(page: Any) -> None:
+    add_example(page)
+    page.locator(".when select").select_option("prior")
+    page.locator(".when input").fill("180")
+    page.locator(".when input").press("Tab")
+    add_example(page)
+    with page.expect_request("**/v1/chat/completions") as asked:
+        page.click("#report")
+    answered(page)
+    files = [part["file"] for part in asked.value.post_data_json["messages"][0]["content"][:-1]]
+    assert [file.get("days_before_current") for file in files] == [180, None]
+
+
+def test_a_box_of_an_answer_is_drawn_on_its_slice(page: Any) -> None:
+    add_example(page)
+    counts = {
+        plane: int(page.get_attribute(f"#slice-{plane}", "max")) for plane in ("axial", "coronal", "sagittal")
+    }
+    say(page, f"It lies at {BOX}.")
+    page.click("#examples button >> nth=0")
+    sync_api.expect(page.locator("#viewer")).to_have_attribute("data-boxes", "1")
+    page.unroute("**/v1/chat/completions")
+    # shares grow to the patient's left and back, voxels of the viewer to the right and front
+    expected = {
+        "axial": 0.375 * counts["axial"], "coronal": 0.375 * counts["coronal"], "sagittal": 0.625 * counts["sagittal"],
+    }  # fmt: skip
+    for plane, middle in expected.items():
+        assert abs(slice_of(page, plane) - middle) <= 1.5, plane
+    assert yellow(page) > 100
+    page.locator("#slice-axial").fill("1")
+    page.wait_for_timeout(500)
+    few = yellow(page)
+    page.get_by_role("button", name="Show box 1").click()
+    page.wait_for_timeout(500)
+    assert yellow(page) > few
+    assert abs(slice_of(page, "axial") - expected["axial"]) <= 1.5
+
+
+def yellow(page: Any) -> int:
+    """Pixels of the viewer in the colour of the first box."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    shot = np.asarray(Image.open(io.BytesIO(page.locator("#original").screenshot())).convert("RGB")).astype(int)
+    return int(((shot[..., 0] > 200) & (shot[..., 1] > 130) & (shot[..., 2] < 60)).sum())
+
+
+def test_what_the_model_sees_stands_beside_and_follows(page: Any) -> None:
+    add_example(page)
+    page.check("#show-seen")
+    sync_api.expect(page.locator("#seen-figure")).to_be_visible()
+    page.wait_for_timeout(800)
+    before = page.locator("#seen").screenshot()
+    page.locator("#slice-axial").fill("2")
+    page.wait_for_timeout(500)
+    assert page.locator("#seen").screenshot() != before
+    page.uncheck("#show-seen")
+    sync_api.expect(page.locator("#seen-figure")).to_be_hidden()
+
+
+def test_a_reload_loses_nothing_and_another_visitor_sees_nothing(
+    page: Any, browser: Any, served: Served
+) -> None:
+    add_example(page, "image")
+    page.click("#report")
+    text = answered(page)
+    page.fill("#question", "half a question")
+    page.reload()
+    ready(page)
+    assert page.locator(".turn.assistant .words").inner_text() == text
+    assert page.locator(".study:not(.gone)").count() == 1
+    assert page.input_value("#question") == "half a question"
+    page.fill("#question", "And the heart?")
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator(".turn.assistant footer")).to_have_count(2)
+    with opened(browser, served.address) as other:
+        ready(other)
+        assert other.locator(".study").count() == other.locator(".turn").count() == 0
+
+
+def test_the_language_changes_and_the_conversation_stays(page: Any) -> None:
+    add_example(page, "image")
+    page.click("#examples button >> nth=0")
+    text = answered(page)
+    page.click("#language")
+    assert page.get_attribute("html", "lang") == "zh-CN"
+    sync_api.expect(page.locator("#send")).to_have_text("提问")
+    sync_api.expect(page.locator("#examples button").first).to_have_text("有胸腔积液吗？")
+    assert page.locator(".turn.assistant .words").inner_text() == text
+    left = page.evaluate(
+        "[...document.querySelectorAll('[data-word]')].filter(e => /[a-z]{4}/.test(e.textContent)"
+        " && !/JSON|DICOM|WebGL/.test(e.textContent)).map(e => e.textContent)"
+    )
+    assert left == []
+    page.reload()
+    ready(page)
+    assert page.get_attribute("html", "lang") == "zh-CN"
+
+
+def test_a_bad_file_is_named_and_harms_nothing(page: Any, tmp_path: Path) -> None:
+    add_example(page, "image")
+    (tmp_path / "scan.nii").write_bytes(b"not a scan")
+    page.set_input_files("#files", tmp_path / "scan.nii")
+    sync_api.expect(page.locator("#intake.bad")).to_contain_text("Not read: scan.nii")
+    assert "Traceback" not in page.locator("#intake").inner_text()
+    assert page.locator(".study").count() == 1
+    page.click("#examples button >> nth=0")
+    answered(page)
+
+
+def test_a_lost_server_is_told_and_found_again(browser: Any) -> None:
+    served = Served()
+    try:
+        with opened(browser, served.address) as page:
+            ready(page)
+            add_example(page, "image")
+            page.click("#report")
+            text = answered(page)
+            served.stop()
+            page.fill("#question", "Still there?")
+            page.keyboard.press("Enter")
+            sync_api.expect(page.locator("#lost")).to_be_visible()
+            sync_api.expect(page.locator(".turn.assistant").last).to_contain_text("No answer")
+            assert page.locator(".turn.assistant .words").first.inner_text() == text
+            served.start()
+            sync_api.expect(page.locator("#lost")).to_be_hidden()
+            sync_api.expect(page.locator(".study.gone")).to_have_count(1)  # the new server holds no scans
+    finally:
+        served.stop()
+
+
+def test_a_key_is_asked_for_where_one_is_needed(browser: Any) -> None:
+    served = Served(keys=("a-key-of-the-whole-ward",))
+    try:
+        with opened(browser, served.address) as page:
+            page.wait_for_selector("#key-dialog[open]")
+            page.fill("#key", "a-key-of-the-whole-ward")
+            page.keyboard.press("Enter")
+            ready(page)
+            add_example(page, "image")
+            page.click("#report")
+            assert answered(page)
+    finally:
+        served.stop()
+
+
+def test_everything_has_a_name_and_fits_a_phone(browser: Any, served: Served) -> None:
+    with opened(browser, served.address, viewport={"width": 360, "height": 740}, has_touch=True) as page:
+        ready(page)
+        add_example(page)
+        page.click("#report")
+        answered(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.locator("#original").bounding_box()["height"] > 200
+        nameless = page.evaluate(
+            """[...document.querySelectorAll('button, input, select, textarea, canvas, summary')]
+                .filter(e => !e.hidden && !(e.getAttribute('aria-label') || e.textContent.trim()
+                    || [...(e.labels ?? [])].some(label => label.textContent.trim()))).map(e => e.outerHTML)"""
+        )
+        assert nameless == []
+
+
+def test_the_conversation_is_saved_as_text_and_json(page: Any) -> None:
+    add_example(page, "image")
+    page.click("#report")
+    text = answered(page)
+    page.click("#saving summary")
+    for button, kind in (("#save-text", "txt"), ("#save-json", "json")):
+        with page.expect_download() as saving:
+            page.click(button)
+        assert saving.value.suggested_filename == f"medmvl-conversation.{kind}"
+        saved = Path(saving.value.path()).read_text(encoding="utf-8")
+        assert text.strip().splitlines()[0] in saved and "Not a diagnosis" in saved
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet_display() -> None:
+    os.environ.pop("DISPLAY", None)
