@@ -13,7 +13,9 @@ from tests.factories.engine import tiny_engine
 from tests.factories.server import running
 
 KEY = "a-key-of-the-tests"
-app = create_app(tiny_engine(), ServeSettings(keys=(KEY,), limits=Limits(new_tokens=4, seconds=20.0)))
+app = create_app(
+    tiny_engine(), ServeSettings(keys=(KEY,), page=True, limits=Limits(new_tokens=4, seconds=20.0))
+)
 schema = schemathesis.openapi.from_dict(app.openapi())
 
 
@@ -27,5 +29,5 @@ def address() -> Iterator[str]:
 @schema.parametrize()
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_no_request_is_an_error_of_the_server(case: schemathesis.Case, address: str) -> None:
-    headers = {"Authorization": f"Bearer {KEY}"}
+    headers = {"Authorization": f"Bearer {KEY}", "Cookie": f"medmvl_visitor={'v' * 43}"}
     case.call_and_validate(base_url=address, checks=[not_a_server_error], headers=headers)

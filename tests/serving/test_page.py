@@ -87,7 +87,7 @@ def test_every_series_of_an_upload_becomes_a_study_and_broken_files_are_named(
         f"{folder.name}-{file.name}": file.read_bytes() for folder in series for file in folder.iterdir()
     }
     broken = dict(files)
-    broken["broken"] = next(iter(files.values()))[:400]
+    broken["broken"] = next(iter(files.values()))[:1200]
     found = taken(visitor, zipped(broken))
     shapes = [study["shape"] for study in found["studies"]]
     assert shapes == [list(read(folder).shape) for folder in series]
@@ -103,7 +103,9 @@ def test_files_without_dicom_are_taken_one_by_one(visitor: httpx.Client, tmp_pat
     Image.fromarray(np.zeros((5, 7), np.uint8)).save(picture, format="PNG")
     found = taken(
         visitor,
-        zipped({"a.nii.gz": (tmp_path / "a.nii.gz").read_bytes(), "b.png": picture.getvalue(), "c.txt": b"no"}),
+        zipped(
+            {"a.nii.gz": (tmp_path / "a.nii.gz").read_bytes(), "b.png": picture.getvalue(), "c.txt": b"no"}
+        ),
     )
     assert sorted(study["kind"] for study in found["studies"]) == ["image", "volume"]
     assert len(found["bad"]) == 1
@@ -118,7 +120,9 @@ def test_what_holds_no_image_is_refused_in_words(visitor: httpx.Client, data: by
 
 def test_what_is_shown_is_what_was_read(visitor: httpx.Client, series: list[Path]) -> None:
     image = read(series[0])
-    study = taken(visitor, zipped({file.name: file.read_bytes() for file in series[0].iterdir()}))["studies"][0]
+    study = taken(visitor, zipped({file.name: file.read_bytes() for file in series[0].iterdir()}))["studies"][
+        0
+    ]
     content = visitor.get(f"/page/studies/{study['id']}/pixels.nii").content
     shown = as_nifti(content)
     assert np.array_equal(np.asanyarray(shown.dataobj), image.array.transpose(2, 1, 0))

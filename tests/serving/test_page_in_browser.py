@@ -1,7 +1,9 @@
 """The page in a real browser: add, look, window, ask, watch, draw, switch, break, lose and find again."""
 
 import asyncio
-import os
+import io
+import json
+import re
 import shutil
 import threading
 import time
@@ -10,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 
 from medmvl.imaging import read
 from medmvl.imaging.write import write_nifti
@@ -47,7 +51,9 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        app = create_app(tiny_engine(), ServeSettings(page=True, keys=self.keys, limits=Limits(new_tokens=400)))
+        app = create_app(
+            tiny_engine(), ServeSettings(page=True, keys=self.keys, limits=Limits(new_tokens=400))
+        )
         self._slow_down(app.state.server.scheduler)
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self.port, log_level="warning", timeout_graceful_shutdown=1
@@ -95,7 +101,9 @@ def browser() -> Iterator[Any]:
 @contextmanager
 def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
     """The page in a context of its own; it must raise no error and ask nobody else for anything."""
-    context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, "locale": "en-US", **settings})
+    context = browser.new_context(
+        **{"viewport": {"width": 1400, "height": 900}, "locale": "en-US", **settings}
+    )
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     problems: list[str] = []
@@ -156,7 +164,7 @@ def slice_of(page: Any, plane: str) -> int:
 
 def say(page: Any, text: str) -> None:
     """Let the server's answer be this text, as one piece."""
-    chunk = '{"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":"stop"}]}' % text
+    chunk = json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]})
     body = f"data: {chunk}\n\ndata: [DONE]\n\n"
     page.route(
         "**/v1/chat/completions",
@@ -183,11 +191,11 @@ def test_a_dicom_series_and_a_nifti_file_are_added_scrolled_and_windowed(
     first = slice_of(page, "axial")
     page.locator("#original").hover()
     page.mouse.wheel(0, 240)
-    page.wait_for_function(f"Number(document.getElementById('slice-axial').value) !== {first}")
+    sync_api.expect(page.locator("#slice-axial")).not_to_have_value(str(first))
     page.locator("#original").focus()
     scrolled = slice_of(page, "axial")
     page.keyboard.press("PageDown" if scrolled > 1 else "PageUp")
-    page.wait_for_function(f"Number(document.getElementById('slice-axial').value) !== {scrolled}")
+    sync_api.expect(page.locator("#slice-axial")).not_to_have_value(str(scrolled))
 
     page.select_option("#window", "lung")
     sync_api.expect(page.locator("#viewer")).to_have_attribute("data-window", "-1350,150")
@@ -203,6 +211,7 @@ def test_a_dicom_series_and_a_nifti_file_are_added_scrolled_and_windowed(
 def test_an_answer_streams_and_is_the_one_the_server_gives_to_anyone(page: Any, served: Served) -> None:
     served.delay = 0.05
     add_example(page)
+    page.click("#more summary")
     page.fill("#length", "12")
     page.dispatch_event("#length", "change")
     page.evaluate(
@@ -230,7 +239,7 @@ def test_an_answer_can_be_stopped_and_asked_again(page: Any, served: Served) -> 
     served.delay = 0.2
     add_example(page, "image")
     page.click("#report")
-    page.wait_for_function("document.querySelector('.turn.assistant .words')?.textContent.length > 3")
+    sync_api.expect(page.locator(".turn.assistant .words")).to_have_text(re.compile(".{4,}", re.DOTALL))
     page.click("#stop")
     sync_api.expect(page.locator(".turn.assistant footer")).to_contain_text("Stopped.")
     served.delay = 0.0
@@ -250,6 +259,19 @@ def test_a_prior_study_goes_with_its_days(page: Any) -> None:
     answered(page)
     files = [part["file"] for part in asked.value.post_data_json["messages"][0]["content"][:-1]]
     assert [file.get("days_before_current") for file in files] == [180, None]
+
+
+def test_a_question_by_itself_takes_the_studies_and_no_earlier_turn(page: Any) -> None:
+    add_example(page, "image")
+    page.click("#report")
+    answered(page)
+    page.click("#more summary")
+    page.check("#alone")
+    page.click("#more summary")
+    with page.expect_request("**/v1/chat/completions") as asked:
+        page.click("#examples button >> nth=0")
+    (message,) = asked.value.post_data_json["messages"]
+    assert [part["type"] for part in message["content"]] == ["file", "text"]
 
 
 def test_a_box_of_an_answer_is_drawn_on_its_slice(page: Any) -> None:
@@ -279,12 +301,9 @@ def test_a_box_of_an_answer_is_drawn_on_its_slice(page: Any) -> None:
 
 def yellow(page: Any) -> int:
     """Pixels of the viewer in the colour of the first box."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    shot = np.asarray(Image.open(io.BytesIO(page.locator("#original").screenshot())).convert("RGB")).astype(int)
+    shot = np.asarray(Image.open(io.BytesIO(page.locator("#original").screenshot())).convert("RGB")).astype(
+        int
+    )
     return int(((shot[..., 0] > 200) & (shot[..., 1] > 130) & (shot[..., 2] < 60)).sum())
 
 
@@ -414,8 +433,3 @@ def test_the_conversation_is_saved_as_text_and_json(page: Any) -> None:
         assert saving.value.suggested_filename == f"medmvl-conversation.{kind}"
         saved = Path(saving.value.path()).read_text(encoding="utf-8")
         assert text.strip().splitlines()[0] in saved and "Not a diagnosis" in saved
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet_display() -> None:
-    os.environ.pop("DISPLAY", None)

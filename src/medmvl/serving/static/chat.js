@@ -91,6 +91,7 @@ export class Chat {
 
   // The turns as OpenAI's messages. What was never answered is left out; its studies go with the next question.
   #body() {
+    if (this.state.alone) return this.#aloneBody();
     const messages = [];
     let waiting = [];
     this.state.turns.forEach((turn, number) => {
@@ -106,6 +107,13 @@ export class Chat {
       messages.push({ role: "user", content: [...files, { type: "text", text: turn.text }] });
     });
     return { model: this.about.model, messages };
+  }
+
+  // The last question with every study of the conversation, and nothing else that was said.
+  #aloneBody() {
+    const files = this.studies.usable().filter((study) => study.sent).map(({ id }) => ({ type: "file", file: this.#reference(id) }));
+    const { text } = this.state.turns.findLast((turn) => turn.role === "user");
+    return { model: this.about.model, messages: [{ role: "user", content: [...files, { type: "text", text }] }] };
   }
 
   #reference(id) {

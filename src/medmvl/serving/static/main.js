@@ -13,7 +13,7 @@ const THEME = "medmvl-theme";
 const THEMES = ["auto", "light", "dark"];
 const RETRY_MS = 2000;
 
-const fresh = () => ({ studies: [], added: 0, turns: [], draft: "", options: { temperature: 0, max_tokens: 256 } });
+const fresh = () => ({ studies: [], added: 0, turns: [], draft: "", alone: false, options: { temperature: 0, max_tokens: 256 } });
 const state = { ...fresh(), ...JSON.parse(sessionStorage.getItem(STATE) ?? "{}") };
 const store = () => sessionStorage.setItem(STATE, JSON.stringify(state));
 
@@ -22,7 +22,6 @@ let studies;
 let chat;
 let viewer;
 let canDraw = false;
-let settingWindow = false;
 
 async function start() {
   translate(document);
@@ -34,7 +33,9 @@ async function start() {
   studies = new Studies(state, at("studies"), at("intake"), about, { onShow: showStudy, onChange: store });
   chat = new Chat(state, at("log"), studies, about, { onChange: store, onBusy: drawBusy, onBoxes: showBoxes });
   viewer = new Viewer(at("original"), at("seen"), { onMove: drawPosition, onWindow: drawWindow });
-  canDraw = await viewer.start();
+  canDraw = await viewer.start().catch((error) => {
+  if (!(error instanceof ApiError)) throw error; // told by a dialog or a banner already
+});
   for (const [number, name] of about.channels.entries()) at("channel").append(new Option(name, number));
   listen();
   drawAll();
@@ -57,6 +58,7 @@ function drawAll() {
   at("temperature").value = state.options.temperature;
   at("temperature-shown").textContent = state.options.temperature;
   at("length").value = state.options.max_tokens;
+  at("alone").checked = state.alone;
 }
 
 async function showStudy(study) {
@@ -94,6 +96,7 @@ async function showSeen() {
   at("channel-label").hidden = !wanted || viewer.study.kind === "image" || about.channels.length < 2;
   viewer.resize();
   if (wanted) await viewer.showSeen(Number(at("channel").value));
+  else viewer.hideSeen();
 }
 
 async function showBoxes(study, boxes) {
@@ -114,14 +117,11 @@ function drawWindows() {
 function chooseWindow(name) {
   if (name === "custom") return;
   const [centre, width] = about.windows[name] ?? [0, 0];
-  settingWindow = true;
   viewer.setWindow(...(name === "automatic" ? viewer.automatic : [centre - width / 2, centre + width / 2]));
-  settingWindow = false;
-  drawWindow(viewer.original.volumes[0].cal_min, viewer.original.volumes[0].cal_max, name);
+  drawWindow(...viewer.window, name);
 }
 
 function drawWindow(low, high, name = "custom") {
-  if (settingWindow) return;
   at("window").value = name;
   at("window").title = `${Math.round((low + high) / 2)} / ${Math.round(high - low)}`;
   at("viewer").dataset.window = `${low},${high}`;
@@ -135,6 +135,7 @@ function drawSliders() {
     const slider = document.createElement("input");
     Object.assign(slider, { type: "range", min: 1, max: viewer.counts[axis], step: 1, id: `slice-${plane}` });
     slider.oninput = () => viewer.slice(axis, Number(slider.value) - 1);
+    label.htmlFor = slider.id;
     label.append(word("slice", { plane: axisName(axis) }), " ", shown, slider);
     return label;
   });
@@ -279,6 +280,10 @@ function listenToQuestions() {
     at("temperature-shown").textContent = at("temperature").value;
     store();
   };
+  at("alone").onchange = () => {
+    state.alone = at("alone").checked;
+    store();
+  };
   at("length").onchange = () => {
     const wanted = Math.round(Number(at("length").value)) || 256;
     state.options.max_tokens = Math.min(about.limits.new_tokens, Math.max(1, wanted));
@@ -322,4 +327,6 @@ async function waitForServer() {
   else location.reload();
 }
 
-start();
+start().catch((error) => {
+  if (!(error instanceof ApiError)) throw error; // told by a dialog or a banner already
+});

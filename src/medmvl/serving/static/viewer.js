@@ -36,9 +36,8 @@ export class Viewer {
     await this.seen.attachToCanvas(this.canvases.seen);
     this.original.onLocationChange = (place) => this.#moved(place);
     this.seen.onLocationChange = (place) => this.#follow(this.original, place);
-    this.original.onIntensityChange = (volume) => this.hooks.onWindow(volume.cal_min, volume.cal_max);
-    this.original.broadcastTo([this.seen], { "2d": true, "3d": false });
-    this.seen.broadcastTo([this.original], { "2d": true, "3d": false });
+    // dragging a window tells nobody of it, so it is looked for behind NiiVue's own listeners
+    for (const kind of ["mousemove", "mouseup", "touchmove"]) this.canvases.original.addEventListener(kind, () => this.#checkWindow());
     return true;
   }
 
@@ -49,16 +48,29 @@ export class Viewer {
     const bytes = await getBytes(`/page/studies/${study.id}/pixels.nii?most=${most}`);
     if (turn !== this.turn) return null;
     this.study = study;
+    this.hideSeen();
     await this.#put(this.original, bytes);
     for (const view of [this.original, this.seen]) view.setCrosshairWidth(study.kind === "image" ? 0 : CROSSHAIR_PERCENT);
     this.original.setIsOrientationTextVisible(study.oriented);
-    this.automatic = [this.#volume.cal_min, this.#volume.cal_max];
+    this.automatic = this.window = [this.#volume.cal_min, this.#volume.cal_max];
     this.setPlane(study.kind === "image" ? study.plane : "multi");
     this.slice(2, Math.floor(this.counts[2] / 2));
     return study;
   }
 
+  // Views that are moved together; one without a study must not be.
+  #join(together) {
+    this.original.broadcastTo(together ? [this.seen] : [], { "2d": true, "3d": false });
+    this.seen.broadcastTo(together ? [this.original] : [], { "2d": true, "3d": false });
+  }
+
+  hideSeen() {
+    this.#join(false);
+    this.#clear(this.seen);
+  }
+
   async showSeen(channel) {
+    this.#join(false);
     const { study } = this;
     const bytes = await getBytes(`/page/studies/${study.id}/seen.nii?channel=${channel}`);
     if (study !== this.study) return;
@@ -69,12 +81,14 @@ export class Viewer {
     this.seen.updateGLVolume();
     this.setPlane(this.plane);
     this.original.createOnLocationChange();
+    this.#join(true);
   }
 
   hide() {
     this.turn++;
     this.study = null;
-    for (const view of [this.original, this.seen]) this.#clear(view);
+    this.hideSeen();
+    this.#clear(this.original);
   }
 
   // Voxels along x, y and z of RAS+.
@@ -101,7 +115,16 @@ export class Viewer {
   setWindow(low, high) {
     this.#volume.cal_min = low;
     this.#volume.cal_max = high;
+    this.window = [low, high];
     this.original.updateGLVolume();
+  }
+
+  #checkWindow() {
+    if (!this.study || !this.window) return;
+    const found = [this.#volume.cal_min, this.#volume.cal_max];
+    if (found[0] === this.window[0] && found[1] === this.window[1]) return;
+    this.window = found;
+    this.hooks.onWindow(...found);
   }
 
   zoom(factor) {
@@ -154,7 +177,8 @@ export class Viewer {
 
   #clear(view) {
     view.closeDrawing();
-    while (view.volumes.length > 0) view.removeVolumeByIndex(0);
+    Object.assign(view, { volumes: [], overlays: [], back: null }); // its own removing draws a scene without a volume and fails
+    view.mediaUrlMap.clear();
   }
 
   #pan(place) {
