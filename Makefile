@@ -69,6 +69,7 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 	echo "This answer means nothing: a model trained on phantoms knows nothing of medicine."; \
 	echo; echo "Model        $(RUN)/model"; echo "Curves       $(RUN)/curves.png"; \
 	echo "Results      $(RUN)/evaluation/results.json"; echo "Cases        $(RUN)/evaluation/cases.png"; \
+	echo "Page         $(BIN)/medmvl playground $(RUN)/model"; \
 	echo "Time         $$(( $$(date +%s) - started )) s after installation"
 
 docs: setup ## Build the documentation site into site/

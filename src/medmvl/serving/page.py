@@ -185,7 +185,7 @@ def _visitor(request: HttpRequest) -> str:
 
 
 def _phantom(kind: str) -> MedicalImage:
-    patient = make_patient(secrets.randbelow(2**31), 0, "chest")
+    patient = make_patient(secrets.randbelow(2**31), 0, "quickstart")
     return render_ct(patient) if kind == "volume" else render_xray(patient)
 
 
