@@ -433,3 +433,11 @@ def test_the_conversation_is_saved_as_text_and_json(page: Any) -> None:
         assert saving.value.suggested_filename == f"medmvl-conversation.{kind}"
         saved = Path(saving.value.path()).read_text(encoding="utf-8")
         assert text.strip().splitlines()[0] in saved and "Not a diagnosis" in saved
+
+
+def test_the_description_of_the_api_is_shown_without_the_network(browser: Any, served: Served) -> None:
+    with opened(browser, served.address) as page:
+        ready(page)
+        page.goto(f"{served.address}/docs")
+        sync_api.expect(page.locator(".opblock-summary-path").first).to_be_visible()
+        assert "/v1/chat/completions" in page.locator("#swagger-ui").inner_text().replace("\u200b", "")

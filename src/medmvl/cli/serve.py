@@ -71,7 +71,7 @@ def playground(
 def _settings(
     host: str, port: int, key_file: Path | None, name: str, seconds: float, *, page: bool
 ) -> ServeSettings:
-    for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
+    for package in ("fastapi", "fastapi_offline", "uvicorn", "multipart", "prometheus_client"):
         if find_spec(package) is None:
             raise MissingExtraError(f"{package} is missing; install it with: pip install 'medmvl[serve]'")
     from medmvl.serving.settings import Limits, ServeSettings

@@ -15,6 +15,7 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from medmvl import __version__
@@ -22,7 +23,7 @@ from medmvl.engine import Engine
 from medmvl.engine.scheduler import BusyError, Scheduler
 from medmvl.serving.completions import Completions, FailedError
 from medmvl.serving.conversation import Conversation
-from medmvl.serving.guard import Guard, error_body
+from medmvl.serving.guard import DOCS_FOLDER, Guard, error_body
 from medmvl.serving.metrics import CountRequests, Metrics
 from medmvl.serving.protocol import ChatRequest
 from medmvl.serving.settings import ServeSettings
@@ -96,7 +97,10 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         sweeping.cancel()
         await run_in_threadpool(server.close)
 
-    app = FastAPI(title="MedM-VL", version=__version__, lifespan=lifespan, redoc_url=None)
+    # its documentation page brings its scripts along, where FastAPI's own fetches them from elsewhere
+    app = FastAPIOffline(
+        title="MedM-VL", version=__version__, lifespan=lifespan, redoc_url=None, static_url=DOCS_FOLDER
+    )
     app.state.server = server
     _add_errors(app)
     _add_about(app, server)

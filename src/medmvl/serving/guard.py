@@ -12,7 +12,8 @@ from medmvl.serving.settings import Limits, ServeSettings, is_loopback, owner_of
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
 """Known to all: they hold nothing of anyone."""
-OPEN_FOLDER = "/page/static/"
+DOCS_FOLDER = "/docs-static"
+OPEN_FOLDERS = ("/page/static/", f"{DOCS_FOLDER}/")
 UPLOADS = ("/v1/files", "/page/studies")
 VISITOR_COOKIE = "medmvl_visitor"
 
@@ -116,7 +117,7 @@ def _host(header: str) -> str:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
 
 
 def _is_foreign(headers: dict[str, str]) -> bool:
