@@ -21,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "medmvl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "medmvl", *arguments], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
 
@@ -29,10 +29,9 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 def test_the_playground_says_where_it_is_and_stops_when_told(model: Path) -> None:
     with start("playground", str(model), "--port", "0", "--no-open", "--name", "tiny") as process:
-        assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-        assert found is not None
-        with httpx.Client(base_url=found.group(), timeout=60) as client:
+        assert process.stderr is not None
+        found = next(filter(None, (re.search(r"running on (http://\S+\d)", line) for line in process.stderr)))
+        with httpx.Client(base_url=found.group(1), timeout=60) as client:
             assert "<title>MedM-VL</title>" in client.get("/").text
             assert client.get("/page/about").json()["model"] == "tiny"
         process.send_signal(signal.SIGTERM)

@@ -95,8 +95,7 @@ def _run(
     app = create_app(Engine.load(model, device, dtype), settings)
     with listen(settings.host, settings.port) as opened:
         address = f"http://{settings.host}:{opened.getsockname()[1]}"
-        if settings.page:
-            typer.echo(f"The page is at {address}")
+        typer.echo(f"medmvl is running on {address}{', page and API' if settings.page else ''}", err=True)
         if open_browser:
             webbrowser.open(address)  # it connects as soon as the server answers: the socket listens already
         config = uvicorn.Config(
