@@ -97,11 +97,35 @@ def test_dry_run_says_that_time_is_unknown(tmp_path: Path) -> None:
             {"variants": {"narrow": {}, "bad": {"change": {"model.max_lenght": 3}}}},
             "did you mean 'max_length'",
         ),
+        (
+            {
+                "variants": {
+                    "narrow": {},
+                    "two": {"change": {"model.volume_encoder.width": 32, "model.max_length": 99}},
+                }
+            },
+            "model.max_length and model.volume_encoder.width change at once",
+        ),
+        ({"variants": {"narrow": {}, "other": {"base": "base.yaml"}}}, "base change at once"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, more: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_study(write_study(tmp_path, **more))
+
+
+def test_a_variant_may_start_from_another_recipe_and_say_why(tmp_path: Path) -> None:
+    file = write_study(tmp_path)
+    other = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    other["model"]["volume_encoder"]["num_layers"] = 2
+    (tmp_path / "deep.yaml").write_text(yaml.safe_dump(other))
+    document = yaml.safe_load(file.read_text())
+    document["variants"]["deep"] = {"base": "deep.yaml", "together": "the published variant"}
+    document["shared"] = {"model.max_length": 200}
+    file.write_text(yaml.safe_dump(document))
+    _, documents = load_study(file)
+    assert documents["deep"]["model"]["volume_encoder"]["num_layers"] == 2
+    assert documents["deep"]["model"]["max_length"] == documents["narrow"]["model"]["max_length"] == 200
 
 
 def test_an_unknown_variant_is_named(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medmvl.studies.run import PlannedRun
 
 
 def study(
@@ -17,6 +21,12 @@ def study(
     seeds: Annotated[str, typer.Option(help="Only these seeds, such as 0,1.")] = "",
     only: Annotated[str, typer.Option(help="Only these variants, such as a,b.")] = "",
     processes: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    hardware: Annotated[
+        str | None, typer.Option(help="With --dry-run, estimate GPU-hours on it: h100-80gb, a100-40gb, ...")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Of the estimate, a data file that is not here.")
+    ] = 100_000,
 ) -> None:
     """Run what is missing of a study; start the same command several times to share the work."""
     from medmvl.studies.run import describe, plan, report, run_missing, run_prepared
@@ -33,7 +43,17 @@ def study(
             typer.echo(f"prepared once: {name}")
         for line in describe(planned):
             typer.echo(line)
+        if hardware is not None:
+            _estimate(planned, hardware, samples)
         return
     run_prepared(prepared, folder)
     run_missing(planned, loaded.evaluation, processes)
     typer.echo(report(loaded, plan(loaded, documents, folder), folder))
+
+
+def _estimate(planned: Sequence[PlannedRun], hardware: str, samples: int) -> None:
+    from medmvl.studies.costs import costs
+    from medmvl.training.estimate import Assumptions
+
+    for line in costs(planned, Assumptions(hardware, samples=samples)):
+        typer.echo(line)

@@ -22,7 +22,21 @@ class Variant(Strict):
     """One variant: what it changes of the base, as `key.path: value`. Nothing: the base itself."""
 
     description: str = ""
+    base: str | None = None
+    """A recipe in place of the study's base, such as the published variant with another encoder."""
     change: dict[str, Any] = Field(default_factory=dict)
+    together: str = ""
+    """Why several keys change at once, where they do: differences cannot be told apart afterwards."""
+
+    @model_validator(mode="after")
+    def _must_change_one_thing(self) -> Variant:
+        changed = [*(["base"] if self.base else []), *self.change]
+        if (len(changed) > 1 or self.base) and not self.together:
+            raise ValueError(
+                f"{' and '.join(changed)} change at once; change one key a variant, or say in `together` why they "
+                "belong together"
+            )
+        return self
 
 
 class Evaluated(Strict):
@@ -116,7 +130,10 @@ def load_study(path: Path) -> tuple[Study, dict[str, dict[str, Any]]]:
         raise RecipeError(f"study {path} is not valid:\n{problems}\nKeys of a study: {known}.") from None
     base = _beside(path, study.base)
     documents = {
-        name: _changed(base, {**study.shared, **variant.change}) for name, variant in study.variants.items()
+        name: _changed(
+            _beside(path, variant.base) if variant.base else base, {**study.shared, **variant.change}
+        )
+        for name, variant in study.variants.items()
     }
     for name, document in documents.items():
         unknown = names_in(document) - set(study.prepare)

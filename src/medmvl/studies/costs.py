@@ -1,0 +1,28 @@
+"""What the runs of a study would cost on GPUs, before any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from medmvl.studies.run import PlannedRun
+from medmvl.training.estimate import Assumptions, estimate
+
+
+def costs(planned: Sequence[PlannedRun], assumptions: Assumptions) -> Iterator[str]:
+    """A line a variant: parameters, visual tokens and GPU-hours of a run, without weights or data; then the sum to run.
+
+    Raises:
+        RecipeError: a model that is neither here nor in the table of public ones.
+    """
+    yield f"{'variant':24}{'parameters':>16}{'visual tokens':>16}{'GPU-hours a run':>18}"
+    total = 0.0
+    for name in dict.fromkeys(run.variant for run in planned):
+        runs = [run for run in planned if run.variant == name]
+        found = estimate(runs[0].recipe, assumptions)
+        hours = sum(stage.hours for stage in found.stages)
+        total += hours * sum(not run.is_done for run in runs)
+        parameters = sum(count for _, count in found.parts.values())
+        tokens = " + ".join(str(count) for count in found.visual_tokens.values())
+        yield f"{name:24}{parameters:>16,}{tokens:>16}{hours:>18,.1f}"
+    share = f"{assumptions.hardware} at {assumptions.utilisation:.0%} of its peak"
+    yield f"{total:,.0f} GPU-hours to go on {share}, evaluation not counted"
