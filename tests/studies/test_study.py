@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+import medmvl.studies.one_run as one_run
 import medmvl.studies.run as study_run
 from medmvl.errors import RecipeError, UserError
 from medmvl.studies.run import describe, plan, report, run_missing
@@ -45,7 +46,7 @@ def test_runs_once_resumes_and_reports(tmp_path: Path, monkeypatch: pytest.Monke
         ("wide", 1),
     ]
     trained: list[str] = []
-    real = study_run.train
+    real = one_run.train
 
     def killed_once(recipe: Any, folder: Path) -> Path:
         trained.append(folder.parent.name)
@@ -53,7 +54,7 @@ def test_runs_once_resumes_and_reports(tmp_path: Path, monkeypatch: pytest.Monke
             raise KeyboardInterrupt
         return real(recipe, folder)
 
-    monkeypatch.setattr(study_run, "train", killed_once)
+    monkeypatch.setattr(one_run, "train", killed_once)
     with pytest.raises(KeyboardInterrupt):
         run_missing(planned, study.evaluation)
     assert [run.is_done for run in planned] == [True, False, False, False]
@@ -74,11 +75,11 @@ def test_a_run_that_another_process_has_is_left_to_it(
     study, documents = load_study(write_study(tmp_path))
     planned = plan(study, documents, tmp_path / "out", seeds=[0])
     done: list[str] = []
-    monkeypatch.setattr(study_run, "_train_and_evaluate", lambda run, _: {"seen": done.append(run.variant)})
+    monkeypatch.setattr(study_run, "execute", lambda recipe, folder, *_: {"seen": done.append(folder.name)})
     with study_run._claimed(planned[0].folder) as mine:
         assert mine
         run_missing(planned, study.evaluation)
-    assert done == ["wide"]
+    assert done == ["wide-0"]
 
 
 def test_dry_run_says_that_time_is_unknown(tmp_path: Path) -> None:
@@ -126,6 +127,20 @@ def test_a_variant_may_start_from_another_recipe_and_say_why(tmp_path: Path) -> 
     _, documents = load_study(file)
     assert documents["deep"]["model"]["volume_encoder"]["num_layers"] == 2
     assert documents["deep"]["model"]["max_length"] == documents["narrow"]["model"]["max_length"] == 200
+
+
+@pytest.mark.slow
+def test_a_run_may_be_shared_by_processes(tmp_path: Path) -> None:
+    study, documents = load_study(write_study(tmp_path))
+    (planned,) = plan(study, documents, tmp_path / "out", seeds=[0], only=["narrow"])
+    with pytest.raises(UserError, match="--processes or --gpus"):
+        run_missing([planned], study.evaluation, processes=2, gpus=2)
+    run_missing([planned], study.evaluation, gpus=2)
+    assert planned.is_done
+    cost = json.loads((planned.folder / "run.json").read_text())
+    assert cost["gpus"] == 2 and cost["visual_tokens"] > 0 and cost["answers"] > 0
+    answers = (planned.folder / "evaluation" / "answers.jsonl").read_text().splitlines()
+    assert len(answers) >= cost["answers"]
 
 
 def test_an_unknown_variant_is_named(tmp_path: Path) -> None:

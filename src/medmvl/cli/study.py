@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from medmvl.studies.run import PlannedRun
 
 
 def study(
@@ -21,6 +17,7 @@ def study(
     seeds: Annotated[str, typer.Option(help="Only these seeds, such as 0,1.")] = "",
     only: Annotated[str, typer.Option(help="Only these variants, such as a,b.")] = "",
     processes: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="Of each run, by torchrun; without any, processes.")] = 1,
     hardware: Annotated[
         str | None, typer.Option(help="With --dry-run, estimate GPU-hours on it: h100-80gb, a100-40gb, ...")
     ] = None,
@@ -29,8 +26,10 @@ def study(
     ] = 100_000,
 ) -> None:
     """Run what is missing of a study; start the same command several times to share the work."""
+    from medmvl.studies.costs import costs
     from medmvl.studies.run import describe, plan, report, run_missing, run_prepared
     from medmvl.studies.study import load_study, preparations, study_file
+    from medmvl.training.estimate import Assumptions
 
     file = study_file(study)
     loaded, documents = load_study(file)
@@ -44,16 +43,9 @@ def study(
         for line in describe(planned):
             typer.echo(line)
         if hardware is not None:
-            _estimate(planned, hardware, samples)
+            for line in costs(planned, Assumptions(hardware, gpus, samples=samples)):
+                typer.echo(line)
         return
     run_prepared(prepared, folder)
-    run_missing(planned, loaded.evaluation, processes)
+    run_missing(planned, loaded.evaluation, processes, gpus)
     typer.echo(report(loaded, plan(loaded, documents, folder), folder))
-
-
-def _estimate(planned: Sequence[PlannedRun], hardware: str, samples: int) -> None:
-    from medmvl.studies.costs import costs
-    from medmvl.training.estimate import Assumptions
-
-    for line in costs(planned, Assumptions(hardware, samples=samples)):
-        typer.echo(line)

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import resource
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,19 +21,15 @@ from typing import Any
 
 import torch
 
-from medmvl.data.prepared import default_cache_dir
-from medmvl.data.sources import load_source
-from medmvl.engine import Engine, model_digest
 from medmvl.errors import UserError
-from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
 from medmvl.evaluation.compare import Run, read_run
 from medmvl.files import write_json, write_text
 from medmvl.studies.findings import contrast_table, contrasts, outcomes, statements, table
+from medmvl.studies.one_run import execute
 from medmvl.studies.plot import draw
 from medmvl.studies.shared import place, prepare, take_over
 from medmvl.studies.study import Evaluated, Study, recipe_of
 from medmvl.training.recipe import Recipe
-from medmvl.training.run import train
 
 logger = logging.getLogger(__name__)
 DONE = "run.json"
@@ -112,7 +107,7 @@ def run_prepared(recipes: dict[str, Recipe], out: Path) -> None:
             prepare(recipe, out / PREPARED / name)
 
 
-def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: int = 1) -> None:
+def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: int = 1, gpus: int = 1) -> None:
     """Train and evaluate what is not done; what another process is doing is left to it.
 
     Args:
@@ -120,10 +115,16 @@ def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: in
         options: how each is evaluated.
         processes: runs at a time, each a process of its own that has its share of the cores. With 1, runs take turns in
             this process, and peak memory is then not known.
+        gpus: of each run, by `torchrun`.
+
+    Raises:
+        UserError: several runs at a time would share the same GPUs.
     """
+    if processes > 1 and gpus > 1:
+        raise UserError("several runs at a time would share the same GPUs; give --processes or --gpus")
     if processes == 1:
         for run in planned:
-            _run_one(run, planned, options)
+            _run_one(run, planned, options, gpus=gpus)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = get_context("spawn")
@@ -138,7 +139,12 @@ def _begin(threads: int) -> None:
 
 
 def _run_one(
-    run: PlannedRun, planned: Sequence[PlannedRun], options: Evaluated, *, alone: bool = False
+    run: PlannedRun,
+    planned: Sequence[PlannedRun],
+    options: Evaluated,
+    *,
+    alone: bool = False,
+    gpus: int = 1,
 ) -> None:
     with _claimed(run.folder) as mine:
         if not mine or run.is_done:
@@ -147,7 +153,7 @@ def _run_one(
         others = [(other.recipe, other.folder / "train") for other in planned if other is not run]
         with _claimed(run.folder.parent / "sharing", wait=True):
             taken = take_over(run.recipe, run.folder / "train", others)
-        cost = _train_and_evaluate(run, options)
+        cost = execute(run.recipe, run.folder, options, gpus)
         if alone:
             cost["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         write_json(run.folder / DONE, cost | {"stages_taken_over": taken})
@@ -180,30 +186,6 @@ def report(study: Study, planned: Sequence[PlannedRun], out: Path) -> str:
     draw(found, study.question, out / "scores.png")
     write_text(out / "findings.md", text)
     return text
-
-
-def _train_and_evaluate(run: PlannedRun, options: Evaluated) -> dict[str, Any]:
-    started = time.perf_counter()
-    model = train(run.recipe, run.folder / "train")
-    trained = time.perf_counter()
-    engine = Engine.load(model)
-    source = load_source(run.recipe.data.test[0], Path.cwd(), default_cache_dir())
-    samples = limit_clusters(list(source.samples), options.limit_patients)
-    known = [s for data in run.recipe.data_of(run.recipe.stages[-1]).train
-             for s in load_source(data, Path.cwd(), default_cache_dir()).samples]  # fmt: skip
-    evaluate(
-        engine, samples, source.load, run.folder / "evaluation",
-        about={"model": model_digest(model), "data": source.digest, "data_name": source.name},
-        train_samples=known,
-        options=EvaluationOptions(
-            max_new_tokens=options.max_new_tokens, batch_size=options.batch_size, controls=options.controls
-        ),
-    )  # fmt: skip
-    now = time.perf_counter()
-    text, visual = engine.processor.count_tokens(samples[0].messages, "the first test sample")
-    return {"seconds": now - started, "training_seconds": trained - started, "evaluation_seconds": now - trained,
-            "parameters": sum(p.numel() for p in engine.model.parameters()), "answers": len(samples),
-            "visual_tokens": visual, "text_tokens": text}  # fmt: skip
 
 
 @contextmanager
