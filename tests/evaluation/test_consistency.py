@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from medmvl.evaluation.consistency import language_consistency, language_twins
+from medmvl.evaluation import EvaluationOptions, evaluate
+from medmvl.evaluation.consistency import language_consistency, language_twins, wording_consistency
 from medmvl.evaluation.report import write_report
 from medmvl.evaluation.results import Judged, Results, summarise
 from medmvl.schema import Sample
 from medmvl.tasks import Task, group_of
-from tests.factories.engine import image_of, question
+from tests.factories.engine import image_of, question, tiny_engine
 
 CHOICES = {"en": ("yes", "no"), "zh": ("是", "否")}
 
@@ -39,7 +40,7 @@ def test_twins_are_counted_by_hand(tmp_path: Path) -> None:
     about = {"samples": 8, "clusters": 4, "cluster": "patient", "protocol": "strict"}
     results = Results(summarise(judged), about, judged=tuple(judged), more={"consistency": [row]})
     write_report(tmp_path / "r.html", results, SAMPLES, image_of)
-    assert "both right or both wrong" in (tmp_path / "r.html").read_text()
+    assert "all right or all wrong" in (tmp_path / "r.html").read_text()
 
 
 def test_what_may_not_be_a_twin_is_left_out() -> None:
@@ -51,3 +52,32 @@ def test_what_may_not_be_a_twin_is_left_out() -> None:
     ]
     assert language_twins(twice) == [(f"en{n}", f"zh{n}") for n in (1, 2, 3)]
     assert language_consistency(SAMPLES[::2], judge(SAMPLES[::2], ["yes"] * 4)) == []
+
+
+def test_wordings_are_counted_by_hand() -> None:
+    samples = SAMPLES[::2]
+    judged = judge(samples, ["yes", "yes", "no", "no"])
+    names = [sample.id for sample in samples]
+    again = [dict(zip(names, ("yes", "yes", "yes", "no"), strict=True)), dict.fromkeys(names[:3], "yes")]
+    again[1][names[3]] = ""
+    task = Task("t", samples)
+    (row,) = wording_consistency(samples, judged, again, task.judge)
+    values = {name: row[name]["value"] for name in ("alike", "all_right", "first", "others")}
+    assert values == pytest.approx({"alike": 0.75, "all_right": 0.5, "first": 0.5, "others": 0.75})
+    del again[0][names[0]]
+    (row,) = wording_consistency(samples, judged, again, task.judge)
+    assert row["alike"]["n"] == 3
+
+
+def test_an_evaluation_asks_again_in_other_words(tmp_path: Path) -> None:
+    options = EvaluationOptions(consistency=True, controls=False)
+    results = evaluate(
+        tiny_engine(), SAMPLES, image_of, tmp_path, about={"model": "m", "data": "d"}, options=options
+    )
+    rows = [row for row in results.more["consistency"] if row["over"] == "wordings"]
+    assert [(row["kind"], row["alike"]["n"]) for row in rows] == [("nodule", 8)]
+    for number in (1, 2):
+        lines = (tmp_path / "decoded" / f"reworded-{number}-closed.jsonl").read_text().splitlines()
+        assert len(lines) == 8
+    write_report(tmp_path / "r.html", results, SAMPLES, image_of)
+    assert "Asked in other words" in (tmp_path / "r.html").read_text()

@@ -74,7 +74,7 @@ def evaluate(
         str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
     ] = "",
     consistency: Annotated[
-        bool, typer.Option(help="Compare the answers to one question in English and in Chinese.")
+        bool, typer.Option(help="Ask again in other words, and compare English with Chinese.")
     ] = False,
     calibration: Annotated[
         bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")

@@ -1,4 +1,4 @@
-"""Consistency over languages: is the same question about the same pictures answered as well in English as in Chinese?
+"""Consistency over languages and wordings: is the same question about the same pictures answered alike, however it is asked?
 
 Twins are two samples about the same patient and pictures with the same kind of question, one in each language. Where
 a kind is asked more than once in a language, nobody knows which belong together, so those are left out.
@@ -6,7 +6,7 @@ a kind is asked more than once in a language, nobody knows which belong together
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medmvl.evaluation.results import Judged
@@ -44,6 +44,48 @@ def language_consistency(
         if all(item.judgement.metric == "accuracy" for item in pair):
             groups.setdefault((pair[0].group.modality, pair[0].group.kind), []).append(pair)
     return [_row(modality, kind, pairs, seed) for (modality, kind), pairs in sorted(groups.items())]
+
+
+def wording_consistency(
+    samples: Sequence[Sample],
+    judged: Sequence[Judged],
+    again: Sequence[Mapping[str, str]],
+    judge: Callable[[Sample, str], Judgement],
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """For every kind of closed question: how often it is judged alike in all wordings, and right in all.
+
+    Args:
+        samples: as they were asked first.
+        judged: the first answers.
+        again: answers by id, a mapping for each further wording; a question is counted where all of them have it.
+        judge: judges an answer to a sample.
+        seed: of the intervals.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    groups: dict[tuple[str, str], list[tuple[str, list[bool]]]] = {}
+    for item in judged:
+        if item.judgement.metric == "accuracy" and all(item.id in texts for texts in again):
+            others = [_right(judge(by_id[item.id], texts[item.id])) for texts in again]
+            key = (item.group.modality, item.group.kind)
+            groups.setdefault(key, []).append((item.cluster, [_right(item.judgement), *others]))
+    return [_wording_row(*key, asked, seed) for key, asked in sorted(groups.items())]
+
+
+def _wording_row(
+    modality: str, kind: str, asked: Sequence[tuple[str, list[bool]]], seed: int
+) -> dict[str, Any]:
+    clusters = [cluster for cluster, _ in asked]
+    values = {
+        "alike": [float(len(set(right)) == 1) for _, right in asked],
+        "all_right": [float(all(right)) for _, right in asked],
+        "first": [float(right[0]) for _, right in asked],
+        "others": [sum(right[1:]) / (len(right) - 1) for _, right in asked],
+    }
+    intervals = {
+        name: mean_interval(scores, clusters, seed=seed).to_json() for name, scores in values.items()
+    }
+    return {"over": "wordings", "modality": modality, "kind": kind, **intervals}
 
 
 def _row(modality: str, kind: str, pairs: Sequence[tuple[Judged, Judged]], seed: int) -> dict[str, Any]:

@@ -33,8 +33,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "metric": ("metric", "指标"), "scored": ("scored", "计分数"), "worst": ("Worst answers", "最差的回答"),
     "best": ("Best answers", "最好的回答"), "warnings": ("To mind", "注意事项"), "results": ("Results", "结果"),
     "made": ("How it was made", "运行信息"),
-    "consistency": ("English and Chinese", "中英文一致性"), "alike": ("both right or both wrong", "同对或同错"),
-    "all_right": ("both right", "两者均正确"), "en": ("English", "英文"), "zh": ("Chinese", "中文"),
+    "languages": ("English and Chinese", "中英文一致性"), "wordings": ("Asked in other words", "换一种问法"),
+    "alike": ("all right or all wrong", "同对或同错"), "all_right": ("all right", "均正确"),
+    "en": ("English", "英文"), "zh": ("Chinese", "中文"),
+    "first": ("as first asked", "首次提问"), "others": ("in other words", "换问法后"),
     "rough": (
         f"* fewer than {FEW_CLUSTERS} clusters: the interval is rough.",
         f"* 聚类单位少于 {FEW_CLUSTERS} 个：区间较粗略。",

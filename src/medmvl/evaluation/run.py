@@ -20,7 +20,7 @@ from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read
 from medmvl.engine.request import Failure, Load
 from medmvl.errors import UserError
 from medmvl.evaluation.calibration import Weighed, calibrate, probabilities
-from medmvl.evaluation.consistency import language_consistency
+from medmvl.evaluation.consistency import language_consistency, wording_consistency
 from medmvl.evaluation.controls import Swapped, another_patients_images, majority_answers
 from medmvl.evaluation.endpoint import Endpoint
 from medmvl.evaluation.likelihood import choice_logprobs
@@ -31,6 +31,7 @@ from medmvl.evaluation.statistics import FEW_CLUSTERS, difference_interval, mean
 from medmvl.files import write_text
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Task, group_of
+from medmvl.tasks.rewording import COUNT, reworded
 
 logger = logging.getLogger(__name__)
 CLOSED_TOKENS = 32
@@ -110,6 +111,7 @@ def evaluate(
         swapped = another_patients_images(samples, options.seed)
         others, _ = answering.run(f"other-image-{options.seed}", swapped.samples)
     shifts = {name: answering.run_shifted(name, samples) for name in options.robustness}
+    again = answering.run_reworded(samples) if options.consistency else []
     majority = (
         majority_answers(samples if train_samples is None else train_samples) if options.controls else {}
     )
@@ -134,7 +136,10 @@ def evaluate(
     if shifts:
         more["robustness"] = _robustness(task, judged, shifts, options.seed)
     if options.consistency:
-        more["consistency"] = language_consistency(samples, judged, options.seed)
+        more["consistency"] = [
+            *language_consistency(samples, judged, options.seed),
+            *wording_consistency(samples, judged, again, task.judge, options.seed),
+        ]
     if options.calibration:
         more["calibration"] = _calibration(task, judged, answering.weigh(samples), options.seed)
     rows = summarise(judged, options.seed)
@@ -188,6 +193,15 @@ class _Answering:
         load = shifted(self.load, name, self.options.seed)
         texts, _ = replace(self, load=load).run(f"{name}-{self.options.seed}", members)
         return {sample.id: texts.get(sample.id, "") for sample in members}
+
+    def run_reworded(self, samples: Sequence[Sample]) -> list[dict[str, str]]:
+        """Answers of the closed samples in other words, a mapping for each further wording."""
+        closed = [sample for sample in samples if sample.target is not None and sample.target.choices]
+        asked = [made for sample in closed if len(made := reworded(sample)) == COUNT]
+        return [
+            self.run(f"reworded-{number}", list(members))[0]
+            for number, members in enumerate(zip(*asked, strict=True), 1)
+        ]
 
     def weigh(self, samples: Sequence[Sample]) -> dict[str, list[float]]:
         """Log-likelihoods of the choices of the closed samples."""
