@@ -87,3 +87,31 @@ def test_clear_and_place(tmp_path: Path, tiny: MedMVLProcessor, monkeypatch: pyt
     cache.wrap(BlockLoader(tmp_path), tiny)(ImageBlock(image="a.png"))
     assert cache.clear() == 1
     assert cache.entries() == []
+
+
+def test_models_with_other_connectors_share_pixels_and_count_their_own_tokens(
+    tmp_path: Path, tiny: MedMVLProcessor
+) -> None:
+    other = processor(image_connector={"type": "spatial_pooling", "factors": [1, 2, 2]})
+    picture(tmp_path / "a.png")
+    block = ImageBlock(image="a.png")
+    cache = PreparedCache(tmp_path / "cache")
+    first = cache.wrap(BlockLoader(tmp_path), tiny)(block)
+    second = cache.wrap(BlockLoader(tmp_path), other)(block)
+    assert len(cache.entries()) == 1
+    assert torch.equal(first.pixels, second.pixels)
+    assert second.num_tokens == other.see(BlockLoader(tmp_path)(block)).num_tokens == first.num_tokens // 4
+
+
+def test_many_writes_count_the_folder_once(
+    tmp_path: Path, tiny: MedMVLProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = PreparedCache(tmp_path / "cache")
+    counted: list[int] = []
+    count = cache.num_bytes
+    monkeypatch.setattr(cache, "num_bytes", lambda: counted.append(1) or count())
+    load = cache.wrap(BlockLoader(tmp_path), tiny)
+    for number in range(20):
+        picture(tmp_path / f"{number}.png", number)
+        load(ImageBlock(image=f"{number}.png"))
+    assert len(counted) == 1 and cache._total == count()

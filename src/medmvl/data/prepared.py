@@ -2,7 +2,8 @@
 
 This is patient data: the folder has mode 0700, its size is limited, the least recently used scans go first, and
 `medmvl data cache --clear` empties it. A key holds no path or name: it is a digest of the file's place, size
-and time, of what was declared about it, of the processor's settings, and of the code that reads and resamples.
+and time, of what was declared about it, of the processor's settings, and of the code that reads and resamples. Encoder
+and connector are not in it: models that differ in those alone share the pixels, and each counts its own tokens.
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ from medmvl.data.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.data.memory import Load
 from medmvl.files import atomic_write
 from medmvl.imaging.selector import split_selector
+from medmvl.models.seeing import Sight
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import ImageBlock, VolumeBlock
 
 DEFAULT_LIMIT = 50 << 30
 """Bytes."""
 FOLDER_VARIABLE = "MEDMVL_CACHE"
+COUNT_EVERY = 512
+"""Writes after which all entries are counted anew, as other processes write, too; each time would take longer than
+the scans."""
+IN_PARTS = (".mhd", ".nhdr", ".hdr", ".img")
+"""Suffixes of formats whose pixels may lie in a file beside the header, with the same stem."""
 
 
 def default_cache_dir() -> Path:
@@ -50,6 +57,8 @@ class PreparedCache:
     def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
         self.folder = folder / "scans"
         self.limit = limit
+        self._total = 0
+        self._writes = 0
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
 
@@ -61,7 +70,7 @@ class PreparedCache:
             if block.path.startswith(PHANTOM_SCHEME):
                 return see(processor, load, block)
             file = self.folder / f"{cache_key(load, block, settings)}.npz"
-            found = _read_entry(file)
+            found = _read_entry(file, processor.sight)
             if found is None:
                 found = see(processor, load, block)
                 self._write_entry(file, found)
@@ -101,11 +110,20 @@ class PreparedCache:
         with atomic_write(file) as out:
             np.savez(out, **arrays, facts=json.dumps(facts))
         file.chmod(0o600)
-        total = self.num_bytes()
+        if self._writes % COUNT_EVERY == 0:
+            self._total = self.num_bytes()
+        else:
+            self._total += _size(file)
+        self._writes += 1
+        if self._total > self.limit:
+            self._make_room(file)
+
+    def _make_room(self, newest: Path) -> None:
+        self._total = self.num_bytes()
         for old in self.entries():
-            if total <= self.limit or old == file:
+            if self._total <= self.limit or old == newest:
                 break
-            total -= _size(old)
+            self._total -= _size(old)
             old.unlink(missing_ok=True)
 
 
@@ -119,8 +137,12 @@ def cache_key(load: BlockLoader, block: ImageBlock | VolumeBlock, settings: str)
     """Digest of everything that decides what a block looks like to the model."""
     reference = load.reference(block)
     path, _ = split_selector(reference)
-    # A header may have its pixels in a file beside it, with the same stem.
-    files = sorted(path.rglob("*")) if path.is_dir() else sorted({path, *path.parent.glob(f"{path.stem}.*")})
+    if path.is_dir():
+        files = sorted(path.rglob("*"))
+    elif path.suffix.lower() in IN_PARTS:
+        files = sorted({path, *path.parent.glob(f"{path.stem}.*")})
+    else:
+        files = [path]
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     key = [
         str(Path(reference).absolute()),
@@ -134,11 +156,9 @@ def cache_key(load: BlockLoader, block: ImageBlock | VolumeBlock, settings: str)
 
 
 def settings_digest(processor: Any) -> str:
-    """Digest of the settings that decide pixels, grid and number of tokens."""
+    """Digest of the settings that decide pixels."""
     shown = [None if part is None else part.model_dump(mode="json") for part in _settings(processor)]
-    return hashlib.sha256(
-        json.dumps([shown, processor.parts], sort_keys=True, default=str).encode()
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _settings(processor: Any) -> tuple[Any, Any]:
@@ -165,23 +185,17 @@ def _arrays_of(view: ProcessedVisual) -> dict[str, Any]:
 
 
 def _facts_of(view: ProcessedVisual) -> dict[str, Any]:
-    return {
-        "kind": view.kind,
-        "grid": view.grid,
-        "num_tokens": view.num_tokens,
-        "kept": None if view.kept is None else view.kept.tolist(),
-        "kept_share": view.kept_share,
-        "notes": view.notes,
-        "source": view.source,
-    }
+    return {"kind": view.kind, "notes": view.notes, "source": view.source}
 
 
-def _read_entry(file: Path) -> ProcessedVisual | None:
+def _read_entry(file: Path, sight: Sight) -> ProcessedVisual | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             whole, *crops = [
-                _view_of(fact, *(stored[f"{name}.{number}"] for name in ("pixels", "matrices", "positions")))
+                _view_of(
+                    sight, fact, *(stored[f"{name}.{number}"] for name in ("pixels", "matrices", "positions"))
+                )
                 for number, fact in enumerate(facts)
             ]
         os.utime(file)
@@ -191,18 +205,18 @@ def _read_entry(file: Path) -> ProcessedVisual | None:
 
 
 def _view_of(
-    facts: dict[str, Any], pixels: NDArray[Any], matrices: NDArray[Any], positions: NDArray[Any]
+    sight: Sight,
+    facts: dict[str, Any],
+    pixels: NDArray[Any],
+    matrices: NDArray[Any],
+    positions: NDArray[Any],
 ) -> ProcessedVisual:
-    return ProcessedVisual(
-        kind=facts["kind"],
-        pixels=torch.from_numpy(pixels),
-        grid=tuple(facts["grid"]),
-        num_tokens=facts["num_tokens"],
-        kept_share=facts["kept_share"],
-        kept=None if facts["kept"] is None else torch.tensor(facts["kept"]),
-        matrix=matrices[0],
+    return sight.visual_of(
+        facts["kind"],
+        torch.from_numpy(pixels),
+        matrices[0],
+        tuple(facts["notes"]),
+        facts["source"],
         tile_matrices=matrices if len(matrices) > 1 else None,
         positions_mm=torch.from_numpy(positions) if len(positions) else None,
-        notes=tuple(facts["notes"]),
-        source=facts["source"],
     )

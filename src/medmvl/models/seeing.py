@@ -47,7 +47,7 @@ class Sight:
         if image.kind == "image" and self.pictures is not None:
             tiles, matrices, notes = self.pictures.tiles(image)
             notes = (*notes, *image.warnings)
-            return self._visual(
+            return self.visual_of(
                 "image",
                 tiles,
                 matrices[0],
@@ -57,7 +57,7 @@ class Sight:
             )
         if image.kind == "volume" and self.volumes is not None:
             whole, *crops = [
-                self._visual(
+                self.visual_of(
                     "volume", view.voxels, view.matrix, view.notes, source, positions_mm=view.positions_mm
                 )
                 for view in self.volumes.views(image)
@@ -65,7 +65,7 @@ class Sight:
             return replace(whole, crops=tuple(crops), notes=(*whole.notes, *image.warnings))
         raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
 
-    def _visual(
+    def visual_of(
         self,
         kind: str,
         pixels: Tensor,
@@ -74,7 +74,16 @@ class Sight:
         source: dict[str, Any],
         **more: Any,
     ) -> ProcessedVisual:
-        """One view, with its tokens."""
+        """One view of pixels that are made already, with the tokens that these parts make of it.
+
+        Args:
+            kind: `"image"` or `"volume"`.
+            pixels: `(tiles, C, H, W)` or `(C, D, H, W)`, normalised.
+            matrix: 4x4, back to the voxels of what was read.
+            notes: what was done to the intensities.
+            source: what was read.
+            **more: further fields of `ProcessedVisual`.
+        """
         tiles, size = (len(pixels), pixels.shape[2:]) if kind == "image" else (1, pixels.shape[1:])
         grid = self.parts.grid(kind, tuple(size))
         kept = self._kept(pixels, grid) if kind == "volume" else None
