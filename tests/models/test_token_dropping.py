@@ -105,7 +105,7 @@ def test_the_share_that_is_kept_is_reported_and_survives_the_cache(tmp_path):
     assert seen_of(visual)["kept_share"] == pytest.approx(23 / 128, abs=1e-4)
     cache = PreparedCache(tmp_path)
     cache._write_entry(tmp_path / "scans/one.npz", visual)
-    again = _read_entry(tmp_path / "scans/one.npz")
+    again = _read_entry(tmp_path / "scans/one.npz", processor.sight)
     assert torch.equal(again.kept, visual.kept) and again.num_tokens == visual.num_tokens
 
 
