@@ -1,6 +1,7 @@
 """A hospital's table becomes a data set: patients pseudonymous and undivided, dates relative, bad rows told."""
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_nobody_is_named_and_the_key_is_private(tmp_path: Path, files: Path) -> 
     convert(tmp_path, files)
     written = b"".join(file.read_bytes() for file in (tmp_path / "out").iterdir()).decode()
     assert "ller" not in written
-    assert "2024" not in written
+    assert "2024" not in re.sub(r"\b[0-9a-f]{16,}\b", "", written)  # pseudonyms and digests are hexadecimal
     key = tmp_path / "out.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
