@@ -40,6 +40,8 @@ def test_a_dry_run_estimates_what_needs_a_cluster(capsys: pytest.CaptureFixture[
     line = next(line for line in out.splitlines() if line.startswith("linear-256 ") and "seed" not in line)
     assert "3,173,355,264" in line and " 256 " in line and float(line.split()[-1]) > 1
     assert "GPU-hours to go on h100-80gb" in out
+    for needed in ("Qwen/Qwen2.5-3B", "data/unimed/train_unimed.json", "data/unimed/test_unimed.json"):
+        assert needed in out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
