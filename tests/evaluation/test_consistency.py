@@ -69,6 +69,11 @@ def test_wordings_are_counted_by_hand() -> None:
     assert row["alike"]["n"] == 3
 
 
+def test_questions_without_other_words_are_not_counted() -> None:
+    samples = SAMPLES[::2]
+    assert wording_consistency(samples, judge(samples, ["yes"] * 4), [], Task("t", samples).judge) == []
+
+
 def test_an_evaluation_asks_again_in_other_words(tmp_path: Path) -> None:
     options = EvaluationOptions(consistency=True, controls=False)
     results = evaluate(

@@ -43,7 +43,7 @@ def language_consistency(
         pair = by_id[english], by_id[chinese]
         if all(item.judgement.metric == "accuracy" for item in pair):
             groups.setdefault((pair[0].group.modality, pair[0].group.kind), []).append(pair)
-    return [_row(modality, kind, pairs, seed) for (modality, kind), pairs in sorted(groups.items())]
+    return [_language_row(*key, pairs, seed) for key, pairs in sorted(groups.items())]
 
 
 def wording_consistency(
@@ -65,7 +65,7 @@ def wording_consistency(
     by_id = {sample.id: sample for sample in samples}
     groups: dict[tuple[str, str], list[tuple[str, list[bool]]]] = {}
     for item in judged:
-        if item.judgement.metric == "accuracy" and all(item.id in texts for texts in again):
+        if item.judgement.metric == "accuracy" and again and all(item.id in texts for texts in again):
             others = [_right(judge(by_id[item.id], texts[item.id])) for texts in again]
             key = (item.group.modality, item.group.kind)
             groups.setdefault(key, []).append((item.cluster, [_right(item.judgement), *others]))
@@ -75,21 +75,19 @@ def wording_consistency(
 def _wording_row(
     modality: str, kind: str, asked: Sequence[tuple[str, list[bool]]], seed: int
 ) -> dict[str, Any]:
-    clusters = [cluster for cluster, _ in asked]
     values = {
         "alike": [float(len(set(right)) == 1) for _, right in asked],
         "all_right": [float(all(right)) for _, right in asked],
         "first": [float(right[0]) for _, right in asked],
         "others": [sum(right[1:]) / (len(right) - 1) for _, right in asked],
     }
-    intervals = {
-        name: mean_interval(scores, clusters, seed=seed).to_json() for name, scores in values.items()
-    }
-    return {"over": "wordings", "modality": modality, "kind": kind, **intervals}
+    about = {"over": "wordings", "modality": modality, "kind": kind}
+    return about | _intervals(values, [cluster for cluster, _ in asked], seed)
 
 
-def _row(modality: str, kind: str, pairs: Sequence[tuple[Judged, Judged]], seed: int) -> dict[str, Any]:
-    clusters = [english.cluster for english, _ in pairs]
+def _language_row(
+    modality: str, kind: str, pairs: Sequence[tuple[Judged, Judged]], seed: int
+) -> dict[str, Any]:
     right = [(_right(english.judgement), _right(chinese.judgement)) for english, chinese in pairs]
     values = {
         "alike": [float(english == chinese) for english, chinese in right],
@@ -97,10 +95,12 @@ def _row(modality: str, kind: str, pairs: Sequence[tuple[Judged, Judged]], seed:
         "en": [float(english) for english, _ in right],
         "zh": [float(chinese) for _, chinese in right],
     }
-    intervals = {
-        name: mean_interval(scores, clusters, seed=seed).to_json() for name, scores in values.items()
-    }
-    return {"over": "languages", "modality": modality, "kind": kind, **intervals}
+    about = {"over": "languages", "modality": modality, "kind": kind}
+    return about | _intervals(values, [english.cluster for english, _ in pairs], seed)
+
+
+def _intervals(values: Mapping[str, Sequence[float]], clusters: Sequence[str], seed: int) -> dict[str, Any]:
+    return {name: mean_interval(scores, clusters, seed=seed).to_json() for name, scores in values.items()}
 
 
 def _right(judgement: Judgement) -> bool:

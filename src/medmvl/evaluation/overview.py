@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
 from medmvl.files import write_text
@@ -17,12 +18,6 @@ def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> Non
         path: the `.html` file, beside the folders of the tasks.
         tasks: for each its folder's name, its title and its results.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medmvl.evaluation"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     shown = [
         {
             "folder": folder, "title": title, "about": results.about, "warnings": results.warnings,
@@ -30,4 +25,4 @@ def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> Non
         }
         for folder, title, results in tasks
     ]  # fmt: skip
-    write_text(path, environment.get_template("index.html.jinja").render(tasks=shown, few=FEW_CLUSTERS))
+    write_text(path, render("index.html.jinja", tasks=shown, few=FEW_CLUSTERS))

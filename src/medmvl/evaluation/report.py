@@ -11,6 +11,7 @@ from typing import Any
 
 from medmvl.engine.request import Load
 from medmvl.evaluation.cases import case_picture
+from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Judged, Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
 from medmvl.files import write_text
@@ -62,15 +63,10 @@ def write_report(
         load: gives the pixels of a block, for the cases.
         title: the heading.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medmvl.evaluation"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     worst, best = choose_extremes(results.judged)
     by_id = {sample.id: sample for sample in samples}
-    page = environment.get_template("report.html.jinja").render(
+    page = render(
+        "report.html.jinja",
         title=title,
         words=WORDS,
         about=results.about,

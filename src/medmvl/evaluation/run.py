@@ -54,7 +54,7 @@ class EvaluationOptions:
     calibration: bool = False
     """Weigh the choices of closed questions by their likelihood."""
     consistency: bool = False
-    """Compare the answers to the same question in English and in Chinese."""
+    """Ask closed questions again in other words, and compare English with Chinese."""
     protocols: tuple[str, ...] = ()
     """Published conventions that the answers are scored by, too; `strict` beside them."""
 
@@ -196,8 +196,7 @@ class _Answering:
 
     def run_reworded(self, samples: Sequence[Sample]) -> list[dict[str, str]]:
         """Answers of the closed samples in other words, a mapping for each further wording."""
-        closed = [sample for sample in samples if sample.target is not None and sample.target.choices]
-        asked = [made for sample in closed if len(made := reworded(sample)) == COUNT]
+        asked = [made for sample in filter(_is_closed, samples) if len(made := reworded(sample)) == COUNT]
         return [
             self.run(f"reworded-{number}", list(members))[0]
             for number, members in enumerate(zip(*asked, strict=True), 1)
@@ -206,7 +205,7 @@ class _Answering:
     def weigh(self, samples: Sequence[Sample]) -> dict[str, list[float]]:
         """Log-likelihoods of the choices of the closed samples."""
         assert not isinstance(self.engine, Endpoint)
-        closed = [sample for sample in samples if sample.target is not None and sample.target.choices]
+        closed = [sample for sample in samples if _is_closed(sample)]
         report = self._report("calibration", len(closed))
         path, run = self.out / "decoded" / "likelihood.jsonl", {**self.run_record, "answers": "likelihood"}
         size = max(1, self.options.batch_size // 4)
@@ -216,8 +215,8 @@ class _Answering:
 
     def run(self, name: str, samples: Sequence[Sample]) -> tuple[dict[str, str], list[Failure]]:
         """Answer all samples into files, closed questions apart: a batch lasts as long as its longest answer."""
-        closed = [sample for sample in samples if sample.target is not None and sample.target.choices]
-        others = [sample for sample in samples if sample.target is None or not sample.target.choices]
+        closed = [sample for sample in samples if _is_closed(sample)]
+        others = [sample for sample in samples if not _is_closed(sample)]
         texts: dict[str, str] = {}
         failures: list[Failure] = []
         for part, members, tokens in (
@@ -249,6 +248,10 @@ class _Answering:
     def _report(self, name: str, total: int) -> Callable[[int], None] | None:
         progress = self.progress
         return None if progress is None else lambda count: progress(name, count, total)
+
+
+def _is_closed(sample: Sample) -> bool:
+    return sample.target is not None and bool(sample.target.choices)
 
 
 def clusters_of(samples: Sequence[Sample]) -> tuple[str, list[str]]:

@@ -19,7 +19,7 @@ from medmvl.imaging.intensity import WINDOWS
 from medmvl.phantoms import make_patient, render_ct, render_xray
 from medmvl.serving.guard import VISITOR_COOKIE
 from medmvl.serving.store import Study
-from medmvl.serving.views import corners_mm, pixels_nifti, plane_of, seen_nifti, thumbnail
+from medmvl.serving.views import corners_mm, pixels_nifti, seen_nifti, thumbnail
 from medmvl.tasks.metrics.grounding import find_boxes
 
 if TYPE_CHECKING:
@@ -87,17 +87,13 @@ def describe(server: Server) -> dict[str, Any]:
         "kinds": [
             kind for kind, part in (("image", sight.pictures), ("volume", sight.volumes)) if part is not None
         ],
-        "channels": [] if sight.volumes is None else _windows(sight.volumes),
+        "channels": [] if sight.volumes is None else [str(window) for window in sight.volumes.windows],
         "limits": {
             "new_tokens": limits.new_tokens, "visuals": limits.visuals, "upload_bytes": limits.upload_bytes,
             "file_seconds": limits.file_seconds,
         },
         "windows": {name: list(window) for name, window in WINDOWS.items() if name != "full"},
     }  # fmt: skip
-
-
-def _windows(volumes: Any) -> list[str]:
-    return [str(window) for window in getattr(volumes, "windows", None) or ["full"]]
 
 
 def _add_taking(app: FastAPI, server: Server) -> None:
@@ -156,12 +152,7 @@ def _add_showing(app: FastAPI, server: Server) -> None:
     @app.get("/page/studies/{study}/about")
     def about_study(request: HttpRequest, study: str) -> dict[str, Any]:
         """What a study is."""
-        image = load(request, study)
-        oriented = image.axcodes is not None
-        return {
-            **_about(server.store.get(_visitor(request), study)),
-            "plane": plane_of(image), "oriented": oriented,
-        }  # fmt: skip
+        return _about(server.store.get(_visitor(request), study))
 
     @app.post("/page/boxes")
     def boxes(request: HttpRequest, body: BoxesRequest) -> dict[str, Any]:
@@ -190,7 +181,7 @@ def _phantom(kind: str) -> MedicalImage:
 
 
 def _about(study: Study) -> dict[str, Any]:
-    return {"id": study.id, **study.about}
+    return {"id": study.id, **study.about, "plane": study.plane, "oriented": study.oriented}
 
 
 def _nifti(stored: bytes) -> Response:

@@ -18,6 +18,7 @@ from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.serving.intake import read_all, read_received
 from medmvl.serving.settings import Limits, key_of
+from medmvl.serving.views import plane_of
 
 PREFIX = "file-"
 
@@ -40,6 +41,10 @@ class Study:
     num_bytes: int
     about: dict[str, Any]
     """`kind`, `shape`, `spacing_mm`, `modality`, `units`, `warnings`; no identity."""
+    plane: str = "axial"
+    """Which plane a 2D image shows, as far as it is known."""
+    oriented: bool = False
+    """Whether it is known where its axes grow."""
 
 
 class StudyStore:
@@ -124,7 +129,8 @@ class StudyStore:
             "kind": image.kind, "shape": list(image.shape), "spacing_mm": image.spacing_mm,
             "modality": image.modality, "units": image.units, "warnings": list(image.warnings),
         }  # fmt: skip
-        study = Study(name, owner, time.time(), path.stat().st_size, about)
+        oriented = image.axcodes is not None
+        study = Study(name, owner, time.time(), path.stat().st_size, about, plane_of(image), oriented)
         with self._lock:
             self._studies[name] = study
             self._used[name] = study.created

@@ -90,9 +90,8 @@ export class Studies {
   async #take({ studies, bad }, said) {
     said.push(...bad.map((error) => word("refused", { error })));
     for (const study of studies) {
-      const about = await getJson(`/page/studies/${study.id}/about`);
       const letter = LETTERS[this.state.added++ % 26];
-      this.all.push({ ...about, letter, days: null, sent: false, gone: false });
+      this.all.push({ ...study, letter, days: null, sent: false, gone: false });
     }
     this.onChange();
     if (studies.length > 0) await this.show(this.find(studies[0].id));
