@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import medmvl
-from medmvl import registration
+from medmvl import auto_classes
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,7 +66,7 @@ def test_registrations_name_modules_that_exist() -> None:
     """transformers may move its Auto classes; then the registration would silently never happen."""
     from importlib.util import find_spec
 
-    for module in registration.REGISTRATIONS:
+    for module in auto_classes.REGISTRATIONS:
         assert find_spec(module) is not None
 
 

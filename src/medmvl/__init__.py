@@ -1,7 +1,7 @@
 """MedM-VL: build, train, evaluate and ask medical vision-language models on 2D images and 3D volumes.
 
 Public names load on first use (PEP 562), so that `import medmvl` and `medmvl --help` cost milliseconds.
-Importing the package also makes the transformers Auto classes know ours: see `medmvl.registration`.
+Importing the package also makes the transformers Auto classes know ours: see `medmvl.auto_classes`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from medmvl import registration
+from medmvl import auto_classes
 
 __version__ = "0.1.0"
 
@@ -41,4 +41,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *PUBLIC_NAMES})
 
 
-registration.install()
+auto_classes.install()

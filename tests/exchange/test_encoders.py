@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError, UserError
 from medmvl.exchange import encoders
 from medmvl.exchange.formats import read_checkpoint
 from medmvl.exchange.imported import Components, ImportedEncoder, write_folder
-from medmvl.files import write_json
 from medmvl.models.assemble import assemble
 from tests.factories.exchange import m3d_clip
 from tests.factories.models import TEXTS, VOLUMES_ONLY, recipe, tiny

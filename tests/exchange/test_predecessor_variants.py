@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from medmvl import imaging
+from medmvl.atomic_files import write_json
 from medmvl.engine import Engine
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, write_folder
 from medmvl.exchange.predecessor import read
-from medmvl.files import write_json
 from medmvl.models.assemble import load
 from tests.factories.exchange import m3d_clip
 from tests.factories.predecessor import ENDS, SYSTEM, Predecessor

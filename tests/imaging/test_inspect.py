@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from medmvl.cli.main import main
+from medmvl.imaging.describe import describe
 from medmvl.imaging.draw import contact_sheet, preview, slice_picture
 from medmvl.imaging.image import MedicalImage
-from medmvl.imaging.report import describe
 from medmvl.imaging.write import write_nifti
 from tests.factories.imaging import volume
 

@@ -36,7 +36,7 @@ def inspect(
 ) -> None:
     """Show what a file or folder holds: kind, shape, orientation, spacing, units, range, warnings."""
     from medmvl.imaging import read
-    from medmvl.imaging.report import describe
+    from medmvl.imaging.describe import describe
 
     spacing_mm = None if spacing is None else _numbers(spacing, "--spacing")
     image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
@@ -50,7 +50,7 @@ def inspect(
 
 def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> dict[str, Any]:
     """Describe what a model sees, and draw it at its own size where a preview is asked for."""
-    from medmvl.files import atomic_write
+    from medmvl.atomic_files import atomic_write
     from medmvl.models.seeing import describe
 
     sight = _sight_of(model)
@@ -71,7 +71,7 @@ def _sight_of(model: str) -> Sight:
 
 
 def _draw(image: MedicalImage, out: Path, window: str | None) -> None:
-    from medmvl.files import atomic_write
+    from medmvl.atomic_files import atomic_write
     from medmvl.imaging.draw import preview
     from medmvl.imaging.intensity import WINDOWS
 

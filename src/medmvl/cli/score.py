@@ -50,7 +50,7 @@ def score(
     out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
 ) -> None:
     """Score predictions without a model; `strict` always stands beside a named protocol."""
-    from medmvl.files import write_json
+    from medmvl.atomic_files import write_json
     from medmvl.tasks import find_task
     from medmvl.tasks.metrics.measures import MetricOptions
     from medmvl.tasks.protocols import STRICT, find_protocol

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 import medmvl.imaging
 import medmvl.models
+from medmvl.atomic_files import atomic_write
 from medmvl.data.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.data.memory import Load
-from medmvl.files import atomic_write
 from medmvl.imaging.selector import split_selector
 from medmvl.models.seeing import Sight
 from medmvl.models.visuals import ProcessedVisual

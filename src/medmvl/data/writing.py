@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import write_json
 from medmvl.data.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.data.splits import split_samples
 from medmvl.errors import UserError
-from medmvl.files import write_json
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock, write_samples
 
 

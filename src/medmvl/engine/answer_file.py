@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import atomic_write, write_json
 from medmvl.errors import UserError
-from medmvl.files import atomic_write, write_json
 
 
 @dataclass(frozen=True)

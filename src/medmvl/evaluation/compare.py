@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
 from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval
-from medmvl.files import write_json
 
 if TYPE_CHECKING:
     from rich.table import Table

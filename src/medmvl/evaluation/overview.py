@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medmvl.atomic_files import write_text
 from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
-from medmvl.files import write_text
 
 
 def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> None:

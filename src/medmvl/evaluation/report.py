@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import write_text
 from medmvl.engine.request import Load
 from medmvl.evaluation.cases import case_picture
 from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Judged, Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
-from medmvl.files import write_text
 from medmvl.schema import Sample
 
 NUM_CASES = 6

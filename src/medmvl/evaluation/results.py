@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medmvl.atomic_files import write_json
 from medmvl.evaluation.comparison import detectable_difference
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
-from medmvl.files import write_json
 from medmvl.tasks import Group, Judgement
 from medmvl.tasks.metrics.tally import Tally
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import write_text
 from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
 from medmvl.engine.request import Failure, Load
 from medmvl.errors import UserError
@@ -28,7 +29,6 @@ from medmvl.evaluation.protocols import protocol_scores, with_strict
 from medmvl.evaluation.results import Judged, Results, Row, summarise
 from medmvl.evaluation.robustness import SHIFTS, shifted
 from medmvl.evaluation.statistics import FEW_CLUSTERS, difference_interval, mean_interval
-from medmvl.files import write_text
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Task, group_of
 from medmvl.tasks.rewording import COUNT, reworded

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from medmvl.atomic_files import write_json, write_text
 from medmvl.errors import UserError
 from medmvl.exchange.export_llava import export_llava
 from medmvl.exchange.imported import write_folder
 from medmvl.exchange.model_card import model_card
 from medmvl.exchange.self_contained import export_self_contained
-from medmvl.files import write_json, write_text
 from medmvl.models.assemble import load
 from medmvl.models.quiet import without_weight_bars
 from medmvl.models.tuning import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, merge_lora

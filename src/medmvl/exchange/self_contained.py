@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medmvl import __version__
-from medmvl.files import write_json, write_text
+from medmvl.atomic_files import write_json, write_text
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 
@@ -26,9 +26,9 @@ MODULE = "medmvl_code"
 ROOMS = (
     "__init__.py",
     "errors.py",
-    "files.py",
+    "atomic_files.py",
     "plugins.py",
-    "registration.py",
+    "auto_classes.py",
     "imaging",
     "schema",
     "models",

@@ -22,7 +22,7 @@ from medmvl.errors import ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector
-from medmvl.imaging.spatial import check_stored, plain_numbers, spatial_volume
+from medmvl.imaging.volume_files import check_stored, plain_numbers, spatial_volume
 
 _BAD_ARRAY = (
     ValueError, EOFError, SyntaxError, TypeError, OverflowError, KeyError, RecursionError, tokenize.TokenError, zlib.error,

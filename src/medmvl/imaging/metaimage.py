@@ -18,7 +18,7 @@ from medmvl.imaging.geometry import Affine, reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
-from medmvl.imaging.spatial import beside, check_stored, read_exactly, spatial_volume
+from medmvl.imaging.volume_files import beside, check_stored, read_exactly, spatial_volume
 
 _START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|Name)\s*=")
 _MAX_HEADER_LINES, _MAX_LINE = 1000, 65536

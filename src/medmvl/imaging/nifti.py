@@ -21,7 +21,7 @@ from medmvl.imaging.geometry import Affine, check_affine, reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
-from medmvl.imaging.spatial import check_stored, finish_gzip, read_exactly, scaled, spatial_volume
+from medmvl.imaging.volume_files import check_stored, finish_gzip, read_exactly, scaled, spatial_volume
 
 _HEADERS = {348: (nib.Nifti1Header, 344), 540: (nib.Nifti2Header, 4)}
 _MILLIMETRES = {1: 1000.0, 3: 0.001}

@@ -19,7 +19,7 @@ from medmvl.imaging.geometry import Affine
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
-from medmvl.imaging.spatial import beside, check_stored, finish_gzip, read_exactly, spatial_volume
+from medmvl.imaging.volume_files import beside, check_stored, finish_gzip, read_exactly, spatial_volume
 
 _SPACES = {
     "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError
 from medmvl.imaging import arrays, metaimage, nifti, nrrd, raster
-from medmvl.imaging.declare import Declared, apply_declared
+from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.selector import Selector, split_selector
 

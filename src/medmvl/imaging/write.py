@@ -10,8 +10,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
-from medmvl.files import atomic_write
 from medmvl.imaging.geometry import reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.write_dicom import write_dicom_image, write_dicom_series

@@ -21,8 +21,8 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import DSfloat
 
+from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
-from medmvl.files import atomic_write
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.resampling import is_sheared
 

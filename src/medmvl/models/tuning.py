@@ -25,8 +25,8 @@ from pydantic import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
-from medmvl.files import write_json
 
 PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
 """The parts of a model: names of its attributes, prefixes of its weights, keys of a stage's `parts`."""

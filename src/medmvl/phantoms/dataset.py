@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import medmvl
+from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
-from medmvl.files import write_json
 from medmvl.phantoms.files import WRITERS
 from medmvl.phantoms.patient import Patient, make_patient
 from medmvl.phantoms.presets import Preset, get_preset

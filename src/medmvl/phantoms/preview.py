@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medmvl.files import atomic_write
+from medmvl.atomic_files import atomic_write
 from medmvl.phantoms.patient import make_patient
 from medmvl.phantoms.presets import Preset
 from medmvl.phantoms.render import render_ct, render_xray

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from medmvl import __version__
+from medmvl.atomic_files import write_json, write_text
 from medmvl.data.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
 from medmvl.engine.many import ALONE, Progress
 from medmvl.errors import UserError
-from medmvl.files import write_json, write_text
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import STATUS, plain

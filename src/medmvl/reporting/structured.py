@@ -14,8 +14,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, generate_uid
 
+from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
-from medmvl.files import atomic_write
 from medmvl.reporting.notice import NOTICES
 
 SERIES_NUMBER = 9001

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from medmvl.atomic_files import atomic_write
 from medmvl.errors import SampleError
-from medmvl.files import atomic_write
 from medmvl.schema.sample import Sample
 
 

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import write_json
 from medmvl.data.prepared import default_cache_dir
 from medmvl.data.sources import load_source
 from medmvl.engine import Engine, joined_ranks, model_digest
 from medmvl.errors import UserError
 from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
-from medmvl.files import write_json
 from medmvl.studies.study import Evaluated
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import parse_recipe, plain

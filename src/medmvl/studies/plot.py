@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from medmvl.files import atomic_write
+from medmvl.atomic_files import atomic_write
 from medmvl.studies.findings import Outcome
 
 

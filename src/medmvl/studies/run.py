@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
+from medmvl.atomic_files import write_json, write_text
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run, read_run
-from medmvl.files import write_json, write_text
 from medmvl.studies.findings import contrast_table, contrasts, outcomes, statements, table
 from medmvl.studies.one_run import execute
 from medmvl.studies.plot import draw

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
-from medmvl.files import write_json
 from medmvl.models.assemble import load
 from medmvl.models.encoders.saved import save_encoder
 from medmvl.training.checkpoints import is_complete, publish

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medmvl.files import write_text
+from medmvl.atomic_files import write_text
 
 Record = dict[str, Any]
 

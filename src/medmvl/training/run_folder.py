@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from medmvl.atomic_files import write_json, write_text
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import RecipeError
-from medmvl.files import write_json, write_text
 from medmvl.plugins import GROUPS, installed
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.recipe_files import dump_recipe, plain

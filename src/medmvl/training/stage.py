@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from medmvl.atomic_files import write_json
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
-from medmvl.files import write_json
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.tuning import (
     TuningRow,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import atomic_write, write_json, write_text
 from medmvl.data.convert.collection import Collection, ConvertOptions, summary_of
 from medmvl.data.splits import SPLIT_NAMES, patient_groups, split_groups
 from medmvl.data.writing import check_empty
 from medmvl.errors import UserError
-from medmvl.files import atomic_write, write_json, write_text
 
 LISTED = 20
 DEFAULT_FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}

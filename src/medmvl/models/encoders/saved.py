@@ -9,8 +9,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
-from medmvl.files import write_json
 
 SETTINGS_FILE, WEIGHTS_FILE = "encoder.json", "model.safetensors"
 
