@@ -22,8 +22,8 @@ from medmvl.errors import ReadError, UserError
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import NOTICES, plain
+from medmvl.reporting.search import find_studies, is_flat
 from medmvl.reporting.structured import check, write_structured_report
-from medmvl.reporting.studies import find_studies, is_flat
 from tests.factories.dicom import SECRET, ct_series, dataset, save, stored_volume
 from tests.factories.engine import save_tiny_model
 

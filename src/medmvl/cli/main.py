@@ -58,8 +58,10 @@ VERBS: dict[str, Verb] = {
         "Score answers you already have, by published protocols; no model needed.",
     ),
     "compare": Verb("medmvl.cli.compare", "compare", "Compare evaluations of the same samples, paired."),
-    "study": Verb(
-        "medmvl.cli.study", "study", "Run variants of a recipe times seeds; state what the evidence supports."
+    "experiment": Verb(
+        "medmvl.cli.experiment",
+        "experiment",
+        "Run variants of a recipe times seeds; state what the evidence supports.",
     ),
     "doctor": Verb(
         "medmvl.cli.doctor", "doctor", "Tell what this machine has, and what is missing for what."

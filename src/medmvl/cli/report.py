@@ -13,7 +13,7 @@ from medmvl.errors import MissingExtraError, UserError
 if TYPE_CHECKING:
     from medmvl.engine import GenerationOptions
     from medmvl.reporting.run import Outcome, ReportSettings
-    from medmvl.reporting.studies import Found
+    from medmvl.reporting.search import Found
 
 
 def report(
@@ -42,7 +42,7 @@ def report(
     from medmvl.engine import GenerationOptions
     from medmvl.reporting.notice import PROMPTS
     from medmvl.reporting.run import ReportSettings
-    from medmvl.reporting.studies import find_studies
+    from medmvl.reporting.search import find_studies
 
     declarations = declared(units, modality, spacing)
     found = find_studies(studies, declarations)

@@ -25,8 +25,8 @@ from medmvl.errors import UserError
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import STATUS, plain
+from medmvl.reporting.search import Bad, Found, Study
 from medmvl.reporting.structured import write_structured_report
-from medmvl.reporting.studies import Bad, Found, Study
 
 EMPTY = "the model's report is empty"
 

@@ -1,6 +1,6 @@
-"""Work that runs of a study share: an LLM or encoder made once for all, and stages that begin alike.
+"""Work that runs of an experiment share: an LLM or encoder made once for all, and stages that begin alike.
 
-`prepare` of a study names recipes that are trained once, before the runs. `prepared:NAME` in a variant's recipe becomes
+`prepare` of an experiment names recipes that are trained once, before the runs. `prepared:NAME` in a variant's recipe becomes
 the folder of the part it stands for. A finished stage is taken over by every run whose recipe is the same up to it.
 """
 

@@ -1,4 +1,4 @@
-"""A study of two variants, trained for a few steps: what runs, what is left out, and what is refused."""
+"""An experiment of two variants, trained for a few steps: what runs, what is left out, and what is refused."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 import yaml
 
-import medmvl.studies.one_run as one_run
-import medmvl.studies.run as study_run
+import medmvl.experiments.one_run as one_run
+import medmvl.experiments.run as experiment_run
 from medmvl.errors import RecipeError, UserError
-from medmvl.studies.run import describe, plan, report, run_missing
-from medmvl.studies.study import load_study
+from medmvl.experiments.experiment import load_experiment
+from medmvl.experiments.run import conclude, describe, plan, run_missing
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]
 pytestmark = pytest.mark.usefixtures("phantom_cache")
 
 
-def write_study(folder: Path, **more: Any) -> Path:
+def write_experiment(folder: Path, **more: Any) -> Path:
     document = recipe(stage(max_steps=2))
     document["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=6)]}
     (folder / "base.yaml").write_text(yaml.safe_dump(document))
-    study = {
+    experiment = {
         "question": "Does width matter?",
         "base": "base.yaml",
         "reference": "narrow",
@@ -31,14 +31,14 @@ def write_study(folder: Path, **more: Any) -> Path:
         "evaluation": {"max_new_tokens": 4},
     }
     file = folder / "width.yaml"
-    file.write_text(yaml.safe_dump(study | more))
+    file.write_text(yaml.safe_dump(experiment | more))
     return file
 
 
-def test_runs_once_resumes_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, documents = load_study(write_study(tmp_path))
+def test_runs_once_resumes_and_concludes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, documents = load_experiment(write_experiment(tmp_path))
     out = tmp_path / "out"
-    planned = plan(study, documents, out)
+    planned = plan(experiment, documents, out)
     assert [(run.variant, run.seed) for run in planned] == [
         ("narrow", 0),
         ("wide", 0),
@@ -56,14 +56,14 @@ def test_runs_once_resumes_and_reports(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(one_run, "train", killed_once)
     with pytest.raises(KeyboardInterrupt):
-        run_missing(planned, study.evaluation)
+        run_missing(planned, experiment.evaluation)
     assert [run.is_done for run in planned] == [True, False, False, False]
-    run_missing(planned, study.evaluation)
-    run_missing(planned, study.evaluation)
+    run_missing(planned, experiment.evaluation)
+    run_missing(planned, experiment.evaluation)
     assert trained == ["narrow-0", "wide-0", "wide-0", "narrow-1", "wide-1"]
-    text = report(study, planned, out)
+    text = conclude(experiment, planned, out)
     assert text.startswith("# Does width matter?")
-    found = json.loads((out / "study.json").read_text())
+    found = json.loads((out / "experiment.json").read_text())
     assert [o["variant"] for o in found["outcomes"]] == ["narrow", "wide"]
     assert found["runs"]["wide-0"]["parameters"] > found["runs"]["narrow-0"]["parameters"]
     assert list(describe(planned))[-1] == "0 runs to go"
@@ -72,19 +72,21 @@ def test_runs_once_resumes_and_reports(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_run_that_another_process_has_is_left_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, documents = load_study(write_study(tmp_path))
-    planned = plan(study, documents, tmp_path / "out", seeds=[0])
+    experiment, documents = load_experiment(write_experiment(tmp_path))
+    planned = plan(experiment, documents, tmp_path / "out", seeds=[0])
     done: list[str] = []
-    monkeypatch.setattr(study_run, "execute", lambda recipe, folder, *_: {"seen": done.append(folder.name)})
-    with study_run._claimed(planned[0].folder) as mine:
+    monkeypatch.setattr(
+        experiment_run, "execute", lambda recipe, folder, *_: {"seen": done.append(folder.name)}
+    )
+    with experiment_run._claimed(planned[0].folder) as mine:
         assert mine
-        run_missing(planned, study.evaluation)
+        run_missing(planned, experiment.evaluation)
     assert done == ["wide-0"]
 
 
 def test_dry_run_says_that_time_is_unknown(tmp_path: Path) -> None:
-    study, documents = load_study(write_study(tmp_path))
-    lines = list(describe(plan(study, documents, tmp_path / "out", only=["wide"])))
+    experiment, documents = load_experiment(write_experiment(tmp_path))
+    lines = list(describe(plan(experiment, documents, tmp_path / "out", only=["wide"])))
     assert len(lines) == 3 and "2 steps" in lines[0] and "unknown" in lines[-1]
 
 
@@ -112,11 +114,11 @@ def test_dry_run_says_that_time_is_unknown(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named(tmp_path: Path, more: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        load_study(write_study(tmp_path, **more))
+        load_experiment(write_experiment(tmp_path, **more))
 
 
 def test_a_variant_may_start_from_another_recipe_and_say_why(tmp_path: Path) -> None:
-    file = write_study(tmp_path)
+    file = write_experiment(tmp_path)
     other = yaml.safe_load((tmp_path / "base.yaml").read_text())
     other["model"]["volume_encoder"]["num_layers"] = 2
     (tmp_path / "deep.yaml").write_text(yaml.safe_dump(other))
@@ -124,18 +126,18 @@ def test_a_variant_may_start_from_another_recipe_and_say_why(tmp_path: Path) -> 
     document["variants"]["deep"] = {"base": "deep.yaml", "together": "the published variant"}
     document["shared"] = {"model.max_length": 200}
     file.write_text(yaml.safe_dump(document))
-    _, documents = load_study(file)
+    _, documents = load_experiment(file)
     assert documents["deep"]["model"]["volume_encoder"]["num_layers"] == 2
     assert documents["deep"]["model"]["max_length"] == documents["narrow"]["model"]["max_length"] == 200
 
 
 @pytest.mark.slow
 def test_a_run_may_be_shared_by_processes(tmp_path: Path) -> None:
-    study, documents = load_study(write_study(tmp_path))
-    (planned,) = plan(study, documents, tmp_path / "out", seeds=[0], only=["narrow"])
+    experiment, documents = load_experiment(write_experiment(tmp_path))
+    (planned,) = plan(experiment, documents, tmp_path / "out", seeds=[0], only=["narrow"])
     with pytest.raises(UserError, match="--processes or --gpus"):
-        run_missing([planned], study.evaluation, processes=2, gpus=2)
-    run_missing([planned], study.evaluation, gpus=2)
+        run_missing([planned], experiment.evaluation, processes=2, gpus=2)
+    run_missing([planned], experiment.evaluation, gpus=2)
     assert planned.is_done
     cost = json.loads((planned.folder / "run.json").read_text())
     assert cost["gpus"] == 2 and cost["visual_tokens"] > 0 and cost["answers"] > 0
@@ -144,6 +146,6 @@ def test_a_run_may_be_shared_by_processes(tmp_path: Path) -> None:
 
 
 def test_an_unknown_variant_is_named(tmp_path: Path) -> None:
-    study, documents = load_study(write_study(tmp_path))
+    experiment, documents = load_experiment(write_experiment(tmp_path))
     with pytest.raises(UserError, match="no variant 'wild'"):
-        plan(study, documents, tmp_path / "out", only=["wild"])
+        plan(experiment, documents, tmp_path / "out", only=["wild"])

@@ -1,11 +1,11 @@
-"""What the runs of a study would cost on GPUs, before any of them."""
+"""What the runs of an experiment would cost on GPUs, before any of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medmvl.studies.run import PlannedRun
+from medmvl.experiments.run import PlannedRun
 from medmvl.training.estimate import Assumptions, estimate, missing_data, missing_models
 from medmvl.training.recipe import Recipe
 

@@ -1,4 +1,4 @@
-"""`medmvl study STUDY.yaml`: run what is missing of a study, then its table and findings."""
+"""`medmvl experiment EXPERIMENT.yaml`: run what is missing of an experiment, then its table and conclusions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 
-def study(
-    study: Annotated[str, typer.Argument(help="The study: a YAML file, or the name of a shipped one.")],
+def experiment(
+    experiment: Annotated[
+        str, typer.Argument(help="The experiment: a YAML file, or the name of a shipped one.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the study; runs/studies/NAME without it.")
+        Path | None, typer.Option(help="Folder of the experiment; runs/experiments/NAME without it.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and how long.")] = False,
     seeds: Annotated[str, typer.Option(help="Only these seeds, such as 0,1.")] = "",
@@ -25,15 +27,15 @@ def study(
         int, typer.Option(min=1, help="Of the estimate, a data file that is not here.")
     ] = 100_000,
 ) -> None:
-    """Run what is missing of a study; start the same command several times to share the work."""
-    from medmvl.studies.costs import costs
-    from medmvl.studies.run import describe, plan, report, run_missing, run_prepared
-    from medmvl.studies.study import load_study, preparations, study_file
+    """Run what is missing of an experiment; start the same command several times to share the work."""
+    from medmvl.experiments.costs import costs
+    from medmvl.experiments.experiment import experiment_file, load_experiment, preparations
+    from medmvl.experiments.run import conclude, describe, plan, run_missing, run_prepared
     from medmvl.training.estimate import Assumptions
 
-    file = study_file(study)
-    loaded, documents = load_study(file)
-    folder = out or Path("runs") / "studies" / file.stem
+    file = experiment_file(experiment)
+    loaded, documents = load_experiment(file)
+    folder = out or Path("runs") / "experiments" / file.stem
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     planned = plan(loaded, documents, folder, [int(seed) for seed in seeds.split(",") if seed], chosen)
     prepared = preparations(loaded, file)
@@ -48,4 +50,4 @@ def study(
         return
     run_prepared(prepared, folder)
     run_missing(planned, loaded.evaluation, processes, gpus)
-    typer.echo(report(loaded, plan(loaded, documents, folder), folder))
+    typer.echo(conclude(loaded, plan(loaded, documents, folder), folder))

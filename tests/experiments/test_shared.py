@@ -1,4 +1,4 @@
-"""What runs of a study share: parts made once, first stages that are alike; and the studies that ship."""
+"""What runs of an experiment share: parts made once, first stages that are alike; and the experiments that ship."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ import yaml
 
 from medmvl.errors import RecipeError
 from medmvl.evaluation.compare import Run
+from medmvl.experiments.conclusions import contrasts
+from medmvl.experiments.experiment import experiment_file, experiment_names, load_experiment, preparations
+from medmvl.experiments.run import conclude, plan, run_missing, run_prepared
+from medmvl.experiments.shared import names_in, place
 from medmvl.models.assemble import sight_of
-from medmvl.studies.findings import contrasts
-from medmvl.studies.run import plan, report, run_missing, run_prepared
-from medmvl.studies.shared import names_in, place
-from medmvl.studies.study import load_study, preparations, study_file, study_names
 from medmvl.training.estimate import without_paths
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
@@ -28,7 +28,7 @@ def test_a_prepared_part_is_the_folder_of_its_place_in_the_recipe() -> None:
     assert placed["model"]["volume_encoder"]["path"] == "out/seen/volume_encoder"
 
 
-def write_study(folder: Path, **more: Any) -> Path:
+def write_experiment(folder: Path, **more: Any) -> Path:
     base = recipe(stage("see", max_steps=1), stage("ask", max_steps=2))
     base["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=6)]}
     text = {**base, "model": {"llm": base["model"]["llm"], "max_length": base["model"]["max_length"]}}
@@ -37,7 +37,7 @@ def write_study(folder: Path, **more: Any) -> Path:
     base["model"] = {**base["model"], "llm": {"path": "prepared:words"}}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
     (folder / "text.yaml").write_text(yaml.safe_dump(text))
-    study = {
+    experiment = {
         "question": "Does a longer last stage matter?",
         "base": "base.yaml",
         "prepare": {"words": {"base": "text.yaml"}},
@@ -48,21 +48,21 @@ def write_study(folder: Path, **more: Any) -> Path:
         "evaluation": {"max_new_tokens": 4},
     }
     file = folder / "steps.yaml"
-    file.write_text(yaml.safe_dump(study | more, sort_keys=False))
+    file.write_text(yaml.safe_dump(experiment | more, sort_keys=False))
     return file
 
 
 @pytest.mark.usefixtures("phantom_cache")
 def test_the_llm_is_made_once_and_stages_that_are_alike_are_taken_over(tmp_path: Path) -> None:
-    file = write_study(tmp_path)
-    study, documents = load_study(file)
+    file = write_experiment(tmp_path)
+    experiment, documents = load_experiment(file)
     out = tmp_path / "out"
-    planned = plan(study, documents, out)
-    run_prepared(preparations(study, file), out)
+    planned = plan(experiment, documents, out)
+    run_prepared(preparations(experiment, file), out)
     made = (out / "prepared" / "words" / "llm" / "model.safetensors").stat()
-    run_prepared(preparations(study, file), out)
+    run_prepared(preparations(experiment, file), out)
     assert (out / "prepared" / "words" / "llm" / "model.safetensors").stat().st_mtime_ns == made.st_mtime_ns
-    run_missing(planned, study.evaluation)
+    run_missing(planned, experiment.evaluation)
     costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / "run.json").read_text()) for r in planned}
     assert {name: cost["stages_taken_over"] for name, cost in costs.items()} == {
         "short-0": 0, "long-0": 1, "short-1": 0, "long-1": 1,
@@ -71,7 +71,7 @@ def test_the_llm_is_made_once_and_stages_that_are_alike_are_taken_over(tmp_path:
         out / "runs" / f"{name}-0/train/stages/01-see/model/model.safetensors" for name in ("short", "long")
     ]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    text = report(study, planned, out)
+    text = conclude(experiment, planned, out)
     assert "`half`" in text
     assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert "visual tokens" in (out / "table.md").read_text()
@@ -90,26 +90,26 @@ def test_a_contrast_is_the_weighted_sum_of_its_variants() -> None:
 def test_a_contrast_must_sum_to_nothing_and_name_variants(tmp_path: Path) -> None:
     for weights in ({"long": 1.0}, {"long": 1.0, "other": -1.0}):
         with pytest.raises(RecipeError, match="contrast 'wrong'"):
-            load_study(write_study(tmp_path, contrasts={"wrong": weights}))
+            load_experiment(write_experiment(tmp_path, contrasts={"wrong": weights}))
 
 
 def test_what_nothing_prepares_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="nothing prepares 'words'"):
-        load_study(write_study(tmp_path, prepare={}))
+        load_experiment(write_experiment(tmp_path, prepare={}))
 
 
-@pytest.mark.parametrize("name", study_names())
-def test_every_shipped_study_can_be_planned_and_its_parts_fit(name: str, tmp_path: Path) -> None:
-    file = study_file(name)
-    study, documents = load_study(file)
-    preparations(study, file)
-    for run in plan(study, documents, tmp_path, seeds=[0]):
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_shipped_experiment_can_be_planned_and_its_parts_fit(name: str, tmp_path: Path) -> None:
+    file = experiment_file(name)
+    experiment, documents = load_experiment(file)
+    preparations(experiment, file)
+    for run in plan(experiment, documents, tmp_path, seeds=[0]):
         if name.startswith("paper"):
             sight_of(without_paths(run.recipe.model)[0])  # weights that are not here
         elif "path" not in (run.recipe.model.volume_encoder or {}):
             sight_of(run.recipe.model)
 
 
-def test_an_unknown_study_is_told_with_those_that_ship() -> None:
+def test_an_unknown_experiment_is_told_with_those_that_ship() -> None:
     with pytest.raises(RecipeError, match="phantom-1-volume-encoder"):
-        study_file("phantom-0")
+        experiment_file("phantom-0")

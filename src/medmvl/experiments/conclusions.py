@@ -1,6 +1,6 @@
-"""From the evaluations of a study to what it shows: paired differences to the reference, and nothing beyond.
+"""From the evaluations of an experiment to what it shows: paired differences to the reference, and nothing beyond.
 
-A difference is a finding where its interval over patients excludes zero and every seed has its sign.
+A difference is concluded where its interval over patients excludes zero and every seed has its sign.
 """
 
 from __future__ import annotations

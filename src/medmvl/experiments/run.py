@@ -1,7 +1,7 @@
-"""A study as a story: run what is missing, then the table and the findings. The same command goes on after a kill.
+"""An experiment as a story: run what is missing, then the table and the conclusions. The same command goes on after a kill.
 
-The folder holds `runs/VARIANT-SEED/{train,evaluation}`, and at the end `study.json`, `table.md`, `scores.png`
-and `findings.md`.
+The folder holds `runs/VARIANT-SEED/{train,evaluation}`, and at the end `experiment.json`, `table.md`, `scores.png`
+and `conclusions.md`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import torch
 from medmvl.atomic_files import write_json, write_text
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run, read_run
-from medmvl.studies.findings import contrast_table, contrasts, outcomes, statements, table
-from medmvl.studies.one_run import execute
-from medmvl.studies.plot import draw
-from medmvl.studies.shared import place, prepare, take_over
-from medmvl.studies.study import Evaluated, Study, recipe_of
+from medmvl.experiments.conclusions import contrast_table, contrasts, outcomes, statements, table
+from medmvl.experiments.experiment import Evaluated, Experiment, recipe_of
+from medmvl.experiments.one_run import execute
+from medmvl.experiments.plot import draw
+from medmvl.experiments.shared import place, prepare, take_over
 from medmvl.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -58,25 +58,25 @@ class PlannedRun:
 
 
 def plan(
-    study: Study,
+    experiment: Experiment,
     documents: dict[str, dict[str, Any]],
     out: Path,
     seeds: Sequence[int] = (),
     only: Sequence[str] = (),
 ) -> list[PlannedRun]:
-    """Every run of a study, seed by seed, or those of some seeds and variants.
+    """Every run of an experiment, seed by seed, or those of some seeds and variants.
 
     Raises:
-        UserError: a variant that the study does not have, or a recipe without exactly one test source.
+        UserError: a variant that the experiment does not have, or a recipe without exactly one test source.
     """
-    unknown = [name for name in only if name not in study.variants]
+    unknown = [name for name in only if name not in experiment.variants]
     if unknown:
-        raise UserError(f"no variant '{unknown[0]}'; the study has {', '.join(study.variants)}")
-    names = [name for name in study.variants if not only or name in only]
+        raise UserError(f"no variant '{unknown[0]}'; the experiment has {', '.join(experiment.variants)}")
+    names = [name for name in experiment.variants if not only or name in only]
     placed = {name: place(documents[name], out / PREPARED) for name in names}
     planned = [
         PlannedRun(name, seed, recipe_of(placed[name], seed, name), out / "runs" / f"{name}-{seed}")
-        for seed in (seeds or study.seeds)
+        for seed in (seeds or experiment.seeds)
         for name in names
     ]
     for run in planned:
@@ -159,32 +159,32 @@ def _run_one(
         write_json(run.folder / DONE, cost | {"stages_taken_over": taken})
 
 
-def report(study: Study, planned: Sequence[PlannedRun], out: Path) -> str:
-    """Write `study.json`, `table.md` and `findings.md` of the finished runs; returns the findings.
+def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -> str:
+    """Write `experiment.json`, `table.md` and `conclusions.md` of the finished runs; returns the conclusions.
 
     Raises:
         UserError: the reference has no finished run.
     """
-    runs: dict[str, dict[int, Run]] = {name: {} for name in study.variants}
+    runs: dict[str, dict[int, Run]] = {name: {} for name in experiment.variants}
     for run in planned:
         if run.is_done:
             runs[run.variant][run.seed] = read_run(run.folder / "evaluation")
-    found = outcomes(runs, study.reference)
-    further = contrasts(runs, study.contrasts)
+    found = outcomes(runs, experiment.reference)
+    further = contrasts(runs, experiment.contrasts)
     missing = [f"{run.variant}-{run.seed}" for run in planned if not run.is_done]
     costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / DONE).read_text()) for r in planned if r.is_done}
     write_json(
-        out / "study.json",
-        {"study": study.model_dump(mode="json"), "missing": missing, "runs": costs,
+        out / "experiment.json",
+        {"experiment": experiment.model_dump(mode="json"), "missing": missing, "runs": costs,
          "outcomes": [outcome.to_json() for outcome in found],
          "contrasts": [outcome.to_json() for outcome in further]},
     )  # fmt: skip
-    text = f"# {study.question}\n\n{statements(found, study.reference, further)}"
+    text = f"# {experiment.question}\n\n{statements(found, experiment.reference, further)}"
     if missing:
         text += f"\nNot run yet: {', '.join(missing)}.\n"
     write_text(out / "table.md", table(found, costs) + (f"\n{contrast_table(further)}" if further else ""))
-    draw(found, study.question, out / "scores.png")
-    write_text(out / "findings.md", text)
+    draw(found, experiment.question, out / "scores.png")
+    write_text(out / "conclusions.md", text)
     return text
 
 

@@ -1,4 +1,4 @@
-"""One run of a study: trained, then evaluated, in this process or by `torchrun` over several GPUs."""
+"""One run of an experiment: trained, then evaluated, in this process or by `torchrun` over several GPUs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medmvl.data.sources import load_source
 from medmvl.engine import Engine, joined_ranks, model_digest
 from medmvl.errors import UserError
 from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
-from medmvl.studies.study import Evaluated
+from medmvl.experiments.experiment import Evaluated
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import parse_recipe, plain
 from medmvl.training.run import train
@@ -92,7 +92,7 @@ def _launch(folder: Path, half: str, gpus: int) -> None:
     """One half of a run in processes of its own: training leaves nothing behind that evaluation would meet."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}",
-        "-m", "medmvl.studies.one_run", str(folder), half,
+        "-m", "medmvl.experiments.one_run", str(folder), half,
     ]  # fmt: skip
     if subprocess.run(command, check=False).returncode:
         raise UserError(f"{folder.name}: {half} failed in {gpus} processes; what they said stands above")

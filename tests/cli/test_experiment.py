@@ -1,4 +1,4 @@
-"""`medmvl study`: what a dry run says, and how what is wrong ends."""
+"""`medmvl experiment`: what a dry run says, and how what is wrong ends."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from medmvl.cli.main import main
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stopped:
-        main(["study", *arguments])
+        main(["experiment", *arguments])
     out, errors = capsys.readouterr()
     return int(stopped.value.code or 0), out, errors
 
@@ -47,7 +47,7 @@ def test_a_dry_run_estimates_what_needs_a_cluster(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("phantom-0",), "shipped studies: paper-2d-connector"),
+        (("phantom-0",), "shipped experiments: paper-2d-connector"),
         (("phantom-4-alignment", "--only", "wild"), "no variant 'wild'"),
         (("paper-2d-llm", "--only", "qwen2.5-0.5b", "--dry-run", "--hardware", "abacus"), "abacus"),
     ],
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_named_and_ends_with_2(
 
 
 def test_a_broken_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    file = tmp_path / "study.yaml"
+    file = tmp_path / "experiment.yaml"
     file.write_text("question: [")
     code, _, errors = run(capsys, str(file), "--dry-run")
     assert code == 2 and "not valid YAML" in errors

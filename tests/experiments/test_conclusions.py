@@ -1,4 +1,4 @@
-"""Findings: claimed only where the interval excludes zero and every seed agrees."""
+"""Conclusions: claimed only where the interval excludes zero and every seed agrees."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run
 from medmvl.evaluation.comparison import holm
-from medmvl.studies.findings import outcomes, statements, table
+from medmvl.experiments.conclusions import outcomes, statements, table
 
 
 def run(scores: list[float]) -> Run:

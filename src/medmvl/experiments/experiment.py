@@ -1,4 +1,4 @@
-"""The study file: a base recipe, named variants that each change one thing, seeds, and the test data."""
+"""The experiment file: a base recipe, named variants that each change one thing, seeds, and the test data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_
 
 import medmvl.recipes
 from medmvl.errors import RecipeError
-from medmvl.studies.shared import names_in
+from medmvl.experiments.shared import names_in
 from medmvl.training.recipe import Recipe, Strict
 from medmvl.training.recipe_files import apply_override, parse_recipe, plain, resolve
 from medmvl.training.run_folder import differences
 
-STUDIES = Path(medmvl.recipes.__file__).parent / "studies"
+EXPERIMENTS = Path(medmvl.recipes.__file__).parent / "experiments"
 
 
 class Variant(Strict):
@@ -23,7 +23,7 @@ class Variant(Strict):
 
     description: str = ""
     base: str | None = None
-    """A recipe in place of the study's base, such as the published variant with another encoder."""
+    """A recipe in place of the experiment's base, such as the published variant with another encoder."""
     change: dict[str, Any] = Field(default_factory=dict)
     together: str = ""
     """Why several keys change at once, where they do: differences cannot be told apart afterwards."""
@@ -52,18 +52,18 @@ class Preparation(Strict):
     """A recipe that is trained once for all runs, such as the LLM on text; `prepared:NAME` stands for its parts."""
 
     base: str
-    """A shipped recipe's name, or a file beside the study file."""
+    """A shipped recipe's name, or a file beside the experiment file."""
     change: dict[str, Any] = Field(default_factory=dict)
     seed: NonNegativeInt = 0
 
 
-class Study(Strict):
+class Experiment(Strict):
     """Many runs that answer one question."""
 
     schema_version: Literal[1] = 1
     question: str
     base: str
-    """A shipped recipe's name, or a file beside the study file."""
+    """A shipped recipe's name, or a file beside the experiment file."""
     shared: dict[str, Any] = Field(default_factory=dict)
     """Changes of the base for every variant."""
     reference: str
@@ -76,7 +76,7 @@ class Study(Strict):
     evaluation: Evaluated = Evaluated()
 
     @model_validator(mode="after")
-    def _reference_is_a_variant(self) -> Study:
+    def _reference_is_a_variant(self) -> Experiment:
         if self.reference not in self.variants:
             raise ValueError(
                 f"reference '{self.reference}' is no variant; there are {', '.join(self.variants)}"
@@ -93,60 +93,66 @@ class Study(Strict):
         return self
 
 
-def study_names() -> list[str]:
-    """Names of the studies that ship with the package."""
-    return sorted(file.stem for file in STUDIES.glob("*.yaml") if "\nvariants:" in file.read_text("utf-8"))
+def experiment_names() -> list[str]:
+    """Names of the experiments that ship with the package."""
+    return sorted(
+        file.stem for file in EXPERIMENTS.glob("*.yaml") if "\nvariants:" in file.read_text("utf-8")
+    )
 
 
-def study_file(name_or_path: str) -> Path:
-    """The file of a shipped study, or the one named by its path.
+def experiment_file(name_or_path: str) -> Path:
+    """The file of a shipped experiment, or the one named by its path.
 
     Raises:
         RecipeError: there is neither.
     """
     if Path(name_or_path).is_file():
         return Path(name_or_path)
-    if name_or_path in study_names():
-        return STUDIES / f"{name_or_path}.yaml"
-    raise RecipeError(f"there is no study '{name_or_path}'; shipped studies: {', '.join(study_names())}")
+    if name_or_path in experiment_names():
+        return EXPERIMENTS / f"{name_or_path}.yaml"
+    raise RecipeError(
+        f"there is no experiment '{name_or_path}'; shipped experiments: {', '.join(experiment_names())}"
+    )
 
 
-def load_study(path: Path) -> tuple[Study, dict[str, dict[str, Any]]]:
-    """Read a study file; returns it with the resolved recipe document of every variant.
+def load_experiment(path: Path) -> tuple[Experiment, dict[str, dict[str, Any]]]:
+    """Read an experiment file; returns it with the resolved recipe document of every variant.
 
     Raises:
         RecipeError: a key, value or variant that is not valid, or two variants that are the same recipe.
     """
     try:
-        study = Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        experiment = Experiment.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from None
     except ValidationError as error:
-        known = ", ".join(Study.model_fields)
+        known = ", ".join(Experiment.model_fields)
         problems = "\n".join(
-            f"  {'.'.join(map(str, e['loc'])) or 'study'}: {e['msg'].removeprefix('Value error, ')}"
+            f"  {'.'.join(map(str, e['loc'])) or 'experiment'}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_url=False)
         )
-        raise RecipeError(f"study {path} is not valid:\n{problems}\nKeys of a study: {known}.") from None
-    base = _beside(path, study.base)
+        raise RecipeError(
+            f"experiment {path} is not valid:\n{problems}\nKeys of an experiment: {known}."
+        ) from None
+    base = _beside(path, experiment.base)
     documents = {
         name: _changed(
-            _beside(path, variant.base) if variant.base else base, {**study.shared, **variant.change}
+            _beside(path, variant.base) if variant.base else base, {**experiment.shared, **variant.change}
         )
-        for name, variant in study.variants.items()
+        for name, variant in experiment.variants.items()
     }
     for name, document in documents.items():
-        unknown = names_in(document) - set(study.prepare)
+        unknown = names_in(document) - set(experiment.prepare)
         if unknown:
-            raise RecipeError(f"study {path}, variant '{name}': nothing prepares '{unknown.pop()}'")
+            raise RecipeError(f"experiment {path}, variant '{name}': nothing prepares '{unknown.pop()}'")
     _check_distinct(documents, str(path))
-    return study, documents
+    return experiment, documents
 
 
-def preparations(study: Study, path: Path) -> dict[str, Recipe]:
-    """The recipes of what a study prepares, by name. Raises RecipeError where one is not valid."""
+def preparations(experiment: Experiment, path: Path) -> dict[str, Recipe]:
+    """The recipes of what an experiment prepares, by name. Raises RecipeError where one is not valid."""
     found = {}
-    for name, prepared in study.prepare.items():
+    for name, prepared in experiment.prepare.items():
         document = _changed(_beside(path, prepared.base), prepared.change)
         found[name] = recipe_of(document, prepared.seed, f"{path}, preparation {name}")
     return found
@@ -177,4 +183,4 @@ def _check_distinct(documents: dict[str, dict[str, Any]], name: str) -> None:
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
             if not differences(shown[first], shown[second]):
-                raise RecipeError(f"study {name}: variants '{first}' and '{second}' are the same recipe")
+                raise RecipeError(f"experiment {name}: variants '{first}' and '{second}' are the same recipe")

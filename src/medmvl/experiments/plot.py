@@ -1,4 +1,4 @@
-"""A picture of a study: every variant's score with its interval, and what it scores without its picture."""
+"""A picture of an experiment: every variant's score with its interval, and what it scores without its picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medmvl.atomic_files import atomic_write
-from medmvl.studies.findings import Outcome
+from medmvl.experiments.conclusions import Outcome
 
 
 def draw(found: Sequence[Outcome], question: str, path: Path) -> None:

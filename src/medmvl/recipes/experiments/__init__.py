@@ -1,0 +1,1 @@
+"""Experiments that ship with MedM-VL, and the recipes they start from."""

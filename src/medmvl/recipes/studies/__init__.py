@@ -1,1 +1,0 @@
-"""Studies that ship with MedM-VL, and the recipes they start from."""

@@ -1,1 +1,0 @@
-"""Studies: one base recipe, named variants that each change one thing, seeds; runs, a table and findings."""
