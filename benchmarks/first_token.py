@@ -69,7 +69,7 @@ async def ask_all(engine: Any, warm: Path, scan: Path) -> list[float]:
     for question, path in [(QUESTIONS[0], warm), *((question, scan) for question in QUESTIONS)]:
         blocks = (VolumeBlock(volume=str(path), units="HU"), TextBlock(text=question))
         started = time.perf_counter()
-        load = engine.studies.wrap(BlockLoader(Path.cwd()))
+        load = engine.scans.wrap(BlockLoader(Path.cwd()))
         request = Request((Message(role="user", content=blocks),), load)
         outcome = await scheduler.answer(request, GenerationOptions(max_new_tokens=1))
         seconds.append(time.perf_counter() - started)

@@ -20,7 +20,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def predecessor_checkpoints() -> Path:
+def msiip_medmvl_checkpoints() -> Path:
     """The folder of small checkpoints of MSIIP/MedM-VL with their outputs; tests that use it skip where it is absent."""
     folder = os.environ.get("MEDMVL_TEST_CHECKPOINTS", "")
     if not folder or not Path(folder).is_dir():

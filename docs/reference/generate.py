@@ -11,7 +11,7 @@ def cli_page() -> str:
     """Every verb with its arguments and options."""
     from medmvl.cli.main import VERBS, LazyVerb
 
-    lines = ["# Command line", "", "Exit codes: 0 done, 2 something a user can mend, 130 interrupted.", ""]
+    lines = ["# Command line", "", "Exit codes: 0 done, 2 something a user can fix, 130 interrupted.", ""]
     for name, verb in VERBS.items():
         lines += _command(f"medmvl {name}", LazyVerb(name, verb).load())
     return "\n".join(lines)

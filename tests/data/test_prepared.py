@@ -100,7 +100,11 @@ def test_models_with_other_connectors_share_pixels_and_count_their_own_tokens(
     second = cache.wrap(BlockLoader(tmp_path), other)(block)
     assert len(cache.entries()) == 1
     assert torch.equal(first.pixels, second.pixels)
-    assert second.num_tokens == other.see(BlockLoader(tmp_path)(block)).num_tokens == first.num_tokens // 4
+    assert (
+        second.num_tokens
+        == other.process_visual(BlockLoader(tmp_path)(block)).num_tokens
+        == first.num_tokens // 4
+    )
 
 
 def test_many_writes_count_the_folder_once(

@@ -74,10 +74,10 @@ def test_a_source_may_leave_out_what_there_is_to_see(tmp_path: Path) -> None:
     dataset(tmp_path)
     seeing, blind = (
         load(tmp_path, path="train.jsonl"),
-        load(tmp_path, path="train.jsonl", without_visuals=True),
+        load(tmp_path, path="train.jsonl", no_image=True),
     )
     assert any(sample.visuals for sample in seeing.samples)
-    assert list(blind.samples) == [sample.without_visuals() for sample in seeing.samples]
+    assert list(blind.samples) == [sample.to_no_image() for sample in seeing.samples]
     assert blind.samples[0:2] == [blind.samples[0], blind.samples[1]]
     assert blind.digest != seeing.digest
 

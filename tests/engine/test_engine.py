@@ -25,7 +25,7 @@ REQUESTS = [Request.from_sample(sample, image_of) for sample in SAMPLES]
 @pytest.fixture
 def engine() -> Engine:
     engine: Engine = tiny_engine()
-    engine.cache.clear()
+    engine.visual_tokens.clear()
     return engine
 
 

@@ -32,7 +32,7 @@ def test_ten_questions_read_and_encode_a_scan_once(tmp_path: Path, monkeypatch: 
 
     async def ask(scheduler: Scheduler, number: int) -> Any:
         blocks = (VolumeBlock(volume="ct.npy", units="HU"), TextBlock(text=f"Is there a nodule? {number}"))
-        load = engine.studies.wrap(loader.BlockLoader(tmp_path))
+        load = engine.scans.wrap(loader.BlockLoader(tmp_path))
         request = Request((Message(role="user", content=blocks),), load)
         return await scheduler.answer(request, GenerationOptions(max_new_tokens=1))
 

@@ -51,14 +51,14 @@ def test_waiting_questions_are_decoded_together(
     engine: Engine, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    decode_rows, begin = engine.decode_rows, threading.Event()
+    decode_sequences, begin = engine.decode_sequences, threading.Event()
 
-    def counted(prepared: Any, rows: Any, owners: Any = ()) -> None:
+    def counted(prepared: Any, sequences: Any, owners: Any = ()) -> None:
         begin.wait(30)
         sizes.append(len(prepared))
-        decode_rows(prepared, rows, owners)
+        decode_sequences(prepared, sequences, owners)
 
-    monkeypatch.setattr(engine, "decode_rows", counted)
+    monkeypatch.setattr(engine, "decode_sequences", counted)
     tickets = [scheduler.submit(request, SHORT) for request in REQUESTS]
     end = time.monotonic() + 20
     while any(
@@ -85,14 +85,14 @@ def test_one_bad_scan_harms_one_question(scheduler: Scheduler) -> None:
 def test_only_the_question_to_blame_fails(
     engine: Engine, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    decode_rows = engine.decode_rows
+    decode_sequences = engine.decode_sequences
 
-    def too_large(prepared: Any, rows: Any, owners: Any = ()) -> None:
+    def too_large(prepared: Any, sequences: Any, owners: Any = ()) -> None:
         if any(sample.name == REQUESTS[2].name for sample in prepared):
             raise error
-        decode_rows(prepared, rows, owners)
+        decode_sequences(prepared, sequences, owners)
 
-    monkeypatch.setattr(engine, "decode_rows", too_large)
+    monkeypatch.setattr(engine, "decode_sequences", too_large)
     tickets = [scheduler.submit(request, SHORT) for request in REQUESTS[:4]]
     outcomes = [ticket.result.result(timeout=60) for ticket in tickets]
     assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True]
@@ -102,15 +102,15 @@ def test_only_the_question_to_blame_fails(
 def test_a_second_try_repeats_no_text(
     engine: Engine, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode_rows, failed = engine.decode_rows, threading.Event()
+    decode_sequences, failed = engine.decode_sequences, threading.Event()
 
-    def fails_once(prepared: Any, rows: Any, owners: Any = ()) -> None:
-        decode_rows(prepared, rows, owners)
+    def fails_once(prepared: Any, sequences: Any, owners: Any = ()) -> None:
+        decode_sequences(prepared, sequences, owners)
         if len(prepared) > 1 and not failed.is_set():
             failed.set()
             raise RuntimeError("after all was given out")
 
-    monkeypatch.setattr(engine, "decode_rows", fails_once)
+    monkeypatch.setattr(engine, "decode_sequences", fails_once)
     pieces: dict[int, list[str]] = {0: [], 1: []}
     with engine._lock:  # nothing is decoded until both wait
         tickets = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medmvl.engine import Request
-from medmvl.evaluation.calibration import Weighed, accuracy_kept, calibrate, probabilities
+from medmvl.evaluation.calibration import ScoredChoice, accuracy_kept, calibrate, probabilities
 from medmvl.evaluation.likelihood import candidate_logprobs, choice_logprobs
 from medmvl.schema import Sample
 from tests.factories.engine import image_of, question, tiny_engine
@@ -66,11 +66,11 @@ def test_probabilities_and_abstaining_by_hand() -> None:
 def test_a_calibrated_model_has_no_error_and_gains_by_abstaining() -> None:
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.5, 1, 4000)
-    items = [Weighed((p, 1 - p), bool(rng.random() < p), f"{i // 4}") for i, p in enumerate(sure)]
+    items = [ScoredChoice((p, 1 - p), bool(rng.random() < p), f"{i // 4}") for i, p in enumerate(sure)]
     found = calibrate(items)
     assert found.error.value < 0.03 and found.accuracy.value == pytest.approx(0.75, abs=0.02)
     accuracies = [accuracy for _, accuracy in found.kept]
     assert accuracies[-1] > 0.93 and all(b > a - 0.02 for a, b in pairwise(accuracies))
-    boasting = calibrate([Weighed((1.0, 0.0), item.right, item.cluster) for item in items])
+    boasting = calibrate([ScoredChoice((1.0, 0.0), item.right, item.cluster) for item in items])
     assert boasting.error.value == pytest.approx(0.25, abs=0.02)
     assert boasting.error.low < boasting.error.value < boasting.error.high

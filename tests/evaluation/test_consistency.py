@@ -6,7 +6,7 @@ import pytest
 
 from medmvl.evaluation import EvaluationOptions, evaluate
 from medmvl.evaluation.consistency import language_consistency, language_twins, wording_consistency
-from medmvl.evaluation.report import write_report
+from medmvl.evaluation.html import write_report
 from medmvl.evaluation.results import Judged, Results, summarise
 from medmvl.schema import Sample
 from medmvl.tasks import Task, group_of

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medmvl.evaluation.controls import another_patients_images, majority_answers
+from medmvl.evaluation.controls import majority_answers, swap_images
 from medmvl.schema import ImageBlock, Sample
 from medmvl.tasks import Group
 from tests.factories.engine import question
@@ -30,17 +30,17 @@ def test_majority_a_group() -> None:
 
 
 def test_only_the_image_goes() -> None:
-    blind = sample("1", "yes").without_visuals()
+    blind = sample("1", "yes").to_no_image()
     assert blind.visuals == () and blind.messages[0].text == "Nodule?"
     assert blind.target == sample("1", "yes").target and blind.id == "1"
-    assert blind.without_visuals() == blind
+    assert blind.to_no_image() == blind
 
 
 def test_an_image_alone_leaves_an_empty_question() -> None:
     alone = Sample.model_validate(
         {"id": "a", "messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}]}
     )
-    assert alone.without_visuals().messages[0].text == ""
+    assert alone.to_no_image().messages[0].text == ""
 
 
 def seen(name: str, patient: str | None, *visuals: str, **fields: object) -> Sample:
@@ -51,7 +51,7 @@ def seen(name: str, patient: str | None, *visuals: str, **fields: object) -> Sam
 @settings(max_examples=60, deadline=None)
 def test_nobody_gets_a_picture_of_their_own(owners: list[int], seed: int) -> None:
     samples = [seen(f"{i}", f"p{owner}", f"ct-{i}") for i, owner in enumerate(owners)]
-    swapped = another_patients_images(samples, seed)
+    swapped = swap_images(samples, seed)
     owner_of = {f"ct-{i}": owner for i, owner in enumerate(owners)}
     for sample in swapped.samples:
         assert owner_of[sample.visuals[0].path] != owners[int(sample.id)]
@@ -60,7 +60,7 @@ def test_nobody_gets_a_picture_of_their_own(owners: list[int], seed: int) -> Non
     assert len(swapped.samples) + len(swapped.impossible) == len(samples)
     if max(owners.count(owner) for owner in owners) <= len(owners) / 2:  # then everyone gives exactly once
         assert {sample.visuals[0].path for sample in swapped.samples} == set(owner_of)
-    assert swapped == another_patients_images(samples, seed)
+    assert swapped == swap_images(samples, seed)
 
 
 def test_scans_change_places_with_their_like_only() -> None:
@@ -84,7 +84,7 @@ def test_scans_change_places_with_their_like_only() -> None:
     ]
     volumes = [seen("v", "p9", "ct-1"), seen("w", "p8", "ct-2", task="other")]
     pairs = [seen("a", "p1", "x-5", "x-6"), seen("b", "p2", "x-7", "x-8")]
-    swapped = another_patients_images([*declared, *volumes, *pairs])
+    swapped = swap_images([*declared, *volumes, *pairs])
     shown = {sample.id: [block.path for block in sample.visuals] for sample in swapped.samples}
     assert shown == {
         "0": ["x-2"], "2": ["x-0"], "1": ["x-3"], "3": ["x-1"], "a": ["x-7", "x-8"], "b": ["x-5", "x-6"],
@@ -96,6 +96,6 @@ def test_scans_change_places_with_their_like_only() -> None:
 def test_questions_about_one_file_are_one_patient_even_if_nobody_says_so() -> None:
     samples = [seen("a", None, "x-1"), seen("b", None, "x-1"), seen("c", None, "x-2", image_group="g")]
     samples.append(seen("d", None, "x-3", image_group="g"))
-    shown = {sample.id: sample.visuals[0].path for sample in another_patients_images(samples).samples}
+    shown = {sample.id: sample.visuals[0].path for sample in swap_images(samples).samples}
     assert shown["a"] == shown["b"] and shown["c"] == shown["d"] == "x-1"
-    assert another_patients_images([question("t", "text only")]).samples == ()
+    assert swap_images([question("t", "text only")]).samples == ()

@@ -47,13 +47,13 @@ class Speaking:
         self.asked = 0
         words = {True: "yes", False: "no"}
 
-        def decode_rows(prepared: list, rows: list, owner: str) -> None:
+        def decode_sequences(prepared: list, rows: list, owner: str) -> None:
             self.asked += len(prepared)
             for sample, row in zip(prepared, rows, strict=True):
                 for token in self.engine.processor.tokenizer(words[bool(sample.visuals)])["input_ids"]:
                     row.take(token)
 
-        monkeypatch.setattr(self.engine, "decode_rows", decode_rows)
+        monkeypatch.setattr(self.engine, "decode_sequences", decode_sequences)
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
     assert row.majority is not None and row.majority.value == pytest.approx(4 / 12)
     assert row.no_image is not None and row.no_image.value == pytest.approx(4 / 12)
     assert row.needs_image is not None and row.needs_image.value == pytest.approx(4 / 12)
-    assert row.other_image == row.score  # this engine sees that there is a picture, not which
+    assert row.swapped_image == row.score  # this engine sees that there is a picture, not which
     assert row.detectable is not None and 0 < row.detectable < 1.5
     report = results.row("2D", "report", "en")
-    assert report.other_image is None and any("1 questions have no other" in w for w in results.warnings)
+    assert report.swapped_image is None and any("1 questions have no other" in w for w in results.warnings)
     assert report.metric == "token_f1" and report.score.value == 0.0 and report.majority is None
     with pytest.raises(KeyError):
         results.row("2D", "nodule", "en")
@@ -88,7 +88,7 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [sample.id for sample in SAMPLES]
     assert lines[0]["no_image"] == {"text": "no", "score": 1.0}
-    assert lines[1]["other_image"] == {"text": "yes", "score": 1.0} and "other_image" not in lines[-1]
+    assert lines[1]["swapped_image"] == {"text": "yes", "score": 1.0} and "swapped_image" not in lines[-1]
     assert [line["cluster"] for line in lines[:4]] == [0, 0, 1, 1]
 
 

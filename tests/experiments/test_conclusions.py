@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run
-from medmvl.evaluation.comparison import holm
+from medmvl.evaluation.significance import holm
 from medmvl.experiments.conclusions import outcomes, statements, table
 
 

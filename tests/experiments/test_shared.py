@@ -13,7 +13,7 @@ from medmvl.experiments.conclusions import contrasts
 from medmvl.experiments.experiment import experiment_file, experiment_names, load_experiment, preparations
 from medmvl.experiments.run import conclude, plan, run_missing, run_prepared
 from medmvl.experiments.shared import names_in, place
-from medmvl.models.assemble import sight_of
+from medmvl.models.assemble import preprocessor_of
 from medmvl.training.estimate import without_paths
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
@@ -32,7 +32,7 @@ def write_experiment(folder: Path, **more: Any) -> Path:
     base = recipe(stage("see", max_steps=1), stage("ask", max_steps=2))
     base["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=6)]}
     text = {**base, "model": {"llm": base["model"]["llm"], "max_length": base["model"]["max_length"]}}
-    text["data"] = {"train": [phantoms(limit=8) | {"without_visuals": True}]}
+    text["data"] = {"train": [phantoms(limit=8) | {"no_image": True}]}
     text["stages"] = [stage("text", parts={"llm": "full"}, max_steps=1)]
     base["model"] = {**base["model"], "llm": {"path": "prepared:words"}}
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
@@ -105,9 +105,9 @@ def test_every_shipped_experiment_can_be_planned_and_its_parts_fit(name: str, tm
     preparations(experiment, file)
     for run in plan(experiment, documents, tmp_path, seeds=[0]):
         if name.startswith("paper"):
-            sight_of(without_paths(run.recipe.model)[0])  # weights that are not here
+            preprocessor_of(without_paths(run.recipe.model)[0])  # weights that are not here
         elif "path" not in (run.recipe.model.volume_encoder or {}):
-            sight_of(run.recipe.model)
+            preprocessor_of(run.recipe.model)
 
 
 def test_an_unknown_experiment_is_told_with_those_that_ship() -> None:

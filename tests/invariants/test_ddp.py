@@ -31,7 +31,7 @@ def test_two_processes_equal_one(tmp_path: Path, phantom_cache: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     write_text_samples(texts, 40)
     document = recipe(
-        stage("encoders", objective="labels", parts=ENCODERS, batch_size=2),
+        stage("encoders", objective="classification", parts=ENCODERS, batch_size=2),
         stage("pairs", objective="contrastive", parts=ENCODERS),
         stage("instruct", batch_size=2, max_steps=8, group="none", eval_steps=4),
         stage("accumulate", batch_size=8, micro_batch_size=1, max_steps=3, gradient_checkpointing=True),

@@ -19,7 +19,7 @@ ENCODERS = {"image_encoder": "full", "volume_encoder": "full"}
 
 def two_stages() -> dict:
     document = recipe(
-        stage("encoders", objective="labels", parts=ENCODERS, max_steps=5, save_steps=1),
+        stage("encoders", objective="classification", parts=ENCODERS, max_steps=5, save_steps=1),
         stage("instruct", max_steps=6, save_steps=2, micro_batch_size=2),
     )
     document["model"]["llm"]["config"]["attention_dropout"] = 0.2  # so that random states matter

@@ -48,8 +48,8 @@ def save(folder: Path, model: Any, processor: Any) -> Path:
 
 def batch_of(processor: MedMVLProcessor) -> Any:
     content = ["Is there a nodule?"]
-    content += ["xray:a"] if processor.image_settings else []
-    content += ["ct:b", "ct:c@90"] if processor.volume_settings else []
+    content += ["xray:a"] if processor.image_processor else []
+    content += ["ct:b", "ct:c@90"] if processor.volume_processor else []
     return processor.collate([prepare(processor, *content, answer="Yes. 有")])
 
 

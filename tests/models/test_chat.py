@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from medmvl.errors import SampleError
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatEncoder, Turn, plain_template
+from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
 from medmvl.models.tokenizers import train_tokenizer
 
 CHATML = (
@@ -105,16 +105,16 @@ TOKENIZERS = {"byte_level": byte_level, "metaspace": metaspace}
 
 
 @cache
-def encoder(template: str, tokenizer: str) -> ChatEncoder:
+def encoder(template: str, tokenizer: str) -> ChatTokenizer:
     made = TOKENIZERS[tokenizer]()
     # Phi-3's swallow the white space behind them, as published
     tokens = [AddedToken(t, special=True, normalized=False, rstrip=template == "phi3") for t in SPECIAL]
     made.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
     made.chat_template = TEMPLATES[template][0]
-    return ChatEncoder(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False})
+    return ChatTokenizer(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False})
 
 
-def said(chat: ChatEncoder, turns: list[Turn]) -> list[str]:
+def said(chat: ChatTokenizer, turns: list[Turn]) -> list[str]:
     """Every run of supervised tokens, decoded."""
     encoded = chat.encode(turns, add_generation_prompt=False, name="s")
     runs: list[list[int]] = []
@@ -269,10 +269,10 @@ def test_a_template_that_drops_an_earlier_answer_is_an_error():
 CUED = "{% for m in messages %}{% if m.role == 'assistant' %}CUE{% endif %}{{ m.content }}END{% endfor %}CUE"
 
 
-def chat_with(template: str) -> ChatEncoder:
+def chat_with(template: str) -> ChatTokenizer:
     tokenizer = byte_level()
     tokenizer.chat_template = template
-    return ChatEncoder(tokenizer, [], {})
+    return ChatTokenizer(tokenizer, [], {})
 
 
 def test_a_template_without_an_end_of_turn_is_an_error():

@@ -62,9 +62,9 @@ def loss_of(model: Any, batch: Any) -> float:
 def test_there_are_as_many_placeholders_as_tokens(changes):
     model, processor = tiny(**changes)
     content = ["and text"]
-    if processor.image_settings is not None:
+    if processor.image_processor is not None:
         content += ["xray:a", "xray:b"]
-    if processor.volume_settings is not None:
+    if processor.volume_processor is not None:
         content += ["ct:a", "ct:b@40"]
     sample = prepare(processor, *content, answer="Yes.")
     batch = processor.collate([sample])
@@ -89,8 +89,8 @@ def test_there_are_as_many_placeholders_as_tokens(changes):
 def test_other_sizes_give_their_own_number_of_tokens(image_size, volume_size):
     _, processor = tiny()
     model, _ = tiny()
-    processor.image_settings = ImageProcessor(size=image_size, channels=1, mean=(0.5,), std=(0.5,))
-    processor.volume_settings = VolumeProcessor(size=volume_size)
+    processor.image_processor = ImageProcessor(size=image_size, channels=1, mean=(0.5,), std=(0.5,))
+    processor.volume_processor = VolumeProcessor(size=volume_size)
     batch = processor.collate([prepare(processor, "ct:a", "xray:b", answer="Yes.")])
     lengths = [row.length for row in to_rows(batch["visual_table"])]
     depth, height, width = volume_size
@@ -100,14 +100,14 @@ def test_other_sizes_give_their_own_number_of_tokens(image_size, volume_size):
 
 def test_volumes_of_several_sizes_in_one_conversation_are_encoded_each_as_alone(parts):
     model, processor = parts
-    small, large = processor.volume_settings, VolumeProcessor(size=(16, 24, 16))
+    small, large = processor.volume_processor, VolumeProcessor(size=(16, 24, 16))
 
     def load(block: Any) -> Any:
-        processor.volume_settings = large if "large" in block.path else small
+        processor.volume_processor = large if "large" in block.path else small
         try:
-            return processor.see(image_of(block))
+            return processor.process_visual(image_of(block))
         finally:
-            processor.volume_settings = small
+            processor.volume_processor = small
 
     messages = conversation(
         "now", "ct:a", "before", "ct:large-b@90", "xray:c", "and", "ct:c@365", answer="No."

@@ -17,7 +17,7 @@ from tests.factories.training import ALL_FULL, MODEL, recipe, stage
 
 from medmvl import plugins
 from medmvl.errors import RecipeError, UserError
-from medmvl.models.assemble import assemble, load, sight_of
+from medmvl.models.assemble import assemble, load, preprocessor_of
 from medmvl.models.catalogue import catalogue
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import parse_connector_config
@@ -108,7 +108,7 @@ def test_who_follows_the_page_word_for_word_has_a_connector(known, tmp_path):
     known(install(tmp_path / "mine", tmp_path / "site"))
     exec(compile((tmp_path / "mine/test_gated.py").read_text(), "test_gated.py", "exec"), {})
     wanted = load_recipe("quickstart", ["model.volume_connector={type: gated}"])
-    parts = sight_of(wanted.model).parts
+    parts = preprocessor_of(wanted.model).parts
     assert parts.configs()["volume_connector"] == {"type": "gated", "bias": True}
     assert [entry.source for entry in catalogue() if entry.name == "gated"] == ["medmvl-example 0.1.0"]
 

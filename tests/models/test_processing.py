@@ -43,7 +43,7 @@ def test_a_block_is_bound_to_its_own_file(processor):
     sample = processor.prepare(messages, load, supervised=True, name="s")
     assert asked == ["ct:b", "xray:a", "ct:a"]
     for visual, block in zip(sample.visuals, messages[0].visuals, strict=True):
-        assert torch.equal(visual.pixels, processor.see(image_of(block)).pixels)
+        assert torch.equal(visual.pixels, processor.process_visual(image_of(block)).pixels)
 
 
 def test_a_prompt_is_the_beginning_of_its_training_sample(processor):
@@ -70,7 +70,7 @@ def test_every_road_gives_the_same_tokens(processor):
     expected = processor.collate(
         [prepare(processor, "xray:a", "ct:b@7", "Is there a nodule?", system="You read scans.")], "left"
     )
-    expected["pixel_values_volumes"] = [processor.see(ct).pixels]
+    expected["pixel_values_volumes"] = [processor.process_visual(ct).pixels]
     tokenised = processor.apply_chat_template(turns, tokenize=True, add_generation_prompt=True)
     rendered = processor.apply_chat_template(turns, add_generation_prompt=True)
     assert rendered.count(IMAGE_TOKEN) == rendered.count(VOLUME_TOKEN) == 1
@@ -153,7 +153,7 @@ def test_settings_survive_a_folder(processor, tmp_path):
 
 def test_what_is_seen_says_what_was_done_and_never_who(processor):
     block = conversation("ct:secret-name")[0].visuals[0]
-    visual = processor.see(image_of(block))
+    visual = processor.process_visual(image_of(block))
     assert visual.notes == ("windows full",)
     assert visual.source["units"] == "HU"
     assert "secret" not in repr(visual)

@@ -23,7 +23,7 @@ from medmvl.imaging import MedicalImage
 from medmvl.imaging.geometry import affine_from
 from medmvl.models.assemble import load
 from medmvl.models.image_processing import ImageProcessor
-from medmvl.models.seeing import describe
+from medmvl.models.visual_preprocessor import describe
 from medmvl.models.visual_table import to_rows
 from medmvl.models.visuals import ProcessedSample
 from medmvl.models.volume_processing import VolumeProcessor
@@ -128,7 +128,7 @@ def test_tokens_are_known_before_the_model_runs(name, data):
     sample = prepare(processor, *images)
     batch = processor.collate([sample])
     rows = to_rows(batch["visual_table"])
-    visuals = [processor.see(image) for image in images]
+    visuals = [processor.process_visual(image) for image in images]
     assert [row.length for row in rows] == [view.num_tokens for visual in visuals for view in visual.views]
     with torch.no_grad():
         assert [len(tokens) for tokens in encoded(model, batch)] == [row.length for row in rows]
@@ -372,7 +372,7 @@ def test_a_model_trained_at_one_size_reads_others(tmp_path):
     processor.save_pretrained(tmp_path)
     again, reader = load(tmp_path)
     for settings_ in (SETTINGS["native"], SETTINGS["tiles"]):
-        reader.image_settings = ImageProcessor.from_settings(settings_["image_processor"])
+        reader.image_processor = ImageProcessor.from_settings(settings_["image_processor"])
         with torch.no_grad():
             assert torch.isfinite(again(**reader.collate([prepare(reader, picture((12, 40)))])).logits).all()
 
@@ -403,13 +403,13 @@ def test_the_cache_on_disk_keeps_tiles_and_crops(name, tmp_path):
 
 
 def test_what_is_seen_is_described_and_drawn():
-    tiled, cropped = parts("tiles")[1].sight, parts("crops")[1].sight
-    visual = tiled.see(picture((40, 40)))
+    tiled, cropped = parts("tiles")[1].visual_preprocessor, parts("crops")[1].visual_preprocessor
+    visual = tiled.process(picture((40, 40)))
     assert describe(visual)["tiles"] == 5
     assert len(describe(visual)["tile_matrices"]) == 5
     drawn = np.asarray(tiled.draw(visual)) / 255
     assert drawn[:16, 18:34] == pytest.approx(visual.pixels[1, 0].numpy() * 0.5 + 0.5, abs=3e-3)
-    whole = cropped.see(volume((20, 40, 40)))
+    whole = cropped.process(volume((20, 40, 40)))
     described = describe(whole)
     assert described["tokens"] == 8 * 5 == sum(crop["tokens"] for crop in described["crops"]) + 8
     assert cropped.draw(whole).height == 5 * cropped.draw(replace(whole, crops=())).height

@@ -13,9 +13,9 @@ from medmvl.data.prepared import PreparedCache, _read_entry
 from medmvl.engine.request import seen_of
 from medmvl.errors import RecipeError
 from medmvl.imaging import MedicalImage
-from medmvl.models.assemble import assemble, sight_of
-from medmvl.models.seeing import describe
+from medmvl.models.assemble import assemble, preprocessor_of
 from medmvl.models.token_dropping import changed_tokens
+from medmvl.models.visual_preprocessor import describe
 
 DROPPING = {"volume_processor": {"size": [8, 16, 16], "drop_unchanged": 0.1}}
 
@@ -56,7 +56,7 @@ def test_a_patch_stays_if_it_changed_and_every_layer_keeps_one(grid, patch, thre
 def test_the_kept_tokens_are_those_the_whole_scan_would_give():
     model, processor = tiny(**VOLUMES_ONLY, volume_encoder=slices(), **DROPPING)
     _, whole = tiny(**VOLUMES_ONLY, volume_encoder=slices())
-    reduced, full = processor.see(scan()), whole.see(scan())
+    reduced, full = processor.process_visual(scan()), whole.process_visual(scan())
     assert torch.equal(reduced.pixels, full.pixels)
     assert (
         reduced.num_tokens == len(reduced.kept) == 16 + 7
@@ -99,13 +99,13 @@ def test_scans_with_and_without_dropped_patches_share_a_batch_and_gradients_flow
 
 def test_the_share_that_is_kept_is_reported_and_survives_the_cache(tmp_path):
     _, processor = tiny(**VOLUMES_ONLY, volume_encoder=slices(), **DROPPING)
-    visual = processor.see(scan())
+    visual = processor.process_visual(scan())
     assert visual.kept_share == pytest.approx(23 / 128)
     assert describe(visual)["kept_share"] == pytest.approx(23 / 128)
     assert seen_of(visual)["kept_share"] == pytest.approx(23 / 128, abs=1e-4)
     cache = PreparedCache(tmp_path)
     cache._write_entry(tmp_path / "scans/one.npz", visual)
-    again = _read_entry(tmp_path / "scans/one.npz", processor.sight)
+    again = _read_entry(tmp_path / "scans/one.npz", processor.visual_preprocessor)
     assert torch.equal(again.kept, visual.kept) and again.num_tokens == visual.num_tokens
 
 
@@ -129,6 +129,6 @@ def test_generation_reads_the_kept_tokens_only():
 def test_parts_that_let_no_token_go_are_refused_before_anything_is_built(changes, message):
     wanted = recipe(**{**VOLUMES_ONLY, **DROPPING, **changes})
     with pytest.raises(RecipeError, match=message):
-        sight_of(wanted)
+        preprocessor_of(wanted)
     with pytest.raises(RecipeError, match=message):
         assemble(wanted, texts=TEXTS)

@@ -70,7 +70,7 @@ def test_images_of_different_sizes_are_a_batch_of_tiles():
 
     processor = tiny()[1]
     first = prepare(processor, "xray:a", answer="Yes.")
-    processor.image_settings = ImageProcessor(size=(24, 24), channels=1, mean=(0.5,), std=(0.5,))
+    processor.image_processor = ImageProcessor(size=(24, 24), channels=1, mean=(0.5,), std=(0.5,))
     second = prepare(processor, "xray:b", answer="Yes.")
     tiles = processor.collate([first, second])["pixel_values"]
     assert [tuple(tile.shape) for tile in tiles] == [(1, 16, 16), (1, 24, 24)]

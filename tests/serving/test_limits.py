@@ -36,14 +36,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 def held(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Decoding waits until the event is set."""
     free = threading.Event()
-    decode = engine.decode_rows
+    decode = engine.decode_sequences
 
     def wait(*arguments: Any) -> None:
         assert free.wait(30)
         decode(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "decode_rows", wait)
+        patch.setattr(engine, "decode_sequences", wait)
         try:
             yield free
         finally:

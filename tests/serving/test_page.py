@@ -154,7 +154,7 @@ def test_what_the_model_sees_lies_where_it_was_cut_out(
     study = visitor.post("/page/example", json={"kind": kind}).json()["studies"][0]
     seen = as_nifti(visitor.get(f"/page/studies/{study['id']}/seen.nii").content)
     whole = as_nifti(visitor.get(f"/page/studies/{study['id']}/pixels.nii").content)
-    settings = engine.processor.sight.volumes if kind == "volume" else engine.processor.sight.pictures
+    settings = engine.processor.volume_processor if kind == "volume" else engine.processor.image_processor
     assert settings is not None
     assert seen.shape[:3][::-1] == ((1,) if kind == "image" else ()) + tuple(settings.size)
     assert seen.get_data_dtype() == np.uint8 and np.asanyarray(seen.dataobj).max() > 100

@@ -24,7 +24,7 @@ def test_losses_are_equal_with_and_without(
 ) -> None:
     from medmvl.data import prepared
 
-    stages = stage("encoders", objective="labels", max_steps=2), stage(max_steps=3)
+    stages = stage("encoders", objective="classification", max_steps=2), stage(max_steps=3)
     document = recipe(*stages, train=[phantoms(limit=8)])
     train(parse_recipe(document, "plain"), tmp_path / "plain")
     document["data"] = {**document["data"], "prepared": True}
@@ -34,8 +34,8 @@ def test_losses_are_equal_with_and_without(
     kept = len(scans.entries())
     assert kept > 0
     read = []
-    see = prepared.see
-    monkeypatch.setattr(prepared, "see", lambda *args: read.append(args[2]) or see(*args))
+    process_block = prepared.process_block
+    monkeypatch.setattr(prepared, "process_block", lambda *args: read.append(args[2]) or process_block(*args))
     train(parse_recipe(document, "prepared"), tmp_path / "again")
     assert read == [], "every scan came from the cache"
     expected = losses(tmp_path / "plain")

@@ -63,7 +63,7 @@ def test_published_numbers_of_medm_vl_2d() -> None:
             "stages.instruct.parts.llm.mode.*'frozen', 'full', 'lora'.*, not 'LoRA'; did you mean 'lora'",
         ),
         ("stages.0.parts.llm.lora.rnk=4", "unknown key; did you mean 'rank'?"),
-        ("stages.0.objective=label", "did you mean 'labels'?"),
+        ("stages.0.objective=classificaton", "did you mean 'classification'?"),
         ("stages.0.epochs=2", "either epochs or max_steps"),
         ("stages.0.parts={llm: frozen}", "would train nothing"),
         ("stages.0.name=Bad Name", "stages.Bad Name.name"),
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named(change: str, message: str) -> None:
 
 def test_an_objective_for_encoders_needs_one() -> None:
     with pytest.raises(RecipeError, match="trains encoders, but none of its parts is one"):
-        parse_recipe(recipe(stage(objective="labels", parts={"llm": "full"})), "mine")
+        parse_recipe(recipe(stage(objective="classification", parts={"llm": "full"})), "mine")
 
 
 def test_overrides_reach_lists_stages_by_name_and_short_parts() -> None:

@@ -26,7 +26,7 @@ ENCODERS = {"image_encoder": "full", "volume_encoder": "full"}
 def three_stages() -> Recipe:
     adapt = {"llm": "lora", "image_connector": "full"}
     document = recipe(
-        stage("encoders", objective="labels", parts=ENCODERS, learning_rate=1e-2, max_steps=6),
+        stage("encoders", objective="classification", parts=ENCODERS, learning_rate=1e-2, max_steps=6),
         stage("align", parts={"volume_connector": "full"}, max_steps=3, gradient_checkpointing=True),
         stage("adapt", parts=adapt, max_steps=6, save_steps=2, learning_rate=1e-2, eval_steps=3),
     )
@@ -145,7 +145,7 @@ def test_an_answer_that_would_be_cut_is_named(tmp_path: Path) -> None:
 def test_labels_need_labels(tmp_path: Path) -> None:
     write_text_samples(tmp_path / "text.jsonl", 2)
     document = recipe(
-        stage(objective="labels", parts=ENCODERS), train=[{"path": str(tmp_path / "text.jsonl")}]
+        stage(objective="classification", parts=ENCODERS), train=[{"path": str(tmp_path / "text.jsonl")}]
     )
     expect_refusal(document, tmp_path, SampleError, "has both an image or volume and labels")
 

@@ -75,7 +75,7 @@ class Conversation:
 
     def add(self, block: VisualBlock) -> str:
         """Read a scan for the next question, and say what was read."""
-        visual = self.engine.processor.see(self.read(block))
+        visual = self.engine.processor.process_visual(self.read(block))
         self.seen[block] = visual
         self.waiting.append(block)
         shape = "x".join(str(length) for length in visual.source["shape"])

@@ -68,7 +68,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Take the first so many patients.")
     ] = None,
     controls: Annotated[
-        bool, typer.Option(help="Majority answer, no image, and another patient's image.")
+        bool, typer.Option(help="Majority answer, no image, and swapped image (another patient's).")
     ] = True,
     robustness: Annotated[
         str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
@@ -87,7 +87,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
     from medmvl.cli.asking import progress_bars, raise_failures
-    from medmvl.engine import Failure, joined_ranks
+    from medmvl.engine import Failure, joined_process_group
     from medmvl.evaluation import EvaluationOptions, limit_clusters
     from medmvl.evaluation import evaluate as run
     from medmvl.evaluation.endpoint import Endpoint, EndpointOptions
@@ -111,28 +111,28 @@ def evaluate(
         jobs = [_data_job(data, train, out, roots, asked)]
     failures: list[Failure] = []
     finished: list[tuple[str, str, Results]] = []
-    with joined_ranks() as ranks:
+    with joined_process_group() as processes:
         if asked_endpoint is None:
             assert model is not None
-            judged, identity = _local(model, ranks.device(device), dtype)
+            judged, identity = _local(model, processes.device(device), dtype)
         else:
             judged = Endpoint(asked_endpoint)
             identity = judged.about
         for job in jobs:
             samples = limit_clusters(job.samples, limit_patients)
-            with progress_bars(quiet=not ranks.first) as advance:
+            with progress_bars(quiet=not processes.first) as advance:
                 results = run(
                     judged, samples, job.load, job.out, about={**identity, **job.about},
-                    train_samples=job.train, options=replace(options, protocols=job.protocols), ranks=ranks,
+                    train_samples=job.train, options=replace(options, protocols=job.protocols), processes=processes,
                     progress=advance,
                 )  # fmt: skip
-            if ranks.first:
+            if processes.first:
                 _show(results, job, samples)
                 finished.append((job.out.name, job.title, results))
             failures += [Failure(*failure) for failure in results.failures]
-        if ranks.first and len(finished) > 1:
+        if processes.first and len(finished) > 1:
             write_overview(out / "index.html", finished)
-        if ranks.first:
+        if processes.first:
             raise_failures(failures, sum(len(job.samples) for job in jobs))
 
 
@@ -182,7 +182,7 @@ def _about(digest: str, name: str, data: Path) -> dict[str, Any]:
 
 def _show(results: Results, job: _Job, samples: list[Sample]) -> None:
     from medmvl.evaluation.cases import draw_cases
-    from medmvl.evaluation.report import write_report
+    from medmvl.evaluation.html import write_report
 
     statement = job.about.get("statement")
     write_report(job.out / "report.html", results, samples, job.load, job.title)

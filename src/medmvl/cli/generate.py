@@ -105,11 +105,11 @@ def _answer_all(
 ) -> None:
     from medmvl.cli.asking import progress_bars, raise_failures
     from medmvl.data.sources import open_data
-    from medmvl.engine import Engine, answer_samples, joined_ranks, model_digest
+    from medmvl.engine import Engine, answer_samples, joined_process_group, model_digest
 
     source = open_data(data, **roots, declared=declarations)
-    with joined_ranks() as ranks, progress_bars(quiet=not ranks.first) as advance:
-        engine = Engine.load(model, ranks.device(where[0]), where[1])
+    with joined_process_group() as processes, progress_bars(quiet=not processes.first) as advance:
+        engine = Engine.load(model, processes.device(where[0]), where[1])
         samples = list(source.samples)
         failures = answer_samples(
             engine,
@@ -119,9 +119,9 @@ def _answer_all(
             {"model": model_digest(model), "data": source.digest},
             options,
             batch_size=batch_size,
-            ranks=ranks,
+            processes=processes,
             progress=lambda count: advance("answers", count, len(samples)),
         )
-    if ranks.first:
+    if processes.first:
         raise_failures(failures, len(samples))
         typer.echo(f"{len(samples)} answers in {out}")

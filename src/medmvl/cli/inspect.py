@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from medmvl.imaging import MedicalImage
-    from medmvl.models.seeing import Sight
+    from medmvl.models.visual_preprocessor import VisualPreprocessor
 
 
 def inspect(
@@ -51,23 +51,23 @@ def inspect(
 def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> dict[str, Any]:
     """Describe what a model sees, and draw it at its own size where a preview is asked for."""
     from medmvl.atomic_files import atomic_write
-    from medmvl.models.seeing import describe
+    from medmvl.models.visual_preprocessor import describe
 
-    sight = _sight_of(model)
-    visual = sight.see(image)
+    preprocessor = _preprocessor_of(model)
+    visual = preprocessor.process(image)
     if preview is not None:
         with atomic_write(preview) as file:
-            sight.draw(visual).save(file, format="PNG")
+            preprocessor.draw(visual).save(file, format="PNG")
     return describe(visual)
 
 
-def _sight_of(model: str) -> Sight:
+def _preprocessor_of(model: str) -> VisualPreprocessor:
     """The eyes of a saved model, or of the model that a recipe will build."""
-    from medmvl.models.assemble import ModelRecipe, sight_of
+    from medmvl.models.assemble import ModelRecipe, preprocessor_of
     from medmvl.training.recipe_files import load_recipe
 
     saved = (Path(model) / "processor_config.json").is_file()
-    return sight_of(ModelRecipe(init=model) if saved else load_recipe(model).model)
+    return preprocessor_of(ModelRecipe(init=model) if saved else load_recipe(model).model)
 
 
 def _draw(image: MedicalImage, out: Path, window: str | None) -> None:

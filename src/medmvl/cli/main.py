@@ -142,7 +142,7 @@ NOISY = ("torchao", "torch.utils._pytree")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 for what a user can mend, 130 interrupted, 1 for a bug."""
+    """Run the command line and exit: 0 done, 2 for what a user can fix, 130 interrupted, 1 for a bug."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("medmvl").setLevel(logging.INFO)
     for name in NOISY:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medmvl.data.memory import Load, VisualMemory
-from medmvl.data.prepared import PreparedCache, see
+from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import Sample
@@ -141,7 +141,7 @@ class SampleDataset(Dataset[Any]):
     def _decoder(self, source: LoadedSource) -> Load:
         if self._prepared is not None:
             return self._prepared.wrap(source.load, self.processor)
-        return partial(see, self.processor, source.load)
+        return partial(process_block, self.processor, source.load)
 
     def _find(self, index: int) -> tuple[LoadedSource, Sample]:
         number = index + len(self) if index < 0 else index

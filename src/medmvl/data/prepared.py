@@ -27,7 +27,7 @@ from medmvl.atomic_files import atomic_write
 from medmvl.data.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.data.memory import Load
 from medmvl.imaging.selector import split_selector
-from medmvl.models.seeing import Sight
+from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import ImageBlock, VolumeBlock
 
@@ -63,16 +63,16 @@ class PreparedCache:
         self.folder.chmod(0o700)
 
     def wrap(self, load: BlockLoader, processor: Any) -> Load:
-        """Return a `load` that gives what `processor.see` made of a file before, or makes and keeps it."""
+        """Return a `load` that gives what `processor.process_visual` made of a file before, or makes and keeps it."""
         settings = settings_digest(processor)
 
         def cached(block: ImageBlock | VolumeBlock) -> ProcessedVisual:
             if block.path.startswith(PHANTOM_SCHEME):
-                return see(processor, load, block)
+                return process_block(processor, load, block)
             file = self.folder / f"{cache_key(load, block, settings)}.npz"
-            found = _read_entry(file, processor.sight)
+            found = _read_entry(file, processor.visual_preprocessor)
             if found is None:
-                found = see(processor, load, block)
+                found = process_block(processor, load, block)
                 self._write_entry(file, found)
             return found
 
@@ -127,9 +127,9 @@ class PreparedCache:
             old.unlink(missing_ok=True)
 
 
-def see(processor: Any, load: BlockLoader, block: ImageBlock | VolumeBlock) -> ProcessedVisual:
+def process_block(processor: Any, load: BlockLoader, block: ImageBlock | VolumeBlock) -> ProcessedVisual:
     """Read a block's file and process it."""
-    visual: ProcessedVisual = processor.see(load(block))
+    visual: ProcessedVisual = processor.process_visual(load(block))
     return visual
 
 
@@ -162,7 +162,7 @@ def settings_digest(processor: Any) -> str:
 
 
 def _settings(processor: Any) -> tuple[Any, Any]:
-    return processor.image_settings, processor.volume_settings
+    return processor.image_processor, processor.volume_processor
 
 
 @cache
@@ -188,13 +188,15 @@ def _facts_of(view: ProcessedVisual) -> dict[str, Any]:
     return {"kind": view.kind, "notes": view.notes, "source": view.source}
 
 
-def _read_entry(file: Path, sight: Sight) -> ProcessedVisual | None:
+def _read_entry(file: Path, preprocessor: VisualPreprocessor) -> ProcessedVisual | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             whole, *crops = [
                 _view_of(
-                    sight, fact, *(stored[f"{name}.{number}"] for name in ("pixels", "matrices", "positions"))
+                    preprocessor,
+                    fact,
+                    *(stored[f"{name}.{number}"] for name in ("pixels", "matrices", "positions")),
                 )
                 for number, fact in enumerate(facts)
             ]
@@ -205,13 +207,13 @@ def _read_entry(file: Path, sight: Sight) -> ProcessedVisual | None:
 
 
 def _view_of(
-    sight: Sight,
+    preprocessor: VisualPreprocessor,
     facts: dict[str, Any],
     pixels: NDArray[Any],
     matrices: NDArray[Any],
     positions: NDArray[Any],
 ) -> ProcessedVisual:
-    return sight.visual_of(
+    return preprocessor.visual_of(
         facts["kind"],
         torch.from_numpy(pixels),
         matrices[0],

@@ -22,7 +22,7 @@ from medmvl.tasks import Benchmark, find_task
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
-_CHOOSING = {"limit", "kinds", "languages", "without_visuals", "images", "volumes"}
+_CHOOSING = {"limit", "kinds", "languages", "no_image", "images", "volumes"}
 FEW_PATIENTS = 200
 """Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
 
@@ -70,7 +70,7 @@ class DataSource(Strict):
     """Keep samples in these languages."""
     task: str | None = None
     """Keep the samples of a task (`medmvl.tasks.TASKS`), worded as it asks them in evaluation."""
-    without_visuals: bool = False
+    no_image: bool = False
     """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
     images: Declaration = Declaration()
     volumes: Declaration = Declaration()
@@ -98,7 +98,7 @@ class SampleSubset(Sequence[Sample]):
         return self.samples[self.indices[index]]
 
 
-class BlindSamples(Sequence[Sample]):
+class NoImageSamples(Sequence[Sample]):
     """Samples without their images and volumes."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
@@ -109,11 +109,11 @@ class BlindSamples(Sequence[Sample]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [sample.without_visuals() for sample in self.samples[index]]
-        return self.samples[index].without_visuals()
+            return [sample.to_no_image() for sample in self.samples[index]]
+        return self.samples[index].to_no_image()
 
 
-class AskedSamples(Sequence[Sample]):
+class PromptedSamples(Sequence[Sample]):
     """Samples with their questions put as a task puts them."""
 
     def __init__(self, samples: Sequence[Sample], task: Benchmark) -> None:
@@ -164,7 +164,7 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
     chosen = _choose(samples, source)
     return LoadedSource(
         name=path.name,
-        samples=BlindSamples(chosen) if source.without_visuals else chosen,
+        samples=NoImageSamples(chosen) if source.no_image else chosen,
         load=BlockLoader(path.parent, roots[0], roots[1], declared),
         digest=_digest(samples, source),
         weight=source.weight,
@@ -222,7 +222,7 @@ def _version() -> str:
 def _choose(samples: SampleFile, source: DataSource) -> Sequence[Sample]:
     if source.task is not None:
         task = find_task(source.task)
-        return AskedSamples(_filter(samples, source, task.indices(samples)), task)
+        return PromptedSamples(_filter(samples, source, task.indices(samples)), task)
     if source.kinds is None and source.languages is None:
         count = len(samples) if source.limit is None else min(source.limit, len(samples))
         return samples if count == len(samples) else SampleSubset(samples, range(count))

@@ -22,7 +22,6 @@ from transformers import (
 
 from medmvl.data.loader import BlockLoader
 from medmvl.engine.eight_bit import check_eight_bit, to_eight_bit
-from medmvl.engine.forms import Forms
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.prefix_cache import (
     Layers,
@@ -33,14 +32,15 @@ from medmvl.engine.prefix_cache import (
     with_gap,
 )
 from medmvl.engine.request import Answer, Failure, Request, seen_of
-from medmvl.engine.rows import Adjust, Done, Row
+from medmvl.engine.scan_cache import ScanCache
+from medmvl.engine.sequences import SequenceLogitsProcessor, SequenceState, SequenceStoppingCriteria
 from medmvl.engine.streaming import stream_pieces
-from medmvl.engine.studies import Studies
-from medmvl.engine.visual_cache import VisualCache, digest
+from medmvl.engine.structured_outputs import StructuredOutputs
+from medmvl.engine.token_cache import TokenCache, digest
 from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 
@@ -65,13 +65,13 @@ class Engine:
         self.model = model.eval()
         self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
         self.processor = processor
-        self.cache = VisualCache(cache_bytes // 2)
+        self.visual_tokens = TokenCache(cache_bytes // 2)
         self.prefixes = PrefixCache(cache_bytes - cache_bytes // 2)
-        self.studies = Studies(processor.see)
+        self.scans = ScanCache(processor.process_visual)
         self._keeps_prefixes = True
         self._pad_id = int(processor.tokenizer.pad_token_id)
         self._placeholders = [processor.image_token_id, processor.volume_token_id]
-        self._forms = Forms(processor.tokenizer, processor.stop_token_ids)
+        self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
         self._digests: dict[int, tuple[weakref.ref[ProcessedVisual], str]] = {}
         self._lock = Lock()
 
@@ -159,14 +159,14 @@ class Engine:
 
     def _decode(
         self, prepared: Sequence[tuple[ProcessedSample, str]], options: GenerationOptions
-    ) -> list[Row]:
+    ) -> list[SequenceState]:
         samples, owners = [sample for sample, _ in prepared], [owner for _, owner in prepared]
-        rows = [self.row(options) for _ in samples]
+        sequences = [self.new_sequence(options) for _ in samples]
         if options.num_beams > 1:
-            self.search_beams(samples, rows, options, owners)
+            self.search_beams(samples, sequences, options, owners)
         else:
-            self.decode_rows(samples, rows, owners)
-        return rows
+            self.decode_sequences(samples, sequences, owners)
+        return sequences
 
     def ask(
         self,
@@ -195,7 +195,7 @@ class Engine:
             *(VolumeBlock(volume=str(path)) for path in volumes),
             TextBlock(text=question),
         ]
-        load = self.studies.wrap(BlockLoader(Path.cwd()))
+        load = self.scans.wrap(BlockLoader(Path.cwd()))
         request = Request((*history, Message(role="user", content=tuple(blocks))), load)
         return self.answer([request], GenerationOptions(**{"logprobs": 0, **options}))[0]
 
@@ -212,8 +212,8 @@ class Engine:
                 "beam search knows its answer only at the end and cannot be streamed; set num_beams to 1"
             )
         prepared = self.prepare(request, options)
-        row = self.row(options)
-        return stream_pieces(row, lambda: self.decode_rows([prepared], [row], [request.owner]))
+        sequence = self.new_sequence(options)
+        return stream_pieces(sequence, lambda: self.decode_sequences([prepared], [sequence], [request.owner]))
 
     def prepare(self, request: Request, options: GenerationOptions = GREEDY) -> ProcessedSample:
         """Read the request's images and make its tokens.
@@ -248,26 +248,31 @@ class Engine:
             )
         return prepared
 
-    def row(self, options: GenerationOptions) -> Row:
-        """A row to decode into.
+    def new_sequence(self, options: GenerationOptions) -> SequenceState:
+        """A sequence to decode into.
 
         Raises:
             UserError: the form the answer should have cannot be read.
         """
         stop_ids = frozenset(self.processor.stop_token_ids)
-        return Row(options, stop_ids, self.processor.decode, self._forms.matcher(options))
+        return SequenceState(
+            options, stop_ids, self.processor.decode, self._structured_outputs.matcher(options)
+        )
 
-    def decode_rows(
-        self, prepared: Sequence[ProcessedSample], rows: Sequence[Row], owners: Sequence[str] = ()
+    def decode_sequences(
+        self,
+        prepared: Sequence[ProcessedSample],
+        sequences: Sequence[SequenceState],
+        owners: Sequence[str] = (),
     ) -> None:
-        """Decode a batch into its rows. Calls from several threads wait for one another.
+        """Decode a batch into its sequences. Calls from several threads wait for one another.
 
         Args:
             prepared: the conversations.
-            rows: from `row`, one a conversation; they hold the answers afterwards.
+            sequences: from `new_sequence`, one per conversation; they hold the answers afterwards.
             owners: whose scans each conversation shows; nothing cached for another is used.
         """
-        longest = max(row.options.max_new_tokens for row in rows)
+        longest = max(sequence.options.max_new_tokens for sequence in sequences)
         config = GenerationConfig(
             max_new_tokens=longest,
             do_sample=False,
@@ -280,18 +285,18 @@ class Engine:
             self.model.generate(
                 **inputs,
                 generation_config=config,
-                logits_processor=LogitsProcessorList([Adjust(rows)]),
-                stopping_criteria=StoppingCriteriaList([Done(rows)]),
+                logits_processor=LogitsProcessorList([SequenceLogitsProcessor(sequences)]),
+                stopping_criteria=StoppingCriteriaList([SequenceStoppingCriteria(sequences)]),
             )
 
     def search_beams(
         self,
         prepared: Sequence[ProcessedSample],
-        rows: Sequence[Row],
+        sequences: Sequence[SequenceState],
         options: GenerationOptions,
         owners: Sequence[str],
     ) -> None:
-        """Fill the rows with the best beam of each conversation."""
+        """Fill the sequences with the best beam of each conversation."""
         stop_ids = self.processor.stop_token_ids
         config = GenerationConfig(
             **options.arguments(),
@@ -302,9 +307,11 @@ class Engine:
         with self._lock, torch.inference_mode():
             inputs = self._inputs(prepared, owners)
             output = self.model.generate(**inputs, generation_config=config)
-        for row, tokens in zip(rows, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+        for sequence, tokens in zip(
+            sequences, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True
+        ):
             for token in tokens:
-                row.take(token)
+                sequence.take(token)
 
     def _inputs(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any]:
         batch = collate(prepared, pad_id=self._pad_id, padding_side="left")
@@ -320,7 +327,7 @@ class Engine:
         return inputs
 
     def _prefixed(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any] | None:
-        """Inputs that begin behind what all rows share, its keys and values taken from the cache; or None."""
+        """Inputs that begin after what all conversations share, its keys and values taken from the cache; or None."""
         prefix = self._shared_prefix(prepared, owners)
         if prefix is None:
             return None
@@ -341,7 +348,7 @@ class Engine:
         }  # fmt: skip
 
     def _shared_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Prefix | None:
-        """What every row begins with, up to the end of its last visual; None where the rows differ there."""
+        """What all conversations begin with, up to the end of the last visual; None where they differ there."""
         if not self._keeps_prefixes:
             return None
         found = {self.prefix_of(sample, owner) for sample, owner in zip(prepared, owners, strict=True)}
@@ -380,13 +387,13 @@ class Engine:
     def _visual_tokens(self, visuals: Sequence[tuple[ProcessedVisual, str]]) -> list[Tensor]:
         """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
         keys = [self._visual_key(visual, owner) for visual, owner in visuals]
-        tokens: dict[str, Tensor | None] = {key: self.cache.get(key) for key in keys}
+        tokens: dict[str, Tensor | None] = {key: self.visual_tokens.get(key) for key in keys}
         missing = {key: visual for key, (visual, _) in zip(keys, visuals, strict=True) if tokens[key] is None}
         if missing:
             encoded = self._encode(list(missing.values()))
             for key, encoded_tokens in zip(missing, encoded, strict=True):
                 tokens[key] = encoded_tokens
-                self.cache.put(key, encoded_tokens)
+                self.visual_tokens.put(key, encoded_tokens)
         return [block for key in keys if (block := tokens[key]) is not None]
 
     def _encode(self, visuals: list[ProcessedVisual]) -> list[Tensor]:
@@ -411,16 +418,16 @@ class Engine:
         return tokens
 
     @staticmethod
-    def answer_of(prepared: ProcessedSample, row: Row, seconds: float) -> Answer:
-        """What a decoded row holds, with what was seen."""
+    def answer_of(prepared: ProcessedSample, sequence: SequenceState, seconds: float) -> Answer:
+        """What a decoded sequence holds, with what was seen."""
         return Answer(
-            text=row.text,
-            tokens=tuple(row.tokens),
+            text=sequence.text,
+            tokens=tuple(sequence.tokens),
             seconds=seconds,
             seen=tuple(seen_of(visual) for visual in prepared.visuals),
-            finish=row.finish or "length",
+            finish=sequence.finish or "length",
             num_prompt_tokens=len(prepared.input_ids),
-            logprobs=tuple(row.logprobs),
+            logprobs=tuple(sequence.logprobs),
         )
 
 

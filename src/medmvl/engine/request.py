@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medmvl.engine.rows import Finish, TokenLogprob
+from medmvl.engine.sequences import Finish, TokenLogprob
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
 
 VisualBlock = ImageBlock | VolumeBlock
 Load = Callable[[VisualBlock], Any]
-"""Gives the `MedicalImage` of a block, or the `ProcessedVisual` that `MedMVLProcessor.see` made of it before."""
+"""Gives the `MedicalImage` of a block, or the `ProcessedVisual` that `MedMVLProcessor.process_visual` made of it before."""
 
 
 @dataclass(frozen=True)

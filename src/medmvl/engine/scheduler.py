@@ -20,7 +20,7 @@ import torch
 from medmvl.engine.engine import GREEDY, Engine
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.request import Answer, Failure, Request
-from medmvl.engine.rows import Row
+from medmvl.engine.sequences import SequenceState
 from medmvl.errors import UserError
 from medmvl.models.visuals import ProcessedSample
 
@@ -36,7 +36,7 @@ class BusyError(UserError):
 
 
 @dataclass(eq=False)
-class Ticket:
+class QueuedRequest:
     """A question that waits for its answer."""
 
     request: Request
@@ -62,13 +62,13 @@ class Ticket:
             return Failure(self.request.name, "its time was over before it was answered", "deadline")
         return None
 
-    def row(self, engine: Engine) -> Row:
-        """A row of its own; a second try does not give out again what the first gave."""
-        row = engine.row(self.options)
-        row.cancelled, row.deadline = self._gone.is_set, self.deadline
+    def new_sequence(self, engine: Engine) -> SequenceState:
+        """A sequence of its own; a second try does not give out again what the first gave."""
+        sequence = engine.new_sequence(self.options)
+        sequence.cancelled, sequence.deadline = self._gone.is_set, self.deadline
         if self.listen is not None:
-            row.listen = _skipping(self._hand_over, self._given)
-        return row
+            sequence.listen = _skipping(self._hand_over, self._given)
+        return sequence
 
     def _hand_over(self, piece: str) -> None:
         assert self.listen is not None
@@ -87,7 +87,7 @@ class Scheduler:
         self.max_waiting = max_waiting
         self.num_open = 0
         """Questions that are not answered yet."""
-        self._ready: list[Ticket] = []
+        self._ready: list[QueuedRequest] = []
         self._changed = Condition()
         self._closed = False
         self._readers = ThreadPoolExecutor(num_readers, thread_name_prefix="read")
@@ -101,7 +101,7 @@ class Scheduler:
         *,
         seconds: float | None = None,
         listen: Listener | None = None,
-    ) -> Ticket:
+    ) -> QueuedRequest:
         """Put a question in the queue and return at once.
 
         Args:
@@ -118,25 +118,27 @@ class Scheduler:
             raise UserError(
                 "beam search knows its answer only at the end and cannot be streamed; set num_beams to 1"
             )
-        ticket = Ticket(request, options, None if seconds is None else time.monotonic() + seconds, listen)
+        question = QueuedRequest(
+            request, options, None if seconds is None else time.monotonic() + seconds, listen
+        )
         with self._changed:
             if self._closed:
                 raise UserError("the engine is shutting down")
             if self.num_open >= self.max_waiting:
                 raise BusyError(f"{self.num_open} questions wait already; try again later")
             self.num_open += 1
-        self._readers.submit(self._read, ticket)
-        return ticket
+        self._readers.submit(self._read, question)
+        return question
 
     async def answer(
         self, request: Request, options: GenerationOptions = GREEDY, *, seconds: float | None = None
     ) -> Answer | Failure:
         """Answer one question; cancelling the task stops the decoding."""
-        ticket = self.submit(request, options, seconds=seconds)
+        question = self.submit(request, options, seconds=seconds)
         try:
-            return await asyncio.wrap_future(ticket.result)
+            return await asyncio.wrap_future(question.result)
         finally:
-            ticket.cancel()
+            question.cancel()
 
     async def stream(
         self, request: Request, options: GenerationOptions = GREEDY, *, seconds: float | None = None
@@ -149,14 +151,14 @@ class Scheduler:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        ticket = self.submit(request, options, seconds=seconds, listen=post)
-        ticket.result.add_done_callback(lambda _: post(None))
+        question = self.submit(request, options, seconds=seconds, listen=post)
+        question.result.add_done_callback(lambda _: post(None))
         try:
             while (piece := await pieces.get()) is not None:
                 yield piece
-            yield ticket.result.result()
+            yield question.result.result()
         finally:
-            ticket.cancel()
+            question.cancel()
 
     def close(self) -> None:
         """Answer what waits, take nothing new, and end the threads."""
@@ -168,60 +170,60 @@ class Scheduler:
             self._changed.notify_all()
         self._decoder.join()
 
-    def _read(self, ticket: Ticket) -> None:
+    def _read(self, question: QueuedRequest) -> None:
         outcome: ProcessedSample | Failure
         try:
-            outcome = ticket.ended() or self.engine.try_prepare(ticket.request, ticket.options)
+            outcome = question.ended() or self.engine.try_prepare(question.request, question.options)
         except Exception as error:
             logger.exception("reading failed")
-            outcome = Failure(ticket.request.name, f"reading failed ({type(error).__name__})", "internal")
+            outcome = Failure(question.request.name, f"reading failed ({type(error).__name__})", "internal")
         if isinstance(outcome, Failure):
-            self._finish(ticket, outcome)
+            self._finish(question, outcome)
             return
-        ticket.prepared = outcome
+        question.prepared = outcome
         with self._changed:
-            self._ready.append(ticket)
+            self._ready.append(question)
             self._changed.notify_all()
 
     def _run(self) -> None:
         while batch := self._next_batch():
             self._decode(batch)
 
-    def _next_batch(self) -> list[Ticket]:
+    def _next_batch(self) -> list[QueuedRequest]:
         """Wait for questions and choose some; empty once closed and all are answered."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or (self._closed and self.num_open == 0))
             if not self._ready:
                 return []
             chosen = self._choose()
-            self._ready = [ticket for ticket in self._ready if ticket not in chosen]
+            self._ready = [question for question in self._ready if question not in chosen]
             return chosen
 
-    def _choose(self) -> list[Ticket]:
+    def _choose(self) -> list[QueuedRequest]:
         """The one that waits longest and up to `max_batch - 1` like it, those about its scan first."""
         first = self._ready[0]
         if first.options.num_beams > 1:
             return [first]
-        alike = [ticket for ticket in self._ready if _alike(first, ticket)]
+        alike = [question for question in self._ready if _alike(first, question)]
         prefix = self._prefix(first)
-        sharing = [ticket for ticket in alike if prefix is not None and self._prefix(ticket) == prefix]
+        sharing = [question for question in alike if prefix is not None and self._prefix(question) == prefix]
         return (sharing if len(sharing) > 1 else alike)[: self.max_batch]
 
-    def _prefix(self, ticket: Ticket) -> Any:
-        assert ticket.prepared is not None
-        return self.engine.prefix_of(ticket.prepared, ticket.request.owner)
+    def _prefix(self, question: QueuedRequest) -> Any:
+        assert question.prepared is not None
+        return self.engine.prefix_of(question.prepared, question.request.owner)
 
-    def _decode(self, batch: list[Ticket]) -> None:
+    def _decode(self, batch: list[QueuedRequest]) -> None:
         waiting = []
-        for ticket in batch:
-            if failure := ticket.ended():
-                self._finish(ticket, failure)
+        for question in batch:
+            if failure := question.ended():
+                self._finish(question, failure)
             else:
-                waiting.append(ticket)
+                waiting.append(question)
         if not waiting:
             return
         try:
-            rows = self._decode_together(waiting)
+            sequences = self._decode_together(waiting)
         except UserError as error:
             self._each_alone(waiting, str(error), "input")
         except torch.OutOfMemoryError:
@@ -231,38 +233,38 @@ class Scheduler:
             logger.exception("decoding failed")
             self._each_alone(waiting, f"decoding failed ({type(error).__name__})", "internal")
         else:
-            for ticket, row in zip(waiting, rows, strict=True):
-                assert ticket.prepared is not None
-                seconds = time.perf_counter() - ticket.started
-                self._finish(ticket, self.engine.answer_of(ticket.prepared, row, seconds))
+            for question, sequence in zip(waiting, sequences, strict=True):
+                assert question.prepared is not None
+                seconds = time.perf_counter() - question.started
+                self._finish(question, self.engine.answer_of(question.prepared, sequence, seconds))
 
-    def _decode_together(self, tickets: list[Ticket]) -> list[Row]:
-        samples = [ticket.prepared for ticket in tickets if ticket.prepared is not None]
-        owners = [ticket.request.owner for ticket in tickets]
-        rows = [ticket.row(self.engine) for ticket in tickets]
-        if tickets[0].options.num_beams > 1:
-            self.engine.search_beams(samples, rows, tickets[0].options, owners)
+    def _decode_together(self, queued: list[QueuedRequest]) -> list[SequenceState]:
+        samples = [question.prepared for question in queued if question.prepared is not None]
+        owners = [question.request.owner for question in queued]
+        sequences = [question.new_sequence(self.engine) for question in queued]
+        if queued[0].options.num_beams > 1:
+            self.engine.search_beams(samples, sequences, queued[0].options, owners)
         else:
-            self.engine.decode_rows(samples, rows, owners)
-        return rows
+            self.engine.decode_sequences(samples, sequences, owners)
+        return sequences
 
-    def _each_alone(self, tickets: list[Ticket], error: str, reason: Any) -> None:
+    def _each_alone(self, queued: list[QueuedRequest], error: str, reason: Any) -> None:
         """After a batch failed: the two halves of it apart, so that only the one to blame fails."""
-        if len(tickets) == 1:
-            self._finish(tickets[0], Failure(tickets[0].request.name, error, reason))
+        if len(queued) == 1:
+            self._finish(queued[0], Failure(queued[0].request.name, error, reason))
             return
-        self._decode(tickets[: len(tickets) // 2])
-        self._decode(tickets[len(tickets) // 2 :])
+        self._decode(queued[: len(queued) // 2])
+        self._decode(queued[len(queued) // 2 :])
 
-    def _finish(self, ticket: Ticket, outcome: Answer | Failure) -> None:
+    def _finish(self, question: QueuedRequest, outcome: Answer | Failure) -> None:
         with self._changed:
             self.num_open -= 1
             self._changed.notify_all()
-        if ticket.result.set_running_or_notify_cancel():
-            ticket.result.set_result(outcome)
+        if question.result.set_running_or_notify_cancel():
+            question.result.set_result(outcome)
 
 
-def _alike(first: Ticket, other: Ticket) -> bool:
+def _alike(first: QueuedRequest, other: QueuedRequest) -> bool:
     assert first.prepared is not None and other.prepared is not None
     lengths = len(first.prepared.input_ids), len(other.prepared.input_ids)
     return other.options.num_beams == 1 and max(lengths) <= LIKE_LENGTH * min(lengths)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medmvl.evaluation.calibration import Calibration, calibrate
-    from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
-    from medmvl.evaluation.controls import another_patients_images, majority_answers
+    from medmvl.evaluation.controls import majority_answers, swap_images
     from medmvl.evaluation.likelihood import candidate_logprobs
     from medmvl.evaluation.results import Judged, Results, Row, summarise, to_table
     from medmvl.evaluation.run import EvaluationOptions, clusters_of, evaluate, limit_clusters
+    from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
     from medmvl.evaluation.statistics import (
         Interval,
         bootstrap_interval,
@@ -22,16 +22,35 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Calibration", "EvaluationOptions", "Interval", "Judged", "Results", "Row", "another_patients_images",
-    "bootstrap_interval", "calibrate", "candidate_logprobs", "clusters_of", "detectable_difference",
-    "difference_interval", "evaluate", "holm", "limit_clusters", "majority_answers", "mean_interval",
-    "sign_flip_p", "summarise", "tally_interval", "to_table", "wilson",
+    "Calibration",
+    "EvaluationOptions",
+    "Interval",
+    "Judged",
+    "Results",
+    "Row",
+    "bootstrap_interval",
+    "calibrate",
+    "candidate_logprobs",
+    "clusters_of",
+    "detectable_difference",
+    "difference_interval",
+    "evaluate",
+    "holm",
+    "limit_clusters",
+    "majority_answers",
+    "mean_interval",
+    "sign_flip_p",
+    "summarise",
+    "swap_images",
+    "tally_interval",
+    "to_table",
+    "wilson",
 ]  # fmt: skip
 
 _HOMES: dict[str, tuple[str, ...]] = {
     "calibration": ("Calibration", "calibrate"),
-    "comparison": ("detectable_difference", "holm", "sign_flip_p"),
-    "controls": ("another_patients_images", "majority_answers"),
+    "significance": ("detectable_difference", "holm", "sign_flip_p"),
+    "controls": ("swap_images", "majority_answers"),
     "likelihood": ("candidate_logprobs",),
     "results": ("Judged", "Results", "Row", "summarise", "to_table"),
     "run": ("EvaluationOptions", "clusters_of", "evaluate", "limit_clusters"),

@@ -21,7 +21,7 @@ COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
-class Weighed:
+class ScoredChoice:
     """One closed question with the model's probability of each choice."""
 
     probabilities: tuple[float, ...]
@@ -63,7 +63,7 @@ def probabilities(logprobs: Sequence[float]) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def calibrate(weighed: Sequence[Weighed], seed: int = 0) -> Calibration:
+def calibrate(weighed: Sequence[ScoredChoice], seed: int = 0) -> Calibration:
     """Calibration of a group of closed questions, with intervals over clusters."""
     confidence = np.array([item.confidence for item in weighed])
     right = np.array([item.right for item in weighed], dtype=float)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
-from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
+from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval
 
 if TYPE_CHECKING:

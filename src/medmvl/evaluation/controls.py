@@ -31,14 +31,14 @@ def majority_answers(samples: Iterable[Sample]) -> dict[Group, str]:
 
 
 @dataclass(frozen=True)
-class Swapped:
+class SwappedImages:
     """Samples that show another patient's pictures, and the ids of those for which there was no other patient."""
 
     samples: tuple[Sample, ...]
     impossible: tuple[str, ...] = ()
 
 
-def another_patients_images(samples: Sequence[Sample], seed: int = 0) -> Swapped:
+def swap_images(samples: Sequence[Sample], seed: int = 0) -> SwappedImages:
     """Show every sample the pictures of another patient: a seeded derangement of the scans.
 
     Scans change places only within a task and with their like: as many images and volumes, of the same
@@ -60,7 +60,7 @@ def another_patients_images(samples: Sequence[Sample], seed: int = 0) -> Swapped
             impossible.append(sample.id)
         else:
             swapped.append(_showing(sample, donor))
-    return Swapped(tuple(swapped), tuple(impossible))
+    return SwappedImages(tuple(swapped), tuple(impossible))
 
 
 def _stratum(sample: Sample) -> tuple[Any, ...]:

@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from medmvl.engine import AnswerFile, Failure, GenerationOptions, StoredAnswer
-from medmvl.engine.many import Progress, check_ids, plan
-from medmvl.engine.ranks import Ranks
+from medmvl.engine.batch import Progress, check_ids, plan
+from medmvl.engine.process_group import ProcessGroup
 from medmvl.engine.request import Load
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
@@ -102,7 +102,7 @@ class Endpoint:
         options: GenerationOptions,
         *,
         batch_size: int = 0,
-        ranks: Ranks | None = None,
+        processes: ProcessGroup | None = None,
         progress: Progress | None = None,
     ) -> list[Failure]:
         """As `medmvl.engine.answer_samples`; answers have no tokens, and `batch_size` has no meaning here.
@@ -111,7 +111,7 @@ class Endpoint:
             SampleError: two samples have one id.
             UserError: `out` belongs to another run, several processes ask, or the server refuses all questions.
         """
-        if ranks is not None and ranks.size > 1:
+        if processes is not None and processes.size > 1:
             raise UserError("an endpoint is asked by one process; use --concurrency instead of torchrun")
         check_ids(samples)
         file = AnswerFile(out, {**run, "options": options.model_dump(mode="json")})

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medmvl.engine import AnswerFile, Failure, GenerationOptions, Ranks, Request, StoredAnswer
+from medmvl.engine import AnswerFile, Failure, GenerationOptions, ProcessGroup, Request, StoredAnswer
 from medmvl.engine.request import Load
 from medmvl.schema import Message, Sample, TextBlock
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medmvl.engine import Engine
     from medmvl.models.visuals import ProcessedSample
 
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 GREEDY = GenerationOptions()
 
 
@@ -70,29 +70,29 @@ def choice_logprobs(
     run: dict[str, str],
     *,
     batch_size: int = 16,
-    ranks: Ranks = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
     """Log-likelihoods of the choices of every closed sample, kept in a file a process so that a kill loses little.
 
     Samples that cannot be read are left out; they fail as answers, too.
     """
-    mine = samples[ranks.rank :: ranks.size]
-    file = AnswerFile(out.with_name(f"{out.stem}-{ranks.rank}-of-{ranks.size}.jsonl"), run)
+    mine = samples[processes.rank :: processes.size]
+    file = AnswerFile(out.with_name(f"{out.stem}-{processes.rank}-of-{processes.size}.jsonl"), run)
     waiting = [sample for sample in mine if sample.id not in file.answers]
     if progress is not None:
         progress(len(mine) - len(waiting))
-    see = engine.studies.wrap(load)
+    cached = engine.scans.wrap(load)
     for start in range(0, len(waiting), batch_size):
         batch = waiting[start : start + batch_size]
-        file.append(_weighed(engine, batch, see))
+        file.append(_scored(engine, batch, cached))
         if progress is not None:
             progress(len(batch))
     known = [(answer.id, json.loads(answer.text)) for answer in file.answers.values()]
-    return dict(ranks.gather(known))
+    return dict(processes.gather(known))
 
 
-def _weighed(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredAnswer]:
+def _scored(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredAnswer]:
     requests, choices, kept = [], [], []
     for sample in batch:
         request = Request.from_sample(sample, load)

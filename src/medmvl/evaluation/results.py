@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medmvl.atomic_files import write_json
-from medmvl.evaluation.comparison import detectable_difference
+from medmvl.evaluation.significance import detectable_difference
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
 from medmvl.tasks import Group, Judgement
 from medmvl.tasks.metrics.tally import Tally
@@ -40,12 +40,12 @@ class Judged:
     """The model's answer without its image."""
     majority: tuple[str, Judgement] | None = None
     """The most frequent answer of the group."""
-    other_image: tuple[str, Judgement] | None = None
+    swapped_image: tuple[str, Judgement] | None = None
     """The model's answer to the same question about another patient's image."""
 
     def to_json(self) -> dict[str, Any]:
         """One line of `answers.jsonl`, without the cluster, which `Results` numbers."""
-        controls = {"no_image": self.no_image, "majority": self.majority, "other_image": self.other_image}
+        controls = {"no_image": self.no_image, "majority": self.majority, "swapped_image": self.swapped_image}
         return {
             "id": self.id, "modality": self.group.modality, "kind": self.group.kind, "language":
             self.group.language, "question": self.question, "truth": self.truth, "text": self.text,
@@ -67,14 +67,14 @@ class Row:
     no_image: Interval | None
     needs_image: Interval | None
     """Score minus the larger of majority and no image, paired by answer: what needs the picture."""
-    other_image: Interval | None = None
+    swapped_image: Interval | None = None
     """Score with another patient's image; None where some question had no other patient to take one from."""
     detectable: float | None = None
     """The smallest difference to an unrelated model that these patients would show, with 80 % power."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        names = ("score", "majority", "no_image", "other_image", "needs_image")
+        names = ("score", "majority", "no_image", "swapped_image", "needs_image")
         intervals = {name: getattr(self, name) for name in names}
         return {
             "modality": self.group.modality, "kind": self.group.kind, "language": self.group.language,
@@ -135,7 +135,7 @@ def summarise(judged: Sequence[Judged], seed: int = 0) -> tuple[Row, ...]:
 def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
     clusters = [item.cluster for item in items]
     scores = [item.judgement.score for item in items]
-    names = ("majority", "no_image", "other_image")
+    names = ("majority", "no_image", "swapped_image")
     controls = {
         name: [control[1].score for item in items if (control := getattr(item, name)) is not None]
         for name in names
@@ -152,7 +152,7 @@ def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
         majority=intervals.get("majority"),
         no_image=intervals.get("no_image"),
         needs_image=tally_interval(_needs_image(scores, blind), clusters, seed=seed) if blind else None,
-        other_image=intervals.get("other_image"),
+        swapped_image=intervals.get("swapped_image"),
         detectable=None if detectable is None else _UNPAIRED * detectable,
     )
 
@@ -172,7 +172,7 @@ def to_table(results: Results, title: str = "Unseen patients") -> Table:
     caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better of the first two."
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("question", no_wrap=True)
-    for name in ("n", "score", "major-\nity", "no\nimage", "other\nimage", "needs\nimage"):
+    for name in ("n", "score", "major-\nity", "no\nimage", "swapped\nimage", "needs\nimage"):
         table.add_column(name, justify="right", no_wrap=True)
     for metric, heading in HEADINGS.items():
         rows = [row for row in results.rows if row.metric == metric]
@@ -180,7 +180,7 @@ def to_table(results: Results, title: str = "Unseen patients") -> Table:
             table.add_section()
             table.add_row(f"[bold]{heading}[/bold]")
         for row in rows:
-            values = (row.majority, row.no_image, row.other_image, row.needs_image)
+            values = (row.majority, row.no_image, row.swapped_image, row.needs_image)
             means = [
                 "-" if v is None else format(v.value, form) for v, form in zip(values, _FORMS, strict=True)
             ]

@@ -107,11 +107,11 @@ def check_shifts(names: Sequence[str]) -> tuple[str, ...]:
 def shifted(load: Load, name: str, seed: int = 0) -> Load:
     """A `load` whose pictures are shifted; the noise of a file is always the same."""
 
-    def see(block: VisualBlock) -> Any:
+    def load_shifted(block: VisualBlock) -> Any:
         digest = hashlib.sha256(f"{seed} {name} {block.path}".encode()).digest()
         return SHIFTS[name].apply(load(block), np.random.default_rng(int.from_bytes(digest[:8])))
 
-    return see
+    return load_shifted
 
 
 def _range(image: MedicalImage) -> float:

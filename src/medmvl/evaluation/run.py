@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.atomic_files import write_text
-from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
+from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_samples, read_answers
 from medmvl.engine.request import Failure, Load
 from medmvl.errors import UserError
-from medmvl.evaluation.calibration import Weighed, calibrate, probabilities
+from medmvl.evaluation.calibration import ScoredChoice, calibrate, probabilities
 from medmvl.evaluation.consistency import language_consistency, wording_consistency
-from medmvl.evaluation.controls import Swapped, another_patients_images, majority_answers
+from medmvl.evaluation.controls import SwappedImages, majority_answers, swap_images
 from medmvl.evaluation.endpoint import Endpoint
 from medmvl.evaluation.likelihood import choice_logprobs
 from medmvl.evaluation.protocols import protocol_scores, with_strict
@@ -60,7 +60,7 @@ class EvaluationOptions:
 
 
 DEFAULTS = EvaluationOptions()
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def evaluate(
@@ -72,7 +72,7 @@ def evaluate(
     about: dict[str, Any],
     train_samples: Sequence[Sample] | None = None,
     options: EvaluationOptions = DEFAULTS,
-    ranks: Ranks = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     progress: Progress | None = None,
 ) -> Results:
     """Evaluate a model; an interrupted evaluation continues in the same folder.
@@ -86,7 +86,7 @@ def evaluate(
         train_samples: where the majority answers come from; None takes them from `samples`, which flatters
             the control.
         options: sizes and controls.
-        ranks: the processes that share the work; all call this alike, and all get the results.
+        processes: the processes that share the work; all call this alike, and all get the results.
         progress: is told how far it is.
 
     Raises:
@@ -101,15 +101,15 @@ def evaluate(
     task = Task("evaluation", samples)
     out.mkdir(parents=True, exist_ok=True)
     answering = _Answering(
-        engine, load, out, {key: about[key] for key in ("model", "data")}, options, ranks, progress
+        engine, load, out, {key: about[key] for key in ("model", "data")}, options, processes, progress
     )
     texts, failures = answering.run("with-image", task.samples)
     blind: dict[str, str] | None = None
-    swapped, others = Swapped(()), dict[str, str]()
+    swapped, others = SwappedImages(()), dict[str, str]()
     if options.controls:
-        blind, _ = answering.run("no-image", [sample.without_visuals() for sample in samples])
-        swapped = another_patients_images(samples, options.seed)
-        others, _ = answering.run(f"other-image-{options.seed}", swapped.samples)
+        blind, _ = answering.run("no_image", [sample.to_no_image() for sample in samples])
+        swapped = swap_images(samples, options.seed)
+        others, _ = answering.run(f"swapped_image-{options.seed}", swapped.samples)
     shifts = {name: answering.run_shifted(name, samples) for name in options.robustness}
     again = answering.run_reworded(samples) if options.consistency else []
     majority = (
@@ -141,7 +141,7 @@ def evaluate(
             *wording_consistency(samples, judged, again, task.judge, options.seed),
         ]
     if options.calibration:
-        more["calibration"] = _calibration(task, judged, answering.weigh(samples), options.seed)
+        more["calibration"] = _calibration(task, judged, answering.score_choices(samples), options.seed)
     rows = summarise(judged, options.seed)
     results = Results(
         rows=rows,
@@ -168,7 +168,7 @@ def evaluate(
         judged=tuple(judged),
         more=more,
     )
-    if ranks.first:
+    if processes.first:
         lines = (json.dumps(line, ensure_ascii=False) for line in results.answer_lines())
         write_text(out / "answers.jsonl", "".join(line + "\n" for line in lines))
         results.save(out / "results.json")
@@ -184,7 +184,7 @@ class _Answering:
     out: Path
     run_record: dict[str, Any]
     options: EvaluationOptions
-    ranks: Ranks
+    processes: ProcessGroup
     progress: Progress | None
 
     def run_shifted(self, name: str, samples: Sequence[Sample]) -> dict[str, str]:
@@ -202,7 +202,7 @@ class _Answering:
             for number, members in enumerate(zip(*asked, strict=True), 1)
         ]
 
-    def weigh(self, samples: Sequence[Sample]) -> dict[str, list[float]]:
+    def score_choices(self, samples: Sequence[Sample]) -> dict[str, list[float]]:
         """Log-likelihoods of the choices of the closed samples."""
         assert not isinstance(self.engine, Endpoint)
         closed = [sample for sample in samples if _is_closed(sample)]
@@ -210,7 +210,14 @@ class _Answering:
         path, run = self.out / "decoded" / "likelihood.jsonl", {**self.run_record, "answers": "likelihood"}
         size = max(1, self.options.batch_size // 4)
         return choice_logprobs(
-            self.engine, closed, self.load, path, run, batch_size=size, ranks=self.ranks, progress=report
+            self.engine,
+            closed,
+            self.load,
+            path,
+            run,
+            batch_size=size,
+            processes=self.processes,
+            progress=report,
         )
 
     def run(self, name: str, samples: Sequence[Sample]) -> tuple[dict[str, str], list[Failure]]:
@@ -233,10 +240,10 @@ class _Answering:
                 {**self.run_record, "answers": name},
                 GenerationOptions(max_new_tokens=tokens),
                 batch_size=self.options.batch_size,
-                ranks=self.ranks,
+                processes=self.processes,
                 progress=self._report(f"{name} {part}", len(members)),
             )
-            self.ranks.wait()
+            self.processes.wait()
             texts |= {answer.id: answer.text for answer in read_answers(path)}
         return texts, failures
 
@@ -291,7 +298,7 @@ def _judge(
         judgement=task.judge(sample, text),
         no_image=None if blind is None else (blind, task.judge(sample, blind)),
         majority=None if usual is None else (usual, task.judge(sample, usual)),
-        other_image=None if foreign is None else (foreign, task.judge(sample, foreign)),
+        swapped_image=None if foreign is None else (foreign, task.judge(sample, foreign)),
     )
 
 
@@ -322,17 +329,17 @@ def _calibration(
 ) -> list[dict[str, Any]]:
     """For every group of closed questions: how far the likelihood of the choices can be believed."""
     samples = {sample.id: sample for sample in task.samples}
-    groups: dict[Group, list[Weighed]] = {}
+    groups: dict[Group, list[ScoredChoice]] = {}
     for item in judged:
         if item.id in logprobs:
             values = logprobs[item.id]
             likeliest = task.target(samples[item.id]).choices[values.index(max(values))]
             right = task.judge(samples[item.id], likeliest).score == 1
-            groups.setdefault(item.group, []).append(Weighed(probabilities(values), right, item.cluster))
+            groups.setdefault(item.group, []).append(ScoredChoice(probabilities(values), right, item.cluster))
     return [{**group.__dict__, **calibrate(items, seed).to_json()} for group, items in groups.items()]
 
 
-def _swap_warnings(swapped: Swapped, name: str) -> tuple[str, ...]:
+def _swap_warnings(swapped: SwappedImages, name: str) -> tuple[str, ...]:
     warnings = []
     if swapped.impossible:
         warnings.append(

@@ -17,7 +17,7 @@ from medmvl.exchange.imported import write_folder
 from medmvl.exchange.model_card import model_card
 from medmvl.exchange.self_contained import export_self_contained
 from medmvl.models.assemble import load
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.tuning import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, merge_lora
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -86,12 +86,12 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
         reasons.append(
             "image_connector: LLaVA's projector is an mlp of 2 layers; this one is " + _name(connector) + "."
         )
-    pictures = processor.image_settings
+    resizing = processor.image_processor
     if (
-        pictures is None
-        or pictures.fit not in ("squash", "crop")
-        or pictures.max_tiles > 1
-        or pictures.channels != 3
+        resizing is None
+        or resizing.fit not in ("squash", "crop")
+        or resizing.max_tiles > 1
+        or resizing.channels != 3
     ):
         reasons.append(
             "image_processor: LLaVA's makes one picture of 3 channels, by fit squash or crop, without tiles."
@@ -159,20 +159,20 @@ def _strategy(settings: HFVisionConfig) -> str:
 def _processor(processor: MedMVLProcessor) -> Any:
     from transformers import CLIPImageProcessorPil, LlavaProcessor, SiglipImageProcessorPil
 
-    pictures = processor.image_settings
+    resizing = processor.image_processor
     encoder = processor.visual_parts.encoders["image"]
-    assert pictures is not None and isinstance(encoder, HFVisionConfig)
-    size = {"height": pictures.size[0], "width": pictures.size[1]}
+    assert resizing is not None and isinstance(encoder, HFVisionConfig)
+    size = {"height": resizing.size[0], "width": resizing.size[1]}
     common = {
-        "resample": next(code for code, name in PIL_CODES.items() if name == pictures.interpolation),
-        "image_mean": list(pictures.mean),
-        "image_std": list(pictures.std),
+        "resample": next(code for code, name in PIL_CODES.items() if name == resizing.interpolation),
+        "image_mean": list(resizing.mean),
+        "image_std": list(resizing.std),
     }
     images: Any
-    if pictures.fit == "squash":
+    if resizing.fit == "squash":
         images = SiglipImageProcessorPil(size=size, do_convert_rgb=True, **common)
     else:
-        edge = pictures.shortest_edge or min(pictures.size)
+        edge = resizing.shortest_edge or min(resizing.size)
         images = CLIPImageProcessorPil(size={"shortest_edge": edge}, crop_size=size, **common)
     return LlavaProcessor(
         images,
@@ -205,9 +205,9 @@ def _plain_names(folder: Path) -> None:
 @torch.no_grad()
 def _check_equal(model: MedMVLForConditionalGeneration, theirs: Any, processor: MedMVLProcessor) -> None:
     """Compare the logits of one picture: an LLM may do something of its own around its head."""
-    assert processor.image_settings is not None
-    pixels = torch.randn(3, *processor.image_settings.size, generator=torch.Generator().manual_seed(0))
-    grid = processor.visual_parts.grid("image", processor.image_settings.size)
+    assert processor.image_processor is not None
+    pixels = torch.randn(3, *processor.image_processor.size, generator=torch.Generator().manual_seed(0))
+    grid = processor.visual_parts.grid("image", processor.image_processor.size)
     count = processor.visual_parts.num_tokens("image", grid)
     ids = torch.tensor([[processor.image_token_id] * count + processor.stop_token_ids])
     dtype = next(model.parameters()).dtype

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmvl.errors import UserError
-from medmvl.exchange import encoders, hf_llava, predecessor
+from medmvl.exchange import encoders, hf_llava, msiip_medmvl
 from medmvl.exchange.imported import Components, Imported, ImportedEncoder
 
 
@@ -22,7 +22,7 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "medm-vl": Format(
-        predecessor.recognise, predecessor.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"
+        msiip_medmvl.recognise, msiip_medmvl.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"
     ),
     "hf-llava": Format(hf_llava.recognise, hf_llava.read, "LlavaForConditionalGeneration of transformers"),
     "encoder": Format(

@@ -23,7 +23,7 @@ from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.progress_bars import without_weight_bars
 
 _TYPED = """\
 {%- set ns = namespace(messages=[], content=[]) -%}
@@ -75,7 +75,7 @@ def read(source: Path, components: Components) -> Imported:
         raise UserError(f"{source}: {len(missing)} tensors are missing: {', '.join(missing[:20])}")
     config = theirs.config
     encoder = _encoder_settings(config)
-    pictures = ImageProcessor.from_huggingface(_image_processor(source))
+    image_processor = ImageProcessor.from_huggingface(_image_processor(source))
     connector = {"type": "mlp", "num_layers": 2}
     _check_projector(config)
     parts = {"image_encoder": encoder.to_dict(), "image_connector": connector}
@@ -83,7 +83,7 @@ def read(source: Path, components: Components) -> Imported:
     processor = MedMVLProcessor(
         tokenizer,
         parts=parts,
-        pictures=pictures.model_dump(mode="json"),
+        image_processor=image_processor.model_dump(mode="json"),
         max_length=int(getattr(config.text_config, "max_position_embeddings", 0) or 4096),
         template_kwargs={},
         chat_template=template,
@@ -96,7 +96,7 @@ def read(source: Path, components: Components) -> Imported:
             **parts,
             image_token_id=processor.image_token_id,
             volume_token_id=processor.volume_token_id,
-            image_size=pictures.size,
+            image_size=image_processor.size,
         )
     )
     _load(model, theirs, str(source))

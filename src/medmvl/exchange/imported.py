@@ -11,7 +11,7 @@ from pathlib import Path
 from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.progress_bars import without_weight_bars
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run
-from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p
+from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
 
 MIN_SEEDS = 2

@@ -13,7 +13,7 @@ from typing import Any
 from medmvl.atomic_files import write_json
 from medmvl.data.prepared import default_cache_dir
 from medmvl.data.sources import load_source
-from medmvl.engine import Engine, joined_ranks, model_digest
+from medmvl.engine import Engine, joined_process_group, model_digest
 from medmvl.errors import UserError
 from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
 from medmvl.experiments.experiment import Evaluated
@@ -62,8 +62,8 @@ def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> 
 
 def _evaluate(recipe: Recipe, folder: Path, options: Evaluated) -> None:
     model = folder / "train" / "model"
-    with joined_ranks() as ranks:
-        engine = Engine.load(model, ranks.device("auto"))
+    with joined_process_group() as processes:
+        engine = Engine.load(model, processes.device("auto"))
         source = load_source(recipe.data.test[0], Path.cwd(), default_cache_dir())
         samples = limit_clusters(list(source.samples), options.limit_patients)
         known = [s for data in recipe.data_of(recipe.stages[-1]).train
@@ -71,12 +71,12 @@ def _evaluate(recipe: Recipe, folder: Path, options: Evaluated) -> None:
         evaluate(
             engine, samples, source.load, folder / "evaluation",
             about={"model": model_digest(model), "data": source.digest, "data_name": source.name},
-            train_samples=known, ranks=ranks,
+            train_samples=known, processes=processes,
             options=EvaluationOptions(
                 max_new_tokens=options.max_new_tokens, batch_size=options.batch_size, controls=options.controls
             ),
         )  # fmt: skip
-        if ranks.first:
+        if processes.first:
             text, visual = engine.processor.count_tokens(samples[0].messages, "the first test sample")
             parameters = sum(p.numel() for p in engine.model.parameters())
             facts = {

@@ -19,9 +19,9 @@ from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.parts import part_class
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_weight_bars
-from medmvl.models.seeing import Sight
+from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.tokenizers import train_tokenizer
+from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 from medmvl.schema.blocks import Strict
@@ -156,8 +156,8 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
     return MedMVLProcessor(
         tokenizer,
         parts=_parts(recipe),
-        pictures=recipe.image_processor,
-        volumes=recipe.volume_processor,
+        image_processor=recipe.image_processor,
+        volume_processor=recipe.volume_processor,
         max_length=recipe.max_length,
         template_kwargs=recipe.llm.template_kwargs,
         chat_template=recipe.llm.chat_template,
@@ -171,23 +171,23 @@ def _tokenizer(path: str) -> Any:
         raise RecipeError(f"llm: no tokenizer at {path!r}: {error}") from error
 
 
-def sight_of(recipe: ModelRecipe) -> Sight:
+def preprocessor_of(recipe: ModelRecipe) -> VisualPreprocessor:
     """What the model of a recipe will see of images and volumes; no tokenizer, no weights.
 
     Raises:
         RecipeError: parts that do not fit together, as in `assemble`.
     """
     if recipe.init is not None:
-        return assemble_processor(recipe).sight
-    pictures, volumes = recipe.image_processor, recipe.volume_processor
-    sight = Sight(
+        return assemble_processor(recipe).visual_preprocessor
+    images, volumes = recipe.image_processor, recipe.volume_processor
+    preprocessor = VisualPreprocessor(
         VisualParts.from_settings(_parts(recipe)),
-        ImageProcessor.from_settings(pictures) if pictures is not None else None,
+        ImageProcessor.from_settings(images) if images is not None else None,
         VolumeProcessor.from_settings(volumes) if volumes is not None else None,
     )
     for kind in ("image", "volume"):
-        sight.check(kind)
-    return sight
+        preprocessor.check(kind)
+    return preprocessor
 
 
 def _parts(recipe: ModelRecipe) -> dict[str, Any]:
@@ -229,8 +229,8 @@ def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
         **_parts(recipe),
         image_token_id=processor.image_token_id,
         volume_token_id=processor.volume_token_id,
-        image_size=processor.image_settings.size if processor.image_settings else None,
-        volume_size=processor.volume_settings.size if processor.volume_settings else None,
+        image_size=processor.image_processor.size if processor.image_processor else None,
+        volume_size=processor.volume_processor.size if processor.volume_processor else None,
     )
 
 
@@ -279,7 +279,7 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
         raise RecipeError(
             f"max_length {processor.max_length} is more than the LLM's context of {context} tokens; lower it."
         )
-    for kind, settings in (("image", processor.image_settings), ("volume", processor.volume_settings)):
+    for kind, settings in (("image", processor.image_processor), ("volume", processor.volume_processor)):
         encoder = processor.visual_parts.encoders[kind]
         if settings is None or encoder is None:
             continue
@@ -288,7 +288,7 @@ def _check_fit(config: MedMVLConfig, processor: MedMVLProcessor) -> None:
                 f"{kind}_processor makes {settings.channels} channels, but the {kind} encoder reads {encoder.channels}; "
                 "make 1 or as many."
             )
-        processor.sight.check(kind)
+        processor.visual_preprocessor.check(kind)
         text, visual = processor.count_tokens(_shortest_conversation(kind), f"a question about one {kind}")
         if text + visual > processor.max_length:
             raise RecipeError(

@@ -43,15 +43,15 @@ def plain_template() -> str:
     return resources.files("medmvl.models").joinpath("templates/plain.jinja").read_text("utf-8")
 
 
-class ChatEncoder:
+class ChatTokenizer:
     """Renders and tokenises conversations with one tokenizer.
 
     Args:
         tokenizer: a fast tokenizer with a chat template.
         placeholders: the special tokens that stand for visuals; text must not spell them.
         template_kwargs: passed to every rendering, such as `{"enable_thinking": False}`.
-        apart: tokenise what stands between two placeholders on its own, as some checkpoints were trained; tokenizers that
-            mark the beginning of a text (SentencePiece) do so behind every visual then.
+        split_at_placeholders: tokenise the text between two placeholders separately, as some checkpoints were trained; a
+            tokenizer that marks the beginning of a text (SentencePiece) then does so after every visual.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ChatEncoder:
         placeholders: Sequence[str],
         template_kwargs: Mapping[str, Any],
         *,
-        apart: bool = False,
+        split_at_placeholders: bool = False,
     ) -> None:
         if not tokenizer.is_fast:
             raise SampleError(
@@ -69,8 +69,8 @@ class ChatEncoder:
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs)
         cuts = [text for text in (*placeholders, tokenizer.bos_token) if text]
-        self._between = re.compile(f"({'|'.join(map(re.escape, cuts))})") if apart else None
-        self._marks_beginnings = apart and _marks_beginnings(tokenizer)
+        self._between = re.compile(f"({'|'.join(map(re.escape, cuts))})") if split_at_placeholders else None
+        self._marks_beginnings = split_at_placeholders and _marks_beginnings(tokenizer)
         self._encoded: dict[tuple[tuple[Turn, ...], bool], Encoded] = {}  # many samples ask in the same words
         added = tokenizer.added_tokens_decoder
         self._special_ids = {i for i, token in added.items() if token.special} | set(
@@ -80,11 +80,11 @@ class ChatEncoder:
         self._reserved = re.compile(
             "|".join(re.escape(text) for text in sorted(reserved, key=len, reverse=True)) or r"(?!)"
         )
-        self._lead = ""
+        self._answer_prefix = ""
         self._flaw: SampleError | None = None
         self.end_of_turn_id: int | None = None
         try:
-            self._lead = self._find_lead()
+            self._answer_prefix = self._find_answer_prefix()
             self.end_of_turn_id = self._find_end_of_turn()
         except SampleError as error:
             self._flaw = error
@@ -135,8 +135,8 @@ class ChatEncoder:
         ids, offsets = self.tokenised(text)
         supervised = [False] * len(ids)
         for start, end in spans if self._flaw is None else ():
-            lead = len(self._lead) if text[:start].endswith(self._lead) else 0
-            self._supervise(supervised, ids, offsets, (start - lead, end), text, name)
+            prefix = len(self._answer_prefix) if text[:start].endswith(self._answer_prefix) else 0
+            self._supervise(supervised, ids, offsets, (start - prefix, end), text, name)
         return Encoded(ids, supervised)
 
     def tokenised(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -228,7 +228,7 @@ class ChatEncoder:
             )
         supervised[after] = True
 
-    def _find_lead(self) -> str:
+    def _find_answer_prefix(self) -> str:
         """White space that the template puts between its cue to answer and the answer: the model has to write it itself."""
         question, name = Turn("user", "a"), "the chat template"
         cue, _ = self.render([question], add_generation_prompt=True, name=name)

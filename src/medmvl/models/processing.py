@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, takewhile, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 from medmvl.errors import SampleError, UserError
 from medmvl.imaging import MedicalImage, read
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatEncoder, Turn, plain_template
+from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
 from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.image_processing import ImageProcessor
-from medmvl.models.seeing import Sight
+from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, collate
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
@@ -38,12 +38,12 @@ class MedMVLProcessor(ProcessorMixin):
         tokenizer: the LLM's fast tokenizer; the two placeholder tokens are added where they are missing.
         parts: the model's encoders and connectors as plain dicts (keys `image_encoder`, `image_connector`, ...), from which
             the number of tokens of every visual is known.
-        pictures: settings of the `ImageProcessor`, where the model reads images.
-        volumes: settings of the `VolumeProcessor`, where it reads volumes.
+        image_processor: the `ImageProcessor` or its settings, where the model reads images.
+        volume_processor: the `VolumeProcessor` or its settings, where it reads volumes.
         max_length: the longest sequence, text and visual tokens together.
         visual_suffix: text behind the placeholders of every visual.
         suffix_before_words: put it only before text that does not begin with white space of its own.
-        tokenize_apart: tokenise the text between two visuals on its own (see `ChatEncoder`).
+        split_at_placeholders: tokenise the text between two visuals separately (see `ChatTokenizer`).
         prior_prefix: text before a visual of an earlier study; `{days}` is how much earlier.
         template_kwargs: passed to every rendering of the chat template.
         chat_template: replaces the tokenizer's own; `"plain"` is the bundled one, which base models get.
@@ -53,15 +53,15 @@ class MedMVLProcessor(ProcessorMixin):
         self,
         tokenizer: Any,
         parts: Mapping[str, Any] | None = None,
-        pictures: Mapping[str, Any] | None = None,
-        volumes: Mapping[str, Any] | None = None,
+        image_processor: ImageProcessor | Mapping[str, Any] | None = None,
+        volume_processor: VolumeProcessor | Mapping[str, Any] | None = None,
         max_length: int = 2048,
         visual_suffix: str = "\n",
         prior_prefix: str = "[-{days} d] ",
         template_kwargs: Mapping[str, Any] | None = None,
         chat_template: str | None = None,
         suffix_before_words: bool = False,
-        tokenize_apart: bool = False,
+        split_at_placeholders: bool = False,
     ) -> None:
         template = chat_template or tokenizer.chat_template or "plain"
         tokenizer.chat_template = plain_template() if template == "plain" else template
@@ -75,15 +75,25 @@ class MedMVLProcessor(ProcessorMixin):
         super().__init__(tokenizer, chat_template=tokenizer.chat_template)
         self.visual_parts = VisualParts.from_settings(parts or {})
         self.parts = self.visual_parts.configs()
-        self.image_settings = ImageProcessor.from_settings(pictures) if pictures is not None else None
-        self.volume_settings = VolumeProcessor.from_settings(volumes) if volumes is not None else None
+        self.image_processor = _settings(ImageProcessor, image_processor)
+        self.volume_processor = _settings(VolumeProcessor, volume_processor)
         self.max_length = max_length
         self.visual_suffix = visual_suffix
         self.prior_prefix = prior_prefix
         self.template_kwargs = dict(template_kwargs or {"enable_thinking": False})
         self.suffix_before_words = suffix_before_words
-        self.tokenize_apart = tokenize_apart
-        self.chat = ChatEncoder(tokenizer, list(_TOKENS.values()), self.template_kwargs, apart=tokenize_apart)
+        self.split_at_placeholders = split_at_placeholders
+        self.chat = ChatTokenizer(
+            tokenizer,
+            list(_TOKENS.values()),
+            self.template_kwargs,
+            split_at_placeholders=split_at_placeholders,
+        )
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """What transformers saves and loads in files of its own: the image and volume processors are our settings instead."""
+        return ["tokenizer"]
 
     @property
     def image_token_id(self) -> int:
@@ -109,17 +119,17 @@ class MedMVLProcessor(ProcessorMixin):
         ]  # fmt: skip
 
     @property
-    def sight(self) -> Sight:
+    def visual_preprocessor(self) -> VisualPreprocessor:
         """What turns images and volumes into pixels."""
-        return Sight(self.visual_parts, self.image_settings, self.volume_settings)
+        return VisualPreprocessor(self.visual_parts, self.image_processor, self.volume_processor)
 
-    def see(self, image: MedicalImage) -> ProcessedVisual:
+    def process_visual(self, image: MedicalImage) -> ProcessedVisual:
         """What the model sees of an image or volume, with the matrix back to it.
 
         Raises:
             UserError: the model does not read this kind.
         """
-        return self.sight.see(image)
+        return self.visual_preprocessor.process(image)
 
     def prepare(
         self,
@@ -134,7 +144,7 @@ class MedMVLProcessor(ProcessorMixin):
 
         Args:
             messages: the conversation.
-            load: gives the image of a block, or what `see` made of it before.
+            load: gives the image of a block, or its `ProcessedVisual`.
             supervised: whether to make labels of the assistant's turns.
             add_generation_prompt: whether to end with the LLM's cue to answer.
             name: names the sample in errors.
@@ -147,7 +157,7 @@ class MedMVLProcessor(ProcessorMixin):
         visuals = []
         for block, question in zip(_visual_blocks(messages), _questions(messages), strict=True):
             loaded = load(block)
-            visual = loaded if isinstance(loaded, ProcessedVisual) else self.see(loaded)
+            visual = loaded if isinstance(loaded, ProcessedVisual) else self.process_visual(loaded)
             if visual.kind != block.type:
                 raise SampleError(
                     f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
@@ -233,7 +243,7 @@ class MedMVLProcessor(ProcessorMixin):
 
     def tokens_of(self, kind: str) -> int:
         """Tokens of an image or volume, all tiles or crops together; the most where sizes vary or tokens are dropped."""
-        return self.sight.most_tokens(kind)
+        return self.visual_preprocessor.max_tokens(kind)
 
     def collate(self, samples: Sequence[ProcessedSample], padding_side: str = "right") -> BatchFeature:
         """Make a batch of conversations."""
@@ -286,7 +296,7 @@ class MedMVLProcessor(ProcessorMixin):
         for kind in kinds:
             if not queues[kind]:
                 raise UserError(f"{name}: more {kind} placeholders than {kind}s.")
-            visuals.append(self.see(as_medical_image(queues[kind].pop(0))))
+            visuals.append(self.process_visual(as_medical_image(queues[kind].pop(0))))
         return self._expand(ids, None, visuals, name)
 
     def apply_chat_template(
@@ -331,15 +341,24 @@ class MedMVLProcessor(ProcessorMixin):
         return {
             "processor_class": type(self).__name__,
             "parts": copy.deepcopy(self.parts),
-            "pictures": self.image_settings.model_dump(mode="json") if self.image_settings else None,
-            "volumes": self.volume_settings.model_dump(mode="json") if self.volume_settings else None,
+            "image_processor": self.image_processor.model_dump(mode="json") if self.image_processor else None,
+            "volume_processor": self.volume_processor.model_dump(mode="json")
+            if self.volume_processor
+            else None,
             "max_length": self.max_length,
             "visual_suffix": self.visual_suffix,
             "suffix_before_words": self.suffix_before_words,
-            "tokenize_apart": self.tokenize_apart,
+            "split_at_placeholders": self.split_at_placeholders,
             "prior_prefix": self.prior_prefix,
             "template_kwargs": self.template_kwargs,
         }
+
+
+Settings = TypeVar("Settings", ImageProcessor, VolumeProcessor)
+
+
+def _settings(kind: type[Settings], given: Settings | Mapping[str, Any] | None) -> Settings | None:
+    return kind.from_settings(given) if isinstance(given, Mapping) else given
 
 
 def as_medical_image(value: Any) -> MedicalImage:

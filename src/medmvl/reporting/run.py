@@ -1,4 +1,4 @@
-"""From studies to a folder of reports, on the engine's road for many questions: resumed after a kill, spread over ranks.
+"""From studies to a folder of reports, on the engine's road for many questions: resumed after a kill, spread over processes.
 
 out/reports.jsonl, reports.csv   the reports, by id; no identity, no paths
 out/fhir/ID.json, sr/ID.dcm      for other systems; name the patient where the source does
@@ -19,8 +19,8 @@ from typing import Any
 from medmvl import __version__
 from medmvl.atomic_files import write_json, write_text
 from medmvl.data.loader import BlockLoader
-from medmvl.engine import Engine, GenerationOptions, Ranks, answer_samples, read_answers
-from medmvl.engine.many import ALONE, Progress
+from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_samples, read_answers
+from medmvl.engine.batch import SINGLE_PROCESS, Progress
 from medmvl.errors import UserError
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
@@ -58,7 +58,7 @@ def write_reports(
     options: GenerationOptions,
     *,
     batch_size: int = 16,
-    ranks: Ranks = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     progress: Progress | None = None,
 ) -> Outcome:
     """Report on every study found, and write everything; see the top of this file.
@@ -71,7 +71,7 @@ def write_reports(
         run: what else decides the answers, such as the model's digest; must be equal when continued.
         options: of decoding.
         batch_size: studies asked together.
-        ranks: the processes that share the work; the first one writes.
+        processes: the processes that share the work; the first one writes.
         progress: called with how many studies have just been dealt with.
 
     Raises:
@@ -83,18 +83,18 @@ def write_reports(
     samples = [study.sample(settings.prompt) for study in found.studies]
     record = {**run, "prompt": settings.prompt, "language": settings.language}
     failures = answer_samples(
-        engine, samples, BlockLoader(Path.cwd()), answers, record, options, batch_size=batch_size, ranks=ranks,
+        engine, samples, BlockLoader(Path.cwd()), answers, record, options, batch_size=batch_size, processes=processes,
         progress=progress,
     )  # fmt: skip
     names = {study.id: study.name for study in found.studies}
     bad = [*found.bad, *(Bad(names[one.name], "ask", one.error) for one in failures)]
     texts = {answer.id: plain(answer.text) for answer in read_answers(answers)}
     done = [study for study in found.studies if study.id in texts]
-    if ranks.first:
+    if processes.first:
         for study in done:
             bad += _export(out, study, texts[study.id], settings)
         _write_tables(out, done, texts, bad, settings, run)
-    ranks.wait()
+    processes.wait()
     return Outcome(len(done), tuple(bad))
 
 

@@ -41,7 +41,7 @@ class Message(Strict):
         """The text blocks joined as they stand."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
 
-    def without_visuals(self) -> Message:
+    def to_no_image(self) -> Message:
         """Only the text, as it would be written without anything to see."""
         blocks = tuple(block for block in self.content if isinstance(block, TextBlock))
         if blocks and not isinstance(self.content[0], TextBlock):
@@ -97,9 +97,9 @@ class Sample(Strict):
             messages.pop()
         return self.model_copy(update={"messages": tuple(messages)})
 
-    def without_visuals(self) -> Sample:
+    def to_no_image(self) -> Sample:
         """The same questions with every image and volume removed; boxes, which lie in them, too."""
-        messages = tuple(message.without_visuals() for message in self.messages)
+        messages = tuple(message.to_no_image() for message in self.messages)
         return self.model_copy(update={"messages": messages, "boxes": ()})
 
     @model_validator(mode="after")

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from medmvl.engine import Answer, Failure, GenerationOptions, Request
-from medmvl.engine.rows import TokenLogprob
 from medmvl.engine.scheduler import Scheduler
+from medmvl.engine.sequences import TokenLogprob
 from medmvl.serving.guard import error_body
 from medmvl.serving.metrics import Metrics
 

@@ -80,14 +80,14 @@ def add_page(app: FastAPI, server: Server) -> None:
 
 def describe(server: Server) -> dict[str, Any]:
     """Model name, the kinds it reads, limits, and windows in Hounsfield units."""
-    sight = server.scheduler.engine.processor.sight
+    processor = server.scheduler.engine.processor
+    parts = {"image": processor.image_processor, "volume": processor.volume_processor}
+    volumes = processor.volume_processor
     limits = server.settings.limits
     return {
         "model": server.settings.model_name,
-        "kinds": [
-            kind for kind, part in (("image", sight.pictures), ("volume", sight.volumes)) if part is not None
-        ],
-        "channels": [] if sight.volumes is None else [str(window) for window in sight.volumes.windows],
+        "kinds": [kind for kind, part in parts.items() if part is not None],
+        "channels": [] if volumes is None else [str(window) for window in volumes.windows],
         "limits": {
             "new_tokens": limits.new_tokens, "visuals": limits.visuals, "upload_bytes": limits.upload_bytes,
             "file_seconds": limits.file_seconds,
@@ -141,8 +141,8 @@ def _add_showing(app: FastAPI, server: Server) -> None:
     @app.get("/page/studies/{study}/seen.nii")
     def seen(request: HttpRequest, study: str, channel: Annotated[int, Query(ge=0, le=64)] = 0) -> Response:
         """What the model sees."""
-        image, sight = load(request, study), server.scheduler.engine.processor.sight
-        return _nifti(seen_nifti(sight, sight.see(image), image, channel))
+        image, preprocessor = load(request, study), server.scheduler.engine.processor.visual_preprocessor
+        return _nifti(seen_nifti(preprocessor, preprocessor.process(image), image, channel))
 
     @app.get("/page/studies/{study}/thumbnail.png")
     def small(request: HttpRequest, study: str) -> Response:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.draw import slice_picture
 from medmvl.imaging.geometry import affine_from
-from medmvl.models.seeing import Sight
+from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual
 
 THUMBNAIL = 128
@@ -37,16 +37,18 @@ def pixels_nifti(image: MedicalImage, most_voxels: int) -> bytes:
     return _nifti(array, affine)
 
 
-def seen_nifti(sight: Sight, visual: ProcessedVisual, image: MedicalImage, channel: int = 0) -> bytes:
+def seen_nifti(
+    preprocessor: VisualPreprocessor, visual: ProcessedVisual, image: MedicalImage, channel: int = 0
+) -> bytes:
     """What the model sees, in [0, 255], where it lies in the image; of an image in tiles the thumbnail.
 
     Args:
-        sight: of the model that sees.
+        preprocessor: of the model that sees.
         visual: what it sees of `image`.
         image: what was read.
         channel: of a volume with several windows; the last one where there are fewer.
     """
-    unit = sight.unit_range(visual)
+    unit = preprocessor.unit_range(visual)
     _, affine = _volume_of(image)
     if visual.kind == "volume":
         shown = unit[min(channel, len(unit) - 1)]

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medmvl.errors import RecipeError
-from medmvl.models.assemble import ModelRecipe, sight_of
+from medmvl.models.assemble import ModelRecipe, preprocessor_of
 from medmvl.models.configuration import PARTS, MedMVLConfig
 from medmvl.models.features import VisualFeatures
+from medmvl.models.known_sizes import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
 from medmvl.models.modeling import MedMVLForConditionalGeneration
-from medmvl.models.published import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
-from medmvl.models.seeing import Sight
 from medmvl.models.tuning import apply_tuning, has_weights
+from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.hardware import find_accelerator
 from medmvl.training.recipe import Recipe, Stage
 
@@ -113,19 +113,20 @@ def estimate(recipe: Recipe, assumptions: Assumptions = Assumptions()) -> Estima
         RecipeError: a model that is neither on this machine nor in the table of public ones.
     """
     described, notes = without_paths(recipe.model)
-    sight = sight_of(described)
-    model = build_empty(described, sight)
-    work = _Work.of(model, sight, assumptions.text_tokens)
+    preprocessor = preprocessor_of(described)
+    model = build_empty(described, preprocessor)
+    work = _Work.of(model, preprocessor, assumptions.text_tokens)
     parts = {
         name: (_type(described, name), sum(p.numel() for p in part.parameters()))
         for name in PARTS
         if (part := getattr(model, name)) is not None
     }
-    kinds = [kind for kind in ("image", "volume") if sight.parts.connectors[kind] is not None]
+    kinds = [kind for kind in ("image", "volume") if preprocessor.parts.connectors[kind] is not None]
     stages = tuple(
-        _stage(recipe, stage, build_empty(described, sight), work, assumptions) for stage in recipe.stages
+        _stage(recipe, stage, build_empty(described, preprocessor), work, assumptions)
+        for stage in recipe.stages
     )
-    tokens = {kind: sight.most_tokens(kind) for kind in kinds}
+    tokens = {kind: preprocessor.max_tokens(kind) for kind in kinds}
     return Estimate(parts, tokens, stages, (*notes, *_missing_data(recipe, assumptions)), assumptions)
 
 
@@ -156,7 +157,7 @@ def without_paths(recipe: ModelRecipe) -> tuple[ModelRecipe, tuple[str, ...]]:
     return ModelRecipe.model_validate(document), tuple(notes)
 
 
-def build_empty(recipe: ModelRecipe, sight: Sight) -> MedMVLForConditionalGeneration:
+def build_empty(recipe: ModelRecipe, preprocessor: VisualPreprocessor) -> MedMVLForConditionalGeneration:
     """The model with shapes and without memory."""
     from transformers import AutoConfig
 
@@ -170,7 +171,7 @@ def build_empty(recipe: ModelRecipe, sight: Sight) -> MedMVLForConditionalGenera
             settings = dict(recipe.llm.config or {})
             settings.setdefault("vocab_size", recipe.llm.tokenizer_vocab_size or 32_000)
             llm = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        config = MedMVLConfig(llm=llm, **sight.parts.configs(), image_token_id=0, volume_token_id=1)
+        config = MedMVLConfig(llm=llm, **preprocessor.parts.configs(), image_token_id=0, volume_token_id=1)
     with torch.device("meta"):
         return MedMVLForConditionalGeneration(config)
 
@@ -194,23 +195,28 @@ class _Work:
     """That a part's layers hold at once."""
 
     @classmethod
-    def of(cls, model: MedMVLForConditionalGeneration, sight: Sight, text_tokens: int) -> _Work:
+    def of(
+        cls, model: MedMVLForConditionalGeneration, preprocessor: VisualPreprocessor, text_tokens: int
+    ) -> _Work:
         """Count on shapes alone; of a model with images and volumes the dearer of both."""
         flops, tokens, most = {}, {}, 0
         model.requires_grad_(False)
-        for kind, settings in (("image", sight.pictures), ("volume", sight.volumes)):
-            if settings is None or sight.parts.connectors[kind] is None:
+        for kind, settings in (
+            ("image", preprocessor.image_processor),
+            ("volume", preprocessor.volume_processor),
+        ):
+            if settings is None or preprocessor.parts.connectors[kind] is None:
                 continue
             encoder, connector = getattr(model, f"{kind}_encoder"), getattr(model, f"{kind}_connector")
             pixels = torch.empty(1, settings.channels, *settings.size, device="meta")
             flops[f"{kind}_encoder"], features = _counted(encoder, pixels)
             flops[f"{kind}_connector"], out = _counted(connector, features)
-            views = sight.most_tokens(kind) / out.shape[1]  # tiles and crops beside the whole
+            views = preprocessor.max_tokens(kind) / out.shape[1]  # tiles and crops beside the whole
             for name in (f"{kind}_encoder", f"{kind}_connector"):
                 flops[name] *= views
             tokens[f"{kind}_encoder"] = round(features.streams[0].shape[1] * views)
-            tokens[f"{kind}_connector"] = sight.most_tokens(kind)
-            most = max(most, sight.most_tokens(kind))
+            tokens[f"{kind}_connector"] = preprocessor.max_tokens(kind)
+            most = max(most, preprocessor.max_tokens(kind))
         length = most + text_tokens
         width = model.get_input_embeddings().embedding_dim
         llm: Any = model.llm

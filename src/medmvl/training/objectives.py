@@ -150,7 +150,7 @@ class LabelHead(nn.Module):
         return logits
 
 
-class Labels(Objective):
+class Classification(Objective):
     """Say from an encoder's features which findings are present. `labels` is `(B, names)`, -100 where unknown."""
 
     def __init__(self, model: MedMVLForConditionalGeneration, names: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ class Stage(Strict):
     """One stage: an objective, what of the model trains, on what, for how long."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    objective: Literal["lm", "labels", "contrastive"] = "lm"
+    objective: Literal["lm", "classification", "contrastive"] = "lm"
     parts: dict[PartName, PartTuning]
     """`frozen`, `full` or `lora` a part; a part that is not named is frozen."""
     any_model: bool = False

@@ -15,7 +15,7 @@ from medmvl.data.sources import DataSource, LoadedSource, load_source
 from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.progress_bars import without_weight_bars
 from medmvl.training.checkpoints import is_complete
 from medmvl.training.history import write_curves, write_history
 from medmvl.training.recipe import Recipe

@@ -29,7 +29,7 @@ from medmvl.models.tuning import (
 )
 from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers
 from medmvl.training.history import write_lines
-from medmvl.training.objectives import Contrastive, Labels, LanguageModelling, Objective
+from medmvl.training.objectives import Classification, Contrastive, LanguageModelling, Objective
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
 from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
@@ -103,7 +103,7 @@ def plan_stage(
     return StagePlan(
         recipe, stage, model, processor, train, validation,
         order=TrainingOrder(train.samples, stage, recipe.seed),
-        labels=tuple(label_names(train)) if stage.objective == "labels" else (),
+        labels=tuple(label_names(train)) if stage.objective == "classification" else (),
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
     )  # fmt: skip
@@ -155,8 +155,8 @@ def build_objective(plan: StagePlan) -> Objective:
     """The module that trains, with heads that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.recipe.seed)
-        if plan.stage.objective == "labels":
-            return Labels(plan.model, plan.labels)
+        if plan.stage.objective == "classification":
+            return Classification(plan.model, plan.labels)
         if plan.stage.objective == "contrastive":
             return Contrastive(plan.model, plan.stage.temperature)
         return LanguageModelling(plan.model)

@@ -149,7 +149,7 @@ class Collate:
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """A batch as the objective's `forward` takes it."""
         batch = dict(self.processor.collate([item.processed for item in items]))
-        if self.objective == "labels":
+        if self.objective == "classification":
             batch["labels"] = torch.tensor(
                 [[item.sample.labels.get(name, IGNORED_LABEL) for name in self.labels] for item in items],
                 dtype=torch.float32,

@@ -126,11 +126,11 @@ def test_a_rendered_prompt_is_refused_because_its_question_cannot_be_told():
 def test_a_second_question_is_not_answered_with_what_the_first_one_chose():
     model, processor = tiny(**SELECTION)
     engine = Engine(model, processor)
-    visual = processor.see(image_of(conversation("xray:a")[0].visuals[0]))
+    visual = processor.process_visual(image_of(conversation("xray:a")[0].visuals[0]))
     asked = [
         Request(conversation("xray:a", text), lambda block: visual, text)
         for text in ("Is it?", "Describe the findings.")
     ]
     engine.answer(asked[:1], GenerationOptions(max_new_tokens=2))
     engine.answer(asked[1:], GenerationOptions(max_new_tokens=2))
-    assert len(engine.cache) == 2
+    assert len(engine.visual_tokens) == 2

@@ -24,7 +24,7 @@ MOST_CHOICES = 8
 WORDS: dict[str, tuple[str, str]] = {
     "samples": ("questions", "个问题"), "clusters": ("clusters", "个聚类单位"), "protocol": ("protocol", "评测协议"),
     "question": ("question", "问题类型"), "score": ("score", "得分"), "majority": ("majority answer", "多数答案"),
-    "no_image": ("no image", "去除图像"), "other_image": ("another patient's image", "他人图像"),
+    "no_image": ("no image", "去除图像"), "swapped_image": ("swapped image", "换为他人图像"),
     "needs_image": ("needs the image", "依赖图像的部分"), "detectable": ("could show", "可检出差异"),
     "confusion": ("Answers given to each truth", "各真实答案对应的回答"), "truth": ("truth", "真实答案"),
     "none": ("(none)", "（无）"), "calibration": ("Calibration", "校准"), "answer": ("answer", "回答"),

@@ -7,33 +7,33 @@ import pytest
 from tests.factories.models import conversation, image_of, recipe
 from typer.testing import CliRunner
 
-from medmvl.models.assemble import sight_of
-from medmvl.models.seeing import describe
+from medmvl.models.assemble import preprocessor_of
+from medmvl.models.visual_preprocessor import describe
 
 
 @pytest.fixture(scope="module")
-def sight():
-    return sight_of(recipe())
+def preprocessor():
+    return preprocessor_of(recipe())
 
 
-def test_a_picture_is_drawn_pixel_by_pixel(sight):
-    visual = sight.see(image_of(conversation("xray:a")[0].visuals[0]))
-    drawn = np.asarray(sight.draw(visual))
+def test_a_picture_is_drawn_pixel_by_pixel(preprocessor):
+    visual = preprocessor.process(image_of(conversation("xray:a")[0].visuals[0]))
+    drawn = np.asarray(preprocessor.draw(visual))
     assert drawn.shape == (16, 16)
     assert drawn / 255 == pytest.approx(visual.pixels[0, 0].numpy() * 0.5 + 0.5, abs=0.5 / 255 + 1e-6)
 
 
-def test_every_slice_of_a_volume_is_drawn(sight):
-    visual = sight.see(image_of(conversation("ct:a")[0].visuals[0]))
-    drawn = np.asarray(sight.draw(visual))
+def test_every_slice_of_a_volume_is_drawn(preprocessor):
+    visual = preprocessor.process(image_of(conversation("ct:a")[0].visuals[0]))
+    drawn = np.asarray(preprocessor.draw(visual))
     for index in range(8):
         top, left = index // 3 * 18, index % 3 * 18
         seen = visual.pixels[0, index].numpy() * 0.5 + 0.5
         assert drawn[top : top + 16, left : left + 16] / 255 == pytest.approx(seen, abs=0.5 / 255 + 1e-6)
 
 
-def test_the_description_is_plain_json(sight):
-    visual = sight.see(image_of(conversation("ct:a")[0].visuals[0]))
+def test_the_description_is_plain_json(preprocessor):
+    visual = preprocessor.process(image_of(conversation("ct:a")[0].visuals[0]))
     described = json.loads(json.dumps(describe(visual)))
     assert described["size"] == [8, 16, 16]
     assert described["tokens"] == 8

@@ -2,7 +2,7 @@
 
 import torch
 
-from medmvl.engine.visual_cache import VisualCache, digest
+from medmvl.engine.token_cache import TokenCache, digest
 
 
 def test_digest_tells_shape_type_and_values() -> None:
@@ -14,7 +14,7 @@ def test_digest_tells_shape_type_and_values() -> None:
 
 
 def test_least_recently_used_goes_first_within_the_bytes() -> None:
-    cache = VisualCache(max_bytes=3 * 40)
+    cache = TokenCache(max_bytes=3 * 40)
     for key in "abc":
         cache.put(key, torch.ones(1, 10))
     assert cache.get("a") is not None

@@ -14,7 +14,7 @@ from medmvl.data.llava import from_llava
 from medmvl.data.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.exchange.imported import Components, write_folder
-from medmvl.exchange.predecessor import read
+from medmvl.exchange.msiip_medmvl import read
 from medmvl.models.assemble import load
 from medmvl.models.visuals import IGNORED_LABEL
 
@@ -53,7 +53,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    root = request.getfixturevalue("predecessor_checkpoints")
+    root = request.getfixturevalue("msiip_medmvl_checkpoints")
     return Case(root / request.param, tmp_path_factory.mktemp("imported") / "model")
 
 

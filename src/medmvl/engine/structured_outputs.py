@@ -13,7 +13,7 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.errors import UserError
 
 
-class Forms:
+class StructuredOutputs:
     """Makes the matcher of an answer's form, for one tokenizer."""
 
     def __init__(self, tokenizer: Any, stop_ids: list[int]) -> None:

@@ -22,7 +22,7 @@ def digest(*tensors: Tensor | None) -> str:
     return total.hexdigest()
 
 
-class VisualCache:
+class TokenCache:
     """The least recently used tokens go first once `max_bytes` are held. Of one engine: one model, one dtype."""
 
     def __init__(self, max_bytes: int = 256 * 1024**2) -> None:

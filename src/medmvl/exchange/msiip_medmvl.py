@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, Imported
-from medmvl.exchange.predecessor_weights import check_names, connector_weights, language_weights
+from medmvl.exchange.msiip_medmvl_weights import check_names, connector_weights, language_weights
 from medmvl.exchange.remote import named_by_checkpoint
 from medmvl.exchange.weights import load_exactly, read_weights, under
 from medmvl.models.assemble import fit_vocabulary, settle_generation
@@ -28,7 +28,7 @@ from medmvl.models.encoders.vit3d import ViT3D, ViT3DConfig, m3d_clip_settings, 
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.quiet import without_warnings, without_weight_bars
+from medmvl.models.progress_bars import without_warnings, without_weight_bars
 from medmvl.models.volume_conventions import MEDM_CLIP_MEAN, MEDM_CLIP_STD
 
 END_OF_TURN = {
@@ -49,8 +49,8 @@ class _Recipe(NamedTuple):
     """Everything but weights."""
 
     parts: dict[str, dict[str, Any] | None]
-    pictures: dict[str, Any] | None
-    volumes: dict[str, Any] | None
+    image_processor: dict[str, Any] | None
+    volume_processor: dict[str, Any] | None
     notes: tuple[str, ...]
 
 
@@ -101,7 +101,7 @@ def _named(config: Mapping[str, Any], part: str) -> str:
 def _visual_recipe(
     config: Mapping[str, Any], weights: Mapping[str, Tensor], source: Path, components: Components
 ) -> _Recipe:
-    """Encoders, connectors and preprocessing. Where there is an image encoder it also reads volumes, slice by slice."""
+    """Encoders, connectors and preprocessing. An image encoder also reads volumes, slice by slice."""
     if config.get("lvlm_encoder_image_type") is not None:
         folder = named_by_checkpoint(
             _named(config, "encoder_image"), source, components.image_encoder, "image-encoder"
@@ -124,15 +124,15 @@ def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder:
     settings = _json(folder / "preprocessor_config.json")
     if not settings:
         raise UserError(f"{folder} has no preprocessor_config.json, which says how images are resized.")
-    pictures = ImageProcessor.from_huggingface(settings)
+    image_processor = ImageProcessor.from_huggingface(settings)
     parts: dict[str, dict[str, Any] | None] = {"image_encoder": encoder, "image_connector": connector}
-    volumes, notes = None, list(_unused_volume_encoder(config))
+    volume_processor, notes = None, list(_unused_volume_encoder(config))
     if kind == "siglip":
-        volumes, note = _slices(parts, pictures, int(config["lvlm_llm_max_length"]))
+        volume_processor, note = _slices(parts, image_processor, int(config["lvlm_llm_max_length"]))
         notes += [note]
-    if volumes is not None:
+    if volume_processor is not None:
         parts |= {"volume_encoder": dict(SHARED_VOLUME_ENCODER), "volume_connector": connector}
-    return _Recipe(parts, pictures.model_dump(mode="json"), volumes, tuple(notes))
+    return _Recipe(parts, image_processor.model_dump(mode="json"), volume_processor, tuple(notes))
 
 
 def _unused_volume_encoder(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -154,10 +154,10 @@ def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token:
 
 
 def _slices(
-    parts: Mapping[str, Any], pictures: ImageProcessor, max_length: int
+    parts: Mapping[str, Any], image_processor: ImageProcessor, max_length: int
 ) -> tuple[dict[str, Any] | None, str]:
     """Settings for volumes read slice by slice, where the tokens of all slices fit."""
-    size = (SLICES, *pictures.size)
+    size = (SLICES, *image_processor.size)
     whole = {
         **parts,
         "volume_encoder": dict(SHARED_VOLUME_ENCODER),
@@ -170,13 +170,13 @@ def _slices(
             None,
             f"reads images only: {tokens} tokens of {SLICES} slices do not fit its length of {max_length}",
         )
-    if len(set(pictures.mean)) > 1 or len(set(pictures.std)) > 1:
+    if len(set(image_processor.mean)) > 1 or len(set(image_processor.std)) > 1:
         return None, "reads images only: slices normalised by colour are not supported"
     settings = {
         "size": size,
         "convention": "medm_vl_slices",
-        "mean": pictures.mean[0],
-        "std": pictures.std[0],
+        "mean": image_processor.mean[0],
+        "std": image_processor.std[0],
     }
     return settings | _RAW, f"reads images, and volumes as {SLICES} slices through the same encoder"
 
@@ -193,17 +193,17 @@ def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder
     select: Any = "patch" if config.get("lvlm_encoder_image3d_select_feature") == "patch" else "cls_patch"
     if kind == "medmclip":
         encoder = medm_clip_settings(theirs, layer, select)
-        volumes = {"convention": "medm_vl_medm_clip", "mean": MEDM_CLIP_MEAN, "std": MEDM_CLIP_STD}
+        volume_processor = {"convention": "medm_vl_medm_clip", "mean": MEDM_CLIP_MEAN, "std": MEDM_CLIP_STD}
     elif kind == "m3dclip":
         encoder = m3d_clip_settings(theirs, layer, select)
-        volumes = {"convention": "medm_vl_m3d_clip", "mean": 0.0, "std": 1.0}
+        volume_processor = {"convention": "medm_vl_m3d_clip", "mean": 0.0, "std": 1.0}
     else:
         raise UserError(f"unknown lvlm_encoder_image3d_type {kind!r}; MedM-VL has m3dclip and medmclip.")
     parts: dict[str, dict[str, Any] | None] = {
         "volume_encoder": encoder,
         "volume_connector": _connector_settings(config, "image3d", weights),
     }
-    return _Recipe(parts, None, {"size": VOLUME_SIZE, **volumes} | _RAW, ("reads volumes only",))
+    return _Recipe(parts, None, {"size": VOLUME_SIZE, **volume_processor} | _RAW, ("reads volumes only",))
 
 
 def _connector_settings(
@@ -246,13 +246,13 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
     return MedMVLProcessor(
         tokenizer,
         parts=recipe.parts,
-        pictures=recipe.pictures,
-        volumes=recipe.volumes,
+        image_processor=recipe.image_processor,
+        volume_processor=recipe.volume_processor,
         max_length=int(config["lvlm_llm_max_length"]),
         template_kwargs={},
         chat_template=chat_template(tokenizer, END_OF_TURN[kind]),
         suffix_before_words=True,
-        tokenize_apart=True,
+        split_at_placeholders=True,
     )
 
 
@@ -297,8 +297,8 @@ def _model(
             **recipe.parts,
             image_token_id=processor.image_token_id,
             volume_token_id=processor.volume_token_id,
-            image_size=processor.image_settings.size if processor.image_settings else None,
-            volume_size=processor.volume_settings.size if processor.volume_settings else None,
+            image_size=processor.image_processor.size if processor.image_processor else None,
+            volume_size=processor.volume_processor.size if processor.volume_processor else None,
         )
     )
     embedding = weights.get("model.embed_tokens.weight")

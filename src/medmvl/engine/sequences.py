@@ -1,7 +1,7 @@
-"""A batch as it is decoded: each row keeps its own options, seed, form, stop texts and listener.
+"""A batch as it is decoded: each sequence keeps its own options, seed, form, stop texts and listener.
 
-`transformers.generate` runs greedily underneath; a row that samples adds Gumbel noise of its own seed to its logits, which
-makes the greedy choice a sample, so that nobody's answer depends on who shares the batch.
+`transformers.generate` runs greedily underneath; a sequence that samples adds Gumbel noise of its own seed to its logits,
+which makes the greedy choice a sample, so that nobody's answer depends on who shares the batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
-from medmvl.engine.forms import Matcher
 from medmvl.engine.options import GenerationOptions
+from medmvl.engine.structured_outputs import Matcher
 
 Finish = Literal["stop", "length", "cancelled", "deadline"]
 INCOMPLETE = "\ufffd"
@@ -34,7 +34,7 @@ class TokenLogprob:
 
 
 @dataclass(eq=False)
-class Row:
+class SequenceState:
     """One answer in the making."""
 
     options: GenerationOptions
@@ -135,38 +135,41 @@ class Row:
             self._given = sure
 
 
-class Adjust(LogitsProcessor):  # type: ignore[misc]
-    """Lets every row see and change its logits."""
+class SequenceLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
+    """Lets every sequence read and change its logits."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    def __init__(self, sequences: Sequence[SequenceState]) -> None:
+        self.sequences = sequences
         self.busy = [
-            row.options.sampled or row.matcher is not None or row.options.logprobs is not None for row in rows
+            sequence.options.sampled or sequence.matcher is not None or sequence.options.logprobs is not None
+            for sequence in sequences
         ]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """`(B, vocabulary)` to the same, adjusted by row."""
+        """`(B, vocabulary)` to the same, adjusted by sequence."""
         if not any(self.busy):
             return scores
         return torch.stack(
             [
-                row.adjust(logits) if busy and row.finish is None else logits
-                for row, busy, logits in zip(self.rows, self.busy, scores, strict=True)
+                sequence.adjust(logits) if busy and sequence.finish is None else logits
+                for sequence, busy, logits in zip(self.sequences, self.busy, scores, strict=True)
             ]
         )
 
 
-class Done(StoppingCriteria):  # type: ignore[misc]
-    """Hands every row its new token; a row is done when it says so."""
+class SequenceStoppingCriteria(StoppingCriteria):  # type: ignore[misc]
+    """Hands every sequence its new token; a sequence is done when it says so."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    def __init__(self, sequences: Sequence[SequenceState]) -> None:
+        self.sequences = sequences
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Whether each row is done, `(B,)`."""
-        for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
-            row.take(token)
-        return torch.tensor([row.finish is not None for row in self.rows], device=input_ids.device)
+        """Whether each sequence is done, `(B,)`."""
+        for sequence, token in zip(self.sequences, input_ids[:, -1].tolist(), strict=True):
+            sequence.take(token)
+        return torch.tensor(
+            [sequence.finish is not None for sequence in self.sequences], device=input_ids.device
+        )
 
 
 def _overlap(text: str, stop: str) -> int:

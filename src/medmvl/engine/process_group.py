@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process among its equals."""
 
     rank: int = 0
@@ -52,17 +52,17 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def joined_process_group() -> Iterator[ProcessGroup]:
     """Join the processes `torchrun` started (over gloo: answers travel as files, so no GPU is needed)."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    ranks = Ranks(int(os.environ.get("RANK", "0")), size, int(os.environ.get("LOCAL_RANK", "0")))
+    processes = ProcessGroup(int(os.environ.get("RANK", "0")), size, int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
-        yield ranks
+        yield processes
         return
     import torch.distributed
 
     torch.distributed.init_process_group("gloo", timeout=timedelta(days=2))
     try:
-        yield ranks
+        yield processes
     finally:
         torch.distributed.destroy_process_group()

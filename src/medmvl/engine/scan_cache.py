@@ -16,14 +16,14 @@ from medmvl.models.visuals import ProcessedVisual
 Key = tuple[Any, ...]
 
 
-class Studies:
+class ScanCache:
     """At most `max_bytes` of pixels; the least recently used go first. Threads that ask for one scan read it once."""
 
-    def __init__(self, see: Callable[[MedicalImage], ProcessedVisual], max_bytes: int = 1024**3) -> None:
+    def __init__(self, process: Callable[[MedicalImage], ProcessedVisual], max_bytes: int = 1024**3) -> None:
         self.max_bytes = max_bytes
         self.num_bytes = 0
-        self._see = see
-        self._seen: OrderedDict[Key, ProcessedVisual] = OrderedDict()
+        self._process = process
+        self._visuals: OrderedDict[Key, ProcessedVisual] = OrderedDict()
         self._reading: dict[Key, Future[ProcessedVisual]] = {}
         self._lock = Lock()
 
@@ -45,17 +45,17 @@ class Studies:
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._seen.clear()
+            self._visuals.clear()
             self.num_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._visuals)
 
     def _get(self, key: Key, load: Callable[[], Any]) -> ProcessedVisual:
         with self._lock:
-            if key in self._seen:
-                self._seen.move_to_end(key)
-                return self._seen[key]
+            if key in self._visuals:
+                self._visuals.move_to_end(key)
+                return self._visuals[key]
             other = self._reading.get(key)
             if other is None:
                 own: Future[ProcessedVisual] = Future()
@@ -64,7 +64,7 @@ class Studies:
             return other.result()
         try:
             loaded = load()
-            visual = self._see(loaded) if isinstance(loaded, MedicalImage) else loaded
+            visual = self._process(loaded) if isinstance(loaded, MedicalImage) else loaded
         except BaseException as error:
             self._done(key, own)
             own.set_exception(error)
@@ -78,8 +78,8 @@ class Studies:
             del self._reading[key]
             if visual is None or visual.nbytes > self.max_bytes:
                 return
-            self._seen[key] = visual
+            self._visuals[key] = visual
             self.num_bytes += visual.nbytes
             while self.num_bytes > self.max_bytes:
-                _, oldest = self._seen.popitem(last=False)
+                _, oldest = self._visuals.popitem(last=False)
                 self.num_bytes -= oldest.nbytes

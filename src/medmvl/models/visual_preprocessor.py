@@ -24,17 +24,20 @@ from medmvl.models.volume_processing import VolumeProcessor
 _GAP = 2
 
 
-class Sight:
+class VisualPreprocessor:
     """The part of a processor that turns images and volumes into pixels; it needs neither tokenizer nor weights."""
 
     def __init__(
-        self, parts: VisualParts, pictures: ImageProcessor | None, volumes: VolumeProcessor | None
+        self,
+        parts: VisualParts,
+        image_processor: ImageProcessor | None,
+        volume_processor: VolumeProcessor | None,
     ) -> None:
         self.parts = parts
-        self.pictures = pictures
-        self.volumes = volumes
+        self.image_processor = image_processor
+        self.volume_processor = volume_processor
 
-    def see(self, image: MedicalImage) -> ProcessedVisual:
+    def process(self, image: MedicalImage) -> ProcessedVisual:
         """What the model sees of an image or volume, with the matrix back to it.
 
         Raises:
@@ -44,8 +47,8 @@ class Sight:
             "kind": image.kind, "shape": list(image.shape), "units": image.units, "modality": image.modality,
             "spacing_mm": None if image.spacing_mm is None else [float(s) for s in image.spacing_mm],
         }  # fmt: skip
-        if image.kind == "image" and self.pictures is not None:
-            tiles, matrices, notes = self.pictures.tiles(image)
+        if image.kind == "image" and self.image_processor is not None:
+            tiles, matrices, notes = self.image_processor.tiles(image)
             notes = (*notes, *image.warnings)
             return self.visual_of(
                 "image",
@@ -55,12 +58,12 @@ class Sight:
                 source,
                 tile_matrices=matrices if len(matrices) > 1 else None,
             )
-        if image.kind == "volume" and self.volumes is not None:
+        if image.kind == "volume" and self.volume_processor is not None:
             whole, *crops = [
                 self.visual_of(
                     "volume", view.voxels, view.matrix, view.notes, source, positions_mm=view.positions_mm
                 )
-                for view in self.volumes.views(image)
+                for view in self.volume_processor.views(image)
             ]
             return replace(whole, crops=tuple(crops), notes=(*whole.notes, *image.warnings))
         raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
@@ -94,18 +97,20 @@ class Sight:
             matrix=matrix, notes=notes, source=source, **more,
         )  # fmt: skip
 
-    def most_tokens(self, kind: str) -> int:
+    def max_tokens(self, kind: str) -> int:
         """The most tokens that an image or volume may take, all tiles or crops together.
 
         Raises:
             UserError: the model does not read this kind.
         """
-        if kind == "image" and self.pictures is not None:
-            return self.pictures.most_tiles * max(map(self._tokens_at(kind), self.pictures.largest_sizes()))
-        if kind == "volume" and self.volumes is not None:
-            volumes, tokens = self.volumes, self._tokens_at(kind)
-            crops = volumes.crops * tokens(volumes.crop_size or volumes.size) if volumes.crops else 0
-            return max(map(tokens, volumes.largest_sizes())) + crops
+        if kind == "image" and self.image_processor is not None:
+            return self.image_processor.most_tiles * max(
+                map(self._tokens_at(kind), self.image_processor.largest_sizes())
+            )
+        if kind == "volume" and self.volume_processor is not None:
+            settings, tokens = self.volume_processor, self._tokens_at(kind)
+            crops = settings.crops * tokens(settings.crop_size or settings.size) if settings.crops else 0
+            return max(map(tokens, settings.largest_sizes())) + crops
         raise UserError(f"this model reads no {kind}s.")
 
     def _tokens_at(self, kind: str) -> Callable[[tuple[int, ...]], int]:
@@ -113,7 +118,7 @@ class Sight:
 
     def check(self, kind: str) -> None:
         """Raise RecipeError where a size that the processor may make, or what it leaves out, does not fit the parts."""
-        settings = self.pictures if kind == "image" else self.volumes
+        settings = self.image_processor if kind == "image" else self.volume_processor
         if settings is None:
             return
         sizes: list[tuple[int, ...]] = list(settings.largest_sizes())
@@ -131,13 +136,13 @@ class Sight:
 
     def _kept(self, voxels: Tensor, grid: Grid) -> Tensor | None:
         """The tokens of a volume that stay where some are left out."""
-        if self.volumes is None or self.volumes.drop_unchanged is None:
+        if self.volume_processor is None or self.volume_processor.drop_unchanged is None:
             return None
-        return changed_tokens(voxels, grid, self.volumes.drop_unchanged / self.volumes.std)
+        return changed_tokens(voxels, grid, self.volume_processor.drop_unchanged / self.volume_processor.std)
 
     def unit_range(self, visual: ProcessedVisual) -> NDArray[np.float32]:
         """The pixels before normalisation, in [0, 1]: `(tiles, channels, H, W)`, or `(channels, D, H, W)` of the whole."""
-        settings = self.pictures if visual.kind == "image" else self.volumes
+        settings = self.image_processor if visual.kind == "image" else self.volume_processor
         assert settings is not None
         mean, std = (
             np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (settings.mean, settings.std)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medmvl.evaluation.comparison import detectable_difference, holm, sign_flip_p, standard_error
+from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p, standard_error
 from medmvl.evaluation.statistics import bootstrap_interval, mean_interval, tally_interval
 from medmvl.tasks.metrics.tally import Tally, mean_tally
 

@@ -16,10 +16,10 @@ from medmvl.atomic_files import write_json
 from medmvl.engine import Engine
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, write_folder
-from medmvl.exchange.predecessor import read
+from medmvl.exchange.msiip_medmvl import read
 from medmvl.models.assemble import load
 from tests.factories.exchange import m3d_clip
-from tests.factories.predecessor import ENDS, SYSTEM, Predecessor
+from tests.factories.msiip_medmvl import ENDS, SYSTEM, MSIIPCheckpoint
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "llama": {"llm": "llama"},
@@ -69,7 +69,7 @@ def pictures() -> list[Image.Image]:
 def test_prompts_ids_and_logits_are_those_of_a_plain_computation(
     variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs = Predecessor(tmp_path / "case", **VARIANTS[variant])
+    theirs = MSIIPCheckpoint(tmp_path / "case", **VARIANTS[variant])
     monkeypatch.chdir(tmp_path / "case")
     write_folder(read(Path("ckpt"), Components()).save, tmp_path / "ours")
     model, processor = load(tmp_path / "ours")
@@ -131,7 +131,7 @@ def collapse(ids: list[int], placeholder: int, lengths: list[int]) -> list[int]:
 def test_what_cannot_be_read_is_named(break_it: Any, message: str, tmp_path: Path) -> None:
     import json
 
-    made = Predecessor(tmp_path)
+    made = MSIIPCheckpoint(tmp_path)
     config = json.loads((made.folder / "config.json").read_text())
     break_it(config)
     (made.folder / "config.json").write_text(json.dumps(config))
@@ -140,14 +140,14 @@ def test_what_cannot_be_read_is_named(break_it: Any, message: str, tmp_path: Pat
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    made = Predecessor(tmp_path, shards=2)
+    made = MSIIPCheckpoint(tmp_path, shards=2)
     (made.folder / "model-1.safetensors").unlink()
     with pytest.raises(UserError, match=r"1 of 2 shards are missing: model-1\.safetensors"):
         read(made.folder, Components())
 
 
 def test_a_pickle_that_runs_code_is_refused_with_the_flag_that_allows_it(tmp_path: Path) -> None:
-    made = Predecessor(tmp_path, shards=-1)
+    made = MSIIPCheckpoint(tmp_path, shards=-1)
     weights = torch.load(made.folder / "pytorch_model.bin", weights_only=True)
     torch.save({"state_dict": weights, "made by": Path("somebody")}, made.folder / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"runs code.*--trust-pickle"):
@@ -156,7 +156,7 @@ def test_a_pickle_that_runs_code_is_refused_with_the_flag_that_allows_it(tmp_pat
 
 
 def test_adapters_in_the_middle_of_training_are_refused_with_the_reason(tmp_path: Path) -> None:
-    made = Predecessor(tmp_path, shards=-1)
+    made = MSIIPCheckpoint(tmp_path, shards=-1)
     weights = torch.load(made.folder / "pytorch_model.bin", weights_only=True)
     weights["llm.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"] = torch.zeros(2, 24)
     torch.save(weights, made.folder / "pytorch_model.bin")
@@ -173,7 +173,7 @@ def test_m3d_clip_reads_bare_arrays_as_hounsfield_units(
     connector: str, tokens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The volume is stretched between its own lowest and highest value, after its foreground was cut out."""
-    made = Predecessor(tmp_path, shards=-1)
+    made = MSIIPCheckpoint(tmp_path, shards=-1)
     weights = torch.load(made.folder / "pytorch_model.bin", weights_only=True)
     weights = {name: tensor for name, tensor in weights.items() if name.startswith("llm.")}
     encoder = m3d_clip(voxels=8 * 64 * 64, patches=64)
@@ -199,10 +199,10 @@ def test_m3d_clip_reads_bare_arrays_as_hounsfield_units(
     engine = Engine.load(tmp_path / "ours")
     answer = engine.ask("Is there a nodule?", volumes=[tmp_path / "scan.npy"])
     assert answer.seen[0]["tokens"] == tokens
-    seen = engine.processor.see(imaging.read(tmp_path / "scan.npy"))
+    seen = engine.processor.process_visual(imaging.read(tmp_path / "scan.npy"))
     grey = (np.clip(array, -1000, 1000) + 1000) / 2000
     cut = torch.from_numpy(((grey - grey.min()) / np.ptp(grey))[4:12, 5:25, 6:26]).float()
     expected = torch.nn.functional.interpolate(cut[None, None], size=(32, 256, 256), mode="trilinear")[0]
     assert (seen.pixels - expected).abs().max() < 1e-6
     with pytest.raises(UserError, match="Hounsfield units"):
-        engine.processor.see(replace(imaging.read(tmp_path / "scan.npy"), units="BQML"))
+        engine.processor.process_visual(replace(imaging.read(tmp_path / "scan.npy"), units="BQML"))

@@ -1,4 +1,4 @@
-"""A row decodes by its own options: seed, form, stop texts, log-probabilities, whoever shares the batch."""
+"""A sequence decodes by its own options: seed, form, stop texts, log-probabilities, whoever shares the batch."""
 
 import json
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from medmvl.engine import Engine, Request
 from medmvl.engine.options import GenerationOptions
-from medmvl.engine.rows import Row
+from medmvl.engine.sequences import SequenceState
 from medmvl.errors import UserError
 from tests.factories.engine import image_of, question, tiny_engine
 
@@ -59,12 +59,12 @@ def test_neighbours_change_no_sampled_answer(engine: Engine) -> None:
         GenerationOptions(max_new_tokens=8, temperature=1.0, top_p=0.9, seed=seed) for seed in range(4)
     ]
     prepared = [engine.prepare(request) for request in REQUESTS[:4]]
-    together = [engine.row(option) for option in options]
-    engine.decode_rows(prepared, together)
-    for sample, option, row in zip(prepared, options, together, strict=True):
-        alone = engine.row(option)
-        engine.decode_rows([sample], [alone])
-        assert alone.tokens == row.tokens
+    together = [engine.new_sequence(option) for option in options]
+    engine.decode_sequences(prepared, together)
+    for sample, option, sequence in zip(prepared, options, together, strict=True):
+        alone = engine.new_sequence(option)
+        engine.decode_sequences([sample], [alone])
+        assert alone.tokens == sequence.tokens
 
 
 def test_log_probabilities_do_not_depend_on_the_batch(engine: Engine) -> None:
@@ -94,47 +94,49 @@ def test_a_known_beginning_changes_no_answer(engine: Engine) -> None:
 
 def test_nothing_is_shared_between_owners(engine: Engine) -> None:
     engine.prefixes.clear()
-    engine.cache.clear()
+    engine.visual_tokens.clear()
     sample = engine.prepare(REQUESTS[3])
     for owner in ("a", "b"):
-        engine.decode_rows([sample], [engine.row(GenerationOptions(max_new_tokens=1))], [owner])
+        engine.decode_sequences([sample], [engine.new_sequence(GenerationOptions(max_new_tokens=1))], [owner])
     assert len(engine.prefixes) == 2
-    assert len(engine.cache) == 2 * len({id(visual) for visual in sample.visuals})
+    assert len(engine.visual_tokens) == 2 * len({id(visual) for visual in sample.visuals})
 
 
 def spell(ids: object) -> str:
     return "".join(chr(i) for i in ids)  # type: ignore[attr-defined]
 
 
-def written(text: str, **options: object) -> tuple[Row, list[str]]:
+def written(text: str, **options: object) -> tuple[SequenceState, list[str]]:
     pieces: list[str] = []
-    row = Row(GenerationOptions.model_validate(options), frozenset({0}), spell, listen=pieces.append)
+    sequence = SequenceState(
+        GenerationOptions.model_validate(options), frozenset({0}), spell, listen=pieces.append
+    )
     for letter in text + "\0":
-        row.take(ord(letter))
-    return row, pieces
+        sequence.take(ord(letter))
+    return sequence, pieces
 
 
 def test_stop_texts_end_the_answer_and_are_never_given_out() -> None:
-    row, pieces = written("no nodule. Impression: x", stop=["Impression"])
-    assert row.text == "no nodule. " == "".join(pieces) and row.finish == "stop"
-    row, pieces = written("an Imp", stop=["Impression"])
-    assert row.text == "an Imp" == "".join(pieces)
+    sequence, pieces = written("no nodule. Impression: x", stop=["Impression"])
+    assert sequence.text == "no nodule. " == "".join(pieces) and sequence.finish == "stop"
+    sequence, pieces = written("an Imp", stop=["Impression"])
+    assert sequence.text == "an Imp" == "".join(pieces)
     assert pieces[-1] == "Imp"  # held back until it was sure
 
 
 def test_length_deadline_and_cancelling_end_an_answer() -> None:
     assert written("abc", max_new_tokens=2)[0].finish == "length"
-    row = Row(GenerationOptions(), frozenset(), spell, deadline=0.0)
-    row.take(97)
-    assert row.finish == "deadline"
-    row = Row(GenerationOptions(), frozenset(), spell, cancelled=lambda: True)
-    row.take(97)
-    assert row.finish == "cancelled" and row.text == "a"
+    sequence = SequenceState(GenerationOptions(), frozenset(), spell, deadline=0.0)
+    sequence.take(97)
+    assert sequence.finish == "deadline"
+    sequence = SequenceState(GenerationOptions(), frozenset(), spell, cancelled=lambda: True)
+    sequence.take(97)
+    assert sequence.finish == "cancelled" and sequence.text == "a"
 
 
 def test_sampling_follows_the_probabilities() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2]).log()
-    row = Row(GenerationOptions(temperature=1.0, top_p=0.75), frozenset(), spell)
-    drawn = torch.stack([row.adjust(logits).argmax() for _ in range(4000)]).bincount(minlength=3) / 4000
+    sequence = SequenceState(GenerationOptions(temperature=1.0, top_p=0.75), frozenset(), spell)
+    drawn = torch.stack([sequence.adjust(logits).argmax() for _ in range(4000)]).bincount(minlength=3) / 4000
     assert drawn[2] == 0  # the likeliest two hold 0.8 of the probability
     assert drawn[0] == pytest.approx(0.625, abs=0.03)

@@ -11,13 +11,13 @@ from typing import Any
 from medmvl.engine.answer_file import AnswerFile, StoredAnswer
 from medmvl.engine.engine import Engine
 from medmvl.engine.options import GenerationOptions
-from medmvl.engine.ranks import Ranks
+from medmvl.engine.process_group import ProcessGroup
 from medmvl.engine.request import Failure, Load, Request
 from medmvl.errors import SampleError
 from medmvl.schema import Message, Sample
 
 logger = logging.getLogger(__name__)
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 Progress = Callable[[int], None]
 
 _HASHED_BYTES = 1 << 20
@@ -33,7 +33,7 @@ def answer_samples(
     options: GenerationOptions,
     *,
     batch_size: int = 32,
-    ranks: Ranks = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     progress: Progress | None = None,
 ) -> list[Failure]:
     """Answer the last turn of every sample into the file `out`, in the samples' order at the end.
@@ -49,7 +49,7 @@ def answer_samples(
         run: what else decides the answers, such as digests of model and data; must be equal when resumed.
         options: of decoding; must be equal when resumed.
         batch_size: conversations decoded together.
-        ranks: the processes that share the work; all call this with the same arguments.
+        processes: the processes that share the work; all call this with the same arguments.
         progress: called with how many samples have just been dealt with.
 
     Returns:
@@ -61,25 +61,25 @@ def answer_samples(
     """
     check_ids(samples)
     record = {**run, "options": options.model_dump(mode="json")}
-    if ranks.first:
+    if processes.first:
         _collect(AnswerFile(out, record), samples)
-    ranks.wait()
+    processes.wait()
     done = set(AnswerFile(out, record).answers)
-    ranks.wait()
-    file = AnswerFile(out if ranks.size == 1 else _part(out, ranks.rank), record)
+    processes.wait()
+    file = AnswerFile(out if processes.size == 1 else _part(out, processes.rank), record)
     batches = plan(samples, done, batch_size, merge_equal=not options.sampled)
     if progress is not None:
         progress(len(done & {sample.id for sample in samples}))
-    seeing = engine.studies.wrap(load)
+    seeing = engine.scans.wrap(load)
     failures: list[Failure] = []
-    for batch in batches[ranks.rank :: ranks.size]:
+    for batch in batches[processes.rank :: processes.size]:
         failures += _answer_batch(engine, batch, seeing, file, options)
         if progress is not None:
             progress(sum(len(same) for same in batch))
-    ranks.wait()
-    if ranks.first:
+    processes.wait()
+    if processes.first:
         _collect(AnswerFile(out, record), samples)
-    return ranks.gather(failures)
+    return processes.gather(failures)
 
 
 def plan(

@@ -5,7 +5,7 @@ from tests.factories.models import tiny
 from transformers import AutoModelForImageTextToText
 
 from medmvl.models.assemble import load
-from medmvl.models.quiet import without_weight_bars
+from medmvl.models.progress_bars import without_weight_bars
 
 
 def test_loading_draws_no_bar_and_leaves_the_library_as_it_was(tmp_path, capfd: pytest.CaptureFixture[str]):

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from medmvl.evaluation import EvaluationOptions, Judged, evaluate
-from medmvl.evaluation.report import WORDS, choose_extremes, confusions, write_report
+from medmvl.evaluation.html import WORDS, choose_extremes, confusions, write_report
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Judgement
 from tests.factories.engine import image_of, question, tiny_engine
@@ -31,7 +31,7 @@ def test_the_page_is_whole_and_tells_nobody(tmp_path: Path) -> None:
     assert "Is &lt;b&gt;there" in page and "<b>there" not in page
     assert "data:image/png;base64," in page
     row = results.rows[0]
-    for interval in (row.score, row.majority, row.no_image, row.other_image):
+    for interval in (row.score, row.majority, row.no_image, row.swapped_image):
         assert interval is not None and f"<b>{interval.value:.2f}</b>" in page
     assert page.count("<polyline") == 2 and "unimed" in page
     for english, chinese in (WORDS["robustness"], WORDS["calibration"], WORDS["worst"]):

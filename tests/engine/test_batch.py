@@ -6,8 +6,8 @@ import pytest
 
 from medmvl.engine import Failure, GenerationOptions, answer_samples, read_answers
 from medmvl.engine.answer_file import AnswerFile
-from medmvl.engine.many import model_digest, plan
-from medmvl.engine.ranks import Ranks
+from medmvl.engine.batch import model_digest, plan
+from medmvl.engine.process_group import ProcessGroup
 from medmvl.errors import SampleError, UserError
 from tests.factories.engine import image_of, question, save_tiny_model, tiny_engine
 
@@ -101,7 +101,7 @@ def test_a_plan_covers_every_sample_once_and_keeps_scans_together() -> None:
 
 
 def test_alone_gathers_its_own() -> None:
-    assert Ranks().gather([1, 2]) == [1, 2] and Ranks().first
+    assert ProcessGroup().gather([1, 2]) == [1, 2] and ProcessGroup().first
 
 
 def test_the_digest_changes_with_the_weights(tmp_path: Path) -> None:

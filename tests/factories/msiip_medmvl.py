@@ -45,7 +45,7 @@ _PHI = {"model_type": "phi", "hidden_size": 24, "intermediate_size": 32, "num_hi
         "max_position_embeddings": 512, "tie_word_embeddings": False}  # fmt: skip
 
 
-class Predecessor:
+class MSIIPCheckpoint:
     """A checkpoint in `folder/ckpt`, its components beside it, and the modules it was saved from.
 
     Args:
