@@ -10,11 +10,15 @@ from typing import Any
 
 
 @contextmanager
-def running(app: Any) -> Iterator[str]:
+def running(app: Any, header_seconds: float = 20.0) -> Iterator[str]:
     """Serve `app` and give its address; stop gracefully afterwards."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    from medmvl.serving.connections import protocol_with
+
+    protocol = protocol_with(header_seconds)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", http=protocol)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -127,7 +127,7 @@ def test_a_client_that_leaves_gives_its_place_back(
         with held(engine, monkeypatch) as free:
             with pytest.raises(httpx.ReadTimeout):
                 body = {
-                    "model": "m",
+                    "model": "medmvl",
                     "messages": [{"role": "user", "content": "?"}],
                     "stream": stream,
                     "max_tokens": 400,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
+import threading
 import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +93,7 @@ def _run(
 
     from medmvl.engine import Engine
     from medmvl.serving.api import create_app
+    from medmvl.serving.connections import protocol_with
 
     app = create_app(Engine.load(model, device, dtype), settings)
     with listen(settings.host, settings.port) as opened:
@@ -100,9 +103,13 @@ def _run(
             webbrowser.open(address)  # it connects as soon as the server answers: the socket listens already
         config = uvicorn.Config(
             app, log_level="info", access_log=False, server_header=False,
+            http=protocol_with(settings.limits.header_seconds),
             timeout_graceful_shutdown=math.ceil(settings.limits.seconds) + GRACE_SECONDS,  # who never reads keeps nobody
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[opened])
+    if any(thread.name.startswith(("read", "decode")) for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(1)  # a scan that is still being read would keep the process for as long as it takes
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -27,6 +27,8 @@ from medmvl.models.visuals import ProcessedSample
 logger = logging.getLogger(__name__)
 
 Listener = Callable[[str], None]
+STOP_SECONDS = 5.0
+"""Time for the decoding thread to end after its questions were cancelled."""
 LIKE_LENGTH = 2.0
 """Questions share a batch when none has more than so many times the tokens of another."""
 
@@ -85,14 +87,19 @@ class Scheduler:
         self.engine = engine
         self.max_batch = max_batch
         self.max_waiting = max_waiting
-        self.num_open = 0
-        """Questions that are not answered yet."""
+        self._open: set[QueuedRequest] = set()
+        self._unread: set[QueuedRequest] = set()
         self._ready: list[QueuedRequest] = []
         self._changed = Condition()
         self._closed = False
         self._readers = ThreadPoolExecutor(num_readers, thread_name_prefix="read")
         self._decoder = Thread(target=self._run, name="decode", daemon=True)
         self._decoder.start()
+
+    @property
+    def num_open(self) -> int:
+        """Questions that are not answered yet."""
+        return len(self._open)
 
     def submit(
         self,
@@ -126,7 +133,8 @@ class Scheduler:
                 raise UserError("the engine is shutting down")
             if self.num_open >= self.max_waiting:
                 raise BusyError(f"{self.num_open} questions wait already; try again later")
-            self.num_open += 1
+            self._open.add(question)
+            self._unread.add(question)
         self._readers.submit(self._read, question)
         return question
 
@@ -160,15 +168,30 @@ class Scheduler:
         finally:
             question.cancel()
 
-    def close(self) -> None:
-        """Answer what waits, take nothing new, and end the threads."""
+    def end_late(self) -> None:
+        """End the questions whose time is over before they were read: readers are busy with others."""
+        with self._changed:
+            unread = [question for question in self._unread if question.ended()]
+        for question in unread:
+            if failure := question.ended():
+                self._finish(question, failure)
+
+    def close(self, seconds: float | None = None) -> None:
+        """Take nothing new, answer what waits, and end the threads.
+
+        Args:
+            seconds: longest time to wait; what is not answered by then is cancelled. None waits for all.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._readers.shutdown(wait=True)
+            if not self._changed.wait_for(lambda: self.num_open == 0, seconds):
+                for question in self._open:
+                    question.cancel()
+        self._readers.shutdown(wait=seconds is None, cancel_futures=seconds is not None)
         with self._changed:
             self._changed.notify_all()
-        self._decoder.join()
+        self._decoder.join(None if seconds is None else STOP_SECONDS)
 
     def _read(self, question: QueuedRequest) -> None:
         outcome: ProcessedSample | Failure
@@ -182,6 +205,9 @@ class Scheduler:
             return
         question.prepared = outcome
         with self._changed:
+            if question not in self._open:
+                return
+            self._unread.discard(question)
             self._ready.append(question)
             self._changed.notify_all()
 
@@ -258,7 +284,10 @@ class Scheduler:
 
     def _finish(self, question: QueuedRequest, outcome: Answer | Failure) -> None:
         with self._changed:
-            self.num_open -= 1
+            if question not in self._open:
+                return  # it ended while it waited
+            self._open.discard(question)
+            self._unread.discard(question)
             self._changed.notify_all()
         if question.result.set_running_or_notify_cancel():
             question.result.set_result(outcome)

@@ -379,6 +379,8 @@ def _questions(messages: Sequence[Message]) -> list[str]:
     """For every visual what its user says from its message up to the next answer: known before any answer is."""
     questions = []
     for number, message in enumerate(messages):
+        if not message.visuals:
+            continue  # joined for every turn, long conversations would take quadratic time
         asked = takewhile(lambda other: other.role == "user", messages[number:])
         questions += [" ".join(other.text for other in asked)] * len(message.visuals)
     return questions

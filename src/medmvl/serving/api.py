@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from medmvl import __version__
 from medmvl.engine import Engine
 from medmvl.engine.scheduler import BusyError, Scheduler
+from medmvl.imaging.declared_metadata import Declared
 from medmvl.serving.completions import Completions, FailedError
 from medmvl.serving.conversation import Conversation
 from medmvl.serving.guard import DOCS_FOLDER, Guard, error_body
@@ -28,12 +29,14 @@ from medmvl.serving.metrics import CountRequests, Metrics
 from medmvl.serving.protocol import ChatRequest
 from medmvl.serving.settings import ServeSettings
 from medmvl.serving.store import NotFoundError, QuotaError, Study, StudyStore
+from medmvl.serving.visitors import Visitors
 
 logger = logging.getLogger(__name__)
 CHUNK = 1 << 20
 SWEEP_SECONDS = 30.0
+LATE_SECONDS = 0.5
 STATUS_OF: dict[type[Exception], int] = {BusyError: 429, QuotaError: 429, NotFoundError: 404}
-"""Of errors a client can cause; every other one is 400."""
+"""HTTP status by exception type; any other ValueError becomes 400."""
 
 
 class Server:
@@ -48,12 +51,19 @@ class Server:
         self.metrics = Metrics(lambda: self.scheduler.num_open)
         self.completions = Completions(self.scheduler, self.metrics, settings.model_name, limits.seconds)
         self.uploading = asyncio.Semaphore(limits.uploads_at_once)
+        self.visitors = Visitors()
 
     async def sweep(self) -> None:
         """Delete uploads whose time is over, again and again."""
         while True:
             await asyncio.sleep(min(SWEEP_SECONDS, self.settings.limits.file_seconds))
             await run_in_threadpool(self.store.expire)
+
+    async def end_late_questions(self) -> None:
+        """Answer those whose time is over while they wait to be read."""
+        while True:
+            await asyncio.sleep(LATE_SECONDS)
+            self.scheduler.end_late()
 
     @asynccontextmanager
     async def receive(self, owner: str, file: UploadFile) -> AsyncIterator[Path]:
@@ -77,9 +87,11 @@ class Server:
                 self.store.discard(received.parent)
 
     def close(self) -> None:
-        """Answer what waits, then delete every upload."""
-        self.scheduler.close()
-        self.store.close()
+        """Answer what waits as long as answers may take, then delete every upload."""
+        try:
+            self.scheduler.close(self.settings.limits.seconds)
+        finally:
+            self.store.close()
 
 
 def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
@@ -92,9 +104,10 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(server.sweep())
+        tasks = [asyncio.create_task(work) for work in (server.sweep(), server.end_late_questions())]
         yield
-        sweeping.cancel()
+        for task in tasks:
+            task.cancel()
         await run_in_threadpool(server.close)
 
     # its documentation page brings its scripts along, where FastAPI's own fetches them from elsewhere
@@ -110,7 +123,7 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         from medmvl.serving.page import add_page
 
         add_page(app, server)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, visitors=server.visitors)
     app.add_middleware(CountRequests, metrics=server.metrics)
     return app
 
@@ -132,7 +145,7 @@ def _add_about(app: FastAPI, server: Server) -> None:
     async def model(model: str) -> dict[str, Any]:
         """The model by name."""
         if model != name:
-            raise HTTPException(404, f"there is no model {model!r}; this server has {name!r}")
+            raise HTTPException(404, _no_model(model, name))
         return _model(name)
 
     @app.get("/metrics")
@@ -148,11 +161,14 @@ def _add_files(app: FastAPI, server: Server) -> None:
         file: Annotated[UploadFile, File(description="DICOM, NIfTI, NRRD, a picture, or a zip of a series")],
         purpose: Annotated[str, Form()] = "user_data",
         select: Annotated[str, Form(pattern=r"^((series|frame|time)=\d{1,6})?$")] = "",
+        units: Annotated[str, Form(description="such as HU, where the file does not say it")] = "",
+        modality: Annotated[str, Form(description="such as CT, where the file does not say it")] = "",
     ) -> dict[str, Any]:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
         owner = request.state.owner
+        declared = Declared.parse(units=units or None, modality=modality or None)
         async with server.receive(owner, file) as received:
-            study = await run_in_threadpool(server.store.take, owner, received, select)
+            study = await run_in_threadpool(server.store.take, owner, received, select, declared)
         return _file(study, purpose)
 
     @app.get("/v1/files")
@@ -177,10 +193,14 @@ def _add_chat(app: FastAPI, server: Server) -> None:
     @app.post("/v1/chat/completions", responses=_ERRORS)
     async def chat(request: HttpRequest, body: ChatRequest) -> Any:
         """Answer a conversation with images and volumes."""
+        if body.model != server.settings.model_name:
+            raise HTTPException(404, _no_model(body.model, server.settings.model_name))
+        body.check(server.settings.limits)
         options = body.options(server.settings.limits)
         conversation = Conversation(server.store, request.state.owner)
         name = f"chatcmpl-{secrets.token_hex(4)}"
         asked = await run_in_threadpool(conversation.request, body.messages, name)
+        request.state.body_read()
         if not body.stream:
             return JSONResponse(await _until_gone(request, server.completions.whole(asked, options)))
         if server.scheduler.num_open + len(options) > server.settings.limits.waiting:
@@ -207,7 +227,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        where = _place(first["loc"][1:], error.body)
         return _error(400, f"{where}: {first['msg']}" if where else first["msg"], "invalid_request", where)
 
     @app.exception_handler(StarletteHTTPException)
@@ -227,6 +247,23 @@ def _add_errors(app: FastAPI) -> None:
 def _error(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     return JSONResponse(error_body(status, message, code, param), status, headers)
+
+
+def _place(loc: Sequence[int | str], body: Any) -> str:
+    """Where in the body an error lies; the names of alternatives among the steps are left out."""
+    steps: list[str] = []
+    for number, step in enumerate(loc):
+        try:
+            body = body[step]
+        except (TypeError, KeyError, IndexError):
+            if number < len(loc) - 1 or not isinstance(body, dict):
+                continue
+        steps.append(str(step))
+    return ".".join(steps)
+
+
+def _no_model(asked: str, known: str) -> str:
+    return f"there is no model {asked[:100]!r}; this server has {known!r}"
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class FailedError(Exception):
     """A question that could not be answered, with the status that says whose fault it was."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.error)
+        super().__init__(failure.error.replace("max_new_tokens", "max_tokens"))  # as the protocol calls it
         self.status = STATUS[failure.reason]
         self.code = failure.reason
 

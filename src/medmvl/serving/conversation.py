@@ -10,6 +10,7 @@ from typing import Any
 from medmvl.engine import Request
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
+from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 from medmvl.serving.intake import read_received
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
@@ -25,6 +26,7 @@ class Conversation:
         self._store = store
         self._owner = owner
         self._inline: dict[str, MedicalImage] = {}
+        self._voxels = 0
 
     def request(self, messages: Sequence[ChatMessage], name: str) -> Request:
         """The request of these messages.
@@ -32,16 +34,11 @@ class Conversation:
         Raises:
             UserError: a message holds what cannot be read, too many visuals, or an upload that is not there.
         """
+        _check_last(messages)
         turns = tuple(
             Message(role=ROLES[message.role], content=self._blocks(message))  # type: ignore[arg-type]
             for message in messages
         )
-        count = sum(len(turn.visuals) for turn in turns)
-        limit = self._store.limits.visuals
-        if count > limit:
-            raise UserError(f"the conversation shows {count} images and volumes; at most {limit} are taken")
-        if turns[-1].role != "user":
-            raise UserError("the last message is not the user's; there is nothing to answer")
         return Request(turns, self._load, name, self._owner)
 
     def _blocks(self, message: ChatMessage) -> tuple[Any, ...]:
@@ -55,14 +52,11 @@ class Conversation:
         if isinstance(part, ImagePart):
             return ImageBlock(image=self._inlined(part.image_url.url, ""))
         if isinstance(part, VolumePart):
-            return VolumeBlock(
-                volume=self._name(part.volume), days_before_current=part.volume.days_before_current
-            )
+            return VolumeBlock(volume=self._name(part.volume), **_said(part.volume))
         name = self._name(part.file)
-        days = part.file.days_before_current
         if self._kind(name) == "volume":
-            return VolumeBlock(volume=name, days_before_current=days)
-        return ImageBlock(image=name, days_before_current=days)
+            return VolumeBlock(volume=name, **_said(part.file))
+        return ImageBlock(image=name, **_said(part.file))
 
     def _name(self, reference: Reference) -> str:
         if reference.data is not None:
@@ -80,6 +74,11 @@ class Conversation:
             image = read_received(received, selector, self._store.limits)
         finally:
             self._store.discard(folder)
+        self._voxels += image.array.size
+        if self._voxels > self._store.limits.voxels:
+            raise UserError(
+                f"the request holds more than {self._store.limits.voxels} voxels; upload its scans to /v1/files"
+            )
         name = f"inline-{len(self._inline)}"
         self._inline[name] = image
         return name
@@ -92,7 +91,17 @@ class Conversation:
         image = self._inline.get(block.path) or self._store.load(self._owner, block.path)
         if image.kind != block.type:
             raise UserError(f"sent as a {block.type}, but it is a {image.kind} of shape {image.shape}")
-        return image
+        return apply_declared(image, Declared.parse(units=block.units, modality=block.modality))
+
+
+def _said(reference: Reference) -> dict[str, Any]:
+    names = ("units", "modality", "days_before_current")
+    return {name: getattr(reference, name) for name in names}
+
+
+def _check_last(messages: Sequence[ChatMessage]) -> None:
+    if messages[-1].role != "user":
+        raise UserError("the last message is not the user's; there is nothing to answer")
 
 
 def decode_data_uri(uri: str) -> bytes:

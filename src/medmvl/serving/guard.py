@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from http.cookies import CookieError, SimpleCookie
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medmvl.serving.settings import Limits, ServeSettings, is_loopback, owner_of, visitor_owner
+from medmvl.serving.settings import LARGE_BODY, Limits, ServeSettings, is_loopback, owner_of, visitor_owner
+from medmvl.serving.visitors import Visitors
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")
-"""Known to all: they hold nothing of anyone."""
+"""Paths served without a key; they expose no user data."""
 DOCS_FOLDER = "/docs-static"
 OPEN_FOLDERS = ("/page/static/", f"{DOCS_FOLDER}/")
 UPLOADS = ("/v1/files", "/page/studies")
-VISITOR_COOKIE = "medmvl_visitor"
+TOO_LARGE = (413, "the request is larger than this server takes", "too_large")
 
 
-class TooLargeError(Exception):
-    """A body went past its limit while it was received."""
+class RefusedError(Exception):
+    """A body was too large, too slow or too finely divided while it was received."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.answer = (status, message, code)
 
 
 class Guard:
-    """ASGI middleware: 401 without a key, 413 for large bodies, 421 for a foreign host name on loopback."""
+    """ASGI middleware: 401 without a key, 408 and 413 for slow and large bodies, 421 for a foreign host name on loopback."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServeSettings, visitors: Visitors) -> None:
         self.app = app
         self.settings = settings
+        self.visitors = visitors
+        self._num_large = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it."""
@@ -39,24 +49,44 @@ class Guard:
         if refused is not None:
             await respond(send, *refused)
             return
-        scope.setdefault("state", {})["owner"] = self._owner(headers)
-        counted, sent = _counting(receive, self._limit(scope["path"])), False
+        release = self._large_body() if _is_large(scope["path"], headers) else _nothing
+        scope.setdefault("state", {}).update(owner=self._owner(headers), body_read=release)
+        try:
+            await self._pass_on(scope, Body(receive, self.settings.limits, self._limit(scope["path"])), send)
+        finally:
+            release()
+
+    async def _pass_on(self, scope: Scope, body: Body, send: Send) -> None:
+        """Run the application; what it makes of a refused body is replaced by the reason of the refusal."""
+        sent = False
 
         async def noting(message: Message) -> None:
             nonlocal sent
-            sent = True
-            await send(message)
+            if body.refused is None or sent:
+                sent = True
+                await send(message)
 
-        try:
-            await self.app(scope, counted, noting)
-        except TooLargeError:
-            if not sent:
-                await respond(send, 413, "the request is larger than this server takes", "too_large")
+        with suppress(RefusedError):
+            await self.app(scope, body.receive, noting)
+        if body.refused is not None and not sent:
+            await respond(send, *body.refused.answer)
+
+    def _large_body(self) -> Callable[[], None]:
+        """Take one of the places for large bodies; the result gives it back, once."""
+        self._num_large += 1
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            self._num_large -= held
+            held = False
+
+        return release
 
     def _owner(self, headers: dict[str, str]) -> str | None:
-        """Whose key it is; of browsers that opened the page, whose of those who share it."""
+        """The owner of the API key; for a browser that opened the page, the visitor within that key."""
         owner = owner_of(headers.get("authorization"), self.settings.keys)
-        cookie = _cookie(headers.get("cookie", ""))
+        cookie = self.visitors.of_header(headers.get("cookie", ""))
         return visitor_owner(owner, cookie) if owner and cookie and self.settings.page else owner
 
     def _refusal(self, path: str, headers: dict[str, str]) -> tuple[int, str, str] | None:
@@ -68,7 +98,9 @@ class Guard:
             return 401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limit(path):
-            return 413, "the request is larger than this server takes", "too_large"
+            return TOO_LARGE
+        if _is_large(path, headers) and self._num_large >= self.settings.limits.large_bodies_at_once:
+            return 429, "too many large requests at once; try again later", "too_many_large"
         return None
 
     def _limit(self, path: str) -> int:
@@ -76,24 +108,60 @@ class Guard:
         return limits.upload_bytes + 2**20 if path in UPLOADS else limits.body_bytes
 
 
-def _counting(receive: Receive, limit: int) -> Receive:
-    total = 0
+class Body:
+    """The body of one request as it arrives, counted and timed."""
 
-    async def counted() -> Message:
-        nonlocal total
-        message = await receive()
-        total += len(message.get("body", b""))
-        if total > limit:
-            raise TooLargeError
+    def __init__(self, receive: Receive, limits: Limits, max_bytes: int) -> None:
+        self.refused: RefusedError | None = None
+        self._receive = receive
+        self._limits = limits
+        self._max_bytes = max_bytes
+        self._num_bytes = self._num_values = 0
+        self._deadline = time.monotonic() + limits.body_seconds
+        self._complete = False
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+            RefusedError: too many bytes or values, or too slow.
+        """
+        if self._complete:
+            return await self._receive()
+        seconds = min(self._limits.pause_seconds, self._deadline - time.monotonic())
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.001, seconds))
+        except TimeoutError:
+            raise self._refuse(408, "the request came too slowly", "too_slow") from None
+        self._complete = not message.get("more_body", False)
+        self._count(message.get("body", b""))
         return message
 
-    return counted
+    def _count(self, piece: bytes) -> None:
+        self._num_bytes += len(piece)
+        if self._num_bytes > self._max_bytes:
+            raise self._refuse(*TOO_LARGE)
+        if self._max_bytes == self._limits.body_bytes:  # JSON
+            self._num_values += sum(piece.count(sign) for sign in (b"{", b"[", b","))
+            if self._num_values > self._limits.values:
+                message = (
+                    f"the request holds more than {self._limits.values} values; send fewer messages or parts"
+                )
+                raise self._refuse(413, message, "too_many_values")
+
+    def _refuse(self, status: int, message: str, code: str) -> RefusedError:
+        self.refused = RefusedError(status, message, code)
+        return self.refused
 
 
 async def respond(send: Send, status: int, message: str, code: str) -> None:
     """Answer with an error in OpenAI's shape."""
     body = json.dumps(error_body(status, message, code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status in (408, 413):
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
+    if status == 429:
+        headers.append((b"retry-after", b"1"))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -126,10 +194,13 @@ def _is_foreign(headers: dict[str, str]) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
-def _cookie(header: str) -> str | None:
-    """The visitor's cookie; None where there is none that we could have given."""
-    try:
-        found = SimpleCookie(header).get(VISITOR_COOKIE)
-    except CookieError:
-        return None
-    return found.value if found is not None and len(found.value) >= 40 else None
+def _is_large(path: str, headers: dict[str, str]) -> bool:
+    """Whether a JSON body is large, or does not say its length."""
+    if path in UPLOADS:
+        return False
+    length = headers.get("content-length")
+    return int(length) > LARGE_BODY if length is not None else "transfer-encoding" in headers
+
+
+def _nothing() -> None:
+    """There is no place to give back."""

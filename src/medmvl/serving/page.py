@@ -15,11 +15,12 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from medmvl.imaging import MedicalImage
+from medmvl.imaging.declared_metadata import Declared
 from medmvl.imaging.intensity import WINDOWS
 from medmvl.phantoms import make_patient, render_ct, render_xray
-from medmvl.serving.guard import VISITOR_COOKIE
 from medmvl.serving.store import Study
 from medmvl.serving.views import corners_mm, pixels_nifti, seen_nifti, thumbnail
+from medmvl.serving.visitors import VISITOR_COOKIE
 from medmvl.tasks.metrics.grounding import find_boxes
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class ExampleRequest(BaseModel):
     kind: Literal["image", "volume"]
 
 
+class DeclareRequest(BaseModel):
+    """What the visitor knows of a scan and its file does not say."""
+
+    model_config = ConfigDict(extra="forbid")
+    units: str | None = None
+    modality: str | None = None
+
+
 class BoxesRequest(BaseModel):
     """An answer in which boxes may stand, and the study it speaks of."""
 
@@ -62,9 +71,9 @@ def add_page(app: FastAPI, server: Server) -> None:
     @app.get("/", include_in_schema=False)
     async def index(request: HttpRequest) -> HTMLResponse:
         response = HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8"), headers=HEADERS)
-        if VISITOR_COOKIE not in request.cookies:
+        if server.visitors.known(request.cookies.get(VISITOR_COOKIE)) is None:
             response.set_cookie(
-                VISITOR_COOKIE, secrets.token_urlsafe(32), httponly=True, samesite="strict",
+                VISITOR_COOKIE, server.visitors.issue(), httponly=True, samesite="strict",
                 secure=request.url.scheme == "https",
             )  # fmt: skip
         return response
@@ -119,6 +128,12 @@ def _add_taking(app: FastAPI, server: Server) -> None:
     async def studies(request: HttpRequest) -> dict[str, Any]:
         """What this visitor holds."""
         return {"studies": [_about(study) for study in server.store.list(_visitor(request))]}
+
+    @app.post("/page/studies/{study}/declare")
+    async def declare(request: HttpRequest, study: str, body: DeclareRequest) -> dict[str, Any]:
+        """Say what the file does not: the study with it, under a new id."""
+        declared = Declared.parse(units=body.units, modality=body.modality)
+        return _about(await run_in_threadpool(server.store.declare, _visitor(request), study, declared))
 
     @app.delete("/page/studies/{study}")
     async def delete(request: HttpRequest, study: str) -> dict[str, Any]:

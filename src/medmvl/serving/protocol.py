@@ -1,6 +1,7 @@
 """The chat completions protocol of OpenAI as far as it is served, and volumes as one more kind of content.
 
-What a field means is in the public reference of the OpenAI API; fields that are unknown or not served are refused by name.
+What a field means is in the public reference of the OpenAI API. A field that is not served is taken at the value that
+changes nothing, as many clients send every field; otherwise it is refused by name, as an unknown one is.
 """
 
 from __future__ import annotations
@@ -8,11 +9,18 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from medmvl.engine.options import MAX_LOGPROBS, GenerationOptions
 from medmvl.errors import UserError
+from medmvl.serving.neutral import Unserved
 from medmvl.serving.settings import Limits
+
+MAX_SCHEMA_BYTES = 65_536
+"""Largest JSON schema, regular expression and list of choices; each is compiled before the answer begins."""
+Unused = Any
+"""Type of a field whose annotation is `Unserved`."""
 
 
 class _Part(BaseModel):
@@ -39,12 +47,25 @@ class ImagePart(_Part):
     type: Literal["image_url"]
     image_url: ImageUrl
 
+    @field_validator("image_url", mode="before")
+    @classmethod
+    def _object(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise PydanticCustomError(
+                "image_url", 'is an object here: {{"url": "data:image/png;base64,..."}}'
+            )
+        return value
+
 
 class Reference(_Part):
     """An uploaded study by `file_id`, or its bytes as a data URI in `data`; exactly one."""
 
     file_id: str | None = None
     data: str | None = None
+    units: str | None = None
+    """Units of values whose file does not say them, such as `"HU"` for a CT in NIfTI."""
+    modality: str | None = None
+    """DICOM code of the modality, such as `"CT"`, where the file does not say it."""
     select: str = Field(default="", pattern=r"^((series|frame|time)=\d{1,6})?$")
     """`series=2`, `frame=3` or `time=1`, where `data` holds several."""
     days_before_current: int | None = Field(default=None, ge=0)
@@ -74,13 +95,27 @@ class FilePart(_Part):
 Part = Annotated[TextPart | ImagePart | VolumePart | FilePart, Field(discriminator="type")]
 
 
+def _form_of(content: Any) -> str:
+    return "parts" if isinstance(content, list) else "text"
+
+
+Content = Annotated[
+    Annotated[str | None, Tag("text")] | Annotated[list[Part], Tag("parts")], Discriminator(_form_of)
+]
+"""Told apart by its JSON type, so that an error in a part names the part."""
+
+
 class ChatMessage(_Part):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Content = None
     name: str | None = None
-    refusal: None = None
+    refusal: Annotated[Unused, Unserved()] = None
+    tool_calls: Annotated[Unused, Unserved([])] = None
+    function_call: Annotated[Unused, Unserved()] = None
+    annotations: Annotated[Unused, Unserved([])] = None
+    audio: Annotated[Unused, Unserved()] = None
 
 
 class JsonSchema(_Part):
@@ -103,9 +138,42 @@ class StreamOptions(_Part):
     """What a stream tells besides the text."""
 
     include_usage: bool | None = None
+    include_obfuscation: Annotated[Unused, Unserved(False)] = None
 
 
-class ChatRequest(_Part):
+class _UnservedFields(_Part):
+    """Settings of other servers and models, which clients send at their defaults."""
+
+    frequency_penalty: Annotated[Unused, Unserved(0)] = None
+    presence_penalty: Annotated[Unused, Unserved(0)] = None
+    repetition_penalty: Annotated[Unused, Unserved(1)] = None
+    length_penalty: Annotated[Unused, Unserved(1)] = None
+    top_k: Annotated[Unused, Unserved(0, -1)] = None
+    min_p: Annotated[Unused, Unserved(0)] = None
+    best_of: Annotated[Unused, Unserved(1)] = None
+    echo: Annotated[Unused, Unserved(False)] = None
+    logit_bias: Annotated[Unused, Unserved({})] = None
+    tools: Annotated[Unused, Unserved([])] = None
+    tool_choice: Annotated[Unused, Unserved("none", "auto")] = None
+    parallel_tool_calls: Annotated[Unused, Unserved(True, False)] = None
+    functions: Annotated[Unused, Unserved([])] = None
+    function_call: Annotated[Unused, Unserved("none", "auto")] = None
+    modalities: Annotated[Unused, Unserved(["text"], [])] = None
+    audio: Annotated[Unused, Unserved({})] = None
+    prediction: Annotated[Unused, Unserved({})] = None
+    metadata: Annotated[Unused, Unserved({})] = None
+    store: Annotated[Unused, Unserved(False)] = None
+    service_tier: Annotated[Unused, Unserved("auto", "default")] = None
+    reasoning_effort: Annotated[Unused, Unserved("none")] = None
+    verbosity: Annotated[Unused, Unserved("medium")] = None
+    web_search_options: Annotated[Unused, Unserved({})] = None
+    extra_body: Annotated[Unused, Unserved({})] = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class ChatRequest(_UnservedFields):
     """The body of `/v1/chat/completions`."""
 
     model: str
@@ -126,8 +194,39 @@ class ChatRequest(_Part):
     """Not OpenAI's: the answer is one of these."""
     guided_regex: str | None = None
     """Not OpenAI's: the answer matches this whole expression."""
-    user: str | None = None
-    store: Literal[False] | None = None
+
+    def check(self, limits: Limits) -> None:
+        """Count what is asked before anything of it is read.
+
+        Raises:
+            UserError: more turns, texts, visuals or stop texts than the limits allow.
+        """
+        texts, visuals = self._texts(), self._num_visuals()
+        _at_most("messages", len(self.messages), limits.messages)
+        _at_most("characters of text", sum(map(len, texts)), limits.characters)
+        _at_most("images and volumes", visuals, limits.visuals)
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        _at_most("stop texts", len(stops), limits.stops)
+        _at_most("characters in a stop text", max(map(len, stops), default=0), limits.stop_characters)
+        _at_most("characters of choices", sum(map(len, self.guided_choice or ())), MAX_SCHEMA_BYTES)
+        _at_most("characters of regular expression", len(self.guided_regex or ""), MAX_SCHEMA_BYTES)
+        _at_most("bytes of JSON schema", len(self._schema() or ""), MAX_SCHEMA_BYTES)
+
+    def _texts(self) -> list[str]:
+        contents = [message.content for message in self.messages]
+        parts = [part for content in contents if isinstance(content, list) for part in content]
+        return [content for content in contents if isinstance(content, str)] + [
+            part.text for part in parts if isinstance(part, TextPart)
+        ]
+
+    def _num_visuals(self) -> int:
+        contents = (message.content for message in self.messages)
+        return sum(
+            not isinstance(part, TextPart)
+            for content in contents
+            if isinstance(content, list)
+            for part in content
+        )
 
     def options(self, limits: Limits) -> list[GenerationOptions]:
         """How each of the `n` answers is decoded; they differ in their seeds.
@@ -166,3 +265,8 @@ class ChatRequest(_Part):
         if form.json_schema is None:
             raise UserError("response_format json_schema needs its json_schema")
         return json.dumps(form.json_schema.schema_)
+
+
+def _at_most(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise UserError(f"the request holds {count} {what}; at most {limit} are taken")

@@ -12,6 +12,8 @@ from medmvl.errors import UserError
 from medmvl.schema.blocks import Strict
 
 MIB = 1024**2
+LARGE_BODY = 1 * MIB
+"""JSON bodies above this hold inline images or volumes."""
 
 
 class Limits(Strict):
@@ -38,10 +40,28 @@ class Limits(Strict):
     """Longest answer a client may ask for."""
     answers: PositiveInt = 8
     """Largest `n`."""
+    messages: PositiveInt = 1024
+    """Turns per conversation."""
+    characters: PositiveInt = 2**20
+    """Characters of text per conversation."""
     visuals: PositiveInt = 32
-    """Images and volumes in one conversation."""
+    """Images and volumes per conversation."""
+    stops: PositiveInt = 16
+    """Stop texts per question."""
+    stop_characters: PositiveInt = 256
+    """Characters per stop text."""
+    values: PositiveInt = 50_000
+    """Objects, lists and members in one JSON body; counted before it is parsed."""
     uploads_at_once: PositiveInt = 4
     """More uploads at a time are refused with 429."""
+    large_bodies_at_once: PositiveInt = 2
+    """JSON bodies of more than `LARGE_BODY` bytes; more at a time are refused with 429."""
+    header_seconds: PositiveFloat = 20.0
+    """Time for the headers of a request; a connection that takes longer is closed."""
+    body_seconds: PositiveFloat = 600.0
+    """Time for the body of a request; what takes longer is refused with 408."""
+    pause_seconds: PositiveFloat = 30.0
+    """Longest pause within a body."""
 
 
 class ServeSettings(Strict):

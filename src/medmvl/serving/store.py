@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from dataclasses import dataclass, fields
@@ -16,11 +19,13 @@ import numpy as np
 
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
+from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.serving.intake import read_all, read_received
 from medmvl.serving.settings import Limits, key_of
 from medmvl.serving.views import plane_of
 
 PREFIX = "file-"
+FOLDER_PREFIX = "medmvl-serve-"
 
 
 class NotFoundError(UserError):
@@ -52,7 +57,9 @@ class StudyStore:
 
     def __init__(self, limits: Limits, folder: Path | None = None) -> None:
         self.limits = limits
-        self.folder = Path(tempfile.mkdtemp(prefix="medmvl-serve-", dir=folder))  # mode 0700
+        remove_abandoned(Path(folder or tempfile.gettempdir()))
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=folder))  # mode 0700
+        self._held = _hold(self.folder)
         self._studies: dict[str, Study] = {}
         self._used: dict[str, float] = {}
         self._lock = RLock()
@@ -74,21 +81,22 @@ class StudyStore:
         if self._bytes_of_key(owner) >= self.limits.bytes_per_key:
             raise QuotaError("the files held already take all the space of this key; delete some first")
 
-    def take(self, owner: str, received: Path, selector: str = "") -> Study:
+    def take(self, owner: str, received: Path, selector: str = "", declared: Declared | None = None) -> Study:
         """Read what was received into its folder, keep its pixels and geometry, and delete the rest.
 
         Args:
             owner: whose it is.
             received: a file inside a folder of `incoming`.
             selector: such as `series=2`, where an upload holds several.
+            declared: units and modality, where the file does not say them.
 
         Raises:
-            UserError: it cannot be read; the message names no path.
+            UserError: it cannot be read, or contradicts what was declared; the message names no path.
         """
         try:
             self.check_quota(owner)
             image = read_received(received, selector, self.limits)
-            return self._keep(owner, image)
+            return self._keep(owner, image if declared is None else apply_declared(image, declared))
         finally:
             self.discard(received.parent)
 
@@ -110,6 +118,16 @@ class StudyStore:
             return kept, found.bad
         finally:
             self.discard(received.parent)
+
+    def declare(self, owner: str, name: str, declared: Declared) -> Study:
+        """Replace a study by one with what is declared about it, under a new name: what is cached under the old one differs.
+
+        Raises:
+            UserError: the file says otherwise.
+        """
+        image = apply_declared(self.load(owner, name), declared)
+        self.delete(owner, name)
+        return self._keep(owner, image)
 
     def put(self, owner: str, image: MedicalImage) -> Study:
         """Keep an image that was not uploaded."""
@@ -178,6 +196,9 @@ class StudyStore:
             self._studies.clear()
             self._used.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _drop(self, study: Study) -> None:
         with self._lock:
@@ -187,6 +208,40 @@ class StudyStore:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
+
+
+def remove_abandoned(parent: Path) -> int:
+    """Delete the folders of servers that were killed; a living server holds a lock on its own.
+
+    Returns:
+        How many were deleted.
+    """
+    removed = 0
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        try:
+            about = folder.lstat()
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+                continue
+            held = _hold(folder)
+        except OSError:
+            continue  # deleted meanwhile, or not to be opened
+        if held is None:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+        removed += 1
+    return removed
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder until the process ends; the open descriptor, or None where another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def save_image(image: MedicalImage, path: Path) -> None:
