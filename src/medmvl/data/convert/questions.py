@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
-from medmvl.tasks.metrics import normalise
+from medmvl.tasks.answers import yes_no_choices
 
 Visual = ImageBlock | VolumeBlock
-YES_NO = (("yes", "no"), ("是", "否"), ("是", "不是"), ("有", "没有"), ("对", "错"))
 LETTERS = "ABCDEFGH"
 _LABEL = re.compile(r"^\s*\(?[A-Ha-h]\s*[:.)]\s*")
 
@@ -52,10 +51,9 @@ def question(
     )
 
 
-def yes_no(answer: str) -> tuple[str, ...]:
+def yes_no(answer: str, question: str = "") -> tuple[str, ...]:
     """The pair of choices that an answer is one of, or nothing."""
-    said = normalise(answer)
-    return next((pair for pair in YES_NO if said in map(normalise, pair)), ())
+    return yes_no_choices(answer, question)
 
 
 def option_text(text: str) -> str:

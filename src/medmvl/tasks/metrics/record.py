@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from string import ascii_uppercase
 from typing import Literal
 
 from medmvl.schema import Target
+from medmvl.tasks.answers.choices import letters_of, without_letter
+from medmvl.tasks.answers.final import visible_answer
 from medmvl.tasks.metrics.text import normalise
 
 Form = Literal["closed", "choice", "class", "open", "report", "refer", "identify"]
 
-_OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-H])[.:)]\s*(.+?)(?=\s+\(?[A-H][.:)]\s|\s*$)", re.DOTALL)
-_LETTER = re.compile(r"^\(?([A-Ha-h])\)?(?:[.:]|\s*$)")
+_OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.:)]\s*(.+?)(?=\s+\(?[A-Z][.:)]\s|\s*$)", re.DOTALL)
+_LETTER = re.compile(r"^[(\[]?([A-Za-z])[)\]]?(?:[.:、：]|\s*$|[)\]]\s)")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Record:
         """The text, empty where there is none."""
         return self.text or ""
 
+    def without_thoughts(self) -> Record:
+        """The record with the visible part of its answer: no reasoning, the tagged or boxed part where there is one."""
+        return self if self.text is None else replace(self, text=visible_answer(self.text))
+
     @property
     def target(self) -> Target:
         """The truth as `judge` takes it."""
@@ -68,25 +75,37 @@ class Record:
     @property
     def letter(self) -> str | None:
         """The right letter of a multiple choice, as a capital, or None where it cannot be told."""
+        wanted = {normalise(reference) for reference in self.references}
+        bare = {normalise(without_letter(reference)) for reference in self.references}
+        for letter, option in zip(self.letters, self.options, strict=False):
+            if normalise(option) in wanted or normalise(without_letter(option)) in bare:
+                return letter
         for reference in self.references:
             match = _LETTER.match(reference.strip())
-            if match:
+            if match and (match[1].upper() in self.letters or not self.letters):
                 return match[1].upper()
-        wanted = {normalise(reference) for reference in self.references}
-        for letter, option in zip("ABCDEFGH", self.options, strict=False):
-            if normalise(option) in wanted:
-                return letter
         return None
+
+    @property
+    def letters(self) -> list[str]:
+        """The letters of the options in their order, as capitals: those they are or carry, else A, B, C ..."""
+        return letters_of(self.choices) or letters_of(self.options) or list(ascii_uppercase[: len(self.options)])
+
+    def place_of(self, letter: str) -> int:
+        """Index of the option that has a letter; -1 where none has."""
+        return self.letters.index(letter) if letter in self.letters else -1
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options as texts: the choices, or those the question lists behind letters."""
         if self.choices and not self._has_letters:
             return self.choices
-        return tuple(text.strip() for _, text in _OPTION.findall(self.question))
+        found = [(letter, text.strip()) for letter, text in _OPTION.findall(self.question)]
+        in_order = [letter for letter, _ in found] == [choice.strip().upper() for choice in self.choices][: len(found)]
+        return tuple(text for _, text in found) if in_order and len(found) == len(self.choices) else ()
 
     @property
     def _has_letters(self) -> bool:
         return len(self.choices) > 1 and all(
-            len(choice) == 1 and choice.isalpha() and choice.isascii() for choice in self.choices
+            len(choice.strip()) == 1 and choice.strip().isalpha() and choice.isascii() for choice in self.choices
         )

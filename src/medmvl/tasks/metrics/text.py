@@ -1,12 +1,64 @@
-"""Text made comparable: case, width, punctuation and spaces do not count; Chinese goes by character."""
+"""Text made comparable: case, width, punctuation and spaces do not count, signs that carry meaning do.
+
+`-40` is not `40`, `<5` is not `>5`, `ER+` is not `ER-`, `1.5` is not `15`, and micro is not milli. Chinese goes by character.
+"""
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
+from dataclasses import dataclass
 
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
-_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|\d+(?:\.\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
+HAN = r"\u3400-\u4dbf\u4e00-\u9fff"
+LATEX = {
+    r"\leq": "≤", r"\le": "≤", r"\geq": "≥", r"\ge": "≥", r"\lt": "<", r"\gt": ">", r"\times": "x", r"\mu": "μ",
+    r"\pm": "±", r"\%": "%", r"\approx": "≈",
+}  # fmt: skip
+"""Commands of formulas that carry meaning in a measurement."""
+
+_HAN = re.compile(rf"[{HAN}]")
+_LATEX = re.compile(r"\\(?:leq|le|geq|ge|lt|gt|times|mu|pm|approx)(?![a-z])|\\%")
+_SUPERSCRIPT = re.compile(r"(?<=\d)[⁰¹²³⁴-⁹⁻]+")
+_SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), spelling)
+    for pattern, spelling in (
+        (r"[‐‑−﹣]|–(?=\s?\.?\d)", "-"),
+        (r"\$", " "),
+        (r"[-=]+>", " "),  # an arrow compares nothing
+        (r"<\s?=|=\s?<|[⩽≦]", "≤"),
+        (r">\s?=|=\s?>|[⩾≧]", "≥"),
+        (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
+        (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
+        (r"(?<![\d,])(\d+),(\d{1,2})(?=\s*(?:mm|cm|ml|cc|l|mg|g|%)\b)", r"\1.\2"),  # decimal comma
+        (r"(?<=\d)\s*(?:-|~|至|到)\s*(?=-?\.?\d)", " to "),  # a range, no sign
+        (r"(?<=\d)\s?(mm|cm|HU|mL|ml|cc)\s*(?:-|~)\s*(?=\.?\d)", r" \1 to "),
+        (r"(?:\b[Mm]inus\s+|负|負)(?=\.?\d)", "-"),
+        (r"(?<=\d)\s*(?:mcg|ug)\b", " μg"),
+        (r"(?<=\d)\s*um\b", " μm"),
+        (r"(?<=\d)\s*per\s?cent\b", "%"),
+        (r"(?<=\w)\s*\(\s*([+-]+)\s*\)", r"\1"),  # ER (+)
+        (r"(?:(?<=[^\W\d_])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
+        (r"(?<=[A-Z0-9])-(?![\w>])", "−"),  # a minus after a receptor, no hanging hyphen
+    )
+)
+_LATIN = rf"(?![{HAN}])[^\W\d_]"
+_WORD = re.compile(
+    rf"[{HAN}]"  # a Chinese character
+    r"|(?:(?<![\w)\]])-|(?:(?<=^)|(?<=[(:=<>≤≥]))\s?-\s)(?:\d+(?:\.\d+)?|\.\d+)"  # a number with its sign
+    r"|(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:\++(?!\w)|−)?"  # a number, or a name's number with its plus or minus
+    rf"|(?:{_LATIN})+(?:'(?:{_LATIN})+)?(?:\++(?!\w)|−|-(?![\w>])(?!\s*(?:and|or|to)\b))?"  # a word, perhaps a receptor
+    r"|[<>≤≥±](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units behind them
+)
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a text and where it stands in the spelled text."""
+
+    text: str
+    start: int
+    end: int
 
 
 def has_chinese(text: str) -> bool:
@@ -17,21 +69,45 @@ def has_chinese(text: str) -> bool:
 def normalise(text: str) -> str:
     """Text in one spelling: full-width as half-width, lower case, words joined by one space, no punctuation.
 
-    A decimal number stays whole (`"1.5"`); Chinese characters stand apart, as `words` gives them.
+    A number keeps its sign, its decimal point and the comparison before it (`"-1.5"`, `"< 5 mm"`); a word keeps a
+    plus or minus directly after it (`"er+"`); Chinese characters stand apart, as `words` gives them.
     """
     return " ".join(words(text))
 
 
 def words(text: str) -> list[str]:
-    """The text's words in lower case: Latin words, numbers, single Chinese characters; no punctuation."""
-    spelled = unicodedata.normalize("NFKC", text).casefold()
-    return [
-        word
-        for match in _WORD.finditer(spelled)
-        for word in _without_cjk_runs(match.group().replace("’", "'"))
-    ]
+    """The text's words in lower case: Latin words, numbers, signs that carry meaning, single Chinese characters."""
+    return [word.text for word in placed_words(spell(text))]
 
 
-def _without_cjk_runs(word: str) -> list[str]:
-    """Split what the Latin pattern caught together with Chinese characters, such as `ct检查`."""
-    return re.findall(r"[\u3400-\u4dbf\u4e00-\u9fff]|[^\u3400-\u4dbf\u4e00-\u9fff]+", word)
+def spell(text: str) -> str:
+    """Text in one spelling of signs, widths and case, punctuation kept.
+
+    HTML entities, LaTeX commands, full-width characters and the many minus signs become plain ones; `<=` becomes `≤`,
+    `1,500` becomes `1500`, `3-5` becomes `3 to 5`.
+    """
+    return spell_with_case(text).casefold()
+
+
+def spell_with_case(text: str) -> str:
+    """What `spell` gives, capitals kept."""
+    if "&" in text:
+        text = html.unescape(text)
+    if "\\" in text:
+        text = _LATEX.sub(lambda match: LATEX[match.group()], text)
+    text = _SUPERSCRIPT.sub(lambda match: " ^ " + match.group(), text)
+    spelled = unicodedata.normalize("NFKC", text).replace("’", "'")
+    for pattern, spelling in _SPELLING:
+        spelled = pattern.sub(spelling, spelled)
+    return spelled
+
+
+def placed_words(spelled: str) -> list[Word]:
+    """The words of a text that `spell` gave, with their places."""
+    return [Word(_number(match.group()), match.start(), match.end()) for match in _WORD.finditer(spelled)]
+
+
+def _number(word: str) -> str:
+    """A number in one spelling: no space after its sign, a digit before its point."""
+    word = word.replace("−", "-")
+    return re.sub(r"^(-?)\.", r"\g<1>0.", re.sub(r"\s", "", word)) if word[0] in "-. \t" else word

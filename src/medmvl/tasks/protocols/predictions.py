@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import Sample
-from medmvl.tasks.judge import YES_NO, target_of
+from medmvl.tasks.answers import yes_no_choices
+from medmvl.tasks.judge import target_of
 from medmvl.tasks.metrics.record import Record
-from medmvl.tasks.metrics.text import has_chinese, normalise
+from medmvl.tasks.metrics.text import has_chinese
 
 ID_KEYS = ("id", "sample_id", "question_id", "qid")
 PREDICTION_KEYS = (
@@ -42,6 +45,7 @@ QUESTION_KEYS = ("question", "prompt")
 KIND_KEYS = ("kind", "answer_type", "question_type", "type")
 CHOICES_KEYS = ("choices", "options")
 LANGUAGE_KEYS = ("language", "lang", "q_lang")
+_BEHIND_LETTERS = re.compile(r"\(?[A-Z][.:)]\s*(.+?)(?=\s*[,;]?\s+\(?[A-Z][.:)]\s|\s*$)", re.DOTALL)
 IMAGE_KEYS = ("image_group", "image", "img_name", "image_name")
 
 
@@ -144,10 +148,10 @@ def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
     if not references:
         raise SampleError(f"{where}: the list of references is empty")
     choices = _choices(entry)
+    question = str(_first(entry, QUESTION_KEYS) or "")
     kind = str(_first(entry, KIND_KEYS) or ("choice" if choices else "")).strip().lower()
     if not choices and kind in ("", "closed", "close"):
-        choices = _yes_no(references[0])
-    question = str(_first(entry, QUESTION_KEYS) or "")
+        choices = yes_no_choices(references[0], question)
     spoken = _first(entry, LANGUAGE_KEYS)
     return Record(
         id=str(_first(entry, ID_KEYS) or name), text=None if entry[key] is None else str(entry[key]),
@@ -164,14 +168,28 @@ def _text_of(entry: Mapping[str, Any], keys: Sequence[str]) -> str | None:
 
 
 def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """A list of options, or a mapping from letters to options."""
+    """A list of options, a mapping from letters to options, or either as text."""
     found = _first(entry, CHOICES_KEYS) or ()
-    return tuple(map(str, found.values() if isinstance(found, dict) else found))
+    if isinstance(found, str):
+        found = _listed(found)
+    if isinstance(found, dict):
+        keys = sorted(found) if all(len(str(key)) == 1 for key in found) else list(found)
+        return tuple(str(found[key]) for key in keys if found[key] is not None)
+    return tuple(str(option) for option in found if option is not None)
 
 
-def _yes_no(reference: str) -> tuple[str, ...]:
-    said = normalise(reference)
-    return next((pair for pair in YES_NO if said in map(normalise, pair)), ())
+def _listed(text: str) -> Any:
+    """Options written as one text: a JSON or Python list, a line each, or behind letters."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError):
+            continue
+        if isinstance(found, (list, dict)):
+            return found
+    behind_letters = _BEHIND_LETTERS.findall(text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return behind_letters or (lines if len(lines) > 1 else [part.strip() for part in re.split(r"[,;|/]", text)])
 
 
 def _box(entry: Mapping[str, Any], where: str) -> tuple[float, ...] | None:

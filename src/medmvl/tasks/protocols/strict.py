@@ -36,7 +36,7 @@ NAMES: Mapping[Form, tuple[str, ...]] = {
 
 
 def _measures(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
-    return [measure(name, records, options) for name in names]
+    return [measure(name, [record.without_thoughts() for record in records], options) for name in names]
 
 
 def _decisions(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
@@ -54,7 +54,7 @@ def _report(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
     """Free text, and findings where a labeler is named or fits by itself."""
     found = _free_text(NAMES["report"], records, options)
     try:
-        counts = findings_of(records, options)
+        counts = findings_of([record.without_thoughts() for record in records], options)
     except UserError:
         if options.labeler is not None:
             raise

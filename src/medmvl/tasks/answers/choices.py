@@ -1,0 +1,283 @@
+"""Which of the choices an answer settles on: by letter or by option, the last decision first, denied ones never."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+
+from medmvl.tasks.answers.denial import PAUSE, denied_after, denied_before, masked
+from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
+from medmvl.tasks.answers.yes_no import find_polarity, word_polarity
+from medmvl.tasks.metrics.text import Word, normalise, placed_words, spell_with_case
+
+_COMPARED = tuple(
+    (re.compile(pattern + r"\s*(?=-?\.?\d)", re.IGNORECASE), sign + " ")
+    for pattern, sign in (
+        (r"(?:\b(?:at least|(?:not|no) (?:less|smaller|fewer) than|greater than or equal to)|大于(?:或)?等于|至少|不小于|不少于|不低于)", "≥"),
+        (r"(?:\b(?:at most|up to|(?:not|no) (?:more|larger|greater) than|less than or equal to)|小于(?:或)?等于|至多|不超过|不大于|不多于)", "≤"),
+        (r"(?:\b(?:less|smaller|fewer|lower) than|\b(?:below|under)|小于|少于|低于|不足|不到)", "<"),
+        (r"(?:\b(?:more|larger|greater|higher|bigger) than|\b(?:above|over|exceeding)|大于|多于|高于|超过)", ">"),
+    )
+)
+"""Comparisons in words, the longer ones first."""
+_LETTER = re.compile(r"(?<![A-Za-z0-9'.])(?:\(|\[)?([A-Za-z])(?:\)|\])?(?![A-Za-z0-9']|-[A-Za-z])")
+_LABELLED = re.compile(r"(?:\b(?:option|choice|answer|letter|select|choose|pick)|选项|選項|选|選|答案|答|:|：)\s*[:：]?\s*[\"'(\[]*$", re.IGNORECASE)
+_AFTER_LETTER = re.compile(r"\s*(?:[.:)、，,;；=\-]|：|$|\n|项|項)")
+_WORD_FOLLOWS = re.compile(r"\s+(?!(?:because|since|as|and|or|but|is|was|which|due|based|given|not|rather|instead|for|seems|would|in)\b)[a-z]")
+_NOT_A_LETTER = re.compile(r"\b(?:type|grade|stage|group|class|segment|zone|level|hepatitis|vitamin|figure|panel|image|lobe|part)\s*$|[型级期组图]$", re.IGNORECASE)
+_CORRECT = re.compile(
+    r"\W{0,3}(?:(?:is|was|would be|seems|appears|remains)\s+)?(?:therefore |thus |clearly |indeed |definitely )*(?:the\s+)?"
+    r"(?:most\s+(?:likely|appropriate|accurate|plausible|consistent)|only\s+correct|correct|right(?=\s*(?:answer|choice|option|one|[.,;!]|$))|best|true|final\s+answer|answer)\b"
+    r"|\s*(?:项|項|选项|選項)?(?:才)?(?:是|为|為)?(?:最)?(?:正确|正確|对的|對的|符合题意|佳|合适)"
+)
+_NEGATED_CHOICE = re.compile(r"^(?:no|not|non|without|absence of|absent|lack of|free of|negative for|无|無|没 有|沒 有|未 见|未 見|不|非|否)\s*(?:evidence of |signs? of |any )?")
+_POSITIVE_CHOICE = re.compile(r"^(?:with|presence of|present|positive for|有|可 见|存 在)\s+")
+_SIGNS = frozenset("<>≤≥±")
+_LETTERED = re.compile(r"^\s*[(\[]?([A-Za-z])[)\].:、：]\s*(?=\S)")
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A choice that a text names."""
+
+    choice: int
+    start: int
+    end: int
+    denied: bool
+
+
+def find_choice(answer: str, choices: Sequence[str]) -> str | None:
+    """The one choice that the answer settles on, or None where it names none, several, or only denies some.
+
+    Longer choices are looked for first and use up their words, so "left lower lobe" does not also name
+    "left", and 没有 does not also name 有. Choices that are single letters are letters; choices that carry their letters
+    ("A. axial") may be named by letter, by text or by both. Yes and no may be said in any wording.
+    """
+    if not choices:
+        return None
+    place = choose(answer, choices)
+    return None if place is None else choices[place]
+
+
+def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) -> int | None:
+    """Index of the choice that the answer settles on, or None.
+
+    Args:
+        answer: what was said.
+        choices: letters alone, options alone, or options behind their letters.
+        letters: whether options may be named by their letters; None: where the choices are or carry letters.
+    """
+    named = letters_of(choices)
+    marks = named if named else list(ascii_uppercase[: len(choices)]) if letters else []
+    options = [] if all(_is_letter(choice) for choice in choices) else [without_letter(c) if named else c for c in choices]
+    if not marks:
+        closed = _closed(answer, choices)
+        if closed is not _OPEN:
+            return closed
+    return _settled(_reading(visible_answer(answer), options, marks), options)
+
+
+def letters_of(choices: Sequence[str]) -> list[str]:
+    """The letters that choices are or carry, as capitals; nothing where some have none or two the same."""
+    found = [choice.strip() if _is_letter(choice) else match[1] if (match := _LETTERED.match(choice)) else "" for choice in choices]
+    capitals = [letter.upper() for letter in found]
+    return capitals if len(choices) > 1 and all(capitals) and len(set(capitals)) == len(capitals) else []
+
+
+def without_letter(option: str) -> str:
+    """An option without the letter before it (`" A:Axial "`)."""
+    return _LETTERED.sub("", option, count=1).strip()
+
+
+def _is_letter(choice: str) -> bool:
+    return len(choice.strip()) == 1 and choice.strip().isascii() and choice.strip().isalpha()
+
+
+class _Open:
+    """The type of `_OPEN`: the choices are no pair of yes and no."""
+
+
+_OPEN = _Open()
+
+
+def _closed(answer: str, choices: Sequence[str]) -> int | None | _Open:
+    """The choice of yes or no, where the choices hold exactly one wording of each."""
+    said = [word_polarity(choice) for choice in choices]
+    if said.count(True) != 1 or said.count(False) != 1:
+        return _OPEN
+    others = [choice for choice, polarity in zip(choices, said, strict=True) if polarity is None]
+    if others and (named := find_choice(answer, others)) is not None:
+        return list(choices).index(named)
+    polarity = find_polarity(answer)
+    return None if polarity is None else said.index(polarity)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A text and the choices it names."""
+
+    text: str
+    mentions: list[Mention]
+
+
+def _reading(text: str, options: Sequence[str], letters: Sequence[str]) -> _Reading:
+    kept = compared(spell_with_case(text))
+    spelled = kept.casefold() if len(kept.casefold()) == len(kept) else kept.lower()
+    words = placed_words(spelled)
+    spans, free = _option_spans(words, options)
+    if letters:
+        taken = {index for index, is_free in enumerate(free) if not is_free}
+        spans += _letter_spans(kept, letters, words, taken)
+    hidden = masked(spelled)
+    members = [any(start <= word.start < end for _, start, end in spans) for word in words]
+    mentions = []
+    for choice, start, end in sorted(spans, key=lambda span: span[1]):
+        first = next((n for n, word in enumerate(words) if word.end > start), 0)
+        denied = denied_before(hidden, start, words, first, members) or denied_after(hidden, _list_end(end, spans, hidden))
+        mentions.append(Mention(choice, start, end, denied))
+    return _Reading(kept, mentions)
+
+
+def compared(text: str) -> str:
+    """Text with comparisons in words as signs: `less than 5 mm` as `< 5 mm`."""
+    for pattern, sign in _COMPARED:
+        text = pattern.sub(sign, text)
+    return text
+
+
+def _list_end(end: int, spans: Sequence[tuple[int, int, int]], text: str) -> int:
+    """Where the list of choices ends that a mention is a member of: `A, B and C are wrong` denies all three."""
+    for _, start, stop in sorted(spans, key=lambda span: span[1]):
+        if start >= end and _joined(text[end:start]):
+            end = stop
+    return end
+
+
+def _joined(between: str) -> bool:
+    return not PAUSE.sub("", between).strip(" \"'()[].") and len(between) < 12 and ". " not in between
+
+
+def _option_spans(words: Sequence[Word], options: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[bool]]:
+    """Where the texts of options stand; each word is used once, by the longest option."""
+    free = [True] * len(words)
+    wanted = [[word.text for word in placed_words(compared(spell_with_case(option)).casefold())] for option in options]
+    spans = []
+    for choice in sorted(range(len(options)), key=lambda choice: -len(wanted[choice])):
+        size = len(wanted[choice])
+        for first in range(len(words) - size + 1) if size else ():
+            here = [word.text for word in words[first : first + size]]
+            if here == wanted[choice] and all(free[first : first + size]) and not _part_of_number(words, first, size):
+                free[first : first + size] = [False] * size
+                spans.append((choice, words[first].start, words[first + size - 1].end))
+    return spans, free
+
+
+def _part_of_number(words: Sequence[Word], first: int, size: int) -> bool:
+    """Whether a number stands behind a comparison or in a range that the choice does not have."""
+    before = words[first - 1].text if first else ""
+    number = words[first].text[-1].isdigit()
+    ranged = number and before == "to" and first > 1 and words[first - 2].text[-1].isdigit()
+    after = [word.text for word in words[first + size : first + size + 2]]
+    opened = words[first + size - 1].text[-1].isdigit() and len(after) == 2 and after[0] == "to" and after[1][-1].isdigit()
+    return (number and before in _SIGNS) or ranged or opened
+
+
+def _letter_spans(
+    kept: str, letters: Sequence[str], words: Sequence[Word], taken: set[int]
+) -> list[tuple[int, int, int]]:
+    """Letters that stand for choices: clearly marked ones or, where there are none, capitals that stand alone."""
+    starts = {start for start, _ in (*decisions(kept), *conclusions(kept))}
+    used = [(words[index].start, words[index].end) for index in taken]
+    firm, loose = [], []
+    for match in _LETTER.finditer(kept):
+        letter = match[1]
+        if letter.upper() not in letters or any(start <= match.start(1) < end for start, end in used):
+            continue
+        span = (letters.index(letter.upper()), match.start(1), match.end())
+        before, after = kept[: match.start()], kept[match.end() :]
+        article = letter in "aAI" and match.group() == letter and _WORD_FOLLOWS.match(after) is not None
+        if _is_firm(match, before, after, starts) and not article:
+            firm.append(span)
+        elif letter.isupper() and not article and not _NOT_A_LETTER.search(before):
+            loose.append(span)
+    return firm + [span for span in loose if firm and _is_chained(span, firm, kept)] if firm else loose
+
+
+def _is_firm(match: re.Match[str], before: str, after: str, starts: Iterable[int]) -> bool:
+    alone = not before.strip(" \n\t\"'.,:;") and not after.strip(" \n\t\"'.,:;!。")
+    bracketed = len(match.group()) == 3 and match.group()[0] in "(["
+    opens = (not before.strip() or before.rstrip(" ").endswith("\n")) and _AFTER_LETTER.match(after) is not None
+    closed = match.group()[-1] in ")]" and (not before.strip() or before.endswith("\n"))
+    decided = any(start <= match.start(1) <= start + 1 for start in starts)
+    return alone or bracketed or opens or closed or decided or _LABELLED.search(before) is not None
+
+
+def _is_chained(span: tuple[int, int, int], firm: Sequence[tuple[int, int, int]], text: str) -> bool:
+    """Whether a capital follows or precedes a marked letter in a list: `option A or B`."""
+    return any(_joined(text[end : span[1]]) if end <= span[1] else _joined(text[span[2] : start]) for _, start, end in firm)
+
+
+def _settled(reading: _Reading, options: Sequence[str]) -> int | None:
+    """The choice of the last decision; without one, the only choice that is named and not denied."""
+    denied: set[int] = set()
+    for groups in (_decided(reading), _concluded(reading)):
+        for group in reversed(groups):
+            said = {mention.choice for mention in group if not mention.denied}
+            if said:
+                return said.pop() if len(said) == 1 and not said & denied else None
+            denied |= {mention.choice for mention in group}
+    last = {mention.choice: mention.denied for mention in reading.mentions}
+    named = [choice for choice, is_denied in last.items() if not is_denied]
+    if named:
+        return named[0] if len(named) == 1 else None
+    return _opposite(list(last), options) if len(last) == 1 else None
+
+
+def _decided(reading: _Reading) -> list[list[Mention]]:
+    """Groups of mentions that are announced as the answer, in order."""
+    groups = _within(reading, decisions(reading.text))
+    for number, mention in enumerate(reading.mentions):
+        if _CORRECT.match(reading.text[mention.end : mention.end + 60]) and not mention.denied:
+            groups.append((mention.start, _chain(reading, number)))
+    return [group for _, group in sorted(groups, key=lambda group: group[0])]
+
+
+def _concluded(reading: _Reading) -> list[list[Mention]]:
+    return [group for _, group in _within(reading, conclusions(reading.text))]
+
+
+def _within(reading: _Reading, spans: Sequence[tuple[int, int]]) -> list[tuple[int, list[Mention]]]:
+    """For each announced statement, its denied mentions and the first affirmed one with those in one list with it."""
+    groups = []
+    for start, end in spans:
+        inside = [n for n, mention in enumerate(reading.mentions) if start - 1 <= mention.start < end]
+        denied = [reading.mentions[n] for n in inside if reading.mentions[n].denied]
+        first = next((n for n in inside if not reading.mentions[n].denied), None)
+        group = denied + ([] if first is None else _chain(reading, first, end))
+        if group:
+            groups.append((start, group))
+    return groups
+
+
+def _chain(reading: _Reading, number: int, end: int | None = None) -> list[Mention]:
+    """A mention and those that stand in one list with it."""
+    chain = [reading.mentions[number]]
+    for mention in reading.mentions[number + 1 :]:
+        if (end is not None and mention.start >= end) or not _joined(reading.text[chain[-1].end : mention.start]):
+            break
+        chain.append(mention)
+    for mention in reversed(reading.mentions[:number]):
+        if not _joined(reading.text[mention.end : chain[0].start]):
+            break
+        chain.insert(0, mention)
+    return [mention for mention in chain if not mention.denied]
+
+
+def _opposite(denied: Sequence[int], options: Sequence[str]) -> int | None:
+    """`no contrast` where only `contrast` was denied: the choice that is the denial of the denied one."""
+    cores = [_POSITIVE_CHOICE.sub("", normalise(option)) for option in options]
+    negated = {place: _NEGATED_CHOICE.sub("", core) for place, core in enumerate(cores) if _NEGATED_CHOICE.match(core)}
+    found = [place for place, core in negated.items() if denied[0] not in negated and core == cores[denied[0]]]
+    return found[0] if len(found) == 1 else None
