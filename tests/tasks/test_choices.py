@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medmvl.tasks.metrics import find_choice
+from medmvl.tasks.answers import find_choice
 
 LOBES = ("right upper lobe", "right lower lobe", "left upper lobe", "left lower lobe")
 
@@ -22,7 +22,7 @@ LOBES = ("right upper lobe", "right lower lobe", "left upper lobe", "left lower 
         ("left lobe or right lobe", ("left lobe", "right lobe"), None),
         ("left, yes left", ("left", "right"), "left"),
         ("是的。", ("是", "否"), "是"),
-        ("不是", ("是", "否"), None),
+        ("不是", ("是", "否"), "否"),
         ("没有结节", ("有", "没有"), "没有"),
         ("有结节", ("有", "没有"), "有"),
         ("有，没有", ("有", "没有"), None),

@@ -147,7 +147,7 @@ def test_predictions_are_joined_with_data_and_missing_ones_count(
         ({"answer_pred": "a", "answer_gt": "yes"}, "a", "yes", "closed"),
         ({"text": "a", "truth": "b", "kind": "ct_report"}, "a", "b", "ct_report"),
         ({"response": "a", "label": ["b", "c"], "answer_type": "OPEN"}, "a", "b", "open"),
-        ({"output": "a", "gt": "无"}, "a", "无", "open"),
+        ({"output": "a", "gt": "无"}, "a", "无", "closed"),
         ({"pred": "B", "answer": "B", "options": {"A": "x", "B": "y"}}, "B", "B", "choice"),
     ],
 )

@@ -15,11 +15,11 @@ from medmvl.errors import ReadError, UserError
 from medmvl.imaging import read
 from medmvl.imaging.selector import split_selector
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
+from medmvl.tasks.answers import yes_no_choices
 
 LISTED = 20
 DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日")
 REPORT_PROMPTS = {"en": "Write the report.", "zh": "请写出影像报告。"}
-CLOSED_ANSWERS = (("yes", "no"), ("是", "否"), ("有", "无"))
 Language = Literal["en", "zh", "auto"]
 
 
@@ -231,7 +231,7 @@ def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, st
     if answer:
         if not question:
             raise UserError("an answer without a question; give --question for rows without one")
-        turns.append(("closed" if _choices(answer) else "open", question, answer))
+        turns.append(("closed" if yes_no_choices(answer, question) else "open", question, answer))
     if report:
         asked = options.question or REPORT_PROMPTS[_language(report, options.language)]
         turns.append(("report", asked, report))
@@ -240,8 +240,8 @@ def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, st
     return tuple(turns)
 
 
-def _choices(answer: str) -> tuple[str, ...]:
-    return next((pair for pair in CLOSED_ANSWERS if answer.lower().rstrip(".。") in pair), ())
+def _choices(kind: str, answer: str, question: str) -> tuple[str, ...]:
+    return yes_no_choices(answer, question) if kind == "closed" else ()
 
 
 def _language(text: str, wanted: Language) -> Literal["en", "zh"]:
@@ -301,9 +301,7 @@ def _samples_of(
                 days_before_current=days,
                 task=prefix,
                 language=_language(question + answer, options.language),
-                target=Target(
-                    kind=kind, answers=(answer,), choices=_choices(answer) if kind == "closed" else ()
-                ),
+                target=Target(kind=kind, answers=(answer,), choices=_choices(kind, answer, question)),
             )
         )
     return samples

@@ -42,7 +42,7 @@ def gather_parquet(found: Collection, task: str) -> bool:
 def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: str) -> None:
     answer = text_field(row, "answer")
     name = save_picture(found, row.get("image"))
-    choices = yes_no(answer)
+    choices = yes_no(answer, text_field(row, "question"))
     sample = question(
         id, [ImageBlock(image=name)], text_field(row, "question"), answer,
         kind="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task=task,

@@ -44,7 +44,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     places = [folder / part for part in ("", "train", "val", "test")]
     path = next((place / file for place in places if below(place, file).is_file()), folder / file)
     answer = text_field(record, "answer")
-    choices = yes_no(answer)
+    choices = yes_no(answer, text_field(record, "question"))
     sample = question(
         id, [ImageBlock(image=found.image(path))], text_field(record, "question"), answer,
         kind="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task="path_vqa",

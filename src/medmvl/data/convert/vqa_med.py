@@ -86,7 +86,7 @@ def _parse(text: str, references: dict[str, tuple[str, ...]]) -> Line:
 
 
 def _take(found: Collection, line: Line, picture: Path, name: str, split: str) -> None:
-    choices = yes_no(line.answers[0])
+    choices = yes_no(line.answers[0], line.question)
     sample = question(
         f"vqa_med-{name}", [ImageBlock(image=found.image(picture))], line.question, line.answers[0],
         kind="closed" if choices else "open", choices=choices, more_answers=line.answers[1:],

@@ -15,24 +15,47 @@ from medmvl.tasks.metrics.text import Word, normalise, placed_words, spell_with_
 _COMPARED = tuple(
     (re.compile(pattern + r"\s*(?=-?\.?\d)", re.IGNORECASE), sign + " ")
     for pattern, sign in (
-        (r"(?:\b(?:at least|(?:not|no) (?:less|smaller|fewer) than|greater than or equal to)|大于(?:或)?等于|至少|不小于|不少于|不低于)", "≥"),
-        (r"(?:\b(?:at most|up to|(?:not|no) (?:more|larger|greater) than|less than or equal to)|小于(?:或)?等于|至多|不超过|不大于|不多于)", "≤"),
+        (
+            r"(?:\b(?:at least|(?:not|no) (?:less|smaller|fewer) than|greater than or equal to)|大于(?:或)?等于"
+            r"|至少|不小于|不少于|不低于)",
+            "≥",
+        ),
+        (
+            r"(?:\b(?:at most|up to|(?:not|no) (?:more|larger|greater) than|less than or equal to)"
+            r"|小于(?:或)?等于|至多|不超过|不大于|不多于)",
+            "≤",
+        ),
         (r"(?:\b(?:less|smaller|fewer|lower) than|\b(?:below|under)|小于|少于|低于|不足|不到)", "<"),
-        (r"(?:\b(?:more|larger|greater|higher|bigger) than|\b(?:above|over|exceeding)|大于|多于|高于|超过)", ">"),
+        (
+            r"(?:\b(?:more|larger|greater|higher|bigger) than|\b(?:above|over|exceeding)|大于|多于|高于|超过)",
+            ">",
+        ),
     )
 )
 """Comparisons in words, the longer ones first."""
 _LETTER = re.compile(r"(?<![A-Za-z0-9'.])(?:\(|\[)?([A-Za-z])(?:\)|\])?(?![A-Za-z0-9']|-[A-Za-z])")
-_LABELLED = re.compile(r"(?:\b(?:option|choice|answer|letter|select|choose|pick)|选项|選項|选|選|答案|答|:|：)\s*[:：]?\s*[\"'(\[]*$", re.IGNORECASE)
+_LABELLED = re.compile(
+    r"(?:\b(?:option|choice|answer|letter|select|choose|pick)|选项|選項|选|選|答案|答|:|：)\s*[:：]?\s*[\"'(\[]*$",
+    re.IGNORECASE,
+)
 _AFTER_LETTER = re.compile(r"\s*(?:[.:)、，,;；=\-]|：|$|\n|项|項)")
-_WORD_FOLLOWS = re.compile(r"\s+(?!(?:because|since|as|and|or|but|is|was|which|due|based|given|not|rather|instead|for|seems|would|in)\b)[a-z]")
-_NOT_A_LETTER = re.compile(r"\b(?:type|grade|stage|group|class|segment|zone|level|hepatitis|vitamin|figure|panel|image|lobe|part)\s*$|[型级期组图]$", re.IGNORECASE)
+_WORD_FOLLOWS = re.compile(
+    r"\s+(?!(?:because|since|as|and|or|but|is|was|which|due|based|given|not|rather|instead|for|seems|would|in)\b)[a-z]"
+)
+_NOT_A_LETTER = re.compile(
+    r"\b(?:type|grade|stage|group|class|segment|zone|level|hepatitis|vitamin|figure|panel|image|lobe|part)\s*$|[型级期组图]$",
+    re.IGNORECASE,
+)
 _CORRECT = re.compile(
     r"\W{0,3}(?:(?:is|was|would be|seems|appears|remains)\s+)?(?:therefore |thus |clearly |indeed |definitely )*(?:the\s+)?"
-    r"(?:most\s+(?:likely|appropriate|accurate|plausible|consistent)|only\s+correct|correct|right(?=\s*(?:answer|choice|option|one|[.,;!]|$))|best|true|final\s+answer|answer)\b"
+    r"(?:most\s+(?:likely|appropriate|accurate|plausible|consistent)|only\s+correct|correct|right(?=\s*(?:answer"
+    r"|choice|option|one|[.,;!]|$))|best|true|final\s+answer|answer)\b"
     r"|\s*(?:项|項|选项|選項)?(?:才)?(?:是|为|為)?(?:最)?(?:正确|正確|对的|對的|符合题意|佳|合适)"
 )
-_NEGATED_CHOICE = re.compile(r"^(?:no|not|non|without|absence of|absent|lack of|free of|negative for|无|無|没 有|沒 有|未 见|未 見|不|非|否)\s*(?:evidence of |signs? of |any )?")
+_NEGATED_CHOICE = re.compile(
+    r"^(?:no|not|non|without|absence of|absent|lack of|free of|negative for|无|無|没 有|沒 有|未 见|未 見|不|非"
+    r"|否)\s*(?:evidence of |signs? of |any )?"
+)
 _POSITIVE_CHOICE = re.compile(r"^(?:with|presence of|present|positive for|有|可 见|存 在)\s+")
 _SIGNS = frozenset("<>≤≥±")
 _LETTERED = re.compile(r"^\s*[(\[]?([A-Za-z])[)\].:、：]\s*(?=\S)")
@@ -71,17 +94,24 @@ def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) 
     """
     named = letters_of(choices)
     marks = named if named else list(ascii_uppercase[: len(choices)]) if letters else []
-    options = [] if all(_is_letter(choice) for choice in choices) else [without_letter(c) if named else c for c in choices]
+    options = (
+        []
+        if all(_is_letter(choice) for choice in choices)
+        else [without_letter(c) if named else c for c in choices]
+    )
     if not marks:
-        closed = _closed(answer, choices)
-        if closed is not _OPEN:
-            return closed
+        polarities = [word_polarity(choice) for choice in choices]
+        if polarities.count(True) == polarities.count(False) == 1:
+            return _closed(answer, choices, polarities)
     return _settled(_reading(visible_answer(answer), options, marks), options)
 
 
 def letters_of(choices: Sequence[str]) -> list[str]:
     """The letters that choices are or carry, as capitals; nothing where some have none or two the same."""
-    found = [choice.strip() if _is_letter(choice) else match[1] if (match := _LETTERED.match(choice)) else "" for choice in choices]
+    found = [
+        choice.strip() if _is_letter(choice) else match[1] if (match := _LETTERED.match(choice)) else ""
+        for choice in choices
+    ]
     capitals = [letter.upper() for letter in found]
     return capitals if len(choices) > 1 and all(capitals) and len(set(capitals)) == len(capitals) else []
 
@@ -95,18 +125,8 @@ def _is_letter(choice: str) -> bool:
     return len(choice.strip()) == 1 and choice.strip().isascii() and choice.strip().isalpha()
 
 
-class _Open:
-    """The type of `_OPEN`: the choices are no pair of yes and no."""
-
-
-_OPEN = _Open()
-
-
-def _closed(answer: str, choices: Sequence[str]) -> int | None | _Open:
-    """The choice of yes or no, where the choices hold exactly one wording of each."""
-    said = [word_polarity(choice) for choice in choices]
-    if said.count(True) != 1 or said.count(False) != 1:
-        return _OPEN
+def _closed(answer: str, choices: Sequence[str], said: Sequence[bool | None]) -> int | None:
+    """The choice of yes or no, or one of those beside them, such as `maybe`."""
     others = [choice for choice, polarity in zip(choices, said, strict=True) if polarity is None]
     if others and (named := find_choice(answer, others)) is not None:
         return list(choices).index(named)
@@ -135,7 +155,9 @@ def _reading(text: str, options: Sequence[str], letters: Sequence[str]) -> _Read
     mentions = []
     for choice, start, end in sorted(spans, key=lambda span: span[1]):
         first = next((n for n, word in enumerate(words) if word.end > start), 0)
-        denied = denied_before(hidden, start, words, first, members) or denied_after(hidden, _list_end(end, spans, hidden))
+        denied = denied_before(hidden, start, words, first, members) or denied_after(
+            hidden, _list_end(end, spans, hidden)
+        )
         mentions.append(Mention(choice, start, end, denied))
     return _Reading(kept, mentions)
 
@@ -159,16 +181,25 @@ def _joined(between: str) -> bool:
     return not PAUSE.sub("", between).strip(" \"'()[].") and len(between) < 12 and ". " not in between
 
 
-def _option_spans(words: Sequence[Word], options: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[bool]]:
+def _option_spans(
+    words: Sequence[Word], options: Sequence[str]
+) -> tuple[list[tuple[int, int, int]], list[bool]]:
     """Where the texts of options stand; each word is used once, by the longest option."""
     free = [True] * len(words)
-    wanted = [[word.text for word in placed_words(compared(spell_with_case(option)).casefold())] for option in options]
+    wanted = [
+        [word.text for word in placed_words(compared(spell_with_case(option)).casefold())]
+        for option in options
+    ]
     spans = []
     for choice in sorted(range(len(options)), key=lambda choice: -len(wanted[choice])):
         size = len(wanted[choice])
         for first in range(len(words) - size + 1) if size else ():
             here = [word.text for word in words[first : first + size]]
-            if here == wanted[choice] and all(free[first : first + size]) and not _part_of_number(words, first, size):
+            if (
+                here == wanted[choice]
+                and all(free[first : first + size])
+                and not _part_of_number(words, first, size)
+            ):
                 free[first : first + size] = [False] * size
                 spans.append((choice, words[first].start, words[first + size - 1].end))
     return spans, free
@@ -180,7 +211,12 @@ def _part_of_number(words: Sequence[Word], first: int, size: int) -> bool:
     number = words[first].text[-1].isdigit()
     ranged = number and before == "to" and first > 1 and words[first - 2].text[-1].isdigit()
     after = [word.text for word in words[first + size : first + size + 2]]
-    opened = words[first + size - 1].text[-1].isdigit() and len(after) == 2 and after[0] == "to" and after[1][-1].isdigit()
+    opened = (
+        words[first + size - 1].text[-1].isdigit()
+        and len(after) == 2
+        and after[0] == "to"
+        and after[1][-1].isdigit()
+    )
     return (number and before in _SIGNS) or ranged or opened
 
 
@@ -208,7 +244,9 @@ def _letter_spans(
 def _is_firm(match: re.Match[str], before: str, after: str, starts: Iterable[int]) -> bool:
     alone = not before.strip(" \n\t\"'.,:;") and not after.strip(" \n\t\"'.,:;!。")
     bracketed = len(match.group()) == 3 and match.group()[0] in "(["
-    opens = (not before.strip() or before.rstrip(" ").endswith("\n")) and _AFTER_LETTER.match(after) is not None
+    opens = (not before.strip() or before.rstrip(" ")[-1] in ".;!?\n。；！？") and _AFTER_LETTER.match(
+        after
+    ) is not None
     closed = match.group()[-1] in ")]" and (not before.strip() or before.endswith("\n"))
     decided = any(start <= match.start(1) <= start + 1 for start in starts)
     return alone or bracketed or opens or closed or decided or _LABELLED.search(before) is not None
@@ -216,7 +254,10 @@ def _is_firm(match: re.Match[str], before: str, after: str, starts: Iterable[int
 
 def _is_chained(span: tuple[int, int, int], firm: Sequence[tuple[int, int, int]], text: str) -> bool:
     """Whether a capital follows or precedes a marked letter in a list: `option A or B`."""
-    return any(_joined(text[end : span[1]]) if end <= span[1] else _joined(text[span[2] : start]) for _, start, end in firm)
+    return any(
+        _joined(text[end : span[1]]) if end <= span[1] else _joined(text[span[2] : start])
+        for _, start, end in firm
+    )
 
 
 def _settled(reading: _Reading, options: Sequence[str]) -> int | None:
@@ -265,7 +306,9 @@ def _chain(reading: _Reading, number: int, end: int | None = None) -> list[Menti
     """A mention and those that stand in one list with it."""
     chain = [reading.mentions[number]]
     for mention in reading.mentions[number + 1 :]:
-        if (end is not None and mention.start >= end) or not _joined(reading.text[chain[-1].end : mention.start]):
+        if (end is not None and mention.start >= end) or not _joined(
+            reading.text[chain[-1].end : mention.start]
+        ):
             break
         chain.append(mention)
     for mention in reversed(reading.mentions[:number]):
@@ -278,6 +321,12 @@ def _chain(reading: _Reading, number: int, end: int | None = None) -> list[Menti
 def _opposite(denied: Sequence[int], options: Sequence[str]) -> int | None:
     """`no contrast` where only `contrast` was denied: the choice that is the denial of the denied one."""
     cores = [_POSITIVE_CHOICE.sub("", normalise(option)) for option in options]
-    negated = {place: _NEGATED_CHOICE.sub("", core) for place, core in enumerate(cores) if _NEGATED_CHOICE.match(core)}
-    found = [place for place, core in negated.items() if denied[0] not in negated and core == cores[denied[0]]]
+    negated = {
+        place: _NEGATED_CHOICE.sub("", core)
+        for place, core in enumerate(cores)
+        if _NEGATED_CHOICE.match(core)
+    }
+    found = [
+        place for place, core in negated.items() if denied[0] not in negated and core == cores[denied[0]]
+    ]
     return found[0] if len(found) == 1 else None

@@ -9,36 +9,48 @@ from medmvl.tasks.metrics.text import HAN, Word
 
 NO_DENIAL = re.compile(
     r"\bno(?: reasonable| real)? (?:doubt|question|matter|wonder)\b|\bwithout (?:a |any )?(?:doubt|question)\b|\bnot only\b"
-    r"|\b(?:can(?:not|'t| not)|could(?:n't| not)) (?:be )?(?:completely |entirely |fully )?(?:excluded?|rule[ds]? out|denied|dismiss(?:ed)?)\b"
+    r"|\b(?:can(?:not|'t| not)|could(?:n't| not)) (?:be )?(?:completely |entirely |fully )?(?:excluded?"
+    r"|rule[ds]? out|denied|dismiss(?:ed)?)\b"
     r"|\bnot (?:be )?(?:excluded|ruled out)\b|\bnot (?:un|in)(?:likely|common|usual|consistent|compatible)\w*\b"
     r"|\bnot (?:absent|without|negative|free of)\b|\bno absence of\b|\bno(?:\.|:)? ?\d"
     r"|\bwhether or not\b|\bif not\b|\bwhy not\b"
-    r"|非常|不除外|不排除|不能除外|不能排除|未能排除|未排除|无法排除|無法排除|无疑|無疑|毫无疑问|不仅|不僅|不但|不光|不止|不同|不一|不均|不规则|不規則|不清晰|不典型"
+    r"|非常|不除外|不排除|不能除外|不能排除|未能排除|未排除|无法排除|無法排除|无疑|無疑|毫无疑问|不仅|不僅|不但"
+    r"|不光|不止|不同|不一|不均|不规则|不規則|不清晰|不典型"
     r"|未来|无论|無論|不管|是否|是不是|有没有|有沒有|有无|有無|并非没有|不是没有|并非不|未尝不|不无|不無|无不|莫不"
 )
 """Looks like a denial and is none: doubled denials, doubt, fixed phrases."""
 BEFORE = frozenset(
-    "no not without never neither nor non cannot isn't aren't wasn't weren't doesn't don't didn't hasn't haven't can't couldn't "
-    "won't wouldn't shouldn't except excluding exclude excludes excluded unlikely denies lacks lacking absent".split()
-)
+    ("no", "not", "without", "never", "neither", "nor", "non", "cannot", "isn't", "aren't", "wasn't", "weren't",
+     "doesn't", "don't", "didn't", "hasn't", "haven't", "can't", "couldn't", "won't", "wouldn't", "shouldn't", "except",
+     "excluding", "exclude", "excludes", "excluded", "unlikely", "denies", "lacks", "lacking", "absent")
+)  # fmt: skip
 """English words that deny what follows them."""
 BEFORE_PHRASES = re.compile(
-    r"\b(?:rather than|instead of|(?:rul(?:e|es|ed|ing)|rules) out|absence of|lack of|negative for|free of|less likely(?: to be)?|other than|different from|opposed to|but not)\b"
+    r"\b(?:rather than|instead of|(?:rul(?:e|es|ed|ing)|rules) out|absence of|lack of|negative for|free of"
+    r"|less likely(?: to be)?|other than|different from|opposed to|but not)\b"
 )
 AFTER = re.compile(
-    r"\s*(?:[,]?\s*(?:which|that)\s+)?(?:(?:option|choice|answer|here|also|therefore|clearly|probably|definitely|both|all)\s+)*"
-    r"(?:(?:is|are|was|were|seems?|looks?|appears?|has been|have been|can be|could be|should be|must be|to be|would be|does|do|did|can|could|would)\s*)?"
+    r"\s*[:?]\s*(?:no|false|wrong|incorrect|out)\b|\s*(?:[,]?\s*(?:which|that)\s+)?(?:(?:option|choice|answer"
+    r"|here|also|therefore|clearly|probably|definitely|both|all)\s+)*"
+    r"(?:(?:is|are|was|were|seems?|looks?|appears?|has been|have been|can be|could be|should be|must be|to be"
+    r"|would be|does|do|did|can|could|would)\s*)?"
     r"(?:clearly |definitely |probably |also |thus |both |all |therefore |most )*"
-    r"(?:(?:not|n't)\b(?! (?:only|un|excluded|ruled))|cannot\b|can't\b|isn't\b|aren't\b|wasn't\b|doesn't\b|incorrect\b|wrong\b|false\b|excluded\b|eliminated\b|ruled out\b|unlikely\b|less likely\b|absent\b|improbable\b|implausible\b|inconsistent\b|rejected\b|out\b(?! of)|is no\b)"
+    r"(?:(?:not|n't)\b(?! (?:only|un|excluded|ruled))|cannot\b|can't\b|isn't\b|aren't\b|wasn't\b|doesn't\b"
+    r"|incorrect\b|wrong\b|false\b|excluded\b|eliminated\b|ruled out\b|unlikely\b|less likely\b|absent\b"
+    r"|improbable\b|implausible\b|inconsistent\b|rejected\b|out\b(?! of)|is no\b)"
 )
 """After a word: says it is not so."""
 AFTER_CHINESE = re.compile(
-    r"\s*(?:项|項|选项|選項)?[,，]?\s*(?:的?(?:说法|說法|描述|选项|可能性))?(?:都|均|就|也|则|是|可以|可|应|應|被|已|很|较|較|明显|明顯)*"
-    r"(?:不(?!除外|能排除|排除|仅|僅|但|同)|错|錯|排除|未见|未見|没有|沒有|无(?!疑)|無(?!疑)|非(?!常)|有误|有誤|除外|可能性(?:小|低|不大))"
+    r"\s*(?:项|項|选项|選項)?\s*(?:的?(?:说法|說法|描述|选项|可能性))?(?:都|均|就|也|则|是|可以|可|应|應|被|已|很"
+    r"|较|較|明显|明顯)*"
+    r"[:?：？]?\s*(?:不(?!除外|能排除|排除|仅|僅|但|同)|错|錯|排除|未见|未見|没有|沒有|无(?!疑)|無(?!疑)|非(?!常)"
+    r"|有误|有誤|除外|可能性(?:小|低|不大))"
 )
 CHINESE_BEFORE = frozenset("不没沒无無未非否勿莫")
 CHINESE_PHRASES = re.compile(r"排除|除外|而非|缺乏|缺少|不见|消失")
-BREAK = re.compile(r"[.;:!?\n。；：！？]|\b(?:but|however|although|though|while|whereas|yet)\b|而是|但|然而|却")
+BREAK = re.compile(
+    r"[.;:!?\n。；：！？]|\b(?:but|however|although|though|while|whereas|yet)\b|而是|但|然而|却"
+)
 """A denial reaches no further."""
 PAUSE = re.compile(r"[,，、]|\b(?:and|or|nor|&)\b|和|或|及|与")
 """Joins the members of a list; between other words it ends a denial."""
@@ -51,7 +63,9 @@ def masked(spelled: str) -> str:
     return NO_DENIAL.sub(lambda match: "\x00" * len(match.group()), spelled)
 
 
-def denied_before(spelled: str, place: int, words: Sequence[Word], first: int, members: Sequence[bool]) -> bool:
+def denied_before(
+    spelled: str, place: int, words: Sequence[Word], first: int, members: Sequence[bool]
+) -> bool:
     """Whether a word is denied by what precedes it in its clause.
 
     Args:
@@ -91,7 +105,7 @@ def _breaks(words: Sequence[Word], index: int) -> bool:
 def _joins(words: Sequence[Word], index: int, members: Sequence[bool]) -> bool:
     """Whether the pause after or at a word joins two members of a list of choices."""
     left = index if not PAUSE.fullmatch(words[index].text) else index - 1
-    return left >= 0 and members[left]
+    return left >= 0 and members[left] and members[index + 1]
 
 
 def denied_after(spelled: str, end: int) -> bool:

@@ -1,7 +1,7 @@
-"""The part of an answer that counts: without thoughts, out of boxes and tags, after the words that announce it.
+r"""The part of an answer that counts: without thoughts, out of boxes and tags, after the words that announce it.
 
 Reasoning models think aloud, in `<think>` and its like, and announce what they settle on: `final answer: D`,
-`\\boxed{D}`, `正确答案是D`. What stands before is no answer.
+`\boxed{D}`, `正确答案是D`. What stands before is no answer.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ _THOUGHTS = (
     re.compile(rf"(?:<\s*(?:{_THOUGHT_TAGS})\s*>|◁think▷|<unused94>).*", re.DOTALL | re.IGNORECASE),
 )
 """In this order: closed thoughts, what precedes a final channel, thoughts whose beginning or whose end is missing."""
-_TAGGED = re.compile(r"<\s*(answer|final_answer|final|solution)\s*>(.*?)(?:<\s*/\s*\1\s*>|$)", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(
+    r"<\s*(answer|final_answer|final|solution)\s*>(.*?)(?:<\s*/\s*\1\s*>|$)", re.DOTALL | re.IGNORECASE
+)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
-_MARKDOWN = re.compile(r"\*+|`+|(?m:^\s{0,3}#{1,6}\s)|(?<!\w)_{1,2}(?=\w)|(?<=\w)_{1,2}(?!\w)|\$|\\[()\[\]]|<\|[a-z_]+\|>|</?s>")
+_MARKDOWN = re.compile(
+    r"\*+|`+|(?m:^\s{0,3}#{1,6}\s)|(?<!\w)_{1,2}(?=\w)|(?<=\w)_{1,2}(?!\w)|\$|\\[()\[\]]|<\|[a-z_]+\|>|</?s>"
+)
 _FINAL = re.compile(
     r"(?:\bfinal\s+(?:answer|choice|decision|diagnosis)|最终(?:答案|选择|结论|诊断)|最後答案|最后答案)"
     r"\s*(?:is|would be|should be|是|为|為|[:：\-]|\n)*\s*",
@@ -32,16 +36,20 @@ _DECISION = re.compile(
     \b(?:final|correct|right|best|true|most\ (?:likely|appropriate)|only|my|the|an?)?\s*
       (?:answer|choice|option|selection|response)\b"?\s*
       (?:(?:to|of|for|here|that|which|i)\b[^.:;!?\n,]{0,60}?\s*)?
-      (?:\b(?:is|was|would\ be|should\ be|must\ be|has\ to\ be|remains|seems(?:\ to\ be)?)(?!\w)|isn't|(?=n't)|[:：=]|(?<=answer)\s*-|(?<=answer)\s*\n)+
-    | \b(?:i(?:'d|'ll|\ would|\ will|\ should)?\s+(?:therefore\ |thus\ |finally\ )?(?:choose|chose|pick|select|go\ (?:with|for)|opt\ for|settle\ on|answer|vote\ for))\b:?
-    | (?:最终|最後|最后|正确|正確|最佳|标准|標準|我的)?(?:答案|答|选项|選項|选择|選擇|结论|結論)(?:应该|应当|應該|应|應|就)?(?:是|为|為|选|選|[:：])+
+      (?:\b(?:is|was|would\ be|should\ be|must\ be|has\ to\ be|remains|seems(?:\ to\ be)?)(?!\w)
+      |isn't|(?=n't)|[:：=]|(?<=answer)\s*-|(?<=answer)\s*\n)+
+    | \b(?:i(?:'d|'ll|\ would|\ will|\ should)?\s+(?:therefore\ |thus\ |finally\ )?
+      (?:choose|chose|pick|select|go\ (?:with|for)|opt\ for|settle\ on|answer|vote\ for))\b:?
+    | (?:最终|最後|最后|正确|正確|最佳|标准|標準|我的)?(?:答案|答|选项|選項|选择|選擇|结论|結論)
+      (?:应该|应当|應該|应|應|就)?(?:是|为|為|选|選|[:：])+
     | (?:故|应|應|应该|應該|因此|所以|我|就|只能|最终|最后)(?:应|應)?(?:选择|選擇|选|選)(?![项項])[:：]?
     | (?<![不勿别別可备備])(?:选择|選擇|选|選)(?=\s*[A-Za-zＡ-Ｚ](?![A-Za-z]))
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 _CONCLUSION = re.compile(
-    r"\b(?:therefore|thus|hence|in conclusion|to conclude|in summary|overall|ultimately|consequently|so|finally|conclusion)\b\s*[,:]?"
+    r"\b(?:therefore|thus|hence|in conclusion|to conclude|in summary|overall|ultimately|consequently|so|finally"
+    r"|conclusion)\b\s*[,:]?"
     r"|(?:因此|所以|综上所述|綜上所述|综上|總之|总之|最终|故)[,，:：]?",
     re.IGNORECASE,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from medmvl.tasks.answers.denial import NO_DENIAL
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
@@ -21,53 +20,97 @@ PAIRS: tuple[tuple[str, str], ...] = (
 YES = frozenset(normalise(yes) for yes, _ in PAIRS) | frozenset(
     map(normalise, (
         "yeah", "yep", "yup", "sure", "certainly", "definitely", "indeed", "affirmative", "of course", "absolutely",
-        "observed", "identified", "found", "noted", "evident", "it is", "there is", "there are", "it does", "they are", "是的", "对的",
-        "有的", "是有的", "确实", "確實", "可以看到", "看到", "能看到", "见到", "發現", "发现", "能见", "嗯", "异常存在", "肯定", "t", "没错", "沒錯", "不错",
+        "observed", "identified", "found", "noted", "evident", "it is", "there is", "there are", "it does", "they are",
+        "t", "是的", "对的", "有的", "是有的", "确实", "確實", "可以看到", "看到", "能看到", "见到", "發現", "发现",
+        "能见", "肯定", "没错", "沒錯",
     ))
 )  # fmt: skip
 NO = frozenset(normalise(no) for _, no in PAIRS) | frozenset(
     map(normalise, (
-        "nope", "nah", "not", "never", "nothing", "nil", "not observed", "not identified", "not found", "not noted", "not evident",
-        "it is not", "it isn't", "there is not", "there are not", "there isn't", "there aren't", "it does not", "it doesn't", "unremarkable",
-        "none seen", "none detected", "none observed", "none identified", "not at all", "negated", "denied", "不", "不是的", "没", "沒", "未", "并非", "並非", "并没有",
-        "並沒有", "并无", "並無", "未发现", "未發現", "未见到", "没有发现", "未看到", "没看到", "看不到", "见不到", "未显示", "未提示", "未检出", "否定", "非", "f", "没见", "不可见",
+        "nope", "nah", "not", "never", "nothing", "nil", "not observed", "not identified", "not found", "not noted",
+        "not evident", "it is not", "it isn't", "there is not", "there are not", "there isn't", "there aren't",
+        "it does not", "it doesn't", "none seen", "none detected", "none observed", "none identified", "not at all",
+        "denied", "f", "不", "不是的", "没", "沒", "未", "并非", "並非", "并没有", "並沒有", "并无", "並無", "未发现",
+        "未發現", "未见到", "没有发现", "未看到", "没看到", "看不到", "见不到", "未显示", "未提示", "未检出", "否定",
+        "非", "没见", "不可见",
     ))
 )  # fmt: skip
 _UNSURE = re.compile(
-    r"\b(?:(?:can(?:not|'t| not)|could not|couldn't|unable to|not possible to|impossible to|difficult to|hard to) (?:be )?(?:tell|say|determined?|answer(?:ed)?|assess(?:ed)?|evaluated?|judged?|know)"
-    r"|(?:i )?(?:do not|don't) know|not sure|uncertain|unclear|unknown|indeterminate|insufficient information|maybe|perhaps)\b"
+    r"\b(?:(?:can(?:not|'t| not)|could not|couldn't|unable to|not possible to|impossible to|difficult to"
+    r"|hard to) (?:be )?(?:tell|say|determined?|answer(?:ed)?|assess(?:ed)?|evaluated?|judged?|know)"
+    r"|(?:i )?(?:do not|don't) know|not sure|uncertain|unclear|unknown|indeterminate|insufficient information"
+    r"|maybe|perhaps)\b"
     r"|不清楚|不确定|不確定|无法(?:判断|确定|评估)|無法|不知道|难以(?:判断|确定)|不好说|也许"
 )
 _INTERJECTION = re.compile(
-    r"\b(?P<deny>not |isn't |n't )?(?:(?P<yes>yes|yeah|yep|yup|affirmative|definitely yes|correct(?=[.,!;]|\s*$)|true(?=[.,!;]|\s*$)|positive(?=[.,!;]|\s*$))"
-    r"|(?P<no>no(?=\s*(?:[,.;:!?\n)\]\"'—–-]|$|there\b|it\b|the\b|this\b|that\b|they\b|i\b|we\b|these\b|those\b|neither\b))|nope|incorrect(?=[.,!;]|\s*$)|false(?=[.,!;]|\s*$)|negative(?=[.,!;]|\s*$)|none(?=\s*(?:[,.;]|$|of\b|(?:is|are|was|were|seen|detected|observed)\b))))\b"
+    r"\b(?P<deny>not |isn't |n't )?(?:(?P<yes>yes|yeah|yep|yup|affirmative|definitely yes|correct(?=[.,!;]|\s*$)"
+    r"|true(?=[.,!;]|\s*$)|positive(?=[.,!;]|\s*$))"
+    r"|(?P<no>no(?=\s*(?:[,.;:!?\n)\]\"'—–-]|$|there\b|it\b|the\b|this\b|that\b|they\b|i\b|we\b|these\b|those\b"
+    r"|neither\b))|nope|incorrect(?=[.,!;]|\s*$)|false(?=[.,!;]|\s*$)|negative(?=[.,!;]|\s*$)|none(?=\s*(?:[,.;]"
+    r"|$|of\b|(?:is|are|was|were|seen|detected|observed)\b))))\b"
 )
 _STATED_NO = re.compile(
-    r"\bno\b|\bnot (?:be |been |clearly |definitely |currently )?(?:seen|present|visible|visualized|visualised|detected|observed|identified|found|noted|evident|shown|demonstrated|appreciated|involved|affected|there|have|has|exist|any)\b"
-    r"|\b(?:isn't|aren't|wasn't|weren't|doesn't|don't|hasn't) (?:be |been |any |an? )?(?:seen|present|visible|detected|observed|identified|found|noted|evident|shown|there|have|any|exist|show|contain)\b"
-    r"|\b(?:there|it|this) (?:isn't|aren't|wasn't|is not|are not|was not)\b|\bwithout\b|\babsent\b|\babsence\b|\bnegative\b|\bfree of\b|\bnone\b|\bnothing\b|\bneither\b|\blacks?\b|\bnever\b"
-    r"|\b(?:does|do|did) not\b|\b(?:doesn't|don't|didn't)\b|\bcannot be (?:seen|found|identified)\b|\b(?:has|have) been (?:excluded|ruled out)\b|\b(?:is|are|was|were) (?:excluded|ruled out)\b|\bunlikely\b"
+    r"\bno\b|\bnot (?:be |been |clearly |definitely |currently )?(?:seen|present|visible|visualized|visualised"
+    r"|detected|observed|identified|found|noted|evident|shown|demonstrated|appreciated|involved|affected|there"
+    r"|have|has|exist|any)\b"
+    r"|\b(?:isn't|aren't|wasn't|weren't|doesn't|don't|hasn't) (?:be |been |any |an? )?(?:seen|present|visible"
+    r"|detected|observed|identified|found|noted|evident|shown|there|have|any|exist|show|contain)\b"
+    r"|\b(?:there|it|this) (?:isn't|aren't|wasn't|is not|are not|was not)\b|\bwithout\b|\babsent\b|\babsence\b"
+    r"|\bnegative\b|\bfree of\b|\bnone\b|\bnothing\b|\bneither\b|\blacks?\b|\bnever\b"
+    r"|\b(?:does|do|did) not\b|\b(?:doesn't|don't|didn't)\b|\bcannot be (?:seen|found|identified)\b|\b(?:has"
+    r"|have) been (?:excluded|ruled out)\b|\b(?:is|are|was|were) (?:excluded|ruled out)\b|\bunlikely\b"
 )
 _STATED_YES = re.compile(
-    r"\b(?:there (?:is|are|was|were|exists?)|(?:is|are|was|were|be) (?:also |clearly |definitely |indeed )?(?:seen|present|visible|visualized|visualised|detected|observed|identified|found|noted|evident|shown|demonstrated)"
-    r"|(?:shows?|demonstrates?|reveals?|contains?|has|have|exhibits?|indicates?|suggests?|displays?)|evidence of|consistent with|compatible with|positive for|possibl[ye]|probabl[ye]|likely|suspicious for|suspected)\b"
+    r"\b(?:there (?:is|are|was|were|exists?)|(?:is|are|was|were|be) (?:also |clearly |definitely "
+    r"|indeed )?(?:seen|present|visible|visualized|visualised|detected|observed|identified|found|noted|evident"
+    r"|shown|demonstrated)"
+    r"|(?:shows?|demonstrates?|reveals?|contains?|has|have|exhibits?|indicates?|suggests?|displays?)|evidence of"
+    r"|consistent with|compatible with|positive for|possibl[ye]|probabl[ye]|likely|suspicious for|suspected)\b"
     r"|\b(?:seen|present|visible|observed|detected|identified|noted)\s*(?:[.,;]|$)"
 )
 _CHINESE_NO = re.compile(
-    r"未见|未見|未发现|未發現|未看到|未显示|未顯示|未检出|未提示|没有|沒有|没|沒|不存在|不是|不对|不對|不正确|不正確|不可见|不会|不能|不可以|不见|看不到|见不到|并非|並非|并无|並無|错|錯|否|阴性|陰性|假|无|無|未|不|非"
+    r"未见|未見|未发现|未發現|未看到|未显示|未顯示|未检出|未提示|没有|沒有|没|沒|不存在|不是|不对|不對|不正确"
+    r"|不正確|不可见|不会|不能|不可以|不见|看不到|见不到|并非|並非|并无|並無|错|錯|否|阴性|陰性|假|无|無|未|不|非"
 )
-_CHINESE_YES = re.compile(r"是|对|對|有|可见|可見|存在|正确|正確|阳性|陽性|能|可以|会|會|见|見|发现|發現|显示|顯示|提示|真|确实|確實|考虑")
+_CHINESE_YES = re.compile(
+    r"是|对|對|有|可见|可見|存在|正确|正確|阳性|陽性|能|可以|会|會|见|見|发现|發現|显示|顯示|提示|真|确实|確實|考虑"
+)
 _CHINESE_DOUBT = re.compile(
     r"不除外|不排除|不能除外|不能排除|未能排除|未排除|无法排除|無法排除|不无可能|无疑|無疑|毫无疑问|没错|沒錯|不错"
     r"|不是没有|不是沒有|并非没有|並非沒有|不是不|并非不|未尝不|无不|不是无"
 )
-_CHINESE_IGNORED = re.compile(r"有没有|有沒有|是不是|是否|有无|有無|对不对|能否|能不能|非常|没关系|对于|對於|对比|对称|对照|有些|有点|不仅|不但|不规则|不均匀?|不清|不一|不同|无论|错位")
+_CHINESE_IGNORED = re.compile(
+    r"有没有|有沒有|是不是|是否|有无|有無|对不对|能否|能不能|非常|没关系|对于|對於|对比|对称|对照|有些|有点|不仅"
+    r"|不但|不规则|不均匀?|不清|不一|不同|无论|错位"
+)
 _CLAUSE = re.compile(r"[,，.。;；!！?？\n]|但是?|然而|不过")
 _OPEN_QUESTION = re.compile(
-    r"^\s*(?:please\s+)?(?:where|what|which|how (?:many|much|large|big|long|severe)|who|when|why|in (?:what|which)|on (?:what|which)|list|name|describe)\b|什么|什麼|哪|多少|几|怎|为何|如何|请描述",
+    r"^\s*(?:please\s+)?(?:where|what|which|how (?:many|much|large|big|long|severe)|who|when|why|in (?:what"
+    r"|which)|on (?:what|which)|list|name|describe)\b|什么|什麼|哪|多少|几|怎|为何|如何|请描述",
     re.IGNORECASE,
 )
-_ALSO_CONTENT = frozenset(map(normalise, ("无", "無", "没有", "沒有", "none", "absent", "present", "seen", "visible", "detected", "right", "能", "会", "y", "n")))
+_ALSO_CONTENT = frozenset(
+    map(
+        normalise,
+        (
+            "无",
+            "無",
+            "没有",
+            "沒有",
+            "none",
+            "absent",
+            "present",
+            "seen",
+            "visible",
+            "detected",
+            "right",
+            "能",
+            "会",
+            "y",
+            "n",
+        ),
+    )
+)
 """Words that answer open questions too: what is wrong? none; on which side? right."""
 
 
@@ -127,7 +170,8 @@ def _interjected(plain: str) -> bool | None:
 
 def _english(spelled: str) -> bool | None:
     doubled = re.search(
-        r"cannot be|can't be|not (?:be )?(?:excluded|ruled out)|could not be excluded|not absent|not without|not negative|no absence|no (?:doubt|question)|without doubt",
+        r"cannot be|can't be|not (?:be )?(?:excluded|ruled out)|could not be excluded|not absent|not without"
+        r"|not negative|no absence|no (?:doubt|question)|without doubt",
         spelled,
     )
     plain = NO_DENIAL.sub(" ", spelled)

@@ -42,7 +42,9 @@ def judge(text: str, target: Target) -> Judgement:
 
 def _same(choice: str, answer: str) -> bool:
     """Whether a choice is an accepted answer: in its letters, or as another wording of the same yes or no."""
-    if normalise(choice) == normalise(answer) or normalise(without_letter(choice)) == normalise(without_letter(answer)):
+    if normalise(choice) == normalise(answer) or normalise(without_letter(choice)) == normalise(
+        without_letter(answer)
+    ):
         return True
     said = word_polarity(choice)
     return said is not None and said == word_polarity(answer)
@@ -68,7 +70,9 @@ def _judge_choice(record: Record, letter: str) -> Judgement:
     options = record.options or record.choices
     place = choose(record.answer, options, letters=True)
     parsed = None if place is None else options[place]
-    return Judgement("accuracy", float(exact or (place is not None and place == record.place_of(letter))), parsed, exact)
+    return Judgement(
+        "accuracy", float(exact or (place is not None and place == record.place_of(letter))), parsed, exact
+    )
 
 
 def target_of(sample: Sample) -> Target | None:

@@ -89,7 +89,9 @@ class Record:
     @property
     def letters(self) -> list[str]:
         """The letters of the options in their order, as capitals: those they are or carry, else A, B, C ..."""
-        return letters_of(self.choices) or letters_of(self.options) or list(ascii_uppercase[: len(self.options)])
+        return (
+            letters_of(self.choices) or letters_of(self.options) or list(ascii_uppercase[: len(self.options)])
+        )
 
     def place_of(self, letter: str) -> int:
         """Index of the option that has a letter; -1 where none has."""
@@ -101,11 +103,14 @@ class Record:
         if self.choices and not self._has_letters:
             return self.choices
         found = [(letter, text.strip()) for letter, text in _OPTION.findall(self.question)]
-        in_order = [letter for letter, _ in found] == [choice.strip().upper() for choice in self.choices][: len(found)]
+        in_order = [letter for letter, _ in found] == [choice.strip().upper() for choice in self.choices][
+            : len(found)
+        ]
         return tuple(text for _, text in found) if in_order and len(found) == len(self.choices) else ()
 
     @property
     def _has_letters(self) -> bool:
         return len(self.choices) > 1 and all(
-            len(choice.strip()) == 1 and choice.strip().isalpha() and choice.isascii() for choice in self.choices
+            len(choice.strip()) == 1 and choice.strip().isalpha() and choice.isascii()
+            for choice in self.choices
         )

@@ -38,7 +38,7 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\s*um\b", " μm"),
         (r"(?<=\d)\s*per\s?cent\b", "%"),
         (r"(?<=\w)\s*\(\s*([+-]+)\s*\)", r"\1"),  # ER (+)
-        (r"(?:(?<=[^\W\d_])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
+        (r"(?:(?<=[A-Z])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
         (r"(?<=[A-Z0-9])-(?![\w>])", "−"),  # a minus after a receptor, no hanging hyphen
     )
 )

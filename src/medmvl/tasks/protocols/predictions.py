@@ -189,7 +189,9 @@ def _listed(text: str) -> Any:
             return found
     behind_letters = _BEHIND_LETTERS.findall(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return behind_letters or (lines if len(lines) > 1 else [part.strip() for part in re.split(r"[,;|/]", text)])
+    return behind_letters or (
+        lines if len(lines) > 1 else [part.strip() for part in re.split(r"[,;|/]", text)]
+    )
 
 
 def _box(entry: Mapping[str, Any], where: str) -> tuple[float, ...] | None:
