@@ -368,8 +368,10 @@ def test_letter_and_option_stand_for_each_other(reference: str, choices: tuple[s
 WRAPPINGS = (
     "{}", "**{}**", "The answer is {}.", "<think>{other}? Perhaps {other}.</think>{}", "\\boxed{{{}}}", "({})",
     "{other} is wrong, so the answer is {}.", "Final answer: {}\nBecause {other} does not fit.", "<answer>{}</answer>",
-    "Not {other}. I choose {}.", "选项{other}不对，正确答案是{}。", "答案：{}", "故选{}", "排除{other}，选{}", "{} is correct, {other} is not.",
-    "{other} looks plausible at first. The correct option is {}.", "Option {other} is ruled out. Therefore {}.",
+    "Not {other}. I choose {}.", "选项{other}不对，正确答案是{}。", "答案：{}", "故选{}", "排除{other}，选{}",
+    "{} is correct, {other} is not.",
+    "{other} looks plausible at first. The correct option is {}.",
+    "Option {other} is ruled out. Therefore {}.",
 )  # fmt: skip
 
 
