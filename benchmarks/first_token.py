@@ -59,7 +59,7 @@ def build_engine() -> Any:
 
 async def ask_all(engine: Any, warm: Path, scan: Path) -> list[float]:
     """Seconds until the first token of each question, one after another."""
-    from medmvl.data.loader import BlockLoader
+    from medmvl.datasets.loader import BlockLoader
     from medmvl.engine import Failure, GenerationOptions, Request
     from medmvl.engine.scheduler import Scheduler
     from medmvl.schema import Message, TextBlock, VolumeBlock

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from medmvl.data.loader import BlockLoader
 from medmvl.data.prepared import PreparedCache, cache_key, default_cache_dir, settings_digest
+from medmvl.datasets.loader import BlockLoader
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, VolumeBlock
 from tests.factories.data import VOLUME_BLOCK, picture, processor, volume

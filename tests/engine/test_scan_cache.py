@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import medmvl
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.scan_cache import ScanCache
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from medmvl.data.llava import from_llava
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.llava import from_llava
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.exchange.imported import Components, write_folder
 from medmvl.exchange.msiip_medmvl import read

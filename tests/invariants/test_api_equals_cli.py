@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medmvl.cli.main import main
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Request, read_answers
 from medmvl.schema import Message, write_samples
 from tests.factories.engine import question, save_tiny_model

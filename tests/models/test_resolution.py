@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.factories.models import PARTS, differs, tiny
 from typer.testing import CliRunner
 
-from medmvl.data.loader import BlockLoader
 from medmvl.data.prepared import PreparedCache
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.errors import RecipeError
 from medmvl.imaging import MedicalImage

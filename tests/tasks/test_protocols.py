@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from medmvl.datasets.public import TASKS
 from medmvl.errors import UserError
-from medmvl.tasks.benchmarks import TASKS
 from medmvl.tasks.metrics.measures import Measure, MetricOptions
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.protocols import PROTOCOLS, find_protocol

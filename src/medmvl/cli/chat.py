@@ -59,7 +59,7 @@ class Conversation:
     """The turns so far, and the scans that wait for the next question. Errors leave it as it was."""
 
     def __init__(self, engine: Engine, options: GenerationOptions, declarations: dict[str, Any]) -> None:
-        from medmvl.data.loader import BlockLoader
+        from medmvl.datasets.loader import BlockLoader
 
         self.engine = engine
         self.options = options

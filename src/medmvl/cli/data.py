@@ -51,8 +51,8 @@ def from_csv(
     skip_bad: Annotated[bool, typer.Option(help="Leave out, and list, rows that cannot be used.")] = False,
 ) -> None:
     """Turn a table of your own into a data set that trains; DICOM and NIfTI stay as they are."""
-    from medmvl.data.convert import from_csv as module
-    from medmvl.data.splits import parse_fractions
+    from medmvl.datasets import from_csv as module
+    from medmvl.datasets.splits import parse_fractions
 
     columns = {
         "image": image_column, "volume": volume_column, "question": question_column, "answer": answer_column,
@@ -132,16 +132,16 @@ def convert(
     listed: Annotated[bool, typer.Option("--list", help="List the public data sets that are known.")] = False,
 ) -> None:
     """Convert a public data set from the layout it is published in; pictures stand in one split only."""
-    from medmvl.data.convert import CONVERTERS, ConvertOptions, get_converter
-    from medmvl.data.splits import parse_fractions
+    from medmvl.datasets.public import DATASETS, ConvertOptions, find_dataset
+    from medmvl.datasets.splits import parse_fractions
 
     if name is None or listed:
-        for known in CONVERTERS.values():
+        for known in DATASETS.values():
             typer.echo(
                 f"{known.name:13} {known.title}\n{'':13} licence: {known.licence}\n{'':13} {known.size}"
             )
         return
-    dataset = get_converter(name)
+    dataset = find_dataset(name)
     if raw is None or out is None:
         raise typer.BadParameter("expected medmvl data convert NAME RAW OUT")
     shares: Any = split if split in (None, "published") else parse_fractions(split)
@@ -158,7 +158,7 @@ def mixture(
     """Print Uni-Med's mixture as part of a recipe, with weights that draw by its sampling ratios."""
     import yaml
 
-    from medmvl.data.mixture import unimed_sources
+    from medmvl.datasets.public.unimed import unimed_sources
 
     sources, missing = unimed_sources(folder)
     typer.echo(yaml.safe_dump({"data": {"train": sources}}, sort_keys=False), nl=False)
@@ -177,8 +177,8 @@ def split(
 ) -> None:
     """Split a data set; what shares a patient, study, image group or file stays together."""
     from medmvl.data.sources import open_data
-    from medmvl.data.splits import parse_fractions
-    from medmvl.data.writing import rebase, write_splits
+    from medmvl.datasets.splits import parse_fractions
+    from medmvl.datasets.writing import rebase, write_splits
 
     source = open_data(data, image_root=image_root, volume_root=volume_root)
     samples = [rebase(sample, source.load, out) for sample in source.samples]
@@ -248,7 +248,7 @@ def _open_splits(
     data: list[Path], image_root: Path | None, volume_root: Path | None
 ) -> dict[str, list[LoadedSource]]:
     from medmvl.data.sources import open_data
-    from medmvl.data.splits import SPLIT_NAMES
+    from medmvl.datasets.splits import SPLIT_NAMES
     from medmvl.errors import UserError
 
     files: list[Path] = []

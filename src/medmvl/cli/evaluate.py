@@ -160,8 +160,8 @@ def _data_job(
 def _task_job(name: str, data: Path, out: Path, roots: dict[str, Any], protocols: tuple[str, ...]) -> _Job:
     """A task over its converted data: `data` itself, or the folder in it that is named like the data set."""
     from medmvl.data.sources import open_data
+    from medmvl.datasets.public import find_task
     from medmvl.evaluation.protocols import with_strict
-    from medmvl.tasks import find_task
 
     benchmark = find_task(name)
     folder = data / benchmark.data if (data / benchmark.data).is_dir() else data

@@ -80,7 +80,7 @@ def _answer_one(
     as_json: bool,
 ) -> None:
     from medmvl.cli.asking import visual_blocks
-    from medmvl.data.loader import BlockLoader
+    from medmvl.datasets.loader import BlockLoader
     from medmvl.engine import Engine, Request
     from medmvl.schema import Message, TextBlock
 

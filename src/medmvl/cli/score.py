@@ -51,7 +51,7 @@ def score(
 ) -> None:
     """Score predictions without a model; `strict` always stands beside a named protocol."""
     from medmvl.atomic_files import write_json
-    from medmvl.tasks import find_task
+    from medmvl.datasets.public import find_task
     from medmvl.tasks.metrics.measures import MetricOptions
     from medmvl.tasks.protocols import STRICT, find_protocol
 
@@ -81,8 +81,8 @@ def score(
 
 
 def _records(predictions: Path, task: str | None, reference: Path | None) -> list[Record]:
+    from medmvl.datasets.public import find_task
     from medmvl.errors import UserError
-    from medmvl.tasks import find_task
     from medmvl.tasks.protocols.predictions import join_predictions, read_predictions
 
     if reference is None:

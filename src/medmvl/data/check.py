@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from medmvl.data.loader import BlockLoader
 from medmvl.data.sources import LoadedSource
-from medmvl.data.splits import ties_of
+from medmvl.datasets.loader import BlockLoader
+from medmvl.datasets.splits import ties_of
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
 

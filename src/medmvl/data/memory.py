@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import ImageBlock, VolumeBlock
 

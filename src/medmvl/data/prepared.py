@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 import medmvl.imaging
 import medmvl.models
 from medmvl.atomic_files import atomic_write
-from medmvl.data.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.data.memory import Load
+from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.imaging.selector import split_selector
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual

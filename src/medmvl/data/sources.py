@@ -13,12 +13,13 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 from tqdm import tqdm
 
-from medmvl.data.loader import BlockLoader
-from medmvl.data.records import SampleFile
+from medmvl.datasets.loader import BlockLoader
+from medmvl.datasets.public import find_task
+from medmvl.datasets.records import SampleFile
 from medmvl.errors import SampleError
 from medmvl.schema import Sample
 from medmvl.schema.blocks import Strict
-from medmvl.tasks import Benchmark, find_task
+from medmvl.tasks import Benchmark
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
@@ -69,7 +70,7 @@ class DataSource(Strict):
     languages: tuple[str, ...] | None = None
     """Keep samples in these languages."""
     task: str | None = None
-    """Keep the samples of a task (`medmvl.tasks.TASKS`), worded as it asks them in evaluation."""
+    """Keep the samples of a task (`medmvl.datasets.public.TASKS`), worded as it asks them in evaluation."""
     no_image: bool = False
     """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
     images: Declaration = Declaration()

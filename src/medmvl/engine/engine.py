@@ -20,7 +20,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.eight_bit import check_eight_bit, to_eight_bit
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.prefix_cache import (

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.request import Load, VisualBlock
 from medmvl.imaging import MedicalImage
 from medmvl.models.visuals import ProcessedVisual

@@ -18,7 +18,7 @@ from typing import Any
 
 from medmvl import __version__
 from medmvl.atomic_files import write_json, write_text
-from medmvl.data.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_samples, read_answers
 from medmvl.engine.batch import SINGLE_PROCESS, Progress
 from medmvl.errors import UserError

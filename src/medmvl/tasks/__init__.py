@@ -1,10 +1,7 @@
 """Tasks: samples with known answers, and how an answer is judged; the same in training and evaluation."""
 
 from medmvl.tasks.benchmark import Benchmark
-from medmvl.tasks.benchmarks import TASKS, find_task
 from medmvl.tasks.judge import Judgement, judge, target_of
 from medmvl.tasks.task import Group, Task, group_of
 
-__all__ = [
-    "TASKS", "Benchmark", "Group", "Judgement", "Task", "find_task", "group_of", "judge", "target_of",
-]  # fmt: skip
+__all__ = ["Benchmark", "Group", "Judgement", "Task", "group_of", "judge", "target_of"]

@@ -1,7 +1,7 @@
 """Benchmark: which samples of a converted data set a task is about, how it asks them, and how answers are judged.
 
 Evaluation and training mixtures use the same object: a data source of a recipe names it with `task`, and then
-trains on exactly what is asked in evaluation. The table of all of them is `medmvl.tasks.benchmarks.TASKS`.
+trains on exactly what is asked in evaluation. The table of all of them is `medmvl.datasets.public.TASKS`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Literal
 
 from medmvl.errors import UserError
 from medmvl.schema import Message, Sample, TextBlock, iter_samples
-from medmvl.tasks.judge import judge
-from medmvl.tasks.task import Judge, Task
+from medmvl.tasks.task import Task
 
 AS_IT_IS = "{question}"
 
@@ -36,11 +35,8 @@ class Benchmark:
     """Language to a template with `{question}`; a question stands as it is where there is none."""
     protocol: str = "strict"
     """The published convention of this benchmark; `strict` always stands beside it."""
-    metrics: tuple[str, ...] = ("accuracy", "token_f1")
-    """What is usually reported, the first being the headline."""
     one_per: Literal["sample", "study"] = "sample"
     """`study`: only the first sample of every study, where several volumes share one report."""
-    judge_answer: Judge = judge
 
     def wants(self, sample: Sample) -> bool:
         """Whether a sample of the converted data belongs to this task."""
@@ -105,7 +101,7 @@ class Benchmark:
                 f"task {self.name}: no sample of {where} has a kind like {', '.join(self.kinds)}{spoken}; "
                 f"expected data of `medmvl data convert {self.data}`"
             )
-        return Task(self.name, chosen, self.judge_answer, self.protocol, self.metrics)
+        return Task(self.name, chosen, self.protocol)
 
 
 def _rephrase(message: Message, template: str) -> Message:

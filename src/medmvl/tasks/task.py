@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medmvl.errors import SampleError
 from medmvl.schema import Sample, Target, VolumeBlock
 from medmvl.tasks.judge import Judgement, judge, target_of
-
-Judge = Callable[[str, Target], Judgement]
 
 
 @dataclass(frozen=True, order=True)
@@ -32,11 +30,8 @@ class Task:
 
     name: str
     samples: Sequence[Sample]
-    judge_answer: Judge = judge
     protocol: str = "strict"
     """Name of the published convention; `strict` always stands beside it."""
-    metrics: tuple[str, ...] = ("accuracy", "token_f1")
-    """What is usually reported, the first being the headline."""
 
     def __post_init__(self) -> None:
         """Check that every sample has a truth and an id of its own.
@@ -55,10 +50,6 @@ class Task:
                 )
             seen.add(sample.id)
 
-    def prompts(self) -> list[Sample]:
-        """What a model is asked: the samples without their last assistant turns."""
-        return [sample.prompt() for sample in self.samples]
-
     def target(self, sample: Sample) -> Target:
         """The truth about one of the samples."""
         target = target_of(sample)
@@ -67,7 +58,7 @@ class Task:
 
     def judge(self, sample: Sample, text: str) -> Judgement:
         """Judge an answer to one of the samples."""
-        return self.judge_answer(text, self.target(sample))
+        return judge(text, self.target(sample))
 
 
 def group_of(sample: Sample) -> Group:

@@ -1,0 +1,307 @@
+"""A hospital's own table to a data set that trains: one row an examination, files as they are, patients pseudonymous."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from medmvl.datasets.pseudonyms import Pseudonyms
+from medmvl.datasets.table import Table, find_columns, read_table
+from medmvl.datasets.writing import check_empty, path_from, write_splits
+from medmvl.errors import ReadError, UserError
+from medmvl.imaging import read
+from medmvl.imaging.selector import split_selector
+from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
+from medmvl.tasks.answers import yes_no_choices
+
+LISTED = 20
+DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日")
+REPORT_PROMPTS = {"en": "Write the report.", "zh": "请写出影像报告。"}
+Language = Literal["en", "zh", "auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvOptions:
+    """What a table cannot say itself."""
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """Role to column, for what the names do not tell; see `table.COLUMN_NAMES`."""
+    question: str | None = None
+    """Asked about every row without a question of its own; a report has one by default."""
+    kind: Literal["image", "volume"] | None = None
+    """Whether the path column names 2D images or 3D volumes; None looks into every file."""
+    language: Language = "auto"
+    """`auto`: Chinese where the text has Chinese characters."""
+    units: str | None = None
+    modality: str | None = None
+    """Declared for files that do not say; DICOM says both."""
+    fractions: Mapping[str, float] = field(
+        default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
+    )
+    seed: int = 0
+    keep_ids: bool = False
+    """Keep the patient and study columns as they are: only where they are pseudonyms already."""
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class CsvResult:
+    """What came of a table."""
+
+    summary: dict[str, Any]
+    columns: dict[str, str]
+    """Role to column, those given and those guessed."""
+    bad_rows: list[str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row, taken apart."""
+
+    line: int
+    blocks: tuple[ImageBlock | VolumeBlock, ...]
+    turns: tuple[tuple[str, str, str], ...]
+    """Kind of question, question, answer."""
+    patient: str | None
+    study: str | None
+    date: date | None
+
+
+def from_csv(
+    table_path: Path,
+    images: Path,
+    out: Path,
+    options: CsvOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> CsvResult:
+    """Write `out/{train,validation,test}.jsonl` and `dataset.json` from a table.
+
+    Args:
+        table_path: CSV or TSV.
+        images: folder that paths in the table start from.
+        out: a new or empty folder. The key of the pseudonyms is kept beside it, in `<out>.key`.
+        options: see CsvOptions.
+        progress: called with the number of rows done, and of how many.
+
+    Raises:
+        UserError: where columns are missing, or rows are bad and `skip_bad` is off; the message lists them.
+    """
+    check_empty(out)
+    table = read_table(table_path)
+    columns = find_columns(table.header, options.columns)
+    _check_columns(columns, table)
+    rows, bad = _read_rows(table, columns, _FileBlocks(images, out, options), options, progress)
+    if bad and not options.skip_bad:
+        raise UserError(_list_bad(table_path, bad, len(table.rows)))
+    if not rows:
+        raise UserError(_list_bad(table_path, bad, len(table.rows)))
+    samples, warnings = _make_samples(rows, out, options)
+    about = {
+        "source": "medmvl data from-csv",
+        "columns": columns,
+        "encoding": table.encoding,
+        "rows": len(table.rows),
+        "bad_rows": len(bad),
+        "pseudonymous": not options.keep_ids,
+    }
+    summary = write_splits(out, samples, options.fractions, options.seed, about)
+    return CsvResult(summary, columns, bad, warnings)
+
+
+def _check_columns(columns: Mapping[str, str], table: Table) -> None:
+    listing = f"the table has: {', '.join(table.header)}"
+    if not any(role in columns for role in ("path", "image", "volume")):
+        raise UserError(
+            f"no column names the files; say which with --image-column or --volume-column; {listing}"
+        )
+    if "answer" not in columns and "report" not in columns:
+        raise UserError(
+            f"no column has answers; say which with --answer-column or --report-column; {listing}"
+        )
+
+
+def _list_bad(path: Path, bad: list[str], total: int) -> str:
+    shown = "\n  ".join(bad[:LISTED])
+    more = f"\n  ... and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
+    return f"{path}: {len(bad)} of {total} rows cannot be used (--skip-bad leaves them out):\n  {shown}{more}"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file is, and what must be declared about it."""
+
+    kind: str
+    declared: dict[str, Any]
+
+
+class _FileBlocks:
+    """Makes blocks of paths, looking into each file once."""
+
+    def __init__(self, images: Path, out: Path, options: CsvOptions) -> None:
+        self.images = images
+        self.out = out
+        self.options = options
+        self._seen: dict[str, _Facts] = {}
+
+    def make(self, text: str, kind: str | None) -> list[ImageBlock | VolumeBlock]:
+        """Turn a cell, several paths separated by `;`, into blocks.
+
+        Raises:
+            ReadError: where a file is missing, or cannot be read.
+        """
+        blocks: list[ImageBlock | VolumeBlock] = []
+        for part in filter(None, map(str.strip, text.split(";"))):
+            reference = str(self.images / part)
+            path, selector = split_selector(reference)
+            if not path.exists():
+                raise ReadError(f"{part}: there is no such file or folder below {self.images}")
+            facts = self._look(reference, kind)
+            name = path_from(self.out, path) + str(selector)
+            if facts.kind == "image":
+                blocks.append(ImageBlock(image=name, **facts.declared))
+            else:
+                blocks.append(VolumeBlock(volume=name, **facts.declared))
+        return blocks
+
+    def _look(self, reference: str, kind: str | None) -> _Facts:
+        """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
+        wanted = {"units": self.options.units, "modality": self.options.modality}
+        if kind is not None and not any(wanted.values()):
+            return _Facts(kind, {})
+        if reference not in self._seen:
+            image = read(reference)
+            if kind not in (None, image.kind):
+                raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
+            silent = {"units": image.units == "arbitrary", "modality": image.modality is None}
+            declared = {name: value for name, value in wanted.items() if value is not None and silent[name]}
+            self._seen[reference] = _Facts(image.kind, declared)
+        return self._seen[reference]
+
+
+def _read_rows(
+    table: Table,
+    columns: Mapping[str, str],
+    files: _FileBlocks,
+    options: CsvOptions,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[_Row], list[str]]:
+    rows, bad = [], []
+    for done, (line, values) in enumerate(table.rows, 1):
+        cells = {role: values.get(column, "") for role, column in columns.items()}
+        try:
+            rows.append(_read_row(line, cells, files, options))
+        except UserError as error:
+            bad.append(f"line {line}: {error}")
+        if progress is not None:
+            progress(done, len(table.rows))
+    return rows, bad
+
+
+def _read_row(line: int, cells: Mapping[str, str], files: _FileBlocks, options: CsvOptions) -> _Row:
+    blocks = [
+        block
+        for role in ("path", "image", "volume")
+        for block in files.make(cells.get(role, ""), _told_kind(role, options))
+    ]
+    if not blocks:
+        raise UserError("no file is named")
+    return _Row(
+        line=line,
+        blocks=tuple(blocks),
+        turns=_turns(cells, options),
+        patient=cells.get("patient") or None,
+        study=cells.get("study") or None,
+        date=_parse_date(cells["date"]) if cells.get("date") else None,
+    )
+
+
+def _told_kind(role: str, options: CsvOptions) -> str | None:
+    """Only what a user said counts: a column that happens to be called 'image' may hold CT."""
+    return options.kind or (role if role != "path" and options.columns.get(role) is not None else None)
+
+
+def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, str, str], ...]:
+    turns = []
+    answer, report = cells.get("answer", ""), cells.get("report", "")
+    question = cells.get("question") or options.question
+    if answer:
+        if not question:
+            raise UserError("an answer without a question; give --question for rows without one")
+        turns.append(("closed" if yes_no_choices(answer, question) else "open", question, answer))
+    if report:
+        asked = options.question or REPORT_PROMPTS[_language(report, options.language)]
+        turns.append(("report", asked, report))
+    if not turns:
+        raise UserError("neither an answer nor a report")
+    return tuple(turns)
+
+
+def _choices(kind: str, answer: str, question: str) -> tuple[str, ...]:
+    return yes_no_choices(answer, question) if kind == "closed" else ()
+
+
+def _language(text: str, wanted: Language) -> Literal["en", "zh"]:
+    if wanted != "auto":
+        return wanted
+    return "zh" if any("\u4e00" <= character <= "\u9fff" for character in text) else "en"
+
+
+def _parse_date(text: str) -> date:
+    day = text.replace("T", " ").split(" ")[0]
+    for pattern in DATE_FORMATS:
+        try:
+            return datetime.strptime(day, pattern).date()
+        except ValueError:
+            continue
+    raise UserError(
+        f"a date that is not understood ({len(text)} characters); expected YYYY-MM-DD or YYYYMMDD"
+    )
+
+
+def _make_samples(rows: list[_Row], out: Path, options: CsvOptions) -> tuple[list[Sample], list[str]]:
+    names = None if options.keep_ids else Pseudonyms.from_file(out.with_name(f"{out.name}.key"))
+    latest: dict[str, date] = {}
+    for row in rows:
+        if row.patient is not None and row.date is not None:
+            latest[row.patient] = max(row.date, latest.get(row.patient, row.date))
+    samples = [sample for row in rows for sample in _samples_of(row, names, latest, out.name, options)]
+    missing = sum(row.patient is None for row in rows)
+    warnings = []
+    if missing:
+        warnings.append(
+            f"{missing} of {len(rows)} rows name no patient: each of their files counts as a patient of its own, and two "
+            "examinations of one person may fall into different splits"
+        )
+    return samples, warnings
+
+
+def _samples_of(
+    row: _Row, names: Pseudonyms | None, latest: Mapping[str, date], prefix: str, options: CsvOptions
+) -> list[Sample]:
+    patient, study = row.patient, row.study
+    if names is not None:
+        study = None if row.study is None else names.of("study", row.patient or "", row.study)
+        patient = None if row.patient is None else names.of("patient", row.patient)
+    days = (latest[row.patient] - row.date).days if row.patient is not None and row.date is not None else None
+    samples = []
+    for kind, question, answer in row.turns:
+        samples.append(
+            Sample(
+                id=f"{prefix}-{row.line:07d}-{kind}",
+                messages=(
+                    Message(role="user", content=(*row.blocks, TextBlock(text=question))),
+                    Message(role="assistant", content=(TextBlock(text=answer),)),
+                ),
+                patient=patient,
+                study=study,
+                days_before_current=days,
+                task=prefix,
+                language=_language(question + answer, options.language),
+                target=Target(kind=kind, answers=(answer,), choices=_choices(kind, answer, question)),
+            )
+        )
+    return samples

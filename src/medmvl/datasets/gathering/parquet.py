@@ -1,0 +1,65 @@
+"""The Parquet form in which Hugging Face keeps picture questions: columns `image`, `question`, `answer`.
+
+Files are `data/{train,validation,test}-00000-of-00001-*.parquet`; pictures are inside and written out once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medmvl.datasets.gathering.collection import Collection
+from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.readers import iter_parquet, text_field
+from medmvl.errors import UserError
+from medmvl.schema import ImageBlock
+
+SUFFIXES = {b"\x89PN": ".png", b"\xff\xd8\xff": ".jpg"}
+SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+
+
+def gather_parquet(found: Collection, task: str) -> bool:
+    """Take every question of the Parquet files; tell whether there are any."""
+    files = sorted(found.raw.rglob("*.parquet"))
+    for path in files:
+        split = SPLITS.get(path.name.split("-")[0].removesuffix(".parquet"))
+        if split is None:
+            raise UserError(f"{path}: the name of a split, such as train-..., was expected")
+        for number, row in enumerate(iter_parquet(found.table(path))):
+            with found.record(f"{path.name}, row {number + 1}"):
+                _take(found, row, f"{task}-{path.stem.split('-of-')[0]}-{number:06d}", split, task)
+    return bool(files)
+
+
+def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: str) -> None:
+    answer = text_field(row, "answer")
+    name = save_picture(found, row.get("image"))
+    choices = yes_no(answer, text_field(row, "question"))
+    sample = question(
+        id, [ImageBlock(image=name)], text_field(row, "question"), answer,
+        kind="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task=task,
+    )  # fmt: skip
+    found.add(sample, split)
+
+
+def save_picture(found: Collection, value: Any) -> str:
+    """Write a picture of a row under the digest of its bytes and return what samples call it.
+
+    Raises:
+        UserError: where there is none, or it cannot be decoded.
+    """
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes) or not data:
+        raise UserError("it holds no picture")
+    suffix = SUFFIXES.get(data[:3], "")
+    name = f"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"
+    reference = f"images/{name}"
+    return reference if reference in found.digests else found.picture(name, data)

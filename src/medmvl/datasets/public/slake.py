@@ -1,0 +1,136 @@
+"""SLAKE (Liu et al., ISBI 2021): questions in English and Chinese, and boxes of organs and lesions.
+
+Layout (med-vqa.com/slake; huggingface.co/datasets/BoKelvin/SLAKE): `train.json`, `validate.json`, `test.json`,
+and `imgs/xmlab102/{source.jpg,detection.json}`, whose boxes are `[{"Liver": [x, y, width, height]}, ...]`.
+A picture goes where the English part puts it, in every language: the published splits of the two languages
+together train on 142 of 180 test pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from medmvl.datasets.gathering.collection import Collection
+from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.readers import below, load_records, text_field
+from medmvl.datasets.gathering.regions import Region, add_regions, half_open
+from medmvl.datasets.public_dataset import PublicDataset
+from medmvl.errors import UserError
+from medmvl.schema import ImageBlock
+from medmvl.tasks.benchmark import Benchmark
+
+FILES = {"train.json": "train", "validate.json": "validation", "test.json": "test"}
+KINDS = {"CLOSED": "closed", "OPEN": "open"}
+
+
+def gather(found: Collection) -> None:
+    """Take every question, then the boxes of every picture asked about."""
+    tables = [found.raw / name for name in FILES if (found.raw / name).is_file()]
+    if not tables:
+        raise UserError(f"{found.raw}: expected {', '.join(FILES)} and imgs/")
+    records = [
+        (path, number, record)
+        for path in tables
+        for number, record in enumerate(load_records(found.table(path)))
+    ]
+    home = _split_of_pictures(records)
+    for path, number, record in records:
+        if record.get("answer") == "":
+            found.note("questions with an empty answer, as published")
+            continue
+        with found.record(f"{path.name}, question {number + 1}"):
+            _take(found, record, home)
+    for name, split in home.items():
+        _take_boxes(found, name, split)
+
+
+def _split_of_pictures(records: Sequence[tuple[Path, int, Mapping[str, Any]]]) -> dict[str, str]:
+    """Picture to split: the English one, or that of the only language."""
+    home: dict[str, str] = {}
+    for wanted in ("en", "zh"):
+        for path, _, record in records:
+            if record.get("q_lang") == wanted and record.get("img_name"):
+                home.setdefault(str(record["img_name"]), FILES[path.name])
+    return home
+
+
+def _take(found: Collection, record: Mapping[str, Any], home: Mapping[str, str]) -> None:
+    name, answer = text_field(record, "img_name"), text_field(record, "answer")
+    language = text_field(record, "q_lang")
+    if language not in ("en", "zh"):
+        raise UserError(f"expected en or zh as q_lang, found {language!r}")
+    kind = KINDS.get(text_field(record, "answer_type").upper())
+    if kind is None:
+        raise UserError(f"expected CLOSED or OPEN as answer_type, found {record.get('answer_type')!r}")
+    spoken: Literal["en", "zh"] = "en" if language == "en" else "zh"
+    sample = question(
+        f"slake-{spoken}-{text_field(record, 'qid')}",
+        [ImageBlock(image=found.image(below(found.raw / "imgs", name)))],
+        text_field(record, "question"),
+        answer,
+        kind=kind,
+        choices=yes_no(answer) if kind == "closed" else (),
+        language=spoken,
+        image_group=PurePosixPath(name).parent.name,
+        task="slake",
+    )
+    found.add(sample, home[name])
+
+
+def _take_boxes(found: Collection, name: str, split: str) -> None:
+    path = below(found.raw / "imgs", name).with_name("detection.json")
+    if not path.is_file():
+        found.note("pictures without detection.json")
+        return
+    with found.record(f"imgs/{PurePosixPath(name).parent.name}/detection.json"):
+        picture = found.image(below(found.raw / "imgs", name))
+        regions = [
+            Region(label, half_open(box, found.size(picture)))
+            for entry in load_records(path)
+            for label, box in entry.items()
+        ]
+        group = PurePosixPath(name).parent.name
+        add_regions(found, f"slake-{group}", picture, regions, split, task="slake", image_group=group)
+
+
+QUESTIONS = ("open", "closed")
+
+SLAKE = Benchmark(
+    name="slake", title="SLAKE, English and Chinese", data="slake", kinds=QUESTIONS, protocol="medevalkit"
+)  # fmt: skip
+SLAKE_EN = Benchmark(
+    name="slake-en", title="SLAKE, English", data="slake", kinds=QUESTIONS, languages=("en",),
+    protocol="unimed",
+)  # fmt: skip
+SLAKE_ZH = Benchmark(
+    name="slake-zh", title="SLAKE, Chinese", data="slake", kinds=QUESTIONS, languages=("zh",),
+    protocol="medevalkit",
+)  # fmt: skip
+SLAKE_REFER = Benchmark(
+    name="slake-refer", title="SLAKE, referring expression comprehension", data="slake", kinds=("refer",),
+    protocol="unimed",
+)  # fmt: skip
+SLAKE_IDENTIFY = Benchmark(
+    name="slake-identify", title="SLAKE, referring expression generation", data="slake",
+    kinds=("identify",), protocol="unimed",
+)  # fmt: skip
+
+DATASET = PublicDataset(
+    name="slake",
+    title="SLAKE",
+    licence="CC BY 4.0",
+    url="https://www.med-vqa.com/slake",
+    layout="train.json, validate.json, test.json, imgs/<picture>/{source.jpg,detection.json}",
+    size="642 pictures, 14,028 questions (7,033 English, 6,995 Chinese)",
+    split="every picture where the English part puts it, in both languages and for boxes",
+    gather=gather,
+    tasks=(
+        SLAKE,
+        SLAKE_EN,
+        SLAKE_ZH,
+        SLAKE_REFER,
+        SLAKE_IDENTIFY,
+    ),
+)

@@ -1,0 +1,76 @@
+"""A data set on disk: one JSON Lines file a split and `dataset.json` about them, in a folder only its owner can read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medmvl.atomic_files import write_json
+from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
+from medmvl.datasets.splits import split_samples
+from medmvl.errors import UserError
+from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock, write_samples
+
+
+def write_splits(
+    out: Path, samples: Sequence[Sample], fractions: Mapping[str, float], seed: int, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Split samples by patient, write them and return the summary that is also in `dataset.json`.
+
+    Args:
+        out: the folder; must not exist, or be empty.
+        samples: all of them, their paths relative to `out`.
+        fractions: share of each split.
+        seed: of the split.
+        about: more facts for `dataset.json`, without identity.
+
+    Raises:
+        UserError: when the folder is not empty, or there are too few patients.
+    """
+    check_empty(out)
+    parts = split_samples(samples, fractions, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    out.chmod(0o700)
+    counts = {}
+    for name, indices in parts.items():
+        chosen = [samples[index] for index in indices]
+        write_samples(out / f"{name}.jsonl", chosen)
+        counts[name] = {"samples": len(chosen), "patients": len({s.patient for s in chosen if s.patient})}
+    summary = {**about, "splits": counts, "split_seed": seed}
+    write_json(out / "dataset.json", summary)
+    return summary
+
+
+def check_empty(out: Path) -> None:
+    """Raise UserError where `out` is not a new or empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder; choose another, or remove it first")
+
+
+def path_from(out: Path, file: str | Path) -> str:
+    """The path of a file as samples in `out` name it."""
+    return Path(os.path.relpath(Path(file).absolute(), out.absolute())).as_posix()
+
+
+def rebase(sample: Sample, load: BlockLoader, out: Path) -> Sample:
+    """The sample as it is written into another folder: same files, and the source's declarations in its blocks."""
+    messages = tuple(
+        Message(
+            role=message.role, content=tuple(_rebase_block(block, load, out) for block in message.content)
+        )
+        for message in sample.messages
+    )
+    return sample.model_copy(update={"messages": messages})
+
+
+def _rebase_block(
+    block: TextBlock | ImageBlock | VolumeBlock, load: BlockLoader, out: Path
+) -> TextBlock | ImageBlock | VolumeBlock:
+    if isinstance(block, TextBlock) or block.path.startswith(PHANTOM_SCHEME):
+        return block
+    file, mark, selector = load.reference(block).partition("#")
+    return block.model_copy(
+        update={block.type: path_from(out, file) + mark + selector, **load.declarations(block)}
+    )

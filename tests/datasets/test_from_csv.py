@@ -1,0 +1,195 @@
+"""A hospital's table becomes a data set: patients pseudonymous and undivided, dates relative, bad rows told."""
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medmvl.data.sources import open_data
+from medmvl.datasets.from_csv import CsvOptions, CsvResult, from_csv
+from medmvl.datasets.pseudonyms import Pseudonyms
+from medmvl.datasets.table import find_columns, read_table
+from medmvl.errors import UserError
+from medmvl.schema import ImageBlock, Sample, VolumeBlock, iter_samples
+from tests.factories.data import picture, volume
+from tests.factories.dicom import ct_series, stored_volume
+
+TABLE = """Patient ID,study_date,path,question,answer
+Müller,2024-01-02,a.png,Is there an effusion?,Yes
+Müller,2024-02-02,ct,有积液吗？,没有
+Li,20240303,a.png; b.png,Compare them.,"Larger, left"
+Wang,2024/1/5 08:00,sub/v.npy,What is it?,CT
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    root = tmp_path / "files"
+    for number, name in enumerate(("a.png", "b.png")):
+        picture(root / name, number)
+    volume(root / "sub" / "v.npy")
+    ct_series(root / "ct", stored_volume())
+    return root
+
+
+def convert(tmp_path: Path, files: Path, text: str | bytes = TABLE, **options: Any) -> CsvResult:
+    table = tmp_path / "table.csv"
+    table.write_bytes(text if isinstance(text, bytes) else text.encode())
+    options.setdefault("fractions", {"train": 1.0})
+    return from_csv(table, files, tmp_path / "out", CsvOptions(**options))
+
+
+def samples(tmp_path: Path) -> list[Sample]:
+    return [one for file in sorted((tmp_path / "out").glob("*.jsonl")) for one in iter_samples(file)]
+
+
+def test_rows_become_samples_that_can_be_read(tmp_path: Path, files: Path) -> None:
+    result = convert(tmp_path, files, units="HU")
+    assert result.columns == {
+        "path": "path", "question": "question", "answer": "answer", "patient": "Patient ID", "date": "study_date",
+    }  # fmt: skip
+    source = open_data(tmp_path / "out" / "train.jsonl")
+    kinds = [[source.load(block).kind for block in one.visuals] for one in source.samples]
+    assert kinds == [["image"], ["volume"], ["image", "image"], ["volume"]]
+    first, second, third, _ = source.samples
+    assert first.target is not None
+    assert (first.target.kind, first.target.choices, first.language) == ("closed", ("yes", "no"), "en")
+    assert (second.language, second.messages[1].text) == ("zh", "没有")
+    assert third.messages[1].text == "Larger, left"
+    assert [one.days_before_current for one in source.samples] == [31, 0, 0, 0]
+    assert source.load(source.samples[3].visuals[0]).units == "HU"  # declared where the file is silent
+
+
+def test_nobody_is_named_and_the_key_is_private(tmp_path: Path, files: Path) -> None:
+    convert(tmp_path, files)
+    written = b"".join(file.read_bytes() for file in (tmp_path / "out").iterdir()).decode()
+    assert "ller" not in written
+    assert "2024" not in re.sub(r"\b[0-9a-f]{16,}\b", "", written)  # pseudonyms and digests are hexadecimal
+    key = tmp_path / "out.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
+    mine = Pseudonyms.from_file(key).of("patient", "Müller")
+    assert [one.patient == mine for one in samples(tmp_path)] == [True, True, False, False]
+    assert Pseudonyms.from_file(tmp_path / "other.key").of("patient", "Müller") != mine
+
+
+def test_ids_can_be_kept(tmp_path: Path, files: Path) -> None:
+    convert(tmp_path, files, keep_ids=True)
+    assert samples(tmp_path)[0].patient == "Müller"
+    assert not (tmp_path / "out.key").exists()
+
+
+def test_patients_are_not_divided(tmp_path: Path, files: Path) -> None:
+    for number in range(20):
+        picture(files / f"p{number}.png", number)
+    rows = "\n".join(f"P{number % 10},p{number}.png,q,a" for number in range(20))
+    fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    result = convert(tmp_path, files, f"patient,image,question,answer\n{rows}\n", fractions=fractions)
+    counts = {name: one["samples"] for name, one in result.summary["splits"].items()}
+    assert counts == {"train": 12, "validation": 4, "test": 4}
+    seen = [{one.patient for one in iter_samples(tmp_path / "out" / f"{name}.jsonl")} for name in fractions]
+    assert not (seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_encodings_and_separators(tmp_path: Path, files: Path, encoding: str, separator: str) -> None:
+    text = "患者,图像,报告\n张三,a.png,双肺清晰\n".replace(",", separator).encode(encoding)
+    convert(tmp_path, files, text)
+    (one,) = samples(tmp_path)
+    assert one.messages[0].text == "请写出影像报告。"
+    assert one.messages[1].text == "双肺清晰"
+    assert one.target is not None
+    assert one.target.kind == "report"
+
+
+def test_bad_rows_are_listed_and_left_out_only_when_asked(tmp_path: Path, files: Path) -> None:
+    text = "patient,path,question,answer,date\n" + "\n".join(
+        [
+            "A,a.png,q,yes,2024-01-01",
+            "A,gone.png,q,yes,",
+            "A,a.png,q,,",
+            "A,,q,yes,",
+            "A,a.png,,yes,",
+            "A,a.png,q,yes,soon",
+            "A,table.txt,q,yes,",
+        ]
+    )
+    (files / "table.txt").write_text("not an image")
+    with pytest.raises(UserError, match=r"6 of 7 rows cannot be used") as error:
+        convert(tmp_path, files, text)
+    for line, problem in (
+        (3, "gone.png"),
+        (4, "neither an answer"),
+        (5, "no file"),
+        (6, "--question"),
+        (7, "date"),
+    ):
+        assert f"line {line}: " in str(error.value)
+        assert problem in str(error.value)
+    assert not (tmp_path / "out").exists()
+    result = convert(tmp_path, files, text, skip_bad=True)
+    assert len(result.bad_rows) == result.summary["bad_rows"] == 6
+    assert len(samples(tmp_path)) == 1
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text()) == result.summary
+
+
+def test_without_patients_every_file_is_its_own_and_that_is_said(tmp_path: Path, files: Path) -> None:
+    text = "image,question,answer\na.png,q,yes\nb.png,q,no\na.png,q2,no\n"
+    result = convert(tmp_path, files, text, fractions={"train": 0.5, "test": 0.5})
+    assert "3 of 3 rows name no patient" in result.warnings[0]
+    parts = [
+        {b.path for one in iter_samples(file) for b in one.visuals}
+        for file in (tmp_path / "out").glob("*.jsonl")
+    ]
+    assert not parts[0] & parts[1]
+
+
+def test_a_report_and_an_answer_in_one_row(tmp_path: Path, files: Path) -> None:
+    text = "image,question,answer,report\na.png,Effusion?,yes,Clear lungs.\n"
+    convert(tmp_path, files, text)
+    assert [one.target.kind for one in samples(tmp_path) if one.target] == ["closed", "report"]
+
+
+def test_what_the_user_says_wins_over_the_look(tmp_path: Path, files: Path) -> None:
+    text = "image,ct,question,answer\na.png,sub/v.npy,q,yes\n"
+    convert(tmp_path, files, text, columns={"image": "image", "volume": "ct"})
+    blocks = samples(tmp_path)[0].visuals
+    assert [type(block) for block in blocks] == [ImageBlock, VolumeBlock]
+    assert np.all([block.units is None for block in blocks])
+    with pytest.raises(UserError, match="no column 'xyz' for the image; the table has: image, ct"):
+        find_columns(("image", "ct"), {"image": "xyz"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"PK\x03\x04\x00\x00", "not a text table"),
+        (b"a,b\n", "no rows"),
+        (b"a,a\n1,2\n", "same name"),
+        (b"a\n1\n", "at least two columns"),
+        (b"a,b\n1,2,3\n", "line 2: 3 fields"),
+        (b'a,b\n"1,2\n', "not a readable table"),
+        (b"a,b\n\xff\xff\xff,1\n", "neither UTF-8 nor GB 18030"),
+    ],
+)
+def test_what_is_no_table(tmp_path: Path, text: bytes, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=message):
+        read_table(path)
+
+
+def test_missing_columns_and_a_full_folder(tmp_path: Path, files: Path) -> None:
+    with pytest.raises(UserError, match="no column names the files"):
+        convert(tmp_path, files, "who,answer\na,b\n")
+    with pytest.raises(UserError, match="no column has answers"):
+        convert(tmp_path, files, "path,who\na.png,b\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    with pytest.raises(UserError, match="not an empty folder"):
+        convert(tmp_path, files)
