@@ -62,7 +62,7 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 	$(BIN)/medmvl train quickstart --out $(RUN); \
 	test -d $(RUN)/unseen || $(BIN)/medmvl phantoms $(RUN)/unseen --patients 480 --seed 1 --splits 40,0,440; \
 	$(BIN)/medmvl evaluate --model $(RUN)/model --data $(RUN)/unseen/test.jsonl --train $(RUN)/unseen/train.jsonl \
-		--out $(RUN)/evaluation; \
+		--bar 0.95 --out $(RUN)/evaluation; \
 	scan=$$($(BIN)/python -c 'from pydicom.data import get_testdata_file as find; print(find("CT_small.dcm"))'); \
 	echo; echo "A real CT slice (CT_small.dcm, which pydicom ships): is there a pleural effusion?"; \
 	$(BIN)/medmvl generate --model $(RUN)/model --image "$$scan" --prompt "Is there a pleural effusion?"; \
@@ -70,6 +70,8 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 	echo; echo "Model        $(RUN)/model"; echo "Curves       $(RUN)/curves.png"; \
 	echo "Results      $(RUN)/evaluation/results.json"; echo "Cases        $(RUN)/evaluation/cases.png"; \
 	echo "Page         $(BIN)/medmvl playground $(RUN)/model"; \
+	echo "Bar          $$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["bar"]["statement"])' \
+		$(RUN)/evaluation/results.json)"; \
 	echo "Time         $$(( $$(date +%s) - started )) s after installation"
 
 docs: setup ## Build the documentation site into site/

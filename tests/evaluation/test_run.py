@@ -1,8 +1,10 @@
 """An evaluation: scores and controls as counted by hand, resumable, failed answers wrong, and a picture of cases."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -184,3 +186,20 @@ def test_cases_show_every_group_and_a_wrong_answer(speaking: Speaking, tmp_path:
     assert draw_cases(tmp_path / "cases.png", judged, SAMPLES, image_of, note="not medicine")
     assert Image.open(tmp_path / "cases.png").width > 500
     assert not draw_cases(tmp_path / "none.png", [], SAMPLES, image_of)
+
+
+def test_a_bar_names_every_closed_group_below_it_and_no_open_one(speaking: Speaking, tmp_path: Path) -> None:
+    def against(bar: float) -> dict[str, Any]:
+        options = replace(OPTIONS, bar=bar, controls=False)
+        evaluate(speaking.engine, SAMPLES, image_of, tmp_path, about=ABOUT, options=options)
+        found: dict[str, Any] = json.loads((tmp_path / "results.json").read_text())["bar"]
+        return found
+
+    reached, short = against(8 / 12), against(0.7)
+    assert (reached["closed"], reached["below"]) == (1, []) and "lowest: 3D nodule en 0.67 [" in reached[
+        "statement"
+    ]
+    assert [(row["kind"], row["score"]["value"]) for row in short["below"]] == [("nodule", 8 / 12)]
+    assert short["statement"].startswith(
+        "1 of 1 scores of closed questions fall short of 0.7: 3D nodule en 0.67 ["
+    )

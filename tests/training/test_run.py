@@ -15,7 +15,7 @@ from medmvl.training.checkpoints import checkpoints, is_complete
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import dry_run, train
-from tests.factories.training import phantom_cache, recipe, stage, write_text_samples
+from tests.factories.training import phantom_cache, phantoms, recipe, stage, write_text_samples
 
 __all__ = ["phantom_cache"]
 
@@ -67,6 +67,23 @@ def test_a_run_folder_tells_how_it_was_made(finished: Path) -> None:
     assert any("eval_label_accuracy/nodule" in record for record in records)
     assert (finished / "stages" / "01-encoders" / "model" / "heads.safetensors").is_file()
     assert list((finished / "stages" / "03-adapt" / "tensorboard").iterdir())
+
+
+def test_the_log_says_that_the_first_pass_reads_the_scans(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_text_samples(tmp_path / "text.jsonl", 4)
+    with caplog.at_level("INFO", logger="medmvl"):
+        train(
+            parse_recipe(recipe(stage(max_steps=1), train=[{"path": str(tmp_path / "text.jsonl")}]), "x"),
+            tmp_path / "a",
+        )
+        assert "the first pass reads" not in caplog.text  # there are no scans
+        shown = recipe(
+            stage(max_steps=1), train=[phantoms("train", limit=6, kinds=["ct_nodule", "ct_effusion"])]
+        )
+        train(parse_recipe(shown, "y"), tmp_path / "b")
+    assert "the first pass reads 2 images, volumes or sets of them" in caplog.text
 
 
 def test_the_newest_checkpoints_are_kept(finished: Path) -> None:

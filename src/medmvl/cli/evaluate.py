@@ -79,6 +79,9 @@ def evaluate(
     calibration: Annotated[
         bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")
     ] = False,
+    bar: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Say which closed questions score below this.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest open answer or report.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of the controls.")] = 0,
@@ -96,8 +99,9 @@ def evaluate(
     from medmvl.evaluation.robustness import check_shifts
 
     options = EvaluationOptions(
-        max_new_tokens, batch_size, controls, seed, check_shifts(_names(robustness)), calibration, consistency
-    )
+        max_new_tokens, batch_size, controls, seed, check_shifts(_names(robustness)), calibration, consistency,
+        bar=bar,
+    )  # fmt: skip
     asked = with_strict(_names(protocol)) if protocol else ()
     if (model is None) == (endpoint is None):
         raise UserError("give exactly one of --model FOLDER and --endpoint URL")
@@ -208,6 +212,11 @@ def _report(results: Results, out: Path, statement: str | None, drawn: bool, tit
     console.print(to_table(results, title))
     for warning in results.warnings:
         console.print(f"Note: {warning}", style="yellow")
+    if "bar" in results.more:
+        reached = results.more["bar"]
+        console.print(
+            f"Bar: {reached['statement']}", style="red" if reached["below"] else "green", highlight=False
+        )
     if statement is not None:
         console.print(statement, style="italic")
     files = ["results.json", "answers.jsonl", "report.html", *(["cases.png"] if drawn else [])]

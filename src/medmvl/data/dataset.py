@@ -35,6 +35,8 @@ class _Facts(NamedTuple):
     """Equal where samples show the same files; samples without files have each their own."""
     answered: NDArray[np.bool_]
     """Whether some assistant turn has text."""
+    visual: NDArray[np.bool_]
+    """Whether the sample shows an image or a volume."""
 
 
 class SampleDataset(Dataset[Any]):
@@ -67,6 +69,7 @@ class SampleDataset(Dataset[Any]):
         self.processor = processor
         self.supervised = supervised
         self.max_length = max_length
+        self.memory_bytes = memory_bytes
         self.dropped: list[str] = []
         """Names of the samples that were left out."""
         self._cache = VisualMemory(memory_bytes)
@@ -135,6 +138,11 @@ class SampleDataset(Dataset[Any]):
         """A number a sample, equal where samples show the same files."""
         return [int(key) for key in self._kept_of(self._facts.keys)]
 
+    @property
+    def num_studies(self) -> int:
+        """Different sets of files that the samples show."""
+        return len(set(self._kept_of(self._facts.keys)[self._kept_of(self._facts.visual)].tolist()))
+
     def _kept_of(self, values: NDArray[Any]) -> NDArray[Any]:
         return values if self._kept is None else values[self._kept]
 
@@ -158,13 +166,13 @@ class SampleDataset(Dataset[Any]):
     def _facts(self) -> _Facts:
         total = int(self._ends[-1]) if len(self._ends) else 0
         lengths, keys = np.empty(total, np.int32), np.empty(total, np.int64)
-        answered = np.empty(total, np.bool_)
+        answered, visual = np.empty(total, np.bool_), np.empty(total, np.bool_)
         for number in range(total):
             source, sample = self._at(number)
             lengths[number] = sum(self._count(source, sample))
             keys[number] = _study_key(source, sample, number)
-            answered[number] = sample.has_answer
-        return _Facts(lengths, keys, answered)
+            answered[number], visual[number] = sample.has_answer, bool(sample.visuals)
+        return _Facts(lengths, keys, answered, visual)
 
     def _count(self, source: LoadedSource, sample: Sample) -> tuple[int, int]:
         try:

@@ -20,6 +20,7 @@ from medmvl.atomic_files import write_text
 from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_samples, read_answers
 from medmvl.engine.request import Failure, Load
 from medmvl.errors import UserError
+from medmvl.evaluation.bar import compare_with_bar
 from medmvl.evaluation.calibration import ScoredChoice, calibrate, probabilities
 from medmvl.evaluation.consistency import language_consistency, wording_consistency
 from medmvl.evaluation.controls import SwappedImages, majority_answers, swap_images
@@ -57,6 +58,8 @@ class EvaluationOptions:
     """Ask closed questions again in other words, and compare English with Chinese."""
     protocols: tuple[str, ...] = ()
     """Published conventions that the answers are scored by, too; `strict` beside them."""
+    bar: float | None = None
+    """Say which closed questions score below this."""
 
 
 DEFAULTS = EvaluationOptions()
@@ -143,6 +146,8 @@ def evaluate(
     if options.calibration:
         more["calibration"] = _calibration(task, judged, answering.score_choices(samples), options.seed)
     rows = summarise(judged, options.seed)
+    if options.bar is not None:
+        more["bar"] = compare_with_bar(rows, options.bar)
     results = Results(
         rows=rows,
         about={

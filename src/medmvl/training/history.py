@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,15 @@ def write_history(out: Path, stages: Sequence[Path]) -> list[Record]:
     return records
 
 
-def write_curves(records: Sequence[Record], path: Path) -> None:
-    """Draw loss and accuracies over steps, a column a stage."""
+def write_curves(records: Sequence[Record], path: Path, by_length: Collection[str] = ()) -> None:
+    """Draw loss and accuracies over steps, one column per stage.
+
+    Args:
+        records: of `write_history`.
+        path: the picture.
+        by_length: stages whose batches hold samples of like length. Short answers are easier to foretell than reports, so
+            their training loss jumps from batch to batch; the legend says so.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -45,7 +52,8 @@ def write_curves(records: Sequence[Record], path: Path) -> None:
     for column, stage in enumerate(stages):
         own = [record for record in records if record["stage"] == stage]
         loss, accuracy = axes[0, column], axes[1, column]
-        _draw(loss, own, {"loss": "training", "eval_loss": "validation"})
+        training = "training (batches of like length: it jumps)" if stage in by_length else "training"
+        _draw(loss, own, {"loss": training, "eval_loss": "validation"})
         names = sorted(
             {key for record in own for key in record if key.startswith("eval_") and "accuracy" in key}
         )

@@ -105,6 +105,9 @@ def finish(recipe: Recipe, out: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(last.relative_to(out))
     temporary.replace(link)
-    history = write_history(out, [stage_folder(out, n, stage) for n, stage in enumerate(recipe.stages, 1)])
-    write_curves(history, out / "curves.png")
+    folders = [stage_folder(out, number, stage) for number, stage in enumerate(recipe.stages, 1)]
+    by_length = {
+        folder.name for folder, stage in zip(folders, recipe.stages, strict=True) if stage.group == "length"
+    }
+    write_curves(write_history(out, folders), out / "curves.png", by_length)
     logger.info("model: %s; curves: %s", link, out / "curves.png")

@@ -70,6 +70,17 @@ class StagePlan:
             )
         return "\n".join(lines)
 
+    def describe_reading(self) -> str:
+        """Why the first steps are slower than later ones, and the first estimate of the time left too long."""
+        samples = self.train.samples
+        kept = f"in memory, up to {samples.memory_bytes >> 20} MiB of them"
+        if self.recipe.data_of(self.stage).prepared:
+            kept = "in the cache folder"
+        return (
+            f"  the first pass reads {samples.num_studies} images, volumes or sets of them, which makes its steps slow; later "
+            f"passes find them {kept}"
+        )
+
 
 def plan_stage(
     recipe: Recipe,
@@ -132,6 +143,8 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     state = processes()
     if state.is_main_process:
         logger.info("%s", plan.describe())
+        if plan.train.samples.num_studies:
+            logger.info("%s", plan.describe_reading())
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
     state.wait_for_everyone()
