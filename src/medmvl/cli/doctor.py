@@ -45,6 +45,7 @@ NEEDED = [
 EXTRAS: dict[str, tuple[str, str]] = {
     "fastapi": ("serve", "medmvl serve"),
     "torchao": ("int8", "weights in 8 bits: --dtype int8"),
+    "imagecodecs": ("jpegxl", "JPEG XL pictures"),
     "highdicom": ("report", "DICOM SR of medmvl report"),
     "fhir.resources": ("report", "FHIR of medmvl report"),
     "monai": ("bench", "the reading benchmark's comparison"),

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 from tqdm import tqdm
 
 from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.public import find_task
 from medmvl.datasets.records import SampleFile
 from medmvl.errors import SampleError
+from medmvl.imaging.units import known_units
 from medmvl.schema import Sample
 from medmvl.schema.blocks import Strict
 from medmvl.tasks import Benchmark
@@ -49,6 +50,11 @@ class Declaration(Strict):
     spacing_mm: tuple[float, ...] | None = None
     axcodes: tuple[str, ...] | None = None
     modality: str | None = None
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, said: str | None) -> str | None:
+        return None if said is None else known_units(said)
 
 
 class DataSource(Strict):

@@ -10,8 +10,9 @@ import numpy as np
 from medmvl.errors import ReadError
 from medmvl.imaging.geometry import OPPOSITE, affine_from, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 
-_SPATIAL_FORMATS = ("nifti", "nrrd", "metaimage", "numpy")
+_SPATIAL_FORMATS = ("nifti", "nrrd", "metaimage", "numpy", "mgh", "analyze")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Declared:
         """Check what was declared.
 
         Raises:
-            ReadError: for spacing that is not positive or axis codes that are not two or three different
-                axes.
+            ReadError: for units that are not in the list, spacing that is not positive, or axis codes that are not
+                two or three different axes.
         """
         spacing = None if spacing_mm is None else tuple(float(step) for step in spacing_mm)
         if spacing is not None and not all(np.isfinite(step) and step > 0 for step in spacing):
@@ -53,7 +54,11 @@ class Declared:
                 raise ReadError(
                     f"declared axcodes {axcodes!r}: expected a letter of R/L, A/P, S/I for each axis, such as SPL"
                 )
-        return cls(units, spacing, codes, None if modality is None else modality.upper())
+        unit = None if units is None else known_units(units)
+        said = None if modality is None else modality.strip().upper()
+        if unit == "HU" and said is not None and said not in CT_MODALITIES:
+            raise ReadError(f"declared units HU and modality {said}: Hounsfield units are those of CT")
+        return cls(unit, spacing, codes, said)
 
 
 def apply_declared(image: MedicalImage, declared: Declared) -> MedicalImage:
@@ -131,13 +136,28 @@ def _with_modality(image: MedicalImage, modality: str | None) -> MedicalImage:
 def _with_units(image: MedicalImage, declared: Declared) -> MedicalImage:
     if declared.units is None:
         return _implied_units(image) if declared.modality == "CT" else image
+    hounsfield = declared.units == "HU" and image.units != "HU"
+    if hounsfield and image.units == "display":
+        raise ReadError(
+            "declared as HU, but this is a picture of 8 bits: a CT saved so has lost its Hounsfield units; use the DICOM or "
+            "NIfTI it was made from, or declare nothing"
+        )
     if image.units not in ("arbitrary", declared.units):
         raise ReadError(f"declared units {declared.units!r} contradict the file, which says {image.units!r}")
+    if hounsfield and image.modality is not None and image.modality not in CT_MODALITIES:
+        raise ReadError(
+            f"declared as HU, but the file says modality {image.modality}: Hounsfield units are those of CT; declare "
+            "units for the CT files only"
+        )
     kept = tuple(warning for warning in image.warnings if "units=" not in warning)
-    return replace(image, units=declared.units, warnings=kept)
+    doubts = hounsfield_doubts(image.array, image.kind) if hounsfield else []
+    return replace(image, units=declared.units, warnings=(*kept, *doubts))
 
 
 def _implied_units(image: MedicalImage) -> MedicalImage:
+    if image.kind == "image" and image.source_format not in ("dicom", "numpy"):
+        note = "a CT saved as a picture: its Hounsfield units are lost, and no window of CT can be applied"
+        return replace(image, warnings=(*image.warnings, note))
     if image.units != "arbitrary" or image.kind != "volume" or image.source_format not in _SPATIAL_FORMATS:
         return image
     kept = tuple(warning for warning in image.warnings if "units=" not in warning)

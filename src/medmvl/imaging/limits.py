@@ -26,6 +26,11 @@ def at_most(voxels: int) -> Iterator[None]:
         _most_voxels.reset(token)
 
 
+def claims_are_limited() -> bool:
+    """Tell whether this is within `at_most`: a file that somebody else sent."""
+    return _most_voxels.get() is not None
+
+
 def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
     """Return the number of bytes an array needs.
 

@@ -14,17 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import AmbiguousSourceError, ReadError
-from medmvl.imaging.geometry import Affine, reverse_axes
+from medmvl.imaging.geometry import OPPOSITE, Affine, axcodes_of, reverse_axes
 from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.lengths import millimetres_per
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
-from medmvl.imaging.volume_files import beside, check_stored, read_exactly, spatial_volume
+from medmvl.imaging.volume_files import (
+    beside,
+    check_stored,
+    numbered_names,
+    read_exactly,
+    spatial_volume,
+    text_numbers,
+)
 
 _START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|Name)\s*=")
-_MAX_HEADER_LINES, _MAX_LINE = 1000, 65536
+_MAX_HEADER_LINES, _MAX_LINE, _MAX_LIST_BYTES = 1000, 65536, 2**22
+_THREE_AXES = {frozenset("LR"), frozenset("AP"), frozenset("SI")}
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
-    "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+    "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
 
@@ -61,7 +70,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], int]:
             if not found:
                 break
             fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
+            if key.strip() == "ElementDataFile":  # what follows is pixels, or the names of a LIST
                 return fields, file.tell()
     raise ReadError("the MetaImage header is damaged or cut short: it has no ElementDataFile")
 
@@ -74,11 +83,8 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
         raise ReadError("the file holds several numbers a voxel (colour or vectors); convert to one channel")
     if fields["ElementType"] not in _TYPES:
         raise ReadError(f"voxels of type {fields['ElementType'][:40]} are not supported")
-    msb = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() in (
-        "true",
-        "1",
-    )
-    dtype = np.dtype((">" if msb else "<") + _TYPES[fields["ElementType"]])
+    most_significant_first = fields.get("ElementByteOrderMSB", fields.get("BinaryDataByteOrderMSB", "False"))
+    dtype = np.dtype((">" if _true(most_significant_first) else "<") + _TYPES[fields["ElementType"]])
     array = _load(path, fields, start, tuple(sizes), dtype).reshape(sizes[::-1])
     if len(sizes) == 2:
         array = array[None]
@@ -86,9 +92,14 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
         array = array[_choose_time(selector, sizes[3])]
     elif selector.time is not None:
         pick(selector.time, 1, "time")
-    affine, spacing = _geometry(fields, len(sizes))
+    affine, spacing, notes = _geometry(fields, len(sizes))
     modality = _MODALITIES.get(fields.get("Modality", ""))
-    return spatial_volume(array, affine, spacing, source_format="metaimage", notes=[], modality=modality)
+    return spatial_volume(array, affine, spacing, source_format="metaimage", notes=notes, modality=modality)
+
+
+def _true(value: str) -> bool:
+    """Tell whether a field says yes; MetaIO looks at the first letter only."""
+    return value[:1] in ("T", "t", "1")
 
 
 def _choose_time(selector: Selector, count: int) -> int:
@@ -102,22 +113,37 @@ def _choose_time(selector: Selector, count: int) -> int:
 def _load(
     path: Path, fields: dict[str, str], start: int, sizes: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    name = fields["ElementDataFile"]
-    if name.upper() != "LOCAL":
-        if name.startswith("LIST") or "%" in name:
-            raise ReadError(
-                "the pixels are spread over a list of files, which is not supported; save one .mha"
-            )
-        path, start = beside(path, name), int(fields.get("HeaderSize", "0"))
-    size, stored = check_size(sizes, dtype.itemsize), path.stat().st_size
-    compressed = fields.get("CompressedData", "False").lower() in ("true", "1")
-    if start < 0:
-        start = stored - size
-    check_stored(size, stored - start, compressed)
+    """Read all files the header names, each with its own `HeaderSize`, one after the other."""
+    size = check_size(sizes, dtype.itemsize)
+    names = pixel_names(path, fields, sizes, start)
+    if names is None:
+        files, start = [path], start
+    else:
+        files, start = [beside(path, name) for name in names], int(fields.get("HeaderSize", "0"))
+    if not files or size % (len(files) * dtype.itemsize):
+        raise ReadError(f"the header names {len(files)} files, over which its pixels cannot be spread evenly")
+    share = size // len(files)
+    parts = [_load_file(file, fields, start, share, dtype) for file in files]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _load_file(
+    path: Path, fields: dict[str, str], start: int, size: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    compressed = _true(fields.get("CompressedData", "False"))
+    stored = path.stat().st_size
     with path.open("rb") as file:
+        if not _true(fields.get("BinaryData", "True")):
+            file.seek(max(start, 0))
+            return text_numbers(file, size // dtype.itemsize, dtype)
+        if start < 0 and compressed:
+            raise ReadError(
+                "HeaderSize -1 means the end of the file, which has no meaning for compressed pixels"
+            )
+        start = stored - size if start < 0 else start
+        check_stored(size, stored - start, compressed)
         file.seek(max(start, 0))
-        data = _inflate(file.read(), size) if compressed else read_exactly(file, size)
-    return np.frombuffer(data, dtype)
+        return np.frombuffer(_inflate(file.read(), size) if compressed else read_exactly(file, size), dtype)
 
 
 def _inflate(data: bytes, size: int) -> bytes:
@@ -130,21 +156,80 @@ def _inflate(data: bytes, size: int) -> bytes:
     return pixels
 
 
-def _geometry(fields: dict[str, str], num_axes: int) -> tuple[Affine | None, tuple[float, ...] | None]:
-    """Return the affine of the (slices, rows, columns) order, where position and directions are said, and the spacing."""
+def pixel_names(path: Path, fields: dict[str, str], sizes: tuple[int, ...], start: int) -> list[str] | None:
+    """Return the names of the files with the pixels, in order, or None where they follow the header.
+
+    Args:
+        path: the header.
+        fields: of the header.
+        sizes: `DimSize`, fastest axis first.
+        start: where the header ends; a `LIST` is the lines from there on.
+
+    Raises:
+        ReadError: for a list or pattern that is not understood.
+    """
+    said = fields["ElementDataFile"]
+    if said.upper() == "LOCAL":
+        return None
+    if said.split()[:1] == ["LIST"]:
+        with path.open("rb") as file:
+            file.seek(start)
+            lines = file.read(_MAX_LIST_BYTES).decode("latin-1").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    if "%" in said and not (path.parent / said).is_file():
+        return _pattern_names(said, sizes[-1])
+    return [said]
+
+
+def _pattern_names(said: str, count: int) -> list[str]:
+    """Names of `slice%03d.raw 1 20 1`: first, last and step; without them 1, as many as there are slices, and 1."""
+    pattern, *numbers = said.split()
+    first = int(numbers[0]) if numbers else 1
+    last = int(numbers[1]) if len(numbers) > 1 else first + count - 1
+    step = int(numbers[2]) if len(numbers) > 2 else 1
+    return numbered_names(pattern, first, last, step)
+
+
+def _geometry(
+    fields: dict[str, str], num_axes: int
+) -> tuple[Affine | None, tuple[float, ...] | None, list[str]]:
+    """Return the affine of the (slices, rows, columns) order where it is said, the spacing, and notes."""
     steps = _numbers(fields, ("ElementSpacing", "ElementSize"))
+    unit = fields.get("DistanceUnits", "")
+    scale = millimetres_per(unit, "DistanceUnits")
+    notes = [] if scale == 1 else [_unit_note(unit)]
+    steps = None if steps is None else [step * scale for step in steps]
     spacing = (
         None if steps is None else tuple(reversed(steps[:3])) if len(steps) >= 3 else (1.0, *reversed(steps))
     )
     directions = _numbers(fields, ("TransformMatrix", "Orientation", "Rotation"))
     origin = _numbers(fields, ("Offset", "Position", "Origin"))
     if num_axes < 3 or directions is None or origin is None or steps is None:
-        return None, spacing
+        return None, spacing, notes
     axes = np.array(directions).reshape(num_axes, num_axes)[:3, :3]
     affine = np.eye(4)
     affine[:3, :3] = axes.T * steps[:3]
-    affine[:3, 3] = origin[:3]
-    return reverse_axes(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine), spacing
+    affine[:3, 3] = np.array(origin[:3]) * scale
+    affine = reverse_axes(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+    return affine, spacing, [*notes, *_other_sides(fields, affine)]
+
+
+def _unit_note(unit: str) -> str:
+    return f"DistanceUnits says {unit}: spacing and position were converted to millimetres; ITK takes the numbers as they are"
+
+
+def _other_sides(fields: dict[str, str], affine: Affine) -> list[str]:
+    """Return a warning where AnatomicalOrientation, which names the side each axis comes from, says other sides."""
+    said = fields.get("AnatomicalOrientation", "").upper()
+    if len(said) != 3 or {frozenset((code, OPPOSITE.get(code, ""))) for code in said} != _THREE_AXES:
+        return []
+    found = "".join(OPPOSITE[code] for code in reversed(axcodes_of(affine)))
+    if found == said:
+        return []
+    return [
+        f"AnatomicalOrientation {said} and TransformMatrix ({found}) disagree about sides: TransformMatrix was taken, as ITK "
+        "does; compare left and right with the source"
+    ]
 
 
 def _numbers(fields: dict[str, str], names: tuple[str, ...]) -> list[float] | None:

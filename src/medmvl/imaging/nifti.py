@@ -17,18 +17,33 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medmvl.errors import AmbiguousSourceError, ReadError
-from medmvl.imaging.geometry import Affine, check_affine, reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
+from medmvl.imaging.nifti_geometry import NiftiGeometry, nifti_geometry
 from medmvl.imaging.selector import Selector, pick
-from medmvl.imaging.volume_files import check_stored, finish_gzip, read_exactly, scaled, spatial_volume
+from medmvl.imaging.volume_files import (
+    check_stored,
+    finish_gzip,
+    read_exactly,
+    scaled,
+    spatial_picture,
+    spatial_volume,
+)
 
 _HEADERS = {348: (nib.Nifti1Header, 344), 540: (nib.Nifti2Header, 4)}
-_MILLIMETRES = {1: 1000.0, 3: 0.001}
-"""xyzt_units: 1 is metre, 3 micron; 2 (millimetre) and 0 (unsaid) need no scaling."""
+_UNREADABLE = {
+    0: "unknown",
+    1: "single bits",
+    1536: "128-bit floats",
+    2048: "128-bit complex",
+    1792: "complex",
+    32: "complex",
+}
+DAMAGE = (HeaderDataError, ValueError, KeyError, OverflowError, ArithmeticError, np.linalg.LinAlgError)
+"""What nibabel raises at a damaged header."""
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """Where the voxels lie and how many there are."""
 
     shape: tuple[int, int, int]
@@ -51,42 +66,36 @@ def _header_size(head: bytes) -> int | None:
 
 
 def read_nifti(path: Path, selector: Selector) -> MedicalImage:
-    """Read one volume; of a 4D file the one that `#time=N` chooses.
+    """Read one volume; of a 4D file the one that `#time=N` chooses, of colour slices the one that `#frame=N` does.
 
     Raises:
-        AmbiguousSourceError: for several time points.
+        AmbiguousSourceError: for several time points, or several slices in colour.
         ReadError: where it is damaged, cut short, absurdly large, or holds no plain volume.
     """
-    selector.refuse_others("time")
+    selector.refuse_others("time", "frame")
     head = _head(path)
     try:
         with np.errstate(invalid="ignore"):
             header = _parse(head)
-            layout = _layout(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
-            affine, spacing, notes = _geometry(header)
-            slope, intercept = header.get_slope_inter()
-    except (
-        HeaderDataError,
-        ValueError,
-        KeyError,
-        OverflowError,
-        ArithmeticError,
-        np.linalg.LinAlgError,
-    ) as error:
+            layout = layout_of(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
+            geometry = nifti_geometry(header)
+            slope, intercept, scaling_notes = _scaling(header)
+    except DAMAGE as error:
         if isinstance(error, ReadError):
             raise
         raise ReadError(f"the NIfTI header is damaged: {error}") from error
-    index = _choose_time(selector, layout.times)
-    array = _load(_pixel_file(path, head), layout, index)
+    array = load_pixels(_pixel_file(path, head), layout, choose_time(selector, layout.times))
     if array.dtype.names:
-        return _picture(array)
-    values = scaled(
-        array, 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
-    )
-    return spatial_volume(values, affine, spacing, source_format="nifti", notes=notes)
+        return _colour_slice(array, geometry, selector)
+    selector.refuse_others("time")
+    return spatial_volume(
+        scaled(array, slope, intercept), geometry.affine, geometry.spacing_mm, source_format="nifti",
+        notes=[*geometry.notes, *scaling_notes],
+    )  # fmt: skip
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """Open a file for reading, through gzip where its first bytes say so."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if compressed else path.open("rb")
@@ -94,7 +103,7 @@ def _opened(path: Path) -> Any:
 
 def _head(path: Path) -> bytes:
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             return bytes(stream.read(540))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ReadError("the compressed header is damaged or cut short") from error
@@ -111,7 +120,26 @@ def _parse(head: bytes) -> Any:
     return _HEADERS[size][0](binaryblock=head[:size], check=False)
 
 
-def _layout(header: Any, *, single: bool) -> _Layout:
+def _scaling(header: Any) -> tuple[float, float, list[str]]:
+    """Return slope and intercept; a slope of 0, or one that is not a number, means that nothing is scaled."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):
+        ignored = slope == 0 and np.isfinite(intercept) and intercept != 0
+        said = f"scl_slope is 0, which means no scaling: scl_inter {intercept:g} was not added"
+        return 1.0, 0.0, [said] if ignored else []
+    if np.isinf(slope):
+        return 1.0, 0.0, ["scl_slope is infinite: the values are as they are stored"]
+    if not np.isfinite(intercept):
+        return slope, 0.0, ["scl_inter is not a number: nothing was added"]
+    return slope, intercept, []
+
+
+def layout_of(header: Any, *, single: bool) -> Layout:
+    """Return how many voxels of what type lie where, for a header of nibabel's Analyze family.
+
+    Raises:
+        ReadError: for several numbers per voxel, types that are not read, and sizes beyond the limit.
+    """
     dims = [int(n) for n in header["dim"]]
     if not 1 <= dims[0] <= 7:
         raise ReadError(f"the NIfTI header claims {dims[0]} dimensions")
@@ -119,43 +147,41 @@ def _layout(header: Any, *, single: bool) -> _Layout:
     if len(shape) > 6 and any(n > 1 for n in shape[4:]):
         said = " x ".join(map(str, shape[:-2]))
         raise ReadError(f"the file holds {said} values: several numbers a voxel, not a plain volume")
-    dtype = header.get_data_dtype()
+    dtype = _dtype(header)
     times = shape[3] if dims[0] >= 4 else 1
     if times < 1:
         raise ReadError("the header claims no time points")
     volume = (shape[0], shape[1], shape[2])
     check_size(volume, dtype.itemsize)
     offset = int(header["vox_offset"])
-    return _Layout(
+    return Layout(
         volume, times, dtype, max(offset, int(header["sizeof_hdr"]) + 4) if single else max(offset, 0)
     )
 
 
-def _geometry(header: Any) -> tuple[Affine | None, tuple[float, ...] | None, list[str]]:
-    """Return the affine of the reversed (slices, rows, columns) order, the spacing, and notes."""
-    unit, notes = int(header["xyzt_units"]) & 7, []
-    spacing = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    scale = _MILLIMETRES.get(unit, 1.0)
-    if unit == 1 and np.nanmax(spacing) > 0.1:
-        scale = 1.0
-        notes.append(
-            "the header says metres, which would make voxels larger than 10 cm; millimetres were assumed"
+def _dtype(header: Any) -> np.dtype[Any]:
+    code = int(header["datatype"])
+    if code in _UNREADABLE:
+        raise ReadError(
+            f"the voxels have data type {code} ({_UNREADABLE[code]}), which is not read; expected real numbers"
         )
-    affine = None
-    for name, get in (("sform", header.get_sform), ("qform", header.get_qform)):
-        if int(header[f"{name}_code"]) <= 0 or affine is not None:
-            continue
-        try:
-            candidate = np.asarray(get(), dtype=np.float64)
-            check_affine(candidate)
-            affine = np.diag([scale, scale, scale, 1.0]) @ candidate
-        except (ReadError, HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
-            notes.append(f"the {name} is not a usable orientation and was ignored")
-    steps = tuple(float(step * scale) for step in reversed(spacing))
-    return (None if affine is None else reverse_axes(affine)), steps, notes
+    try:
+        dtype = np.dtype(header.get_data_dtype())
+    except DAMAGE as error:
+        raise ReadError(f"the voxels have data type {code}, which the format does not know") from error
+    if dtype.itemsize == 0 or dtype.kind not in "iufV" or (dtype.kind == "V" and not dtype.names):
+        raise ReadError(
+            f"the voxels have data type {code} ({dtype}), which is not read; expected real numbers"
+        )
+    return dtype
 
 
-def _choose_time(selector: Selector, times: int) -> int:
+def choose_time(selector: Selector, times: int) -> int:
+    """Return the 0-based time point that `#time=N` asks for.
+
+    Raises:
+        AmbiguousSourceError: there are several and none was chosen.
+    """
     if selector.time is not None:
         return pick(selector.time, times, "time")
     if times > 1:
@@ -166,20 +192,32 @@ def _choose_time(selector: Selector, times: int) -> int:
 
 
 def _pixel_file(path: Path, head: bytes) -> Path:
-    if head[_magic(head) + 1 : _magic(head) + 2] == b"+":
-        return path
+    return path if head[_magic(head) + 1 : _magic(head) + 2] == b"+" else pixels_beside(path)
+
+
+def pixels_beside(path: Path) -> Path:
+    """Return the `.img` file of a `.hdr` header.
+
+    Raises:
+        ReadError: it is missing.
+    """
     stem = path.with_suffix("") if path.suffix == ".gz" else path
     for suffix in (".img", ".IMG", ".img.gz"):
         candidate = stem.with_suffix("").with_name(stem.stem + suffix)
         if candidate.is_file():
             return candidate
-    raise ReadError("this is a NIfTI header whose pixels lie in an .img file beside it, which is missing")
+    raise ReadError("this is a header whose pixels lie in an .img file beside it, which is missing")
 
 
-def _load(path: Path, layout: _Layout, index: int) -> NDArray[Any]:
+def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:
+    """Return `(slices, rows, columns)` of one time point, unscaled; `.gz` is inflated as far as needed.
+
+    Raises:
+        ReadError: where the file is cut short or its compression damaged.
+    """
     size = check_size(layout.shape, layout.dtype.itemsize)
     stream: BinaryIO | gzip.GzipFile
-    with _opened(path) as stream:
+    with opened(path) as stream:
         compressed = isinstance(stream, gzip.GzipFile)
         check_stored(layout.offset + size * (index + 1), path.stat().st_size, compressed)
         data = read_exactly(stream, size, skip=layout.offset + index * size)
@@ -188,12 +226,23 @@ def _load(path: Path, layout: _Layout, index: int) -> NDArray[Any]:
     return np.frombuffer(data, layout.dtype).reshape(layout.shape[::-1])
 
 
-def _picture(array: NDArray[Any]) -> MedicalImage:
-    """Return a single colour slice as a picture."""
-    if len(array) != 1 or not {"R", "G", "B"} <= set(array.dtype.names or ()):
-        raise ReadError(
-            "the file holds colour voxels in several slices; colour volumes are not supported, convert to grey"
+def _colour_slice(array: NDArray[Any], geometry: NiftiGeometry, selector: Selector) -> MedicalImage:
+    """Return one slice of red, green and blue as a picture; NIfTI's slope never applies to colour."""
+    rgb = np.stack([array[name] for name in "RGB"], axis=-1)
+    affine, count = geometry.affine, len(rgb)
+    if count > 1 and 1 not in rgb.shape[:3] and selector.frame is None:
+        raise AmbiguousSourceError(
+            f"the file holds {count} slices in colour, which are no volume of values; choose one with #frame=1 ... "
+            f"#frame={count}, in the order of the file"
         )
-    rgb = np.stack([array[0][name] for name in "RGB"], axis=-1)
-    note = "a colour slice: its place in the patient is not kept"
-    return MedicalImage(array=rgb, kind="image", units="display", source_format="nifti", warnings=(note,))
+    if selector.frame is not None:
+        chosen = pick(selector.frame, count, "frame")
+        rgb = rgb[chosen : chosen + 1]
+        affine = None if affine is None else affine @ _moved(chosen)
+    return spatial_picture(rgb, affine, geometry.spacing_mm, source_format="nifti", notes=geometry.notes)
+
+
+def _moved(slices: int) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[0, 3] = slices
+    return matrix

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import nrrd
 import numpy as np
@@ -17,9 +17,18 @@ from numpy.typing import NDArray
 from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging.geometry import Affine
 from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.lengths import millimetres_per
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
-from medmvl.imaging.volume_files import beside, check_stored, finish_gzip, read_exactly, spatial_volume
+from medmvl.imaging.volume_files import (
+    beside,
+    check_stored,
+    finish_gzip,
+    numbered_names,
+    read_exactly,
+    spatial_volume,
+    text_numbers,
+)
 
 _SPACES = {
     "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),
@@ -35,6 +44,15 @@ _TYPES = {
     "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
     "f4": ("float",), "f8": ("double",),
 }  # fmt: skip
+_FIELD_NAMES = {
+    "datafile": "data file",
+    "lineskip": "line skip",
+    "byteskip": "byte skip",
+    "centerings": "centers",
+}
+"""Other spellings that the format allows."""
+_BINARY = ("raw", "gzip", "gz", "bzip2", "bz2", "hex")
+_MAX_LINES, _MAX_LINE, _MAX_LIST_BYTES = 1000, 65536, 2**22
 _DAMAGE = (
     nrrd.NRRDError,
     ValueError,
@@ -57,14 +75,14 @@ def read_nrrd(path: Path, selector: Selector) -> MedicalImage:
 
     Raises:
         AmbiguousSourceError: for several time points.
-        ReadError: where it is damaged, cut short, absurdly large, coloured, or names pixels outside its
-            folder.
+        ReadError: where it is damaged, cut short, absurdly large, coloured, in an unknown unit of length, or names
+            pixels outside its folder.
     """
     selector.refuse_others("time")
     try:
         with path.open("rb") as file:
-            header = nrrd.read_header(file)
-            array = _load(path, header, file)
+            header, names = read_fields(file)
+            array = _load(path, header, names, file)
             return _build(array, header, selector)
     except ReadError:
         raise
@@ -72,21 +90,72 @@ def read_nrrd(path: Path, selector: Selector) -> MedicalImage:
         raise ReadError(f"the NRRD header is damaged: {type(error).__name__} {str(error)[:200]}") from error
 
 
-def _load(path: Path, header: dict[str, Any], file: BinaryIO) -> NDArray[Any]:
-    """Return the array with the slowest axis first."""
+def read_fields(file: BinaryIO) -> tuple[dict[str, Any], list[str] | None]:
+    """Return the header's fields and the names of the files with its pixels, None where they follow the header.
+
+    pynrrd parses the fields. It is given the lines without key/value pairs, with field names in lower case, and without
+    `data file`, as it fails at a LIST; and decoded, as it drops what is not ASCII, which turns "µm" into "m".
+    """
+    lines, data_file = [_line(file)], None
+    for _ in range(_MAX_LINES):
+        line = _line(file)
+        if not line:
+            break
+        name, separator, value = line.partition(":")
+        if line.startswith("#") or value.startswith("="):
+            continue
+        if not separator:
+            raise ReadError(f"the NRRD header is damaged: a line has no field ({line[:40]!r})")
+        field = _FIELD_NAMES.get(name.strip().lower(), name.strip().lower())
+        if field != "data file":
+            lines.append(f"{field}:{value}")
+            continue
+        data_file = value.strip()
+        if _is_list(data_file):
+            break  # the names are all lines that follow
+    header = dict(nrrd.read_header(lines))
+    if data_file is None:
+        return header, None
+    following = (
+        file.read(_MAX_LIST_BYTES).decode("utf-8", "replace").splitlines() if _is_list(data_file) else []
+    )
+    return header, _pixel_names(data_file, [line.strip() for line in following if line.strip()])
+
+
+def _line(file: BinaryIO) -> str:
+    return file.readline(_MAX_LINE).decode("utf-8", "replace").rstrip()
+
+
+def _is_list(data_file: str) -> bool:
+    return data_file.split()[:1] == ["LIST"]
+
+
+def _pixel_names(data_file: str, listed: list[str]) -> list[str]:
+    words = data_file.split()
+    if _is_list(data_file):
+        return listed
+    if "%" in data_file and len(words) >= 4:
+        return numbered_names(words[0], int(words[1]), int(words[2]), int(words[3]))
+    return [data_file]
+
+
+def _load(path: Path, header: dict[str, Any], names: list[str] | None, file: BinaryIO) -> NDArray[Any]:
+    """Return the array with the slowest axis first; several files hold it one after the other."""
     sizes = [int(n) for n in header["sizes"]]
     if len(sizes) != header["dimension"]:
         raise ReadError("the header's sizes do not fit its dimension")
     dtype = _dtype(header)
     size = check_size(sizes, dtype.itemsize)
-    name = header.get("data file", header.get("datafile"))
-    if name is None:
+    if names is None:
         return _decode(file, header, size, dtype, path.stat().st_size).reshape(sizes[::-1])
-    if name.startswith("LIST") or "%" in name:
-        raise ReadError("the pixels are spread over several files, which is not supported; save one .nrrd")
-    target = beside(path, name)
-    with target.open("rb") as pixels:
-        return _decode(pixels, header, size, dtype, target.stat().st_size).reshape(sizes[::-1])
+    if not names or size % (len(names) * dtype.itemsize):
+        raise ReadError(f"the header names {len(names)} files, over which its pixels cannot be spread evenly")
+    parts = []
+    for name in names:
+        target = beside(path, name)
+        with target.open("rb") as pixels:
+            parts.append(_decode(pixels, header, size // len(names), dtype, target.stat().st_size))
+    return np.concatenate(parts).reshape(sizes[::-1])
 
 
 def _dtype(header: dict[str, Any]) -> np.dtype[Any]:
@@ -100,9 +169,14 @@ def _decode(
     file: BinaryIO, header: dict[str, Any], size: int, dtype: np.dtype[Any], stored: int
 ) -> NDArray[Any]:
     encoding = header["encoding"].lower()
-    for _ in range(min(int(header.get("line skip", header.get("lineskip", 0))), 10000)):
-        file.readline()
-    skip = int(header.get("byte skip", header.get("byteskip", 0)))
+    skip = int(header.get("byte skip", 0))
+    if skip < 0 and (skip != -1 or encoding != "raw"):
+        raise ReadError(
+            f"byte skip {skip} with {encoding[:20]} pixels has no meaning; expected 0 or more, or -1 with raw"
+        )
+    for _ in range(int(header.get("line skip", 0))):
+        if not file.readline():
+            raise ReadError("the file is cut short: it has fewer lines than the header says to skip")
     if encoding == "raw":
         check_stored(size, stored, compressed=False)
         if skip == -1:
@@ -111,15 +185,28 @@ def _decode(
     if encoding in ("gzip", "gz"):
         check_stored(size, stored, compressed=True)
         stream = gzip.GzipFile(fileobj=file)
-        data = read_exactly(stream, size, max(skip, 0))
+        data = read_exactly(stream, size, skip)
         finish_gzip(stream)
         return np.frombuffer(data, dtype)
     if encoding in ("bzip2", "bz2"):
-        return _bzip2(file, size, max(skip, 0), dtype)
+        return _bzip2(file, size, skip, dtype)
+    file.seek(skip, 1)
     if encoding in ("ascii", "text", "txt"):
-        numbers = np.array(file.read().split(), dtype=np.float64)
-        return numbers.astype(dtype) if numbers.size * dtype.itemsize == size else _cut_short()
-    raise ReadError(f"the encoding {encoding[:40]!r} is not supported; expected raw, gzip, bzip2 or text")
+        return text_numbers(file, size // dtype.itemsize, dtype)
+    if encoding == "hex":
+        return _hexadecimal(file, size, dtype)
+    raise ReadError(
+        f"the encoding {encoding[:40]!r} is not supported; expected raw, gzip, bzip2, hex or text"
+    )
+
+
+def _hexadecimal(file: BinaryIO, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    digits = b"".join(file.read(3 * size + 1024).split())
+    if len(digits) != 2 * size:
+        raise ReadError(
+            f"the file holds {len(digits) // 2} bytes as hexadecimal text; the header claims {size}"
+        )
+    return np.frombuffer(bytes.fromhex(digits.decode("latin-1")), dtype)
 
 
 def _bzip2(file: BinaryIO, size: int, skip: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -127,10 +214,6 @@ def _bzip2(file: BinaryIO, size: int, skip: int, dtype: np.dtype[Any]) -> NDArra
         return np.frombuffer(read_exactly(bz2.BZ2File(file), size, skip), dtype)
     except OSError as error:
         raise ReadError("the compressed pixels are damaged or cut short") from error
-
-
-def _cut_short() -> NDArray[Any]:
-    raise ReadError("the number of values in the file does not fit its header")
 
 
 def _build(array: NDArray[Any], header: dict[str, Any], selector: Selector) -> MedicalImage:
@@ -143,9 +226,49 @@ def _build(array: NDArray[Any], header: dict[str, Any], selector: Selector) -> M
     others = [axis for axis in range(array.ndim) if axis not in spatial]  # file order, fastest first
     array = _choose(array, others, header, selector)
     array = array[None] if array.ndim == 2 else array
-    affine = _affine(header, [directions[axis] for axis in spatial])
-    spacing = _spacing(header, spatial)
-    return spatial_volume(array, affine, spacing, source_format="nrrd", notes=[])
+    scales = _scales(header, spatial)
+    affine = _affine(header, [directions[axis] for axis in spatial], scales)
+    spacing = _spacing(header, spatial, scales)
+    return spatial_volume(array, affine, spacing, source_format="nrrd", notes=_notes(header, scales))
+
+
+def _notes(header: dict[str, Any], scales: _Scales) -> list[str]:
+    notes = []
+    if any(scale != 1 for scale in (*scales.space, *scales.axes)):
+        notes.append(
+            "the header says lengths in another unit: spacing and position were converted to millimetres"
+        )
+    if "endian" not in header and header["encoding"].lower() in _BINARY and _dtype(header).itemsize > 1:
+        notes.append("the header does not say the order of bytes; little-endian was assumed")
+    return notes
+
+
+class _Scales(NamedTuple):
+    """Millimetres per unit of the header's numbers."""
+
+    space: tuple[float, float, float]
+    """For each axis of the space, for directions and origin."""
+    axes: tuple[float, ...]
+    """For each spatial axis of the array, for spacings."""
+
+
+def _scales(header: dict[str, Any], spatial: list[int]) -> _Scales:
+    """Return what `space units` and `units` say; where a space has none, the units of the axes speak for it.
+
+    Raises:
+        ReadError: for an unknown unit of length, or axes of one space in different units.
+    """
+    said = [str(unit) for unit in header.get("units", [])]
+    axes = tuple(millimetres_per(said[axis] if axis < len(said) else "", "units") for axis in spatial)
+    space = [millimetres_per(str(unit), "space units") for unit in header.get("space units", [])[:3]]
+    if "space units" in header and len(space) < 3:
+        raise ReadError("the header's space units do not fit its space")
+    if not space and len(set(axes)) > 1 and "space directions" in header:
+        raise ReadError(
+            "the header's units differ between the axes of one space; expected one unit, or space units"
+        )
+    space = space or [axes[0] if axes else 1.0] * 3
+    return _Scales((space[0], space[1], space[2]), axes)
 
 
 def _directions(header: dict[str, Any], num_axes: int) -> list[NDArray[np.float64] | None]:
@@ -153,10 +276,11 @@ def _directions(header: dict[str, Any], num_axes: int) -> list[NDArray[np.float6
     if "space directions" not in header:
         kinds = header.get("kinds", ["domain"] * num_axes)
         return [np.zeros(3) if kind in ("domain", "space", "???", "none") else None for kind in kinds]
-    rows = header["space directions"]
-    steps = [
-        None if row is None or np.isnan(row).any() else np.asarray(row, dtype=np.float64) for row in rows
-    ]
+    steps: list[NDArray[np.float64] | None] = []
+    for row in header["space directions"]:
+        step = None if row is None or np.isnan(row).any() else np.asarray(row, dtype=np.float64)
+        along_time = step is not None and len(step) == 4 and not step[:3].any()
+        steps.append(None if along_time else step)
     if len(steps) != num_axes:
         raise ReadError("the header's space directions do not fit its dimension")
     return steps
@@ -189,9 +313,11 @@ def _choose(
     return array
 
 
-def _affine(header: dict[str, Any], steps: list[NDArray[np.float64] | None]) -> Affine | None:
+def _affine(
+    header: dict[str, Any], steps: list[NDArray[np.float64] | None], scales: _Scales
+) -> Affine | None:
     """Return the affine of the (slices, rows, columns) order, or None where the space has no anatomical meaning."""
-    signs = _SPACES.get(str(header.get("space", "")).lower().removesuffix("-time"))
+    signs = _SPACES.get(_space(header))
     origin = header.get("space origin")
     if (
         signs is None
@@ -203,15 +329,23 @@ def _affine(header: dict[str, Any], steps: list[NDArray[np.float64] | None]) -> 
     affine = np.eye(4)
     affine[:3, :3] = np.stack([np.asarray(step)[:3] for step in reversed(steps)], axis=1)
     affine[:3, 3] = np.asarray(origin, dtype=np.float64)[:3]
-    return np.diag([*signs, 1.0]) @ affine
+    return np.diag([*signs, 1.0]) @ np.diag([*scales.space, 1.0]) @ affine
 
 
-def _spacing(header: dict[str, Any], spatial: list[int]) -> tuple[float, ...] | None:
+def _space(header: dict[str, Any]) -> str:
+    """Return the name of the space without its time."""
+    name = str(header.get("space", "")).lower()
+    return name[:3] if len(name) == 4 and name.endswith("t") else name.removesuffix("-time")
+
+
+def _spacing(header: dict[str, Any], spatial: list[int], scales: _Scales) -> tuple[float, ...] | None:
     if "space directions" in header:
-        rows = header["space directions"]
-        steps = [float(np.linalg.norm(rows[axis])) for axis in spatial if rows[axis] is not None]
+        rows = [header["space directions"][axis] for axis in spatial]
+        vectors = [np.asarray(row, dtype=np.float64)[:3] for row in rows if row is not None]
+        steps = [float(np.linalg.norm(vector * scales.space[: len(vector)])) for vector in vectors]
     elif "spacings" in header:
-        steps = [float(header["spacings"][axis]) for axis in spatial]
+        pairs = zip(spatial, scales.axes, strict=True)
+        steps = [float(header["spacings"][axis]) * scale for axis, scale in pairs]
     else:
         return None
     return (*([1.0] * (3 - len(steps))), *reversed(steps)) if len(steps) in (2, 3) else None

@@ -1,51 +1,78 @@
-"""Ordinary pictures: PNG, JPEG, TIFF, BMP and WebP, in 8 and 16 bit."""
+"""Ordinary pictures: PNG, JPEG, TIFF, BMP, WebP, PGM and PPM by Pillow, in 8 and 16 bit; JPEG XL in its own file."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from medmvl.errors import AmbiguousSourceError, ReadError
+from medmvl.imaging import jpeg_xl
+from medmvl.imaging.deep_colour import deep_colour, is_deep_colour, set_byte_order
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
+from medmvl.imaging.tiff_header import (
+    PHOTOMETRIC,
+    PLANAR,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    TiffPage,
+    black_is_zero,
+    tiff_pages,
+)
+from medmvl.imaging.unread_formats import refuse_unreadable_jpeg
 
 MAX_PIXELS = 2**28
 """Largest picture: 16384 x 16384. A small file can claim far more, and would be decoded into memory."""
 MAX_PIXELS_PER_BYTE = 10_000
 """No picture of a patient is packed tighter: deflate ends at 8256 pixels of one bit a byte, JPEG far below."""
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
+_COLOUR_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "La", "P", "PA", "CMYK", "YCbCr")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *_TIFF, b"BM")
+_EXIF_ORIENTATION = 0x0112
+_SAVE_AS = "save it as a PNG of 8 or 16 bits, or as .npy"
+_SEPARATED, _UNSIGNED, _SIGNED = 5, 1, 2
 
 
 def sniff(head: bytes, path: Path) -> bool:
     """Tell whether these are the first bytes of a picture; a DICOM file may begin like a TIFF to please other programs."""
     if head[128:132] == b"DICM":
         return False
-    return head.startswith(_MARKS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    if head[:1] == b"P" and head[1:2] in b"2356" and head[2:3].isspace():
+        return True
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return webp or head.startswith(_MARKS) or jpeg_xl.sniff(head)
 
 
 def read_raster(path: Path, selector: Selector) -> MedicalImage:
-    """Read a picture as `(H, W)` or `(H, W, 3)`; 8 bit has units "display", deeper greyscale "arbitrary".
+    """Read a picture as `(H, W)` or `(H, W, 3)`; 8 bit has units "display", deeper ones "arbitrary".
 
-    EXIF rotation is applied; palette, CMYK and transparency become RGB (transparent parts keep their colour).
+    EXIF rotation is applied; palette, CMYK and transparency become RGB (transparent parts keep their colour). White is
+    the largest number in every depth.
 
     Raises:
         AmbiguousSourceError: for several pages or frames, which `#frame=N` chooses from.
+        MissingExtraError: for JPEG XL without its library.
         ReadError: where it is damaged, cut short, too large or of an unknown kind.
     """
     selector.refuse_others("frame")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if jpeg_xl.sniff(head):
+        return jpeg_xl.read_jpeg_xl(path, selector)
+    refuse_unreadable_jpeg(path, head)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as picture:
-                return _decode(picture, selector, path.stat().st_size)
+            return _read(path, head, selector)
     except UnidentifiedImageError as error:
         raise ReadError("the picture's header is damaged or of an unknown kind") from error
     except Image.DecompressionBombError as error:
@@ -74,9 +101,51 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
         raise ReadError("the picture is damaged") from error
 
 
-def _decode(picture: Image.Image, selector: Selector, stored: int) -> MedicalImage:
+def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
+    pages = tiff_pages(path) if head.startswith(_TIFF) else []
+    turned = any(page.white_is_zero for page in pages)
+
+    def opened() -> Image.Image:
+        return Image.open(black_is_zero(path, pages) if turned else path, formats=_FORMATS)
+
+    stored = path.stat().st_size
+    try:
+        with opened() as picture:
+            number = _choose_frame(picture, selector)
+            page = pages[number] if number < len(pages) else None
+            return _decode(picture, opened, page, stored)
+    except (UnidentifiedImageError, SyntaxError) as error:
+        if pages:
+            raise ReadError(f"a TIFF with {pages[0].described()} is not read; {_SAVE_AS}") from error
+        raise
+
+
+def _decode(
+    picture: Image.Image, opened: Callable[[], Image.Image], page: TiffPage | None, stored: int
+) -> MedicalImage:
     source_format = (picture.format or "picture").lower()
-    _choose_frame(picture, selector)
+    _check_claims(picture, stored)
+    if page is not None:
+        _refuse_planes(page)
+        set_byte_order(picture)
+    if is_deep_colour(picture):  # asked before anything makes Pillow decode
+        array, units = deep_colour(picture, opened), "arbitrary"
+    else:
+        picture.load()
+        array, units = _pixels(picture)
+    array, units = (array, units) if page is None else _as_stored(array, units, page)
+    upright = _orientation(picture)
+    notes = [] if page is None else page.resolution_note()
+    if page is not None and page.white_is_zero:
+        array, note = _turned_round(array, page)
+        notes += note
+    array = np.ascontiguousarray(upright(array))
+    return MedicalImage(
+        array=array, kind="image", units=units, source_format=source_format, warnings=tuple(notes)
+    )
+
+
+def _check_claims(picture: Image.Image, stored: int) -> None:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise ReadError(
@@ -87,20 +156,66 @@ def _decode(picture: Image.Image, selector: Selector, stored: int) -> MedicalIma
             f"the header claims {width} x {height} pixels in {stored} bytes: refused before decoding"
         )
     check_size((height, width), 4)
-    picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    array, units = _pixels(upright)
-    return MedicalImage(array=array, kind="image", units=units, source_format=source_format)
 
 
-def _choose_frame(picture: Image.Image, selector: Selector) -> None:
+def _refuse_planes(page: TiffPage) -> None:
+    """Raise ReadError for planes of 16 bits and for deep CMYK, which Pillow reads wrong without a word."""
+    deep = max(page.bits, default=1) > 8 and page.first(SAMPLES, 1) > 1
+    if deep and (page.first(PLANAR, 1) == 2 or page.first(PHOTOMETRIC, 1) == _SEPARATED):
+        raise ReadError(f"a TIFF with {page.described()} is not read; {_SAVE_AS}")
+
+
+def _as_stored(array: NDArray[Any], units: str, page: TiffPage) -> tuple[NDArray[Any], str]:
+    """Undo what Pillow makes of signed 8-bit and unsigned 32-bit numbers."""
+    sample_format = page.first(SAMPLE_FORMAT, 1)
+    if page.bits == (8,) and sample_format == _SIGNED:
+        return array.view(np.int8), "arbitrary"
+    if page.bits == (32,) and sample_format == _UNSIGNED and array.dtype == np.int32:
+        return array.view(np.uint32), units
+    return array, units
+
+
+def _orientation(picture: Image.Image) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what sets the pixels upright as the EXIF tag of the camera says."""
+    turns = {
+        2: (0, True),
+        3: (2, False),
+        4: (2, True),
+        5: (3, True),
+        6: (3, False),
+        7: (1, True),
+        8: (1, False),
+    }
+    quarter_turns, mirrored = turns.get(int(picture.getexif().get(_EXIF_ORIENTATION, 1) or 1), (0, False))
+
+    def upright(array: NDArray[Any]) -> NDArray[Any]:
+        rotated = np.rot90(array, quarter_turns)
+        return rotated[:, ::-1] if mirrored else rotated
+
+    return upright
+
+
+def _turned_round(array: NDArray[Any], page: TiffPage) -> tuple[NDArray[Any], list[str]]:
+    """Return white-is-zero pixels with white as the largest number: the complement within the bits that are stored."""
+    if array.dtype.kind == "f":
+        return -array, ["white is zero in a TIFF of floating-point numbers: their signs were turned round"]
+    if array.dtype == np.uint8 or array.dtype.kind == "i":
+        return ~array, []
+    largest = min(2 ** page.bits[0] - 1, int(np.iinfo(array.dtype).max))
+    return (largest - array).astype(array.dtype), []
+
+
+def _choose_frame(picture: Image.Image, selector: Selector) -> int:
+    """Go to the page that was asked for; return its 0-based number."""
     count = int(getattr(picture, "n_frames", 1))
-    if selector.frame is not None:
-        picture.seek(pick(selector.frame, count, "frame"))
-    elif count > 1:
+    if selector.frame is None and count > 1:
         raise AmbiguousSourceError(
             f"the file holds {count} pages or frames; choose one with #frame=1 ... #frame={count}"
         )
+    number = 0 if selector.frame is None else pick(selector.frame, count, "frame")
+    if number:
+        picture.seek(number)
+    return number
 
 
 def _pixels(picture: Image.Image) -> tuple[NDArray[Any], str]:
@@ -110,11 +225,13 @@ def _pixels(picture: Image.Image) -> tuple[NDArray[Any], str]:
         return _deep(np.asarray(picture)), "arbitrary"
     if picture.mode == "LA":
         return np.asarray(picture.getchannel("L")), "display"
+    if picture.mode not in _COLOUR_MODES:
+        raise ReadError(f"the picture's colours are {picture.mode}, which is not read; {_SAVE_AS}")
     return np.asarray(picture.convert("RGB")), "display"
 
 
 def _deep(array: NDArray[Any]) -> NDArray[Any]:
-    """Return 16-bit greyscale as it was stored; Pillow widens some of it to 32 bit."""
+    """Return greyscale of more than 8 bits as it was stored; Pillow widens some of it to 32 bit."""
     native = array.astype(array.dtype.newbyteorder("="))
     if native.dtype == np.int32 and native.min() >= 0 and native.max() <= 65535:
         return native.astype(np.uint16)

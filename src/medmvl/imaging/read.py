@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError
-from medmvl.imaging import arrays, metaimage, nifti, nrrd, raster
+from medmvl.imaging import analyze, arrays, metaimage, mgh, nifti, nrrd, raster, zipped
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.selector import Selector, split_selector
+from medmvl.imaging.unread_formats import refuse_known
 
 HEAD_BYTES = 1024
 
@@ -41,12 +42,19 @@ def _read_dicom(path: Path, selector: Selector) -> MedicalImage:
     return read_dicom(path, selector)
 
 
+def _read_zip(path: Path, selector: Selector) -> MedicalImage:
+    return zipped.read_zip(path, lambda unpacked: _read_source(unpacked, selector, archives=False))
+
+
 FORMATS: tuple[Format, ...] = (
     Format("NIfTI-1/2 (.nii, .nii.gz, .hdr with .img)", nifti.sniff, nifti.read_nifti),
+    Format("Analyze 7.5 (.hdr with .img)", analyze.sniff, analyze.read_analyze),
+    Format("FreeSurfer's MGH (.mgh, .mgz)", mgh.sniff, mgh.read_mgh),
     Format("NRRD (.nrrd, .nhdr)", nrrd.sniff, nrrd.read_nrrd),
     Format("MetaImage (.mha, .mhd)", metaimage.sniff, metaimage.read_metaimage),
     Format("NumPy (.npy, .npz)", arrays.sniff, arrays.read_array),
-    Format("PNG, JPEG, TIFF, BMP, WebP", raster.sniff, raster.read_raster),
+    Format("zip of a DICOM series or of one scan", zipped.sniff, _read_zip),
+    Format("PNG, JPEG, TIFF, BMP, WebP, PGM, PPM, JPEG XL", raster.sniff, raster.read_raster),
     Format(
         "DICOM (a file, or a folder with a series)", _sniff_dicom, _read_dicom
     ),  # last: some files have no mark at all
@@ -66,7 +74,7 @@ def read(
     Args:
         path: the file or folder, where it holds several images with `#series=2`, `#frame=3` or `#time=1`
             behind it.
-        units: declared where the file does not say it, such as "HU" for a CT in NIfTI.
+        units: declared where the file does not say it, such as "HU" for a CT in NIfTI; one of `units.UNITS`.
         spacing_mm: declared spacing in array order, for arrays that carry none.
         axcodes: declared directions of the axes in the file's order (slices, rows, columns), such as "SPL".
         modality: declared modality, such as "CT", which also makes a NIfTI's values Hounsfield units where
@@ -88,9 +96,14 @@ def read(
         raise ReadError(f"{os.fspath(path)}: the image does not fit into this machine's memory") from error
     except OSError as error:
         raise ReadError(f"{os.fspath(path)}: {error.strerror or 'cannot be read'}") from error
+    except Exception as error:
+        raise ReadError(
+            f"{os.fspath(path)}: the file is damaged, or of a kind that is not understood "
+            f"({type(error).__name__} while reading)"
+        ) from error
 
 
-def _read_source(path: Path, selector: Selector) -> MedicalImage:
+def _read_source(path: Path, selector: Selector, *, archives: bool = True) -> MedicalImage:
     if path.is_dir():
         from medmvl.imaging.dicom import read_dicom_folder
 
@@ -99,11 +112,14 @@ def _read_source(path: Path, selector: Selector) -> MedicalImage:
         raise ReadError("there is no such file or folder")
     if not path.is_file():
         raise ReadError("this is neither a file nor a folder")
-    path = _header_of(path)
-    return _format_of(path).read(path, selector)
+    path = header_of(path)
+    format_ = _format_of(path)
+    if format_.sniff is zipped.sniff and not archives:
+        raise ReadError("this is an archive within an archive: unpack it first")
+    return format_.read(path, selector)
 
 
-def _header_of(path: Path) -> Path:
+def header_of(path: Path) -> Path:
     """Return the header beside the pixels of a two-file format, which cannot be recognised themselves."""
     partners = {".img": (".hdr", ".HDR"), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
     for suffix in partners.get(path.suffix.lower(), ()):
@@ -113,6 +129,24 @@ def _header_of(path: Path) -> Path:
     return path
 
 
+def recognised(path: Path) -> bool:
+    """Tell whether a file begins like an image in a format that is read."""
+    try:
+        head = read_head(path)
+    except (OSError, ReadError):
+        return False
+    return bool(head) and any(format_.sniff(head, path) for format_ in FORMATS)
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file begins like DICOM, and like no other format."""
+    try:
+        head = read_head(path)
+    except (OSError, ReadError):
+        return False
+    return bool(head) and next((f for f in FORMATS if f.sniff(head, path)), None) is FORMATS[-1]
+
+
 def _format_of(path: Path) -> Format:
     if path.stat().st_size == 0:
         raise ReadError("the file is empty")
@@ -120,6 +154,7 @@ def _format_of(path: Path) -> Format:
     for format_ in FORMATS:
         if format_.sniff(head, path):
             return format_
+    refuse_known(head)
     known = "; ".join(format_.name for format_ in FORMATS)
     raise ReadError(f"this is not an image in a format that can be read. Supported: {known}")
 

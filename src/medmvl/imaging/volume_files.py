@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -12,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
-from medmvl.imaging.geometry import Affine, check_affine, spacing_of, to_canonical
+from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
+from medmvl.imaging.lengths import implausible_voxels
 
 _MAX_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than 1032:1, so a larger claim is a cut or forged file."""
 _CHUNK = 2**22
+_MAX_PARTS = 100_000
+_MAX_DIGITS = 64
+"""Most bytes per number written as text, with what separates it from the next."""
+_PATTERN = re.compile(r"((?:[^%]|%%)*)%(0?)(\d{0,2})[di]((?:[^%]|%%)*)")
 
 
 def read_exactly(stream: io.BufferedIOBase | BinaryIO, size: int, skip: int = 0) -> bytearray:
@@ -75,6 +81,56 @@ def beside(header: Path, name: str) -> Path:
     if not inside:
         raise ReadError("the header names a pixel file that is missing, or lies outside the header's folder")
     return target
+
+
+def numbered_names(pattern: str, first: int, last: int, step: int) -> list[str]:
+    """Return the file names of a printf pattern with one number, such as `slice%03d.raw`, from `first` to `last`.
+
+    Raises:
+        ReadError: for a pattern that is not understood, a step of 0, or more than 100,000 files.
+    """
+    found = _PATTERN.fullmatch(pattern)
+    if found is None or step == 0:
+        raise ReadError(
+            f"the pattern of file names {pattern[:60]!r} with first {first}, last {last} and step {step} is not "
+            "understood; expected one number such as %03d and a step other than 0"
+        )
+    if not 1 <= (last - first) // step + 1 <= _MAX_PARTS:
+        raise ReadError(
+            f"the pattern of file names runs from {first} to {last} in steps of {step}: no set of files"
+        )
+    before, flag, width, after = found.groups()
+    digits = f"{'0' if flag else ''}{width}d"
+    numbers = range(first, last + (1 if step > 0 else -1), step)
+    return [f"{before}{number:{digits}}{after}".replace("%%", "%") for number in numbers]
+
+
+def text_numbers(file: BinaryIO, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Read `count` numbers that are written as text, separated by white space or commas.
+
+    Raises:
+        ReadError: where there are fewer or more, or a word is no number of this type.
+    """
+    text = file.read(count * _MAX_DIGITS + 1).replace(b",", b" ").decode("latin-1")
+    integers = dtype.kind in "iu"
+    numbers = (
+        np.fromstring(text, np.uint64 if dtype.str[1:] == "u8" else np.int64, sep=" ") if integers else None
+    )
+    if numbers is None or numbers.size != count:
+        numbers = np.fromstring(text, np.float64, sep=" ")
+    if numbers.size != count:
+        raise ReadError(
+            f"the pixels are text with {numbers.size} numbers at its beginning; the header claims {count}"
+        )
+    if integers and not _fits(numbers, dtype):
+        raise ReadError(f"the pixels are text, with numbers that are not of the type {dtype.name}")
+    return numbers.astype(dtype.newbyteorder("="))
+
+
+def _fits(numbers: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    limits = np.iinfo(dtype)
+    whole = numbers.dtype.kind in "iu" or bool((numbers == np.floor(numbers)).all())
+    return whole and limits.min <= numbers.min() and numbers.max() <= limits.max
 
 
 def plain_numbers(array: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
@@ -151,6 +207,7 @@ def spatial_volume(
             "the values look like Hounsfield units, but this format does not say so; "
             "declare units=HU (or modality=CT) to use CT windows"
         )
+    notes += implausible_voxels(spacing_mm if affine is None else spacing_of(affine))
     if affine is None:
         notes.append("the orientation is unknown: the array keeps the file's order (slices, rows, columns)")
         known = spacing_mm if spacing_mm and all(np.isfinite(s) and s > 0 for s in spacing_mm) else None
@@ -164,6 +221,44 @@ def spatial_volume(
         array=canonical.array, kind="volume", units=units, modality=modality, source_format=source_format,
         affine=canonical.affine, axcodes=CANONICAL_VOLUME_AXES, acquired_axcodes=canonical.acquired_axcodes,
         spacing_mm=spacing_of(canonical.affine), warnings=tuple(notes),
+    )  # fmt: skip
+
+
+def spatial_picture(
+    array: NDArray[Any],
+    affine: Affine | None,
+    spacing_mm: tuple[float, ...] | None,
+    *,
+    source_format: str,
+    notes: list[str],
+) -> MedicalImage:
+    """Build the 2D colour image of one slice, turned the way a grey slice of the same file is.
+
+    Args:
+        array: `(slices, rows, columns, 3)` in the file's order, with at least one axis of length 1, which is left out.
+        affine: from `(slices, rows, columns)` to RAS+ millimetres, or None where the file does not say.
+        spacing_mm: used where there is no affine.
+        source_format: name of the format.
+        notes: warnings so far.
+    """
+    thin = next(axis for axis in range(3) if array.shape[axis] == 1)
+    order = [thin, *(axis for axis in range(3) if axis != thin)]
+    flat = np.ascontiguousarray(array.transpose([*order, 3])[0])
+    if affine is None:
+        notes = [*notes, "the orientation is unknown: the array keeps the file's order (rows, columns)"]
+        known = spacing_mm if spacing_mm and all(np.isfinite(s) and s > 0 for s in spacing_mm) else None
+        return MedicalImage(
+            array=flat, kind="image", units="display", source_format=source_format, warnings=tuple(notes),
+            spacing_mm=None if known is None else (known[order[1]], known[order[2]]),
+        )  # fmt: skip
+    check_affine(affine)
+    placed = affine[:, [*order, 3]]
+    codes = axcodes_of(placed)[1:]
+    turned, matrix, shown = orient_picture(flat, codes)
+    placed = placed @ matrix
+    return MedicalImage(
+        array=turned, kind="image", units="display", source_format=source_format, affine=placed, axcodes=shown,
+        acquired_axcodes=codes, spacing_mm=spacing_of(placed)[1:], warnings=tuple(notes),
     )  # fmt: skip
 
 

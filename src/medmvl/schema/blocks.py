@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator
 
 
 class Strict(BaseModel):
@@ -24,7 +24,7 @@ class VisualBlock(Strict):
     """What images and volumes share: declarations a file cannot make itself, and the date relative to the current study."""
 
     units: str | None = None
-    """Declares the units of a bare array or of a file that does not say, such as `"HU"`."""
+    """Declares the units of a bare array or of a file that does not say, such as `"HU"`; one of `imaging.units.UNITS`."""
     spacing_mm: tuple[float, ...] | None = None
     """Declares the spacing of a bare array, in array order."""
     axcodes: tuple[str, ...] | None = None
@@ -33,6 +33,13 @@ class VisualBlock(Strict):
     """Declares the DICOM modality code, such as `"CT"`."""
     days_before_current: NonNegativeInt | None = None
     """Days by which this study is older than the current one; None or 0 for the current study."""
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, said: str | None) -> str | None:
+        from medmvl.imaging.units import known_units  # only where something is declared: imaging is heavy
+
+        return None if said is None else known_units(said)
 
     @property
     def declared(self) -> dict[str, object]:

@@ -1,0 +1,131 @@
+"""Where a NIfTI's voxels are: sform, qform, pixdim and the unit of length, and what to say where they contradict each other.
+
+The sform wins where its code is positive, as in nibabel; ITK prefers the qform, so a contradiction means that programs
+differ about the same file. Standard: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+
+from medmvl.errors import ReadError
+from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, reverse_axes, spacing_of
+
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""xyzt_units: 0 says nothing, 1 is metre, 2 millimetre, 3 micron."""
+_SAME_SIZE, _SAME_ANGLE_DEGREES, _SAME_PLACE_MM = 0.01, 1.0, 1.0
+
+
+class NiftiGeometry(NamedTuple):
+    """What the header says about places, in array order (slices, rows, columns)."""
+
+    affine: Affine | None
+    spacing_mm: tuple[float, ...]
+    """From pixdim; not positive where the header does not say."""
+    notes: list[str]
+
+
+def nifti_geometry(header: Any) -> NiftiGeometry:
+    """Return affine and spacing in millimetres, with a warning for everything that contradicts what was taken.
+
+    Args:
+        header: nibabel's NIfTI-1 or NIfTI-2 header.
+    """
+    spacing = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
+    scale, notes = _scale(header, spacing)
+    forms: dict[str, Affine] = {}
+    for name in ("sform", "qform"):
+        if int(header[f"{name}_code"]) > 0:
+            found = _usable(header, name, scale)
+            if found is None:
+                notes.append(f"the {name} is not a usable orientation and was ignored")
+            else:
+                forms[name] = found
+    steps = tuple(float(step * scale) for step in reversed(spacing))
+    taken = next(iter(forms), None)
+    if taken is None:
+        return NiftiGeometry(None, steps, [*notes, *_unused_sform(header)])
+    affine = forms[taken]
+    same_space = int(header["sform_code"]) == int(header["qform_code"])
+    if len(forms) == 2:
+        notes += _contradictions(affine, forms["qform"], same_space)
+    if "qform" not in forms and all(step > 0 for step in steps) and _sizes_differ(spacing_of(affine), steps):
+        notes.append(
+            f"sform and pixdim disagree about the size of a voxel: the {taken} was taken, {_said(spacing_of(affine))} mm; "
+            f"pixdim says {_said(steps)} mm (slices x rows x columns)"
+        )
+    return NiftiGeometry(affine, steps, notes)
+
+
+def _scale(header: Any, spacing: Any) -> tuple[float, list[str]]:
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _UNITS:
+        return 1.0, [f"the header's unit of length has the unknown code {unit}; millimetres were assumed"]
+    if unit == 1 and np.nanmax(spacing) > 0.1:
+        said = "the header says metres, which would make voxels larger than 10 cm; millimetres were assumed"
+        return 1.0, [said]
+    return _UNITS[unit], []
+
+
+def _usable(header: Any, name: str, scale: float) -> Affine | None:
+    try:
+        affine = np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
+        check_affine(affine)
+        scaled = np.diag([scale, scale, scale, 1.0]) @ affine
+        check_affine(scaled)
+        return reverse_axes(scaled)
+    except (ReadError, HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
+        return None
+
+
+def _contradictions(sform: Affine, qform: Affine, same_space: bool) -> list[str]:
+    """Return what the qform says otherwise: sides and sizes; rotation and place too where both claim the same space."""
+    differ = []
+    if axcodes_of(sform) != axcodes_of(qform):
+        differ.append(f"sides (axes grow to {_codes(qform)} by the qform, to {_codes(sform)} by the sform)")
+    if _sizes_differ(spacing_of(sform), spacing_of(qform)):
+        said = f"{_said(spacing_of(qform))} by the qform, {_said(spacing_of(sform))} by the sform"
+        differ.append(f"the size of a voxel ({said}, mm)")
+    if same_space and not differ:
+        angle = _angle(sform, qform)
+        if angle > _SAME_ANGLE_DEGREES:
+            differ.append(f"the rotation, by {angle:.0f} degrees")
+        distance = float(np.linalg.norm(sform[:3, 3] - qform[:3, 3]))
+        if distance > max(_SAME_PLACE_MM, *spacing_of(sform)):
+            differ.append(f"the place of the first voxel, by {distance:.1f} mm")
+    if not differ:
+        return []
+    return [
+        f"sform and qform disagree about {' and '.join(differ)}: the sform was taken, other programs may take the qform; "
+        "compare left and right with the source"
+    ]
+
+
+def _sizes_differ(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return not np.allclose(one, other, rtol=_SAME_SIZE, atol=1e-6)
+
+
+def _angle(one: Affine, other: Affine) -> float:
+    """Return the largest angle in degrees between corresponding axes."""
+    first, second = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0) for affine in (one, other))
+    return float(np.degrees(np.arccos(np.clip((first * second).sum(axis=0), -1, 1))).max())
+
+
+def _unused_sform(header: Any) -> list[str]:
+    """Return a note where a matrix is there whose code says not to use it."""
+    rows = np.stack([np.asarray(header[f"srow_{axis}"], dtype=np.float64)[:3] for axis in "xyz"])
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if max(codes) > 0 or not np.isfinite(rows).all() or abs(np.linalg.det(rows)) < 1e-12:
+        return []
+    return ["an sform matrix is there, but sform and qform have code 0: it was not taken"]
+
+
+def _codes(affine: Affine) -> str:
+    return "".join(axcodes_of(affine))
+
+
+def _said(steps: tuple[float, ...]) -> str:
+    return " x ".join(f"{step:g}" for step in steps)

@@ -1,0 +1,159 @@
+"""The few tags of a TIFF that decide what its numbers mean, and the same file told that black is zero.
+
+Pillow turns white-is-zero pictures round in 8 bits and fewer, and leaves them as they are in 16: here every depth is
+read as it is stored, and turned round once. Tags: TIFF 6.0; BigTIFF: https://libtiff.gitlab.io/libtiff/specification/bigtiff.html
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from medmvl.errors import ReadError
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
+_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q", 18: "Q"}
+BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, X_RESOLUTION, PLANAR, RESOLUTION_UNIT, SAMPLE_FORMAT = (
+    258, 259, 262, 277, 282, 284, 296, 339,
+)  # fmt: skip
+_Y_RESOLUTION = 283
+_WANTED = (
+    BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, X_RESOLUTION, _Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, SAMPLE_FORMAT,
+)  # fmt: skip
+_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 10_000, 4096, 64
+_COLOURS = {
+    0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
+    32803: "colour filter array", 34892: "linear raw", 32844: "log luminance", 32845: "log LUV",
+}  # fmt: skip
+_FORMATS = {
+    1: "unsigned",
+    2: "signed",
+    3: "floating-point",
+    4: "undefined",
+    5: "complex integer",
+    6: "complex",
+}
+
+
+@dataclass
+class TiffPage:
+    """Tags of one picture in a TIFF."""
+
+    tags: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    photometric_at: int | None = None
+    """Where in the file the photometric interpretation is written, as a 16-bit number."""
+
+    def first(self, tag: int, default: int) -> int:
+        """Return the first value of a tag."""
+        return int(self.tags.get(tag, (default,))[0])
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Bits per sample."""
+        return tuple(int(n) for n in self.tags.get(BITS, (1,)))
+
+    @property
+    def white_is_zero(self) -> bool:
+        """Whether the smallest number is shown as white."""
+        return self.first(PHOTOMETRIC, 1) == 0
+
+    def described(self) -> str:
+        """Say what the picture is, for errors."""
+        bits = ", ".join(map(str, self.bits))
+        colour = _COLOURS.get(self.first(PHOTOMETRIC, 1), f"photometric {self.first(PHOTOMETRIC, 1)}")
+        kind = _FORMATS.get(self.first(SAMPLE_FORMAT, 1), "undefined")
+        planar = ", one plane per sample" if self.first(PLANAR, 1) == 2 else ""
+        samples = f"{self.first(SAMPLES, 1)} {kind} samples of {bits} bits"
+        return f"{samples}, {colour}{planar}, compression {self.first(COMPRESSION, 1)}"
+
+    def resolution_note(self) -> list[str]:
+        """Return what the resolution would mean as spacing: it is not taken, as it is mostly that of a printer."""
+        unit = {2: 25.4, 3: 10.0}.get(self.first(RESOLUTION_UNIT, 2))
+        resolution = [self.tags.get(tag, (0.0,))[0] for tag in (_Y_RESOLUTION, X_RESOLUTION)]
+        if (
+            unit is None
+            or min(resolution) <= 0
+            or {round(r * 25.4 / unit) for r in resolution} <= {1, 72, 96}
+        ):
+            return []
+        said = " x ".join(f"{unit / r:.4g}" for r in resolution)
+        return [
+            f"the TIFF's resolution would be a spacing of {said} mm (rows x columns); it was not taken, as it is often "
+            "that of a printer: declare spacing_mm if it is the scan's"
+        ]
+
+
+def tiff_pages(path: Path) -> list[TiffPage]:
+    """Return the tags of every picture of a TIFF, in order.
+
+    Raises:
+        ReadError: where the header is damaged.
+    """
+    with path.open("rb") as file:
+        try:
+            return _pages(file)
+        except (struct.error, KeyError, OverflowError, ZeroDivisionError) as error:
+            raise ReadError("the TIFF's header is damaged or cut short") from error
+
+
+def black_is_zero(path: Path, pages: list[TiffPage]) -> BinaryIO:
+    """Return the bytes of the file in which every white-is-zero picture says that black is zero."""
+    data = bytearray(path.read_bytes())
+    order = "<" if data[:2] == b"II" else ">"
+    for page in pages:
+        if page.white_is_zero and page.photometric_at is not None:
+            struct.pack_into(f"{order}H", data, page.photometric_at, 1)
+    return io.BytesIO(data)
+
+
+def _pages(file: BinaryIO) -> list[TiffPage]:
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = struct.unpack_from(f"{order}H", head, 2)[0] == 43
+    at = struct.unpack_from(f"{order}Q", head, 8)[0] if big else struct.unpack_from(f"{order}I", head, 4)[0]
+    pages: list[TiffPage] = []
+    while at:
+        if len(pages) >= _MOST_PAGES:
+            raise ReadError(f"the TIFF claims more than {_MOST_PAGES} pages")
+        page, at = _page(file, at, order, big)
+        pages.append(page)
+    return pages
+
+
+def _page(file: BinaryIO, at: int, order: str, big: bool) -> tuple[TiffPage, int]:
+    page = TiffPage()
+    file.seek(at)
+    count_code, entry, inline, offset_code = ("Q", 20, 8, "Q") if big else ("H", 12, 4, "I")
+    count_size = struct.calcsize(count_code)
+    count = struct.unpack(f"{order}{count_code}", file.read(count_size))[0]
+    if count > _MOST_TAGS:
+        raise ReadError(f"the TIFF claims {count} tags in one page")
+    entries = file.read(count * entry + struct.calcsize(offset_code))
+    for number in range(count):
+        tag, kind = struct.unpack_from(f"{order}HH", entries, number * entry)
+        if tag not in _WANTED or kind not in _SIZES:
+            continue
+        values = struct.unpack_from(f"{order}{offset_code}", entries, number * entry + 4)[0]
+        place = number * entry + 4 + struct.calcsize(offset_code)
+        if tag == PHOTOMETRIC and kind == 3:
+            page.photometric_at = at + count_size + place
+        if _SIZES[kind] * values > inline:
+            file.seek(struct.unpack_from(f"{order}{offset_code}", entries, place)[0])
+            page.tags[tag] = _values(file.read(_SIZES[kind] * min(values, _MOST_VALUES)), kind, order)
+        else:
+            page.tags[tag] = _values(entries[place : place + _SIZES[kind] * values], kind, order)
+    return page, int(struct.unpack_from(f"{order}{offset_code}", entries, count * entry)[0])
+
+
+def _values(data: bytes, kind: int, order: str) -> tuple[float, ...]:
+    if kind in (5, 10):
+        numbers = struct.unpack(
+            f"{order}{len(data) // 4}{'I' if kind == 5 else 'i'}", data[: len(data) // 8 * 8]
+        )
+        return tuple(n / d if d else 0.0 for n, d in zip(numbers[::2], numbers[1::2], strict=True))
+    if kind not in _CODES:
+        return (0.0,)
+    return struct.unpack(f"{order}{len(data) // _SIZES[kind]}{_CODES[kind]}", data)
