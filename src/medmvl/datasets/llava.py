@@ -1,8 +1,8 @@
 """The LLaVA conversation format, as the predecessor and most public data sets write it, to `Sample` and back.
 
-A record has `conversations` of `{"from", "value"}`, and files in `image` and `image3d` (a string or a list)
-that `<image>` and `<image3d>` stand for in order. Text around a placeholder is kept as it is, to the last
-space.
+A record has `conversations` of `{"from", "value"}` (or `{"role", "content"}`), and files in `image` or `images` and
+`image3d` (a string or a list) that `<image>` and `<image3d>` stand for in order; `system` is the first turn. Text around
+a placeholder is kept as it is, to the last space. A key that is not known is an error: it may name a picture.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from medmvl.schema.jsonl import describe_validation_error
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 """Who speaks, by `from`. The position of a turn says nothing."""
-FILE_KEYS = {"<image>": "image", "<image3d>": "image3d"}
-"""Placeholder in the text, and the key of a record that lists its files."""
+FILE_KEYS = {"<image>": ("image", "images"), "<image3d>": ("image3d",)}
+"""Placeholder in the text, and the keys of a record that list its files; the first one is written."""
 SAMPLE_KEYS = (
     "patient", "study", "image_group", "days_before_current", "task", "language", "target", "labels", "boxes",
 )  # fmt: skip
-"""Keys of a record that mean what they mean in a Sample; others are a data set's own and are left out."""
+"""Keys of a record that mean what they mean in a Sample."""
+BOOKKEEPING = (
+    "answer_type", "content_type", "data_source", "dataset", "domain", "license", "location", "pair_id", "phrase_type",
+    "qid", "question_id", "question_type", "source", "split", "url",
+)  # fmt: skip
+"""Keys of public data sets about where a record comes from, which change nothing of what is asked or shown."""
+TURN_KEYS = (("from", "value"), ("role", "content"))
 
 _PLACEHOLDER = re.compile("(<image3d>|<image>)")
 _WRITTEN_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
@@ -49,8 +55,9 @@ def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample
     raw_id = record.get("id")
     sample_id = default_id if raw_id is None or raw_id == "" else str(raw_id)
     name = f"{where}, sample {sample_id!r}"
-    turns = _turns(record, name)
-    files = {placeholder: _files(record, key, name) for placeholder, key in FILE_KEYS.items()}
+    _refuse_unknown(record, name)
+    turns = [*_system(record, name), *_turns(record, name)]
+    files = {placeholder: _files(record, keys, name) for placeholder, keys in FILE_KEYS.items()}
     _check_counts(turns, files, name)
     queues = {placeholder: iter(paths) for placeholder, paths in files.items()}
     messages = [{"role": role, "content": _blocks(text, queues)} for role, text in turns]
@@ -87,25 +94,60 @@ def _turns(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     conversations = record["conversations"]
     if not isinstance(conversations, list) or not conversations:
         raise SampleError(f"{name}: 'conversations' must be a list with at least one turn")
-    turns = []
-    for number, turn in enumerate(conversations, 1):
-        if not isinstance(turn, Mapping) or not isinstance(turn.get("value"), str):
-            raise SampleError(f"{name}: turn {number} must have a text in 'value'")
-        speaker = turn.get("from")
-        if not isinstance(speaker, str) or speaker not in ROLES:
-            known = ", ".join(ROLES)
-            raise SampleError(f"{name}: turn {number} is from {speaker!r}; expected one of {known}")
-        turns.append((ROLES[speaker], turn["value"]))
-    return turns
+    return [_turn(turn, f"{name}: turn {number}") for number, turn in enumerate(conversations, 1)]
 
 
-def _files(record: Mapping[str, Any], key: str, name: str) -> list[str]:
-    value = record.get(key)
-    if value is None or value == "":
+def _turn(turn: Any, where: str) -> tuple[str, str]:
+    if not isinstance(turn, Mapping):
+        raise SampleError(f"{where} must have a speaker in 'from' and a text in 'value'")
+    speaking, saying = next((keys for keys in TURN_KEYS if keys[1] in turn), TURN_KEYS[0])
+    if not isinstance(turn.get(saying), str):
+        raise SampleError(f"{where} must have a text in '{saying}'")
+    speaker = turn.get(speaking)
+    if not isinstance(speaker, str) or speaker not in ROLES:
+        raise SampleError(f"{where} is from {speaker!r}; expected one of {', '.join(ROLES)} in '{speaking}'")
+    unknown = [str(key) for key in turn if key not in (speaking, saying)]
+    if unknown:
+        raise SampleError(
+            f"{where} has the keys {', '.join(unknown)}, which are not read; expected '{speaking}' and '{saying}' only: "
+            "files belong to the record, under 'image' or 'image3d'"
+        )
+    return ROLES[speaker], turn[saying]
+
+
+def _system(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+    said = record.get("system")
+    if said in (None, ""):
         return []
+    if not isinstance(said, str):
+        raise SampleError(f"{name}: 'system' must be a text")
+    return [("system", said)]
+
+
+def _refuse_unknown(record: Mapping[str, Any], name: str) -> None:
+    """Raise SampleError for keys that are not known and hold something: what they mean would be lost in silence."""
+    listed = (key for keys in FILE_KEYS.values() for key in keys)
+    known = {"id", "conversations", "system", *listed, *SAMPLE_KEYS, *BOOKKEEPING}
+    unknown = [
+        str(key) for key, value in record.items() if key not in known and value not in (None, "", [], {})
+    ]
+    if unknown:
+        raise SampleError(
+            f"{name}: the keys {', '.join(unknown)} are not read, and would be lost; expected 'conversations', with files "
+            "under 'image' (pictures) or 'image3d' (volumes): rename them, or take them out"
+        )
+
+
+def _files(record: Mapping[str, Any], keys: tuple[str, ...], name: str) -> list[str]:
+    given = [key for key in keys if record.get(key) not in (None, "", [])]
+    if len(given) > 1:
+        raise SampleError(f"{name}: files are listed under both '{given[0]}' and '{given[1]}'; expected one")
+    if not given:
+        return []
+    value = record[given[0]]
     paths = [value] if isinstance(value, str) else value
     if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
-        raise SampleError(f"{name}: '{key}' must be a path or a list of paths")
+        raise SampleError(f"{name}: '{given[0]}' must be a path or a list of paths")
     return paths
 
 
@@ -114,7 +156,7 @@ def _check_counts(turns: list[tuple[str, str]], files: Mapping[str, list[str]], 
         count = sum(_PLACEHOLDER.findall(text).count(placeholder) for _, text in turns)
         if count == len(paths):
             continue
-        found = f"{count} {placeholder} in the text, but {len(paths)} files in '{FILE_KEYS[placeholder]}'"
+        found = f"{count} {placeholder} in the text, but {len(paths)} files in '{"' or '".join(FILE_KEYS[placeholder])}'"
         problem = f"{name}: {found}"
         if count == 0:
             raise SampleError(f"{problem}; write {placeholder} where each is shown, or take the files out")

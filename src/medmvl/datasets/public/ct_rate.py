@@ -3,7 +3,7 @@
 Layout (huggingface.co/datasets/ibrahimhamamci/CT-RATE): below `dataset/`, volumes
 `{train_fixed,valid_fixed}/train_1/train_1_a/train_1_a_1.nii.gz`, `radiology_text_reports/*_reports.csv`
 (`VolumeName`, `Findings_EN`, `Impressions_EN`), `multi_abnormality_labels/*_predicted_labels.csv`,
-`metadata/*_metadata.csv` (`RescaleSlope`, `RescaleIntercept`, `StudyDate`), `vqa/{train,valid}_vqa.json`.
+`metadata/*_metadata.csv` (`RescaleSlope`, `RescaleIntercept`, `XYSpacing`, `ZSpacing`, `StudyDate`), `vqa/{train,valid}_vqa.json`.
 The published validation part (3,039 volumes, 1,564 studies, 1,304 patients) is written as test, as it is used.
 """
 
@@ -45,6 +45,8 @@ class Part:
     reports: dict[str, tuple[str, str]] = field(default_factory=dict)
     labels: dict[str, dict[str, float]] = field(default_factory=dict)
     rescale: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spacing_mm: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Columns, rows and slices, as NIfTI counts."""
     dates: dict[str, date] = field(default_factory=dict)
     """Study to its date."""
 
@@ -105,6 +107,8 @@ def read_part(found: Collection, root: Path, name: str) -> Part:
         volume = text_field(row, "VolumeName")
         if row.get("RescaleSlope") and row.get("RescaleIntercept"):
             part.rescale[volume] = (number_field(row, "RescaleSlope"), number_field(row, "RescaleIntercept"))
+        if row.get("XYSpacing") and row.get("ZSpacing"):
+            part.spacing_mm[volume] = _spacing(row)
         if row.get("StudyDate"):
             study = study_of(volume)
             part.dates[study] = day = _date(row["StudyDate"])
@@ -171,8 +175,13 @@ class _Volumes:
         if volume not in self.part.rescale:
             raise ReadError(f"the metadata table has no RescaleSlope and RescaleIntercept of {volume}")
         reference = f"volumes/{volume}"
-        write_in_hounsfield(path, self.found.folder / reference, *self.part.rescale[volume])
+        slope, intercept = self.part.rescale[volume]
+        note = write_in_hounsfield(
+            path, self.found.folder / reference, slope, intercept, self.part.spacing_mm.get(volume)
+        )
         self.found.note("volumes copied because the release without _fixed does not hold Hounsfield units")
+        if note is not None:
+            self.found.note(note)
         return self.found.written(reference)
 
 
@@ -211,6 +220,18 @@ def _rows(found: Collection, folder: Path, part: str, ending: str) -> Iterator[d
             yield from iter_csv(found.table(path))
             return
     found.note(f"no {part} table {folder.name}/*_{ending}")
+
+
+def _spacing(row: Mapping[str, str]) -> tuple[float, float, float]:
+    """`XYSpacing` is one number or two in brackets, such as `[0.7, 0.7]`."""
+    try:
+        in_plane = [float(number) for number in row["XYSpacing"].strip("[]() ").replace(",", " ").split()]
+        spacing = (in_plane[0], in_plane[-1], float(row["ZSpacing"]))
+    except (ValueError, IndexError):
+        raise UserError("XYSpacing and ZSpacing are not numbers such as [0.7, 0.7] and 1.5") from None
+    if len(in_plane) > 2 or not all(0 < step < 100 for step in spacing):
+        raise UserError("XYSpacing and ZSpacing are not positive millimetres")
+    return spacing
 
 
 def _date(text: str) -> date:

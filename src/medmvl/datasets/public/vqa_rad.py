@@ -1,8 +1,8 @@
 """VQA-RAD (Lau et al., Scientific Data 2018): questions about radiographs, CT and MR pictures.
 
 Layouts: `VQA_RAD Dataset Public.json` with `VQA_RAD Image Folder` (osf.io/89kps; `phrase_type` says what is
-test), and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one
-picture. The published test set shares 203 pictures with training, so a new split by picture is the default.
+test); `trainset.json` and `testset.json` with `images`, as most public code has it (the table says what is test);
+and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one picture. The published test set shares 203 pictures with training, so a new split by picture is the default.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
 TABLE_NAMES = ("VQA_RAD Dataset Public.json", "vqa.json")
+SPLIT_TABLES = {"trainset.json": "train", "testset.json": "test"}
 IMAGE_FOLDERS = ("VQA_RAD Image Folder", "images")
 KINDS = {"CLOSED": "closed", "OPEN": "open"}
 
@@ -28,27 +29,46 @@ KINDS = {"CLOSED": "closed", "OPEN": "open"}
 def gather(found: Collection) -> None:
     """Take every question of the JSON or the Parquet form."""
     raw = found.raw
-    table = next((raw / name for name in TABLE_NAMES if (raw / name).is_file()), None)
     folder = next((raw / name for name in IMAGE_FOLDERS if (raw / name).is_dir()), None)
-    if table is None or folder is None:
+    tables = _tables(raw)
+    if not tables or folder is None:
         if gather_parquet(found, "vqa_rad"):
             return
         raise UserError(
-            f"{raw}: expected {' or '.join(TABLE_NAMES)} and a folder {' or '.join(IMAGE_FOLDERS)}"
+            f"{raw}: expected {' or '.join(TABLE_NAMES)}, or {' and '.join(SPLIT_TABLES)}, and a folder "
+            f"{' or '.join(IMAGE_FOLDERS)}"
         )
-    records = load_records(found.table(table))
-    for number, record in enumerate(records):
-        with found.record(f"{table.name}, question {number + 1}"):
-            _take(found, record, number, folder)
+    start = 0
+    for table, split in tables:
+        records = load_records(found.table(table))
+        for number, record in enumerate(records):
+            with found.record(f"{table.name}, question {number + 1}"):
+                _take(found, record, start + number, folder, split)
+        start += len(records)
 
 
-def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Path) -> None:
+def _tables(raw: Path) -> list[tuple[Path, str | None]]:
+    """The tables with the split that each one is, None where its records say it.
+
+    Raises:
+        UserError: one of the two halves is missing.
+    """
+    whole = next((raw / name for name in TABLE_NAMES if (raw / name).is_file()), None)
+    if whole is not None:
+        return [(whole, None)]
+    halves = {raw / name: split for name, split in SPLIT_TABLES.items() if (raw / name).is_file()}
+    if len(halves) == 1:
+        raise UserError(f"{raw}: {' and '.join(SPLIT_TABLES)} belong together, but one of them is missing")
+    return list(halves.items())
+
+
+def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Path, split: str | None) -> None:
     name = text_field(record, "image_name")
     answer = text_field(record, "answer")
     form = str(record.get("answer_type")).strip().upper()
     if form not in KINDS:
         raise UserError(f"expected CLOSED or OPEN as answer_type, found {form!r}")
-    test = str(record.get("phrase_type", "")).startswith("test")
+    said = "test" if str(record.get("phrase_type", "")).startswith("test") else "train"
     sample = question(
         f"vqa_rad-{number:05d}",
         [ImageBlock(image=found.image(below(folder, name)))],
@@ -59,7 +79,7 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
         image_group=Path(name).stem,
         task="vqa_rad",
     )
-    found.add(sample, "test" if test else "train")
+    found.add(sample, split or said)
 
 
 VQA_RAD = Benchmark(
@@ -71,7 +91,8 @@ DATASET = PublicDataset(
     title="VQA-RAD",
     licence="CC0 1.0",
     url="https://osf.io/89kps",
-    layout="'VQA_RAD Dataset Public.json' with 'VQA_RAD Image Folder/', or data/*.parquet of Hugging Face",
+    layout="'VQA_RAD Dataset Public.json' with 'VQA_RAD Image Folder/'; trainset.json and testset.json with images/; or "
+    "data/*.parquet of Hugging Face",
     size="315 pictures, 2,248 questions; published test: 451",
     split="a new one by picture: the published test shares 203 pictures with training",
     gather=gather,
