@@ -156,7 +156,8 @@ def _check_counts(turns: list[tuple[str, str]], files: Mapping[str, list[str]], 
         count = sum(_PLACEHOLDER.findall(text).count(placeholder) for _, text in turns)
         if count == len(paths):
             continue
-        found = f"{count} {placeholder} in the text, but {len(paths)} files in '{"' or '".join(FILE_KEYS[placeholder])}'"
+        keys = " or ".join(f"'{key}'" for key in FILE_KEYS[placeholder])
+        found = f"{count} {placeholder} in the text, but {len(paths)} files in {keys}"
         problem = f"{name}: {found}"
         if count == 0:
             raise SampleError(f"{problem}; write {placeholder} where each is shown, or take the files out")

@@ -96,6 +96,11 @@ def _load_archive(path: Path) -> dict[str, NDArray[Any]]:
                 if info.filename.endswith(".npy")
             ]
             wanted = [name for name in names if name in _SELF_DESCRIBING] if "array" in names else names
+            if "train_images" in names:
+                raise ReadError(
+                    "this is an archive of MedMNIST with many images: `medmvl data convert medmnist FOLDER OUT` makes a data "
+                    "set of it"
+                )
             if len(wanted) > 1 and "array" not in names:
                 raise ReadError(
                     f"the archive holds {len(names)} arrays ({', '.join(names[:8])}); expected one, or the key 'array'"

@@ -49,7 +49,7 @@ def deep_colour(picture: Image.Image, opened: Callable[[], Image.Image]) -> NDAr
     name = unpacker.split(";")[0]
     if name == "LA":  # Four bytes per pixel: high and low of grey, high and low of transparency.
         four = _decoded(opened, frame, "RGBA").astype(np.uint16)
-        return four[..., 0] << 8 | four[..., 1]
+        return (four[..., 0] << 8 | four[..., 1]).astype(np.uint16)
     if name not in ("RGB", "RGBA", "RGBX", "RGBa"):
         raise ReadError(
             f"the picture's colours are {name} in 16 bits, which is not read; save it as a PNG of 16 bits"
@@ -59,7 +59,7 @@ def deep_colour(picture: Image.Image, opened: Callable[[], Image.Image]) -> NDAr
     if unpacker.endswith("N") and sys.byteorder == "big":
         orders = ("B", "L")
     high, low = (_decoded(opened, frame, f"{asked};16{order}").astype(np.uint16) for order in orders)
-    both = high << 8 | low
+    both = (high << 8 | low).astype(np.uint16)
     return _unweighted(both) if weighted else both[..., :3]
 
 

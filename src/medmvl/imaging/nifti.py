@@ -166,7 +166,7 @@ def _dtype(header: Any) -> np.dtype[Any]:
             f"the voxels have data type {code} ({_UNREADABLE[code]}), which is not read; expected real numbers"
         )
     try:
-        dtype = np.dtype(header.get_data_dtype())
+        dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
     except DAMAGE as error:
         raise ReadError(f"the voxels have data type {code}, which the format does not know") from error
     if dtype.itemsize == 0 or dtype.kind not in "iufV" or (dtype.kind == "V" and not dtype.names):

@@ -10,8 +10,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from medmvl.errors import ReadError
 
-
-AS_SAVED = "volumes whose header and table differ in spacing: the table's was taken, as headers of this release are those of saving"
+AS_SAVED = "volumes whose header and table differ in spacing: the table's was taken, as this release's headers are defaults"
 UNTOLD = "volumes whose spacing is in no table: that of the header was taken"
 _SAME = 0.01
 

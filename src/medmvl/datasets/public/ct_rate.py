@@ -3,7 +3,8 @@
 Layout (huggingface.co/datasets/ibrahimhamamci/CT-RATE): below `dataset/`, volumes
 `{train_fixed,valid_fixed}/train_1/train_1_a/train_1_a_1.nii.gz`, `radiology_text_reports/*_reports.csv`
 (`VolumeName`, `Findings_EN`, `Impressions_EN`), `multi_abnormality_labels/*_predicted_labels.csv`,
-`metadata/*_metadata.csv` (`RescaleSlope`, `RescaleIntercept`, `XYSpacing`, `ZSpacing`, `StudyDate`), `vqa/{train,valid}_vqa.json`.
+`metadata/*_metadata.csv` (`RescaleSlope`, `RescaleIntercept`, `XYSpacing`, `ZSpacing`, `StudyDate`),
+`vqa/{train,valid}_vqa.json`. Volumes of a release without `_fixed` take slope, intercept and spacing from the table.
 The published validation part (3,039 volumes, 1,564 studies, 1,304 patients) is written as test, as it is used.
 """
 

@@ -1,7 +1,8 @@
-"""MedMNIST v2 (Yang et al., Scientific Data 2023), 2D sets: one category a picture, chosen from all of them.
+"""MedMNIST v2 (Yang et al., Scientific Data 2023): one category per picture or small volume, chosen from all of them.
 
-Layout (zenodo.org/records/10519652): `<set>.npz` or `<set>_224.npz` with `train_images`, `train_labels` and
-the same for `val` and `test`; the largest size of a set is taken. Names of categories: `medmnist/info.py` of
+Layout (zenodo.org/records/10519652): `<set>.npz` or `<set>_224.npz` (3D: `_64`) with `train_images`, `train_labels` and
+the same for `val` and `test`; the largest size of a set is taken. Volumes say neither orientation nor spacing nor units.
+Names of categories: `medmnist/info.py` of
 github.com/MedMNIST/MedMNIST, "kidney-left" read as "left kidney" as in Uni-Med.
 """
 
@@ -23,7 +24,7 @@ from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
-from medmvl.schema import ImageBlock
+from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -34,48 +35,64 @@ ORGANS = (
 
 
 @dataclass(frozen=True)
-class Set2D:
+class MedMNISTSet:
     """What one set shows, and its categories in the order of their numbers."""
 
     shows: str
     categories: tuple[str, ...]
+    modality: str | None = None
+    """DICOM's code; for volumes only."""
+    volumes: bool = False
 
 
-SETS: dict[str, Set2D] = {
-    "pathmnist": Set2D("colon pathology image", (
+SETS: dict[str, MedMNISTSet] = {
+    "pathmnist": MedMNISTSet("colon pathology image", (
         "adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa",
         "cancer-associated stroma", "colorectal adenocarcinoma epithelium",
     )),
-    "dermamnist": Set2D("multi-source dermatoscopic image of common pigmented skin lesions", (
+    "dermamnist": MedMNISTSet("multi-source dermatoscopic image of common pigmented skin lesions", (
         "actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma",
         "benign keratosis-like lesions", "dermatofibroma", "melanoma", "melanocytic nevi", "vascular lesions",
     )),
-    "octmnist": Set2D("retinal OCT image", (
+    "octmnist": MedMNISTSet("retinal OCT image", (
         "choroidal neovascularization", "diabetic macular edema", "drusen", "normal",
     )),
-    "pneumoniamnist": Set2D("chest X-ray", ("normal", "pneumonia")),
-    "retinamnist": Set2D("fundus photograph, by the grade of diabetic retinopathy,", (
+    "pneumoniamnist": MedMNISTSet("chest X-ray", ("normal", "pneumonia")),
+    "retinamnist": MedMNISTSet("fundus photograph, by the grade of diabetic retinopathy,", (
         "grade 0", "grade 1", "grade 2", "grade 3", "grade 4",
     )),
-    "breastmnist": Set2D("breast ultrasound image", ("malignant", "normal or benign")),
-    "bloodmnist": Set2D("blood cell microscope image", (
+    "breastmnist": MedMNISTSet("breast ultrasound image", ("malignant", "normal or benign")),
+    "bloodmnist": MedMNISTSet("blood cell microscope image", (
         "basophil", "eosinophil", "erythroblast", "immature granulocytes", "lymphocyte", "monocyte",
         "neutrophil", "platelet",
     )),
-    "tissuemnist": Set2D("kidney cortex microscope image", (
+    "tissuemnist": MedMNISTSet("kidney cortex microscope image", (
         "collecting duct or connecting tubule", "distal convoluted tubule", "glomerular endothelial cells",
         "interstitial endothelial cells", "leukocytes", "podocytes", "proximal tubule segments",
         "thick ascending limb",
     )),
-    "organamnist": Set2D("axial CT image", ORGANS),
-    "organcmnist": Set2D("coronal CT image", ORGANS),
-    "organsmnist": Set2D("CT image", ORGANS),
+    "organamnist": MedMNISTSet("axial CT image", ORGANS),
+    "organcmnist": MedMNISTSet("coronal CT image", ORGANS),
+    "organsmnist": MedMNISTSet("CT image", ORGANS),
+    "organmnist3d": MedMNISTSet("CT volume", (
+        "liver", "right kidney", "left kidney", "right femur", "left femur", "bladder", "heart", "right lung",
+        "left lung", "spleen", "pancreas",
+    ), "CT", volumes=True),
+    "nodulemnist3d": MedMNISTSet("chest CT volume of a nodule", ("benign", "malignant"), "CT", volumes=True),
+    "adrenalmnist3d": MedMNISTSet("shape of an adrenal gland", ("normal", "hyperplasia"), volumes=True),
+    "fracturemnist3d": MedMNISTSet("CT volume of a rib fracture", (
+        "buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture",
+    ), "CT", volumes=True),
+    "vesselmnist3d": MedMNISTSet("shape of a brain vessel from MR angiography", ("vessel", "aneurysm"), volumes=True),
+    "synapsemnist3d": MedMNISTSet("electron microscope volume of a synapse", (
+        "inhibitory synapse", "excitatory synapse",
+    ), volumes=True),
 }  # fmt: skip
-"""Sets with one category a picture; ChestMNIST has several and is not one of them."""
+"""Sets with one category per picture or volume; ChestMNIST has several and is not one of them."""
 
 
 def gather(found: Collection) -> None:
-    """Take every picture of every set."""
+    """Take every picture and volume of every set."""
     archives = _largest(found.raw)
     if not archives:
         raise UserError(f"{found.raw}: expected .npz files of {', '.join(SETS)}")
@@ -88,7 +105,7 @@ def gather(found: Collection) -> None:
 def _largest(raw: Path) -> dict[str, Path]:
     chosen: dict[str, tuple[int, Path]] = {}
     for path in sorted(raw.glob("*.npz")):
-        match = re.fullmatch(r"([a-z]+?mnist)(?:_(\d+))?", path.stem)
+        match = re.fullmatch(r"([a-z]+?mnist(?:3d)?)(?:_(\d+))?", path.stem)
         if match is None or match[1] not in SETS:
             continue
         size = int(match[2] or 28)
@@ -126,10 +143,9 @@ def _take(
     categories = SETS[name].categories
     if len(label) != 1 or not 0 <= int(label[0]) < len(categories):
         raise UserError(f"the label {list(label)} is none of {len(categories)} categories")
-    picture = found.picture(f"{name}/{number}.png", _png(image))
     sample = question(
         f"medmnist-{name}-{number}",
-        [ImageBlock(image=picture)],
+        [_block(found, name, number, image)],
         ask(name),
         categories[int(label[0])],
         kind=f"class_{name}",
@@ -138,6 +154,19 @@ def _take(
         task="medmnist",
     )
     found.add(sample, split)
+
+
+def _block(found: Collection, name: str, number: str, image: NDArray[Any]) -> ImageBlock | VolumeBlock:
+    """Write a picture as PNG or a volume as `.npy`, `(D, H, W)` as the archive holds it."""
+    if not SETS[name].volumes:
+        return ImageBlock(image=found.picture(f"{name}/{number}.png", _png(image)))
+    if image.dtype != np.uint8 or image.ndim != 3:
+        raise ReadError(f"expected volumes of 8-bit voxels, found {image.dtype} of shape {image.shape}")
+    target = found.folder / "volumes" / name / f"{number}.npy"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    np.save(target, image, allow_pickle=False)
+    reference = found.written(f"volumes/{name}/{number}.npy")
+    return VolumeBlock(volume=reference, units="arbitrary", modality=SETS[name].modality)
 
 
 def ask(name: str) -> str:
@@ -169,10 +198,10 @@ MEDMNIST_ORGANS = Benchmark(
 
 DATASET = PublicDataset(
     name="medmnist",
-    title="MedMNIST v2, 2D sets with one category a picture",
+    title="MedMNIST v2, sets with one category per picture or volume",
     licence="CC BY 4.0; DermaMNIST: CC BY-NC 4.0",
     url="https://medmnist.com",
-    layout="dermamnist_224.npz, organsmnist_224.npz and others, any size",
+    layout="dermamnist_224.npz, organsmnist_224.npz, nodulemnist3d_64.npz and others, any size",
     size="DermaMNIST 7,007 / 1,003 / 2,005; OrganSMNIST 13,932 / 2,452 / 8,827",
     split=AS_PUBLISHED,
     gather=gather,

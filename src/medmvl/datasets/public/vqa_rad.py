@@ -2,7 +2,8 @@
 
 Layouts: `VQA_RAD Dataset Public.json` with `VQA_RAD Image Folder` (osf.io/89kps; `phrase_type` says what is
 test); `trainset.json` and `testset.json` with `images`, as most public code has it (the table says what is test);
-and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one picture. The published test set shares 203 pictures with training, so a new split by picture is the default.
+and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one picture.
+The published test set shares 203 pictures with training, so a new split by picture is the default.
 """
 
 from __future__ import annotations
