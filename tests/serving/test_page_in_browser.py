@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import uvicorn
@@ -367,6 +368,21 @@ def test_a_bad_file_is_named_and_harms_nothing(page: Any, tmp_path: Path) -> Non
     assert "Traceback" not in page.locator("#intake").inner_text()
     assert page.locator(".study").count() == 1
     page.click("#examples button >> nth=0")
+    answered(page)
+
+
+def test_units_of_a_file_that_does_not_say_them_are_declared(page: Any, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 400, (16, 16, 8), np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), tmp_path / "ct.nii.gz")
+    page.set_input_files("#files", tmp_path / "ct.nii.gz")
+    sync_api.expect(page.locator(".study")).to_have_count(1)
+    sync_api.expect(page.locator("#notes")).to_contain_text("Hounsfield")
+    assert page.locator("#window option[value=lung]").count() == 0
+    page.select_option(".study .values select", "HU")
+    sync_api.expect(page.locator("#window option[value=lung]")).to_have_count(1)
+    sync_api.expect(page.locator(".study .values")).to_have_count(0)
+    assert "Hounsfield" not in page.locator("#notes").inner_text()
+    page.click("#report")
     answered(page)
 
 

@@ -71,16 +71,13 @@ def add_page(app: FastAPI, server: Server) -> None:
     @app.get("/", include_in_schema=False)
     async def index(request: HttpRequest) -> HTMLResponse:
         response = HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8"), headers=HEADERS)
-        if server.visitors.known(request.cookies.get(VISITOR_COOKIE)) is None:
-            response.set_cookie(
-                VISITOR_COOKIE, server.visitors.issue(), httponly=True, samesite="strict",
-                secure=request.url.scheme == "https",
-            )  # fmt: skip
+        _tell_apart(server, request, response)
         return response
 
     @app.get("/page/about")
-    async def about() -> dict[str, Any]:
-        """What the page must know of model and server."""
+    async def about(request: HttpRequest, response: Response) -> dict[str, Any]:
+        """What the page must know of model and server; a page that outlived its server gets a new cookie."""
+        _tell_apart(server, request, response)
         return describe(server)
 
     _add_taking(app, server)
@@ -176,6 +173,15 @@ def _add_showing(app: FastAPI, server: Server) -> None:
         sides = 4 if image.kind == "image" else 6
         found = [box for box in find_boxes(body.text) if len(box) == sides]
         return {"boxes": [corners_mm(image, box[: sides // 2], box[sides // 2 :]) for box in found]}
+
+
+def _tell_apart(server: Server, request: HttpRequest, response: Response) -> None:
+    """Give a visitor without a cookie of this server one."""
+    if server.visitors.known(request.cookies.get(VISITOR_COOKIE)) is None:
+        response.set_cookie(
+            VISITOR_COOKIE, server.visitors.issue(), httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
 
 
 def _visitor(request: HttpRequest) -> str:

@@ -323,8 +323,10 @@ async function waitForServer() {
   }
   at("lost").hidden = true;
   at("intake").textContent = word("back");
-  if (studies) await studies.check();
-  else location.reload();
+  if (studies) {
+    await getJson("/page/about"); // a server that was started anew tells visitors apart by new cookies
+    await studies.check();
+  } else location.reload();
 }
 
 start().catch((error) => {

@@ -122,6 +122,7 @@ export class Studies {
     away.className = "away";
     away.setAttribute("aria-label", word("remove", { name: study.letter }));
     card.append(open, away, this.#when(study));
+    if (study.units === "arbitrary" && !study.gone) card.append(this.#values(study));
     if (study.gone) card.append(note(word("gone")));
     else if (!this.about.kinds.includes(study.kind)) card.append(note(word("notRead", { kind: word(study.kind) })));
     return card;
@@ -133,6 +134,32 @@ export class Studies {
     if (!this.pictures.has(study.id))
       this.pictures.set(study.id, getBlob(`/page/studies/${study.id}/thumbnail.png`).then(URL.createObjectURL, () => ""));
     this.pictures.get(study.id).then((address) => (picture.src = address));
+  }
+
+  // What the file does not say: whether its values are Hounsfield units. The server keeps the declared study under a new id.
+  #values(study) {
+    const label = note(word("values"));
+    const kind = document.createElement("select");
+    kind.setAttribute("aria-label", `${study.letter}: ${word("values")}`);
+    kind.append(new Option(word("undeclared"), ""), new Option(word("hounsfield"), "HU"));
+    kind.disabled = study.sent;
+    kind.onchange = () => this.#declare(study, kind.value);
+    const box = document.createElement("span");
+    box.className = "when values";
+    box.append(label, kind);
+    return box;
+  }
+
+  async #declare(study, units) {
+    try {
+      Object.assign(study, await postJson(`/page/studies/${study.id}/declare`, { units }));
+      this.onChange();
+      await this.show(study);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#say(word("refused", { error: error.message }), true);
+      this.draw();
+    }
   }
 
   // Current or prior, and by how many days; a study that the model was told of stays what it was.
