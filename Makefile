@@ -61,11 +61,11 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 	@started=$$(date +%s); \
 	$(BIN)/medmvl train quickstart --out $(RUN); \
 	test -d $(RUN)/unseen || $(BIN)/medmvl phantoms $(RUN)/unseen --patients 480 --seed 1 --splits 40,0,440; \
-	$(BIN)/medmvl evaluate --model $(RUN)/model --data $(RUN)/unseen/test.jsonl --train $(RUN)/unseen/train.jsonl \
+	$(BIN)/medmvl evaluate $(RUN)/model --data $(RUN)/unseen/test.jsonl --train $(RUN)/unseen/train.jsonl \
 		--bar 0.95 --out $(RUN)/evaluation; \
 	scan=$$($(BIN)/python -c 'from pydicom.data import get_testdata_file as find; print(find("CT_small.dcm"))'); \
 	echo; echo "A real CT slice (CT_small.dcm, which pydicom ships): is there a pleural effusion?"; \
-	$(BIN)/medmvl generate --model $(RUN)/model --image "$$scan" --prompt "Is there a pleural effusion?"; \
+	$(BIN)/medmvl generate $(RUN)/model --image "$$scan" --prompt "Is there a pleural effusion?"; \
 	echo "This answer means nothing: a model trained on phantoms knows nothing of medicine."; \
 	echo; echo "Model        $(RUN)/model"; echo "Curves       $(RUN)/curves.png"; \
 	echo "Results      $(RUN)/evaluation/results.json"; echo "Cases        $(RUN)/evaluation/cases.png"; \

@@ -25,6 +25,7 @@ PUBLIC_NAMES: dict[str, str] = {
     "load": "medmvl.engine",
     "Recipe": "medmvl.training.recipe",
     "train": "medmvl.training.run",
+    "evaluate": "medmvl.evaluation.jobs",
 }
 """Every public name and the module it comes from."""
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from medmvl.engine import Request
+from medmvl.engine.likelihood import candidate_logprobs, choice_logprobs
 from medmvl.evaluation.calibration import ScoredChoice, accuracy_kept, calibrate, probabilities
-from medmvl.evaluation.likelihood import candidate_logprobs, choice_logprobs
 from medmvl.schema import Sample
 from tests.factories.engine import image_of, question, tiny_engine
 

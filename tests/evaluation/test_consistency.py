@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from medmvl.evaluation import EvaluationOptions, evaluate
+from medmvl.evaluation.answering import EvaluationOptions
 from medmvl.evaluation.consistency import language_consistency, language_twins, wording_consistency
 from medmvl.evaluation.html import write_report
 from medmvl.evaluation.results import Judged, Results, summarise
+from medmvl.evaluation.run import evaluate_samples as evaluate
 from medmvl.schema import Sample
 from medmvl.tasks import Task, group_of
 from tests.factories.engine import image_of, question, tiny_engine

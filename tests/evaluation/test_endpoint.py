@@ -59,7 +59,7 @@ def server(place: Path) -> Iterator[str]:
 @pytest.mark.slow
 def test_an_endpoint_is_judged_as_the_model_it_serves(place: Path, server: str) -> None:
     common = ("--data", place / "data/test.jsonl", "--robustness", "noise")
-    assert medmvl("--model", place / "model", "--out", place / "local", *common) == 0
+    assert medmvl(place / "model", "--out", place / "local", *common) == 0
     assert medmvl("--endpoint", server, "--out", place / "remote", *common) == 0
     local, remote = (json.loads((place / name / "results.json").read_text()) for name in ("local", "remote"))
     assert (place / "local/answers.jsonl").read_text() == (place / "remote/answers.jsonl").read_text()
@@ -78,7 +78,7 @@ def test_what_an_endpoint_cannot_is_said(
     common = ("--data", place / "data/test.jsonl", "--out", place / "no")
     for words, arguments in {
         "send-data-to-endpoint": ("--endpoint", "https://models.example.org/v1"),
-        "exactly one": ("--endpoint", server, "--model", place / "model"),
+        "exactly one": ("--endpoint", server, place / "model"),
         "endpoint has medmvl": ("--endpoint", server, "--endpoint-model", "other"),
         "leave it out": ("--endpoint", server, "--calibration"),
         "slices:N": ("--endpoint", server, "--volume-as", "slices:0"),

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
-from medmvl.evaluation import EvaluationOptions, Judged, evaluate
+from medmvl.evaluation.answering import EvaluationOptions
 from medmvl.evaluation.html import WORDS, choose_extremes, confusions, write_report
+from medmvl.evaluation.results import Judged
+from medmvl.evaluation.run import evaluate_samples as evaluate
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Judgement
 from tests.factories.engine import image_of, question, tiny_engine

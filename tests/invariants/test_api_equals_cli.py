@@ -50,7 +50,7 @@ def medmvl(*arguments: object) -> int:
 
 def test_generate_is_the_engine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # one spacing serves all files of a command, and a 2D file has two axes: the volume is declared in its own call
-    arguments = ("generate", "--model", folder / "model", "--volume", folder / "ct-1.npy", "--prompt", TEXT,
+    arguments = ("generate", folder / "model", "--volume", folder / "ct-1.npy", "--prompt", TEXT,
                  "--units", "HU", "--spacing", "5,1,1", "--max-new-tokens", 9)  # fmt: skip
     assert medmvl(*arguments, "--json") == 0
     said = json.loads(capsys.readouterr().out)
@@ -71,7 +71,7 @@ def test_images_and_volumes_together(folder: Path, capsys: pytest.CaptureFixture
     request = Request((Message.model_validate({"role": "user", "content": content}),), BlockLoader(Path()))
     expected = Engine.load(folder / "model").answer([request], options)[0].to_json()
     arguments = ("--image", folder / "x.png", "--volume", folder / "ct-1.npy", "--prompt", TEXT)
-    assert medmvl("generate", "--model", folder / "model", *arguments, "--max-new-tokens", 9, "--json") == 0
+    assert medmvl("generate", folder / "model", *arguments, "--max-new-tokens", 9, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     for key in ("text", "tokens", "seen", "finish"):
         assert said[key] == expected[key]
@@ -80,7 +80,7 @@ def test_images_and_volumes_together(folder: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("name", ["data.jsonl", "llava.json"])
 def test_generate_data_answers_either_format(folder: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "o.jsonl"
-    arguments = ("generate", "--model", folder / "model", "--data", folder / name, "--out", out)
+    arguments = ("generate", folder / "model", "--data", folder / name, "--out", out)
     assert medmvl(*arguments, "--max-new-tokens", 6, "--batch-size", 4) == 0
     answers = read_answers(out)
     assert [answer.id for answer in answers] == [f"s{i}" for i in range(6)]
@@ -94,7 +94,7 @@ def test_bad_samples_are_listed_with_code_2(
 ) -> None:
     out = tmp_path / "o.jsonl"
     arguments = ("--data", folder / "broken.jsonl", "--out", out, "--max-new-tokens", 6)
-    assert medmvl("generate", "--model", folder / "model", *arguments) == 2
+    assert medmvl("generate", folder / "model", *arguments) == 2
     message = capsys.readouterr().err
     assert "1 of 3 samples" in message and "gone" in message and "Traceback" not in message
     assert [answer.id for answer in read_answers(out)] == ["s0", "s1"]
@@ -116,7 +116,7 @@ def test_bad_samples_are_listed_with_code_2(
 def test_what_a_user_can_cause(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert medmvl("generate", "--model", folder / "model", *arguments) == 2
+    assert medmvl("generate", folder / "model", *arguments) == 2
     message = capsys.readouterr().err
     assert words in message and "Traceback" not in message
 
@@ -127,15 +127,15 @@ def test_chat_goes_on_after_mistakes(
     lines = [f"/image {folder / 'x.png'}", f"/volume {folder / 'ct-1.npy'}", TEXT, "Which lobe?", "/image none.png",
              "/nonsense", "/reset", TEXT, "/quit", "never read"]  # fmt: skip
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
-    assert medmvl("chat", "--model", folder / "model", "--max-new-tokens", 9) == 0
+    assert medmvl("chat", folder / "model", "--max-new-tokens", 9) == 0
     shown = capsys.readouterr().out
     assert "no diagnosis" in shown
     assert "[image 20x24, 4 tokens]" in shown and "[volume 6x20x20, 8 tokens]" in shown
     assert "none.png" in shown and "unknown command '/nonsense'" in shown and "[a new conversation]" in shown
-    assert medmvl("generate", "--model", folder / "model", "--image", folder / "x.png", "--volume", folder / "ct-1.npy",
+    assert medmvl("generate", folder / "model", "--image", folder / "x.png", "--volume", folder / "ct-1.npy",
                   "--prompt", TEXT, "--max-new-tokens", 9) == 0  # fmt: skip
     assert capsys.readouterr().out.strip() in shown  # the first turn is the single question
-    assert medmvl("generate", "--model", folder / "model", "--prompt", TEXT, "--max-new-tokens", 9) == 0
+    assert medmvl("generate", folder / "model", "--prompt", TEXT, "--max-new-tokens", 9) == 0
     assert capsys.readouterr().out.strip() in shown.split("[a new conversation]")[1]
 
 
@@ -149,7 +149,7 @@ def test_evaluate_writes_results_and_cases(
     )
     out = tmp_path / "out"
     arguments = ("--data", tmp_path / "test.jsonl", "--out", out, "--max-new-tokens", 4)
-    assert medmvl("evaluate", "--model", folder / "model", *arguments) == 0
+    assert medmvl("evaluate", folder / "model", *arguments) == 0
     shown = capsys.readouterr().out
     assert "not medicine" in shown and "2D+3D open -" in shown
     assert json.loads((out / "results.json").read_text())["statement"] == "not medicine"
@@ -158,7 +158,7 @@ def test_evaluate_writes_results_and_cases(
 
 @pytest.mark.slow
 def test_two_processes_give_the_answers_of_one(folder: Path, tmp_path: Path) -> None:
-    arguments = ["generate", "--model", folder / "model", "--data", folder / "broken.jsonl", "--max-new-tokens", 6,
+    arguments = ["generate", folder / "model", "--data", folder / "broken.jsonl", "--max-new-tokens", 6,
                  "--batch-size", 1, "--out"]  # fmt: skip
     assert medmvl(*arguments, tmp_path / "one.jsonl") == 2
     command = [

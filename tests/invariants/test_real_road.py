@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from medmvl.cli.main import main
+from medmvl.models.part_names import PARTS
 from tests.test_docs import ROOT, commands
 
 PAGE = ROOT / "docs/how-to/real-data.md"
@@ -23,7 +24,6 @@ SEEN = {
     "dicom_single/CT_small.dcm": ("image", [128, 128], "HU", "CT"),
 }
 """What the page asks about, and kind, canonical shape, units and modality that the answer must say it saw."""
-PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
 IDENTIFYING = (
     "PatientName", "PatientID", "OtherPatientIDs", "InstitutionName", "ReferringPhysicianName", "AccessionNumber",
     "StudyDate", "SeriesDate", "ContentDate", "StudyTime", "SeriesTime", "DeviceSerialNumber",

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from medmvl.models.assemble import load
-from medmvl.models.configuration import PARTS
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.part_names import PARTS
 from medmvl.models.processing import MedMVLProcessor
 from tests.factories.models import IMAGES_ONLY, SHARED, SLICES, VOLUMES_ONLY, prepare, tiny
 from tests.factories.parts import hf_vision

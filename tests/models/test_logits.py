@@ -7,7 +7,7 @@ import torch
 from tests.factories.models import LLMS, differs, prepare, tiny
 from torch.nn import functional
 
-from medmvl.models.modeling import IGNORED_LABEL
+from medmvl.models.visuals import IGNORED_LABEL
 
 
 @pytest.fixture(scope="module", params=LLMS)

@@ -80,7 +80,7 @@ def medmvl(*arguments: object) -> int:
 
 
 def report(model: Path, out: Path, *arguments: object) -> int:
-    return medmvl("report", *arguments, "--model", model, "--out", out, "--max-new-tokens", 8)
+    return medmvl("report", model, *arguments, "--out", out, "--max-new-tokens", 8)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -293,9 +293,8 @@ def test_two_processes_report_as_one(model: Path, studies: Path, reports: Path, 
     ]
     arguments = [
         "report",
-        studies,
-        "--model",
         model,
+        studies,
         "--out",
         tmp_path / "two",
         "--max-new-tokens",

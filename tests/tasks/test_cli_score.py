@@ -179,6 +179,5 @@ def test_scoring_starts_without_torch(tmp_path: Path) -> None:
         "import sys\nfrom medmvl.cli.main import main\n"
         "try:\n    main(['score', sys.argv[1]])\nexcept SystemExit as done:\n    assert not done.code\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
-        "import medmvl.evaluation as e\nassert all(getattr(e, name) is not None for name in e.__all__)"
     )
     subprocess.run([sys.executable, "-c", code, str(data)], check=True, capture_output=True)

@@ -23,6 +23,11 @@ def declared(units: str | None, modality: str | None, spacing: str | None) -> di
     return {name: value for name, value in values.items() if value is not None}
 
 
+def listed(names: str) -> list[str]:
+    """The names of an option that takes several, separated by commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def visual_blocks(
     images: Sequence[str], volumes: Sequence[str], declarations: dict[str, Any]
 ) -> list[ImageBlock | VolumeBlock]:
@@ -61,7 +66,7 @@ def raise_failures(failures: Sequence[Failure], total: int) -> None:
     if len(failures) > MOST_LISTED:
         lines.append(f"  and {len(failures) - MOST_LISTED} more")
     raise UserError(
-        f"{len(failures)} of {total} samples could not be answered; the others are done. Mend these and run the same "
+        f"{len(failures)} of {total} samples could not be answered; the others are done. Fix these and run the same "
         "command again:\n" + "\n".join(lines)
     )
 

@@ -5,9 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from medmvl.cli.options import (
+    Device,
+    Dtype,
+    Images,
+    MaxNewTokens,
+    Modality,
+    ModelFolder,
+    SamplingSeed,
+    Spacing,
+    Temperature,
+    TopP,
+    Units,
+    Volumes,
+)
 
 if TYPE_CHECKING:
     from medmvl.engine import Engine, GenerationOptions
@@ -19,20 +34,18 @@ HELP = "/image PATH and /volume PATH add a scan to the next question; /reset sta
 
 
 def chat(
-    model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
-    image: Annotated[list[str] | None, typer.Option(help="A 2D file; may be repeated.")] = None,
-    volume: Annotated[
-        list[str] | None, typer.Option(help="A 3D file or DICOM folder; may be repeated.")
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy; above 0 samples.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Sample from the likeliest share of tokens.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
-    units: Annotated[str | None, typer.Option(help="Where the files do not say it, such as HU.")] = None,
-    modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
-    spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
+    model: ModelFolder,
+    image: Images = None,
+    volume: Volumes = None,
+    max_new_tokens: MaxNewTokens = 256,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: SamplingSeed = 0,
+    units: Units = None,
+    modality: Modality = None,
+    spacing: Spacing = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Talk with a model. A question may run over several turns; scans are read when they are added."""
     from medmvl.cli.asking import declared, visual_blocks

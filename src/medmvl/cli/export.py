@@ -21,8 +21,9 @@ def export(
     ] = None,
 ) -> None:
     """Export a model with a model card; nothing is left behind where it fails."""
-    from medmvl.exchange.export import DTYPES, Export
+    from medmvl.exchange.export import Export
     from medmvl.exchange.export import export as write
+    from medmvl.models.weight_types import DTYPES
 
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"--dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")

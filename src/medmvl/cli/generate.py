@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmvl.cli.options import (
+    Device,
+    Dtype,
+    ImageRoot,
+    Images,
+    MaxNewTokens,
+    Modality,
+    ModelFolder,
+    NumBeams,
+    SamplingSeed,
+    Spacing,
+    Temperature,
+    TopP,
+    Units,
+    VolumeRoot,
+    Volumes,
+)
 from medmvl.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,32 +32,30 @@ if TYPE_CHECKING:
 
 
 def generate(
-    model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
+    model: ModelFolder,
     prompt: Annotated[str | None, typer.Option(help="The question.")] = None,
-    image: Annotated[list[str] | None, typer.Option(help="A 2D file; may be repeated.")] = None,
-    volume: Annotated[
-        list[str] | None, typer.Option(help="A 3D file or DICOM folder; may be repeated.")
-    ] = None,
+    image: Images = None,
+    volume: Volumes = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: text, tokens, probability, seconds, seen.")
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Answer every sample of this .jsonl or .json.")] = None,
-    image_root: Annotated[Path | None, typer.Option(help="Where the data's image paths start.")] = None,
-    volume_root: Annotated[Path | None, typer.Option(help="Where the data's volume paths start.")] = None,
+    image_root: ImageRoot = None,
+    volume_root: VolumeRoot = None,
     out: Annotated[
         Path | None, typer.Option(help="Answers to the data, .jsonl; continued if it is there.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 16,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy; above 0 samples.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Sample from the likeliest share of tokens.")] = 1.0,
-    num_beams: Annotated[int, typer.Option(help="More than 1 searches beams.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
-    units: Annotated[str | None, typer.Option(help="Where the files do not say it, such as HU.")] = None,
-    modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
-    spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
+    max_new_tokens: MaxNewTokens = 256,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    num_beams: NumBeams = 1,
+    seed: SamplingSeed = 0,
+    units: Units = None,
+    modality: Modality = None,
+    spacing: Spacing = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Ask a model about images and volumes."""
     _check_way(prompt, data, out, bool(image or volume), as_json)

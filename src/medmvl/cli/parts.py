@@ -11,11 +11,12 @@ def parts(
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the tables of the documentation.")
     ] = False,
-    image: Annotated[
-        str | None, typer.Option(help="Height x width, such as 256x256; default: each encoder's own.")
-    ] = None,
-    volume: Annotated[
-        str | None, typer.Option(help="Depth x height x width, such as 32x256x256; default: likewise.")
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Input of image encoders, 256x256, or of volume encoders, 32x256x256; may be repeated. "
+            "Default: each encoder's own."
+        ),
     ] = None,
     llm_width: Annotated[
         int, typer.Option(min=1, help="Hidden size of the LLM, which connectors give.")
@@ -24,7 +25,9 @@ def parts(
     """List all parts, built in and from plug-ins: what goes in, parameters, tokens out."""
     from medmvl.models.catalogue import catalogue, markdown
 
-    entries = catalogue(_size(image, "--image", 2), _size(volume, "--volume", 3), llm_width)
+    sizes = [_size(text) for text in size or []]
+    image, volume = (next((s for s in sizes if len(s) == length), None) for length in (2, 3))
+    entries = catalogue(image, volume, llm_width)
     if as_markdown:
         typer.echo(markdown(entries), nl=False)
         return
@@ -41,8 +44,8 @@ def parts(
             table.add_column(column)
         for entry in entries:
             if entry.role == role:
-                size = in_words(entry.parameters)
-                table.add_row(entry.name, entry.reads, entry.gives, size, entry.source or "medmvl")
+                parameters = in_words(entry.parameters)
+                table.add_row(entry.name, entry.reads, entry.gives, parameters, entry.source or "medmvl")
         console.print(table)
     for group in ("medmvl.tasks", "medmvl.datasets"):
         for plugin in installed(group).values():
@@ -51,15 +54,12 @@ def parts(
             )
 
 
-def _size(text: str | None, option: str, count: int) -> tuple[int, ...] | None:
+def _size(text: str) -> tuple[int, ...]:
     from medmvl.errors import UserError
 
-    if text is None:
-        return None
     lengths = text.lower().split("x")
-    if len(lengths) != count or not all(length.isdigit() and int(length) for length in lengths):
-        expected = "x".join(("DEPTH", "HEIGHT", "WIDTH")[-count:])
+    if len(lengths) not in (2, 3) or not all(length.isdigit() and int(length) for length in lengths):
         raise UserError(
-            f"{option} {text}: expected {expected} in whole numbers, such as {'x'.join(['32'] * count)}"
+            f"--size {text}: expected HEIGHTxWIDTH or DEPTHxHEIGHTxWIDTH in whole numbers, such as 256x256 or 32x256x256"
         )
     return tuple(int(length) for length in lengths)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from medmvl.cli.options import Device, Dtype, MaxNewTokens, Modality, ModelFolder, NumBeams, Spacing, Units
 from medmvl.errors import MissingExtraError, UserError
 
 if TYPE_CHECKING:
@@ -17,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def report(
+    model: ModelFolder,
     studies: Annotated[list[Path], typer.Argument(help="Files and folders, searched with their subfolders.")],
-    model: Annotated[Path, typer.Option(help="Folder of a saved model.")],
     out: Annotated[Path, typer.Option(help="Folder for the reports; continued if it is there.")],
     prompt: Annotated[str | None, typer.Option(help="What is asked of every study.")] = None,
     language: Annotated[Literal["en", "zh"], typer.Option(help="Of the prompt and the notices.")] = "en",
     fhir: Annotated[bool, typer.Option(help="Write a FHIR DiagnosticReport for each study.")] = True,
     sr: Annotated[bool, typer.Option(help="Write a DICOM SR for each study that came as DICOM.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Studies asked together.")] = 4,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest report.")] = 512,
-    num_beams: Annotated[int, typer.Option(help="More than 1 searches beams.")] = 1,
-    units: Annotated[str | None, typer.Option(help="Where the files do not say it, such as HU.")] = None,
-    modality: Annotated[str | None, typer.Option(help="Where the files do not say it, such as CT.")] = None,
-    spacing: Annotated[str | None, typer.Option(help="Millimetres in array order: 5,0.7,0.7.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")] = "auto",
+    max_new_tokens: MaxNewTokens = 512,
+    num_beams: NumBeams = 1,
+    units: Units = None,
+    modality: Modality = None,
+    spacing: Spacing = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Report on every study below some folders; what cannot be read is listed and stops nothing.
 

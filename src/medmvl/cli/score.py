@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmvl.cli.asking import listed
+
 if TYPE_CHECKING:
     from medmvl.tasks.metrics.adapters import LLMJudge
     from medmvl.tasks.metrics.record import Record
-    from medmvl.tasks.protocols import Protocol
-    from medmvl.tasks.protocols.scoring import Score
 
 
 def score(
@@ -24,8 +23,8 @@ def score(
         Path, typer.Argument(help="JSON Lines: id, prediction, and references or --reference.")
     ],
     protocol: Annotated[
-        str | None, typer.Option(help="Named convention; default: the task's, else strict.")
-    ] = None,
+        str, typer.Option(help="Published conventions, such as unimed,m3d; default: the task's, else strict.")
+    ] = "",
     task: Annotated[
         str | None, typer.Option(help="Which samples of the reference data, and the default protocol.")
     ] = None,
@@ -52,10 +51,13 @@ def score(
     """Score predictions without a model; `strict` always stands beside a named protocol."""
     from medmvl.atomic_files import write_json
     from medmvl.datasets.public import find_task
+    from medmvl.evaluation.scoring import score_records
     from medmvl.tasks.metrics.measures import MetricOptions
-    from medmvl.tasks.protocols import STRICT, find_protocol
+    from medmvl.tasks.protocols import find_protocol
 
-    chosen = find_protocol(protocol or (find_task(task).protocol if task else "strict"))
+    names = listed(protocol) or [find_task(task).protocol if task else "strict"]
+    for name in names:
+        find_protocol(name)
     records = _records(predictions, task, reference)
     options = MetricOptions(
         bertscore=bertscore,
@@ -64,14 +66,7 @@ def score(
         weights=_folders(weights or []),
         judge=_judge(judge, judge_model),
     )
-    protocols = [chosen] if chosen is STRICT else [chosen, STRICT]
-    cluster, clusters = _clusters(records)
-    result: dict[str, Any] = {
-        "predictions": predictions.name, "task": task, "records": len(records),
-        "missing": sum(record.text is None for record in records), "cluster": cluster,
-        "clusters": len(set(clusters)), "warnings": _warnings(cluster, clusters),
-        "protocols": [_judged(records, each, options, clusters, seed) for each in protocols],
-    }  # fmt: skip
+    result = {"predictions": predictions.name, "task": task, **score_records(records, names, options, seed)}
     if out is not None:
         write_json(out / "score.json", result)
     if as_json:
@@ -118,60 +113,6 @@ def _judge(endpoint: str | None, model: str | None) -> LLMJudge | None:
     if endpoint is None or model is None:
         raise UserError("a judge needs both --judge URL and --judge-model NAME")
     return LLMJudge(endpoint, model, os.environ.get("MEDMVL_JUDGE_KEY"))
-
-
-def _judged(
-    records: Sequence[Record], protocol: Protocol, options: Any, clusters: Sequence[str], seed: int
-) -> dict[str, Any]:
-    """All numbers of one protocol, as plain values."""
-    from medmvl.tasks.protocols.scoring import score as run
-    from medmvl.tasks.protocols.scoring import unscored
-
-    return {
-        "protocol": protocol.name, "title": protocol.title, "source": protocol.source,
-        "quirks": list(protocol.quirks), "no_rule_for": unscored(records, protocol),
-        "scores": [_row(score, clusters, seed) for score in run(records, protocol, options)],
-    }  # fmt: skip
-
-
-def _row(score: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
-    from medmvl.evaluation.protocols import score_interval
-
-    measure = score.measure
-    interval = score_interval(score, [clusters[place] for place in score.places], seed)
-    return {
-        "group": score.group, "form": score.form, "kind": score.kind, "language": score.language,
-        "metric": measure.name, "note": measure.note, "value": _plain(measure.value),
-        "low": _plain(interval.low) if interval else None, "high": _plain(interval.high) if interval else None,
-        "interval": interval.method if interval else None, "corpus": _plain(measure.tally.corpus()),
-        "sample_mean": _plain(measure.tally.sample_mean()), "n_scored": len(measure.scored), "n_total": measure.total,
-    }  # fmt: skip
-
-
-def _clusters(records: Sequence[Record]) -> tuple[str, list[str]]:
-    """The coarsest identity that all records have."""
-    for name in ("patient", "study", "image_group"):
-        values = [getattr(record, name) for record in records]
-        if all(value is not None for value in values):
-            return name.replace("_", " "), values
-    return "answer", [str(place) for place in range(len(records))]
-
-
-def _warnings(name: str, clusters: Sequence[str]) -> list[str]:
-    from medmvl.evaluation.statistics import FEW_CLUSTERS
-
-    warnings = []
-    if len(set(clusters)) < FEW_CLUSTERS:
-        warnings.append(f"only {len(set(clusters))} {name}s: the intervals are rough")
-    if name != "patient":
-        warnings.append(
-            f"not every record names its patient: intervals are over {name}s and may be too narrow"
-        )
-    return warnings
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medmvl.cli.options import Device, Dtype, ModelFolder
 from medmvl.errors import MissingExtraError, UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ GRACE_SECONDS = 10
 KEYS_VARIABLE = "MEDMVL_API_KEYS"
 
 
-Model = Annotated[Path, typer.Argument(help="Folder of a saved model.")]
 Host = Annotated[str, typer.Option(help="Other than loopback needs keys.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
 KeyFile = Annotated[
@@ -32,12 +32,10 @@ KeyFile = Annotated[
 ]
 Name = Annotated[str, typer.Option(help="What clients call the model.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="Longest time for one answer.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")]
 
 
 def serve(
-    model: Model,
+    model: ModelFolder,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     key_file: KeyFile = None,
@@ -53,7 +51,7 @@ def serve(
 
 
 def playground(
-    model: Model,
+    model: ModelFolder,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     key_file: KeyFile = None,

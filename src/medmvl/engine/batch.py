@@ -6,18 +6,21 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from medmvl.engine.answer_file import AnswerFile, StoredAnswer
-from medmvl.engine.engine import Engine
 from medmvl.engine.options import GenerationOptions
-from medmvl.engine.process_group import ProcessGroup
+from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Load, Request
 from medmvl.errors import SampleError
 from medmvl.schema import Message, Sample
 
+if TYPE_CHECKING:
+    from medmvl.engine.engine import Engine
+
 logger = logging.getLogger(__name__)
-SINGLE_PROCESS = ProcessGroup()
 Progress = Callable[[int], None]
 
 _HASHED_BYTES = 1 << 20
@@ -119,6 +122,15 @@ def model_digest(folder: Path) -> str:
             for start in range(0, size, max(_HASHED_BYTES, size // _HASHED_PLACES)):
                 file.seek(start)
                 total.update(file.read(_HASHED_BYTES))
+    return total.hexdigest()
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 over all weights of a model in memory, by name."""
+    total = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        total.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        total.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

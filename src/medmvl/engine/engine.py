@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,8 +22,10 @@ from transformers import (
 )
 
 from medmvl.datasets.loader import BlockLoader
+from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
 from medmvl.engine.eight_bit import check_eight_bit, to_eight_bit
-from medmvl.engine.options import GenerationOptions
+from medmvl.engine.likelihood import choice_logprobs
+from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.prefix_cache import (
     Layers,
     Prefix,
@@ -31,7 +34,8 @@ from medmvl.engine.prefix_cache import (
     to_cache,
     with_gap,
 )
-from medmvl.engine.request import Answer, Failure, Request, seen_of
+from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
+from medmvl.engine.request import Answer, Failure, Load, Request, seen_of
 from medmvl.engine.scan_cache import ScanCache
 from medmvl.engine.sequences import SequenceLogitsProcessor, SequenceState, SequenceStoppingCriteria
 from medmvl.engine.streaming import stream_pieces
@@ -42,15 +46,10 @@ from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
-from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
+from medmvl.models.weight_types import DTYPES
+from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
 
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 INT8 = "int8"
-GREEDY = GenerationOptions()
 
 
 class Engine:
@@ -68,6 +67,8 @@ class Engine:
         self.visual_tokens = TokenCache(cache_bytes // 2)
         self.prefixes = PrefixCache(cache_bytes - cache_bytes // 2)
         self.scans = ScanCache(processor.process_visual)
+        self.folder: Path | None = None
+        """Where the model was loaded from."""
         self._keeps_prefixes = True
         self._pad_id = int(processor.tokenizer.pad_token_id)
         self._placeholders = [processor.image_token_id, processor.volume_token_id]
@@ -114,7 +115,19 @@ class Engine:
         model = model.to(place)
         if dtype == INT8:
             to_eight_bit(model.llm)
-        return cls(model, processor)
+        engine = cls(model, processor)
+        engine.folder = path
+        return engine
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Names the model in results: `model`, a digest that changes with its settings or weights."""
+        return {"model": weights_digest(self.model) if self.folder is None else model_digest(self.folder)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was not done as it was asked for: nothing."""
+        return ()
 
     @property
     def device(self) -> torch.device:
@@ -167,6 +180,47 @@ class Engine:
         else:
             self.decode_sequences(samples, sequences, owners)
         return sequences
+
+    def answer_samples(
+        self,
+        samples: Sequence[Sample],
+        load: Load,
+        out: Path,
+        run: Mapping[str, Any],
+        options: GenerationOptions = GREEDY,
+        *,
+        batch_size: int = 32,
+        processes: ProcessGroup = SINGLE_PROCESS,
+        progress: Progress | None = None,
+    ) -> list[Failure]:
+        """Answer a data set into the file `out`, see `medmvl.engine.batch.answer_samples`."""
+        return answer_samples(
+            self,
+            samples,
+            load,
+            out,
+            run,
+            options,
+            batch_size=batch_size,
+            processes=processes,
+            progress=progress,
+        )
+
+    def choice_logprobs(
+        self,
+        samples: Sequence[Sample],
+        load: Load,
+        out: Path,
+        run: Mapping[str, Any],
+        *,
+        batch_size: int = 16,
+        processes: ProcessGroup = SINGLE_PROCESS,
+        progress: Progress | None = None,
+    ) -> dict[str, list[float]]:
+        """Log-likelihoods of the choices of closed samples, see `medmvl.engine.likelihood.choice_logprobs`."""
+        return choice_logprobs(
+            self, samples, load, out, run, batch_size=batch_size, processes=processes, progress=progress
+        )
 
     def ask(
         self,
@@ -226,7 +280,7 @@ class Engine:
             raise UserError(f"{outcome.name}: {outcome.error}")
         return outcome
 
-    def try_prepare(self, request: Request, options: GenerationOptions) -> ProcessedSample | Failure:
+    def try_prepare(self, request: Request, options: GenerationOptions = GREEDY) -> ProcessedSample | Failure:
         """As `prepare`, with a Failure in place of an error."""
         try:
             prepared = self.processor.prepare(

@@ -75,6 +75,10 @@ class GenerationOptions(Strict):
         return {"max_new_tokens": self.max_new_tokens, "num_beams": self.num_beams, "do_sample": False}
 
 
+GREEDY = GenerationOptions()
+"""Options of an evaluation, and the default everywhere."""
+
+
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)

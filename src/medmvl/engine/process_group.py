@@ -51,6 +51,10 @@ class ProcessGroup:
         return [item for part in parts if part is not None for item in part]
 
 
+SINGLE_PROCESS = ProcessGroup()
+"""This process alone."""
+
+
 @contextmanager
 def joined_process_group() -> Iterator[ProcessGroup]:
     """Join the processes `torchrun` started (over gloo: answers travel as files, so no GPU is needed)."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from medmvl.engine.engine import GREEDY, Engine
-from medmvl.engine.options import GenerationOptions
+from medmvl.engine.engine import Engine
+from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.request import Answer, Failure, Request
 from medmvl.engine.sequences import SequenceState
 from medmvl.errors import UserError

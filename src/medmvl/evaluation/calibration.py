@@ -7,13 +7,15 @@ classification: risk over coverage).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from medmvl.evaluation.results import Judged
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
+from medmvl.tasks import Group, Task
 from medmvl.tasks.metrics.classification import calibration_error
 
 BINS = 10
@@ -97,3 +99,25 @@ def _bins(confidence: Any, right: Any) -> tuple[tuple[float, float, int], ...]:
         for i in range(BINS)
         if (place == i).any()
     )
+
+
+def calibration_rows(
+    task: Task, judged: Sequence[Judged], logprobs: Mapping[str, Sequence[float]], seed: int
+) -> list[dict[str, Any]]:
+    """For every group of closed questions: how far the likelihood of the choices can be believed.
+
+    Args:
+        task: judges the likeliest choice.
+        judged: the answers, which name group and cluster.
+        logprobs: log-likelihood of every choice, by the id of the sample.
+        seed: seed for the bootstrap.
+    """
+    samples = {sample.id: sample for sample in task.samples}
+    groups: dict[Group, list[ScoredChoice]] = {}
+    for item in judged:
+        if item.id in logprobs:
+            values = list(logprobs[item.id])
+            likeliest = task.target(samples[item.id]).choices[values.index(max(values))]
+            right = task.judge(samples[item.id], likeliest).score == 1
+            groups.setdefault(item.group, []).append(ScoredChoice(probabilities(values), right, item.cluster))
+    return [{**group.__dict__, **calibrate(items, seed).to_json()} for group, items in groups.items()]

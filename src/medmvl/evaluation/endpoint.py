@@ -7,7 +7,6 @@ an endpoint on this machine is reached without any proxy.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,9 +17,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from medmvl.addresses import is_loopback
 from medmvl.engine import AnswerFile, Failure, GenerationOptions, StoredAnswer
 from medmvl.engine.batch import Progress, check_ids, plan
-from medmvl.engine.process_group import ProcessGroup
+from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Load
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
@@ -53,7 +53,7 @@ class EndpointOptions:
 
 
 class Endpoint:
-    """Stands where `evaluate` takes an engine."""
+    """An OpenAI-compatible endpoint as an `Answerer`: `evaluate` takes it in place of an engine."""
 
     def __init__(self, options: EndpointOptions) -> None:
         """Look who is there.
@@ -79,7 +79,7 @@ class Endpoint:
         return hashlib.sha256(words.encode()).hexdigest()
 
     @property
-    def about(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What `results.json` says of the model."""
         return {
             "model": self.digest, "endpoint": self.options.url, "endpoint_model": self.model,
@@ -101,17 +101,19 @@ class Endpoint:
         run: Mapping[str, Any],
         options: GenerationOptions,
         *,
-        batch_size: int = 0,
-        processes: ProcessGroup | None = None,
+        batch_size: int = 1,
+        processes: ProcessGroup = SINGLE_PROCESS,
         progress: Progress | None = None,
     ) -> list[Failure]:
-        """As `medmvl.engine.answer_samples`; answers have no tokens, and `batch_size` has no meaning here.
+        """As `medmvl.engine.answer_samples`; answers have no tokens.
+
+        `concurrency` of the options counts instead of `batch_size`.
 
         Raises:
             SampleError: two samples have one id.
             UserError: `out` belongs to another run, several processes ask, or the server refuses all questions.
         """
-        if processes is not None and processes.size > 1:
+        if processes.size > 1:
             raise UserError("an endpoint is asked by one process; use --concurrency instead of torchrun")
         check_ids(samples)
         file = AnswerFile(out, {**run, "options": options.model_dump(mode="json")})
@@ -141,6 +143,22 @@ class Endpoint:
                 raise
         file.rewrite([file.answers[sample.id] for sample in samples if sample.id in file.answers])
         return failures
+
+    def choice_logprobs(
+        self,
+        samples: Sequence[Sample],
+        load: Load,
+        out: Path,
+        run: Mapping[str, Any],
+        *,
+        batch_size: int = 1,
+        processes: ProcessGroup = SINGLE_PROCESS,
+        progress: Progress | None = None,
+    ) -> dict[str, list[float]]:
+        """Raise UserError: an endpoint does not tell the likelihood of given answers."""
+        raise UserError(
+            "calibration scores given answers by their likelihood, which an endpoint does not tell; leave it out"
+        )
 
     def _answer_scan(
         self, groups: list[list[Sample]], load: Load, options: GenerationOptions, keep: _Keep
@@ -213,14 +231,6 @@ class Endpoint:
 
 class _RefusedError(Exception):
     """The server refuses every question; `answer_samples` gives it on as a UserError."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_address(options: EndpointOptions) -> bool:

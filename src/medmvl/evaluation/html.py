@@ -1,4 +1,4 @@
-"""One HTML page of an evaluation that needs nothing else: numbers, plots, best and worst cases; English and Chinese."""
+"""HTML pages that need nothing else: one of an evaluation, with numbers, plots and cases; one over several tasks."""
 
 from __future__ import annotations
 
@@ -81,6 +81,23 @@ def write_report(
         },
     )
     write_text(path, page)
+
+
+def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> None:
+    """Write one page over several tasks, every number next to its controls, with links to the tasks' own pages.
+
+    Args:
+        path: the `.html` file, next to the folders of the tasks.
+        tasks: for each its folder's name, its title and its results.
+    """
+    shown = [
+        {
+            "folder": folder, "title": title, "about": results.about, "warnings": results.warnings,
+            "failures": len(results.failures), "rows": [row.to_json() for row in results.rows],
+        }
+        for folder, title, results in tasks
+    ]  # fmt: skip
+    write_text(path, render("index.html.jinja", tasks=shown, few=FEW_CLUSTERS))
 
 
 def choose_extremes(judged: Sequence[Judged], count: int = NUM_CASES) -> tuple[list[Judged], list[Judged]]:

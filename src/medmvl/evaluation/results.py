@@ -136,13 +136,13 @@ def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
     clusters = [item.cluster for item in items]
     scores = [item.judgement.score for item in items]
     names = ("majority", "no_image", "swapped_image")
-    controls = {
+    scored = {
         name: [control[1].score for item in items if (control := getattr(item, name)) is not None]
         for name in names
     }
-    known = {name: values for name, values in controls.items() if len(values) == len(items)}
+    known = {name: values for name, values in scored.items() if len(values) == len(items)}
     intervals = {name: mean_interval(values, clusters, seed=seed) for name, values in known.items()}
-    blind = [known[name] for name in ("majority", "no_image") if name in known]
+    controls = [known[name] for name in ("majority", "no_image") if name in known]
     detectable = detectable_difference(scores, clusters)
     return Row(
         group=group,
@@ -151,15 +151,15 @@ def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
         exact=sum(item.judgement.exact for item in items) / len(items),
         majority=intervals.get("majority"),
         no_image=intervals.get("no_image"),
-        needs_image=tally_interval(_needs_image(scores, blind), clusters, seed=seed) if blind else None,
+        needs_image=tally_interval(_needs_image(scores, controls), clusters, seed=seed) if controls else None,
         swapped_image=intervals.get("swapped_image"),
         detectable=None if detectable is None else _UNPAIRED * detectable,
     )
 
 
-def _needs_image(scores: Sequence[float], blind: Sequence[Sequence[float]]) -> Tally:
+def _needs_image(scores: Sequence[float], controls: Sequence[Sequence[float]]) -> Tally:
     """Score minus the largest of the controls, the largest chosen anew in every resample."""
-    rows = np.column_stack([np.ones(len(scores)), scores, *blind])
+    rows = np.column_stack([np.ones(len(scores)), scores, *controls])
     return Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
 
 

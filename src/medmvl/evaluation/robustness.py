@@ -6,7 +6,7 @@ Each shift is one line in `SHIFTS`. A shift is mild on purpose: what a reader of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from medmvl.engine.request import Load, VisualBlock
 from medmvl.errors import UserError
+from medmvl.evaluation.results import Judged
+from medmvl.evaluation.statistics import difference_interval, mean_interval
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.resampling import resize
 from medmvl.schema import Sample, VolumeBlock
+from medmvl.tasks import Group, Task
 
 NOISE_HU, NOISE_SHARE = 50.0, 0.05
 """Standard deviation of the noise: in Hounsfield units, and elsewhere as a share of the picture's range."""
@@ -112,6 +115,35 @@ def shifted(load: Load, name: str, seed: int = 0) -> Load:
         return SHIFTS[name].apply(load(block), np.random.default_rng(int.from_bytes(digest[:8])))
 
     return load_shifted
+
+
+def robustness_rows(
+    task: Task, judged: Sequence[Judged], shifts: Mapping[str, Mapping[str, str]], seed: int
+) -> list[dict[str, Any]]:
+    """For every shift and group: the score with shifted images, and how it changed, paired by answer.
+
+    Args:
+        task: judges the answers.
+        judged: the answers about the images as they are.
+        shifts: answers by sample, for each shift.
+        seed: seed for the bootstrap.
+    """
+    samples = {sample.id: sample for sample in task.samples}
+    groups: dict[tuple[str, Group, str], list[tuple[float, Judged]]] = {}
+    for name, texts in shifts.items():
+        for item in judged:
+            if item.id in texts:
+                score = task.judge(samples[item.id], texts[item.id]).score
+                groups.setdefault((name, item.group, item.judgement.metric), []).append((score, item))
+    rows = []
+    for (name, group, metric), pairs in groups.items():
+        scores, before = [score for score, _ in pairs], [item.judgement.score for _, item in pairs]
+        clusters = [item.cluster for _, item in pairs]
+        change = difference_interval(scores, before, clusters, seed=seed)
+        score_interval = mean_interval(scores, clusters, seed=seed)
+        about = {"shift": name, **group.__dict__, "metric": metric}
+        rows.append({**about, "score": score_interval.to_json(), "change": change.to_json()})
+    return rows
 
 
 def _range(image: MedicalImage) -> float:

@@ -17,10 +17,10 @@ from medmvl.exchange.imported import write_folder
 from medmvl.exchange.model_card import model_card
 from medmvl.exchange.self_contained import export_self_contained
 from medmvl.models.assemble import load
+from medmvl.models.part_names import PARTS
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.tuning import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, merge_lora
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 BASE_FILE = "adapter_base.json"
 
 
@@ -127,12 +127,10 @@ def _adapter(what: Export, folder: Path) -> None:
         shutil.copyfile(trained / name, folder / name)
     model, _ = load(what.source)
     write_json(
-        folder / BASE_FILE, {"parts": {k: v for k, v in model.config.to_dict().items() if k in _PARTS}}
+        folder / BASE_FILE,
+        {"parts": {k: v for k, v in model.config.to_dict().items() if k in PARTS and k != "llm"}},
     )
     _card(what, model, folder, "adapter", _LOAD_ADAPTER)
-
-
-_PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector")
 
 
 def _card(what: Export, model: Any, folder: Path, name: str, loading: str) -> None:

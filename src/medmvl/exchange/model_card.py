@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from medmvl import __version__
-from medmvl.models.configuration import PARTS
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.part_names import PARTS
 
 _LIMITS = """\
 ## Limits

@@ -13,9 +13,9 @@ from typing import Any
 from medmvl.atomic_files import write_json
 from medmvl.data.prepared import default_cache_dir
 from medmvl.data.sources import load_source
-from medmvl.engine import Engine, joined_process_group, model_digest
+from medmvl.engine import Engine, joined_process_group
 from medmvl.errors import UserError
-from medmvl.evaluation import EvaluationOptions, evaluate, limit_clusters
+from medmvl.evaluation.jobs import evaluate
 from medmvl.experiments.experiment import Evaluated
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import parse_recipe, plain
@@ -61,27 +61,26 @@ def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> 
 
 
 def _evaluate(recipe: Recipe, folder: Path, options: Evaluated) -> None:
-    model = folder / "train" / "model"
+    here, cache = Path.cwd(), default_cache_dir()
+    test = load_source(recipe.data.test[0], here, cache)
+    training = [load_source(data, here, cache) for data in recipe.data_of(recipe.stages[-1]).train]
     with joined_process_group() as processes:
-        engine = Engine.load(model, processes.device("auto"))
-        source = load_source(recipe.data.test[0], Path.cwd(), default_cache_dir())
-        samples = limit_clusters(list(source.samples), options.limit_patients)
-        known = [s for data in recipe.data_of(recipe.stages[-1]).train
-                 for s in load_source(data, Path.cwd(), default_cache_dir()).samples]  # fmt: skip
-        evaluate(
-            engine, samples, source.load, folder / "evaluation",
-            about={"model": model_digest(model), "data": source.digest, "data_name": source.name},
-            train_samples=known, processes=processes,
-            options=EvaluationOptions(
-                max_new_tokens=options.max_new_tokens, batch_size=options.batch_size, controls=options.controls
-            ),
-        )  # fmt: skip
+        engine = Engine.load(folder / "train" / "model", processes.device("auto"))
+        results = evaluate(
+            engine,
+            test,
+            out=folder / "evaluation",
+            train=[sample for source in training for sample in source.samples],
+            processes=processes,
+            pages=False,
+            **options.model_dump(),
+        )
         if processes.first:
-            text, visual = engine.processor.count_tokens(samples[0].messages, "the first test sample")
+            text, visual = engine.processor.count_tokens(test.samples[0].messages, "the first test sample")
             parameters = sum(p.numel() for p in engine.model.parameters())
             facts = {
                 "parameters": parameters,
-                "answers": len(samples),
+                "answers": len(results.judged),
                 "visual_tokens": visual,
                 "text_tokens": text,
             }

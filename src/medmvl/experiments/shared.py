@@ -26,14 +26,14 @@ from medmvl.training.run_folder import open_run, stage_folder
 
 logger = logging.getLogger(__name__)
 PREFIX = "prepared:"
-PARTS = ("llm", "image_encoder", "volume_encoder")
+PREPARED_PARTS = ("llm", "image_encoder", "volume_encoder")
 
 
 def place(document: Any, folder: Path, part: str = "") -> Any:
     """A recipe document with every `prepared:NAME` as the folder of that part under `folder`."""
     if isinstance(document, dict):
         return {
-            key: place(value, folder, key if key in PARTS else part if key != "stages" else "")
+            key: place(value, folder, key if key in PREPARED_PARTS else part if key != "stages" else "")
             for key, value in document.items()
         }
     if isinstance(document, list):
@@ -65,7 +65,7 @@ def prepare(recipe: Recipe, folder: Path) -> None:
             raise RecipeError(f"{folder} was made by another recipe; remove it, or give another --out")
         return
     model, processor = load(train(recipe, folder / "train"))
-    for part in PARTS:
+    for part in PREPARED_PARTS:
         module = getattr(model, part, None)
         if module is None or (folder / part).is_dir():
             continue

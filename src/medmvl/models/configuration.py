@@ -16,10 +16,10 @@ from medmvl.models.encoders import (
     parse_image_encoder_config,
     parse_volume_encoder_config,
 )
+from medmvl.models.part_names import PARTS
 from medmvl.models.parts import PLUGIN_GROUPS
 from medmvl.plugins import installed
 
-PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
 SHARED_VOLUME_ENCODER: dict[str, Any] = {"type": "slices", "encoder": "shared"}
 
 

@@ -35,10 +35,10 @@ from medmvl.models.encoders import (
 )
 from medmvl.models.features import VisualFeatures
 from medmvl.models.parts import reset_weights
-from medmvl.models.saved_types import saved_types
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
+from medmvl.models.visuals import IGNORED_LABEL
+from medmvl.models.weight_types import saved_types
 
-IGNORED_LABEL = -100
 _VISUAL_INPUTS = (
     "pixel_values",
     "pixel_values_volumes",

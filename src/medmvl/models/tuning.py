@@ -27,9 +27,7 @@ from torch import Tensor, nn
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
-
-PARTS = ("image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm")
-"""The parts of a model: names of its attributes, prefixes of its weights, keys of a stage's `parts`."""
+from medmvl.models.part_names import PARTS
 
 ADAPTER_WEIGHTS = "adapter.safetensors"
 ADAPTER_CONFIG = "adapter.json"

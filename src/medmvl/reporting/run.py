@@ -20,7 +20,8 @@ from medmvl import __version__
 from medmvl.atomic_files import write_json, write_text
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_samples, read_answers
-from medmvl.engine.batch import SINGLE_PROCESS, Progress
+from medmvl.engine.batch import Progress
+from medmvl.engine.process_group import SINGLE_PROCESS
 from medmvl.errors import UserError
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances

@@ -11,7 +11,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medmvl.serving.settings import LARGE_BODY, Limits, ServeSettings, is_loopback, owner_of, visitor_owner
+from medmvl.addresses import is_loopback
+from medmvl.serving.settings import LARGE_BODY, Limits, ServeSettings, owner_of, visitor_owner
 from medmvl.serving.visitors import Visitors
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json")

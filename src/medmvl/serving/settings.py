@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
+from medmvl.addresses import is_loopback
 from medmvl.errors import UserError
 from medmvl.schema.blocks import Strict
 
@@ -85,14 +85,6 @@ class ServeSettings(Strict):
             )
         if any(len(key) < 16 for key in self.keys):
             raise UserError("an API key has fewer than 16 characters; make one with: openssl rand -hex 24")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def owner_of(given: str | None, keys: tuple[str, ...]) -> str | None:

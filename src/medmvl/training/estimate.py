@@ -17,10 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medmvl.errors import RecipeError
 from medmvl.models.assemble import ModelRecipe, preprocessor_of
-from medmvl.models.configuration import PARTS, MedMVLConfig
+from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.features import VisualFeatures
 from medmvl.models.known_sizes import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.part_names import PARTS
 from medmvl.models.tuning import apply_tuning, has_weights
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.hardware import find_accelerator

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medmvl.models.features import Grid, VisualFeatures
-from medmvl.models.modeling import IGNORED_LABEL, MedMVLForConditionalGeneration
+from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visual_table import KINDS, to_rows
+from medmvl.models.visuals import IGNORED_LABEL
 
 Metrics = dict[str, float]
 

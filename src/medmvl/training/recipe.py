@@ -20,9 +20,8 @@ from pydantic import (
 
 from medmvl.data.sources import DataSource
 from medmvl.models.assemble import ModelRecipe
+from medmvl.models.part_names import PartName
 from medmvl.models.tuning import PartTuning
-
-PartName = Literal["image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm"]
 
 
 class Strict(BaseModel):

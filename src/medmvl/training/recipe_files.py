@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medmvl.errors import RecipeError
+from medmvl.models.part_names import PARTS
 from medmvl.training.recipe import Recipe
 
 
@@ -146,7 +147,7 @@ def _step_into(place: Any, key: str, path: str) -> Any:
     if isinstance(place, list):
         return place[_index_of(place, key, path)]
     inside = place.get(key)
-    if isinstance(inside, str) and place.keys() <= set(_part_names()):  # the short form of a part's tuning
+    if isinstance(inside, str) and place.keys() <= set(PARTS):  # the short form of a part's tuning
         inside = {"mode": inside}
     if not isinstance(inside, dict | list):
         inside = {} if inside is None else inside
@@ -154,12 +155,6 @@ def _step_into(place: Any, key: str, path: str) -> Any:
             raise RecipeError(f"override '{path}': '{key}' is the value {inside!r} and has nothing inside")
     place[key] = inside
     return inside
-
-
-def _part_names() -> tuple[str, ...]:
-    from medmvl.models.tuning import PARTS
-
-    return PARTS
 
 
 def _index_of(items: list[Any], key: str, path: str) -> int:

@@ -17,7 +17,7 @@ from medmvl.data.dataset import SampleDataset
 from medmvl.data.prepared import PreparedCache
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError
-from medmvl.models.modeling import IGNORED_LABEL
+from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.schema import Message, Sample
 from medmvl.training.recipe import Stage
 

@@ -1,4 +1,4 @@
-"""The types that the weights of a saved model have on disk: parts may differ, such as a frozen LLM in half precision."""
+"""Number types of weights: those a model can be loaded in, and those it has on disk, where parts may differ."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Types by the names that options give them."""
 
 
 def saved_types(folder: Path) -> dict[str, torch.dtype]:

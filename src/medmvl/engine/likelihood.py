@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medmvl.engine import AnswerFile, Failure, GenerationOptions, ProcessGroup, Request, StoredAnswer
-from medmvl.engine.request import Load
+import torch
+from torch.nn import functional
+
+from medmvl.engine.answer_file import AnswerFile, StoredAnswer
+from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
+from medmvl.engine.request import Failure, Load, Request
+from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import Message, Sample, TextBlock
 
 if TYPE_CHECKING:
-    from medmvl.engine import Engine
-    from medmvl.models.visuals import ProcessedSample
-
-SINGLE_PROCESS = ProcessGroup()
-GREEDY = GenerationOptions()
+    from medmvl.engine.engine import Engine
 
 
 def candidate_logprobs(
@@ -28,17 +29,14 @@ def candidate_logprobs(
     Args:
         engine: the model.
         requests: conversations that wait for an answer, in one batch.
-        candidates: for each request, the answers to weigh.
+        candidates: for each request, the answers to score.
 
     Returns:
-        For each request one natural logarithm of a probability a candidate.
+        For each request one natural logarithm of a probability per candidate.
 
     Raises:
         UserError: a request cannot be read, or is too long with a candidate.
     """
-    import torch
-    from torch.nn import functional
-
     rows = [
         _answered(engine, request, text)
         for request, texts in zip(requests, candidates, strict=True)
@@ -55,7 +53,9 @@ def candidate_logprobs(
     }
     with torch.inference_mode():
         logits = engine.model(**inputs, use_cache=False).logits.float().cpu()
-    targets = torch.cat([row.labels[1:][row.labels[1:] != -100] for row in rows if row.labels is not None])
+    targets = torch.cat(
+        [row.labels[1:][row.labels[1:] != IGNORED_LABEL] for row in rows if row.labels is not None]
+    )
     each = -functional.cross_entropy(logits, targets, reduction="none")
     sums = [float(part.sum()) for part in torch.split(each, [row.num_supervised for row in rows])]
     starts = [sum(len(texts) for texts in candidates[:i]) for i in range(len(candidates))]
@@ -67,13 +67,13 @@ def choice_logprobs(
     samples: Sequence[Sample],
     load: Load,
     out: Path,
-    run: dict[str, str],
+    run: Mapping[str, Any],
     *,
     batch_size: int = 16,
     processes: ProcessGroup = SINGLE_PROCESS,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
-    """Log-likelihoods of the choices of every closed sample, kept in a file a process so that a kill loses little.
+    """Log-likelihoods of the choices of every closed sample, kept in one file per process so that a kill loses little.
 
     Samples that cannot be read are left out; they fail as answers, too.
     """
@@ -96,15 +96,15 @@ def _scored(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredA
     requests, choices, kept = [], [], []
     for sample in batch:
         request = Request.from_sample(sample, load)
-        if sample.target is None or isinstance(engine.try_prepare(request, GREEDY), Failure):
+        if sample.target is None or isinstance(engine.try_prepare(request), Failure):
             continue
         requests.append(request)
         choices.append(sample.target.choices)
         kept.append(sample.id)
     if not kept:
         return []
-    weighed = candidate_logprobs(engine, requests, choices)
-    return [StoredAnswer(name, json.dumps(values), ()) for name, values in zip(kept, weighed, strict=True)]
+    scored = candidate_logprobs(engine, requests, choices)
+    return [StoredAnswer(name, json.dumps(values), ()) for name, values in zip(kept, scored, strict=True)]
 
 
 def _answered(engine: Engine, request: Request, text: str) -> ProcessedSample:
@@ -116,5 +116,5 @@ def _answered(engine: Engine, request: Request, text: str) -> ProcessedSample:
     )
     assert whole.labels is not None
     labels = whole.labels.clone()
-    labels[: len(asked.input_ids)] = -100
+    labels[: len(asked.input_ids)] = IGNORED_LABEL
     return replace(whole, labels=labels)

@@ -1,0 +1,119 @@
+"""Answers scored by named protocols, `strict` next to each, with intervals over clusters: of a run, or of a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medmvl.evaluation.clusters import coarsest_identity
+from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
+from medmvl.evaluation.warnings import cluster_warnings
+from medmvl.schema import Sample
+from medmvl.tasks.metrics.measures import MetricOptions
+from medmvl.tasks.metrics.record import Record
+from medmvl.tasks.protocols import Protocol, find_protocol
+from medmvl.tasks.protocols.predictions import record_of
+from medmvl.tasks.protocols.scoring import Score, score, unscored
+
+
+def with_strict(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of known protocols, `strict` always among them.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    return tuple(dict.fromkeys(find_protocol(name).name for name in (*names, "strict")))
+
+
+def protocol_scores(
+    samples: Sequence[Sample],
+    texts: Mapping[str, str],
+    names: Sequence[str],
+    clusters: Sequence[str],
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Every number that the protocols have to say, as plain values; a failed answer is an absent one."""
+    records = [
+        record_of(sample, {"prediction": texts[sample.id]} if sample.id in texts else None)
+        for sample in samples
+    ]
+    found = [score(records, find_protocol(name)) for name in names]
+    return [_row(item, [clusters[i] for i in item.places], seed) for scores in found for item in scores]
+
+
+def _row(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
+    measure, interval = item.measure, score_interval(item, clusters, seed)
+    known = interval is not None and not math.isnan(interval.value + interval.low + interval.high)
+    return {
+        "protocol": item.protocol, "group": item.group, "metric": measure.name, "note": measure.note,
+        "score": interval.to_json() if known and interval else None,
+        "n_scored": len(measure.scored), "n_total": measure.total,
+    }  # fmt: skip
+
+
+def score_interval(item: Score, clusters: Sequence[str], seed: int) -> Interval | None:
+    """Of the value as its convention reports it: a mean of samples, or a corpus value."""
+    tally = item.measure.tally
+    if not len(tally):
+        return None
+    mean = item.measure.per_sample or (tally.rows.shape[1] == 2 and bool((tally.rows[:, 1] == 1).all()))
+    if mean:
+        return mean_interval(tally.each().tolist(), clusters, seed=seed)
+    return tally_interval(tally, clusters, seed=seed)
+
+
+def score_records(
+    records: Sequence[Record], names: Sequence[str], options: MetricOptions, seed: int = 0
+) -> dict[str, Any]:
+    """Everything that the protocols have to say about answers that exist already, as `score.json` holds it.
+
+    Args:
+        records: answers with their references.
+        names: protocols; `strict` is added where it is missing.
+        options: what the metrics need, such as a tokenizer or a judge.
+        seed: seed for the bootstrap.
+
+    Raises:
+        UserError: a protocol is unknown.
+    """
+    cluster, clusters = coarsest_identity(records) or (
+        "answer",
+        [str(place) for place in range(len(records))],
+    )
+    return {
+        "records": len(records),
+        "missing": sum(record.text is None for record in records),
+        "cluster": cluster,
+        "clusters": len(set(clusters)),
+        "warnings": cluster_warnings(cluster, clusters, "record"),
+        "protocols": [
+            _protocol(records, find_protocol(name), options, clusters, seed) for name in with_strict(names)
+        ],
+    }
+
+
+def _protocol(
+    records: Sequence[Record], protocol: Protocol, options: MetricOptions, clusters: Sequence[str], seed: int
+) -> dict[str, Any]:
+    scores = score(records, protocol, options)
+    return {
+        "protocol": protocol.name, "title": protocol.title, "source": protocol.source,
+        "quirks": list(protocol.quirks), "no_rule_for": unscored(records, protocol),
+        "scores": [_score(item, [clusters[place] for place in item.places], seed) for item in scores],
+    }  # fmt: skip
+
+
+def _score(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
+    measure, interval = item.measure, score_interval(item, clusters, seed)
+    return {
+        "group": item.group, "form": item.form, "kind": item.kind, "language": item.language,
+        "metric": measure.name, "note": measure.note, "value": _plain(measure.value),
+        "low": _plain(interval.low) if interval else None, "high": _plain(interval.high) if interval else None,
+        "interval": interval.method if interval else None, "corpus": _plain(measure.tally.corpus()),
+        "sample_mean": _plain(measure.tally.sample_mean()), "n_scored": len(measure.scored), "n_total": measure.total,
+    }  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

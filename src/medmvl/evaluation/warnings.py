@@ -1,0 +1,49 @@
+"""What a reader of the results must know: few patients, unknown identities, controls that could not be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medmvl.evaluation.controls import SwappedImages
+from medmvl.evaluation.results import Row
+from medmvl.evaluation.statistics import FEW_CLUSTERS
+
+
+def cluster_warnings(name: str, clusters: Sequence[str], item: str = "sample") -> list[str]:
+    """Warnings about the clusters as a whole; `item` is what was judged, such as a sample or a record."""
+    warnings = []
+    if len(set(clusters)) < FEW_CLUSTERS:
+        warnings.append(f"only {len(set(clusters))} {name}s: the intervals are rough")
+    if name != "patient":
+        warnings.append(
+            f"not every {item} names its patient: intervals are over {name}s and may be too narrow"
+        )
+    return warnings
+
+
+def group_warnings(rows: Sequence[Row], name: str, all_clusters: int) -> list[str]:
+    """Which groups have few clusters, where the whole has enough."""
+    small = [f"{row.group} ({row.score.clusters})" for row in rows if row.score.clusters < FEW_CLUSTERS]
+    if not small or all_clusters < FEW_CLUSTERS:
+        return []
+    return [f"rough intervals, of fewer than {FEW_CLUSTERS} {name}s: {', '.join(small)}"]
+
+
+def control_warnings(swapped: SwappedImages, name: str, own_majority: bool) -> list[str]:
+    """What is weaker about the controls than it could be.
+
+    Args:
+        swapped: the samples of the swapped-image control.
+        name: what the clusters are, such as patients.
+        own_majority: whether the majority answers come from the evaluated samples themselves.
+    """
+    warnings = []
+    if own_majority:
+        warnings.append("no training data given: the majority answer is that of the evaluated data itself")
+    if swapped.impossible:
+        warnings.append(
+            f"{len(swapped.impossible)} questions have no other patient's image of the same task and kind"
+        )
+    if swapped.samples and name == "sample":
+        warnings.append("patients are unknown: another image may be another one of the same patient")
+    return warnings
