@@ -4,14 +4,18 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from medmvl.data.prepared import PreparedCache, cache_key, default_cache_dir, settings_digest
+from medmvl.data.prepared import PIXELS_VERSION, PreparedCache, cache_key, default_cache_dir, settings_digest
 from medmvl.datasets.loader import BlockLoader
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, VolumeBlock
+from tests.factories import dicom
 from tests.factories.data import VOLUME_BLOCK, picture, processor, volume
+from tests.factories.imaging import nifti_file
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +123,67 @@ def test_many_writes_count_the_folder_once(
         picture(tmp_path / f"{number}.png", number)
         load(ImageBlock(image=f"{number}.png"))
     assert len(counted) == 1 and cache._total == count()
+
+
+VALUES: dict[str, tuple[float, ...]] = {
+    "a.png": (-0.2626, 0.2358, -0.4571, -0.0204, -0.2883, -0.2006, -0.4196, 0.0045, -0.621),
+    "b.dcm": (-0.0, 0.5853, 0.7748, 0.5184, 0.2667, 0.0144, -0.2407, -0.4921, -0.7461),
+    "c.nii.gz": (-0.5842, 0.381, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0),
+    "d": (-0.2892, 0.3586, -0.5919, -0.2369, 0.1455, -0.3159, -0.5897, -0.2074, -0.1062),
+    "e.npy": (-0.2847, 0.1856, -0.2679, 0.0871, -0.1492, -0.0481, -0.0595, -0.1834, 0.0303),
+}
+"""Mean, deviation and seven values of what `PIXELS_VERSION` makes of each of `files_to_prepare`, to four digits."""
+
+
+def files_to_prepare(folder: Path) -> list[ImageBlock | VolumeBlock]:
+    """One file of each way to become pixels: colour, inverted grey, oblique slices, a series, a bare array."""
+    ramp = np.arange(7 * 19 * 23).reshape(7, 19, 23)
+    Image.fromarray(np.stack([ramp[0] % 251, ramp[1] % 199, ramp[2] % 83], axis=-1).astype(np.uint8)).save(
+        folder / "a.png"
+    )
+    inverted = dicom.dataset((ramp[0] * 9).astype(np.uint16), "DX", PhotometricInterpretation="MONOCHROME1")
+    dicom.save(inverted, folder / "b.dcm")
+    affine = np.array([[-0.9, 0.1, 0.2, 3.0], [0.1, -0.8, 0.1, 5.0], [0.2, 0.1, 2.5, -7.0], [0, 0, 0, 1]])
+    nifti_file(folder / "c.nii.gz", (ramp.T % 1400 - 1000).astype(np.int16), affine)
+    for number, pixels in enumerate(ramp):
+        tags = {"RescaleSlope": 1, "RescaleIntercept": -1024, "PixelSpacing": [0.7, 0.8], "SliceThickness": 3}
+        place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 3.0 * number]}
+        one = dicom.dataset((pixels % 1500).astype(np.uint16), **tags, **place, InstanceNumber=number + 1)
+        dicom.save(one, folder / "d" / f"{number}.dcm")
+    np.save(folder / "e.npy", (ramp % 900 - 700).astype(np.int16))
+    return [
+        ImageBlock(image="a.png"), ImageBlock(image="b.dcm"), VolumeBlock(volume="c.nii.gz", units="HU"),
+        VolumeBlock(volume="d"), VolumeBlock.model_validate({**VOLUME_BLOCK, "volume": "e.npy"}),
+    ]  # fmt: skip
+
+
+def values_of(pixels: torch.Tensor) -> list[float]:
+    flat = pixels.double().flatten()
+    places = torch.linspace(0, len(flat) - 1, 9)[1:-1].long()
+    return [round(float(value), 4) for value in (flat.mean(), flat.std(), *flat[places])]
+
+
+def test_other_pixels_need_another_version(tmp_path: Path, tiny: MedMVLProcessor) -> None:
+    """Where this fails on purpose: raise `PIXELS_VERSION` and put the new values here; prepared scans are then made again."""
+    load = BlockLoader(tmp_path)
+    found = {
+        block.path: values_of(tiny.process_visual(load(block)).pixels) for block in files_to_prepare(tmp_path)
+    }
+    assert PIXELS_VERSION == 1
+    assert found == {name: pytest.approx(values, abs=2e-3) for name, values in VALUES.items()}
+
+
+def test_the_key_follows_the_version_and_no_source_text(
+    tmp_path: Path, tiny: MedMVLProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "a.png")
+    ask = (BlockLoader(tmp_path), ImageBlock(image="a.png"), settings_digest(tiny))
+    opened: list[str] = []
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, *args, **more: opened.append(self.name) or real(self, *args, **more)
+    )
+    first = cache_key(*ask)
+    assert set(opened) <= {"a.png"}
+    monkeypatch.setattr("medmvl.data.prepared.PIXELS_VERSION", 2)
+    assert cache_key(*ask) != first

@@ -2,7 +2,7 @@
 
 This is patient data: the folder has mode 0700, its size is limited, the least recently used scans go first, and
 `medmvl data cache --clear` empties it. A key holds no path or name: it is a digest of the file's place, size
-and time, of what was declared about it, of the processor's settings, and of the code that reads and resamples. Encoder
+and time, of what was declared about it, of the processor's settings, and the version of the pixels. Encoder
 and connector are not in it: models that differ in those alone share the pixels, and each counts its own tokens.
 """
 
@@ -13,7 +13,6 @@ import json
 import os
 import zipfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import medmvl.imaging
-import medmvl.models
 from medmvl.atomic_files import atomic_write
 from medmvl.data.memory import Load
-from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
+from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
 from medmvl.imaging.selector import split_selector
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual
@@ -33,12 +30,13 @@ from medmvl.schema import ImageBlock, VolumeBlock
 
 DEFAULT_LIMIT = 50 << 30
 """Bytes."""
+PIXELS_VERSION = 1
+"""Raised when reading or processing makes other pixels of the same file and settings; the test of this module holds the values
+of every version, so that such a change is noticed."""
 FOLDER_VARIABLE = "MEDMVL_CACHE"
 COUNT_EVERY = 512
 """Writes after which all entries are counted anew, as other processes write, too; each time would take longer than
 the scans."""
-IN_PARTS = (".mhd", ".nhdr", ".hdr", ".img")
-"""Suffixes of formats whose pixels may lie in a file beside the header, with the same stem."""
 
 
 def default_cache_dir() -> Path:
@@ -136,21 +134,13 @@ def process_block(processor: Any, load: BlockLoader, block: ImageBlock | VolumeB
 def cache_key(load: BlockLoader, block: ImageBlock | VolumeBlock, settings: str) -> str:
     """Digest of everything that decides what a block looks like to the model."""
     reference = load.reference(block)
-    path, _ = split_selector(reference)
-    if path.is_dir():
-        files = sorted(path.rglob("*"))
-    elif path.suffix.lower() in IN_PARTS:
-        files = sorted({path, *path.parent.glob(f"{path.stem}.*")})
-    else:
-        files = [path]
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     key = [
         str(Path(reference).absolute()),
         block.type,
-        stats,
+        states_of(split_selector(reference)[0]),
         load.declarations(block),
         settings,
-        _code_digest(),
+        PIXELS_VERSION,
     ]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
@@ -163,13 +153,6 @@ def settings_digest(processor: Any) -> str:
 
 def _settings(processor: Any) -> tuple[Any, Any]:
     return processor.image_processor, processor.volume_processor
-
-
-@cache
-def _code_digest() -> str:
-    folders = (Path(medmvl.imaging.__path__[0]), Path(medmvl.models.__path__[0]))
-    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _size(file: Path) -> int:

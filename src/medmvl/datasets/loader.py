@@ -9,6 +9,7 @@ from typing import Any
 
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.partners import files_of
 from medmvl.imaging.selector import split_selector
 from medmvl.schema import ImageBlock, VolumeBlock
 
@@ -39,14 +40,11 @@ class BlockLoader:
         return reference.startswith(PHANTOM_SCHEME) or split_selector(reference)[0].exists()
 
     def signature(self, block: ImageBlock | VolumeBlock) -> str:
-        """Names the block's file as it is now: another one after the file, or a file of the folder, has changed."""
+        """A string that changes when one of the block's files does: its header, its pixels, or any file in its folder."""
         reference = self.reference(block)
         if reference.startswith(PHANTOM_SCHEME):
             return reference
-        path = split_selector(reference)[0]
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := _stat(file))]
-        return f"{reference} {self.declarations(block)} {hash(tuple(stats))}"
+        return f"{reference} {self.declarations(block)} {hash(states_of(split_selector(reference)[0]))}"
 
     def declarations(self, block: ImageBlock | VolumeBlock) -> dict[str, Any]:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
@@ -75,11 +73,16 @@ class BlockLoader:
         return image
 
 
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:  # reading it will say what is wrong
-        return None
+def states_of(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and time of every file that reading a path opens; what is missing is left to reading."""
+    states = []
+    for file in files_of(path):
+        try:
+            stat = file.stat()
+        except OSError:
+            continue
+        states.append((os.fspath(file), stat.st_size, stat.st_mtime_ns))
+    return tuple(states)
 
 
 def _called(kind: str) -> str:

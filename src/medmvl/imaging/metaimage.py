@@ -75,6 +75,20 @@ def _read_header(path: Path) -> tuple[dict[str, str], int]:
     raise ReadError("the MetaImage header is damaged or cut short: it has no ElementDataFile")
 
 
+def pixel_files(path: Path) -> list[str]:
+    """Names of the files that hold the pixels of a header; none where they follow it.
+
+    Raises:
+        ReadError: the header is damaged, or its list or pattern is not understood.
+    """
+    fields, start = _read_header(path)
+    try:
+        sizes = tuple(int(n) for n in fields["DimSize"].split())
+        return pixel_names(path, fields, sizes, start) or []
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
+        raise ReadError("the MetaImage header is damaged") from error
+
+
 def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -> MedicalImage:
     sizes = [int(n) for n in fields["DimSize"].split()]
     if len(sizes) != int(fields["NDims"]) or not 2 <= len(sizes) <= 4:

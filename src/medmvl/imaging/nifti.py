@@ -195,6 +195,16 @@ def _pixel_file(path: Path, head: bytes) -> Path:
     return path if head[_magic(head) + 1 : _magic(head) + 2] == b"+" else pixels_beside(path)
 
 
+def pixel_files(path: Path) -> list[str]:
+    """Name of the `.img` file of a header; none where the pixels follow it.
+
+    Raises:
+        ReadError: the header is damaged, or the file is missing.
+    """
+    file = _pixel_file(path, _head(path))
+    return [] if file == path else [file.name]
+
+
 def pixels_beside(path: Path) -> Path:
     """Return the `.img` file of a `.hdr` header.
 

@@ -122,6 +122,19 @@ def read_fields(file: BinaryIO) -> tuple[dict[str, Any], list[str] | None]:
     return header, _pixel_names(data_file, [line.strip() for line in following if line.strip()])
 
 
+def pixel_files(path: Path) -> list[str]:
+    """Names of the files that hold the pixels of a header; none where they follow it.
+
+    Raises:
+        ReadError: the header is damaged, or its pattern is not understood.
+    """
+    with path.open("rb") as file:
+        try:
+            return read_fields(file)[1] or []
+        except _DAMAGE as error:
+            raise ReadError("the NRRD header is damaged") from error
+
+
 def _line(file: BinaryIO) -> str:
     return file.readline(_MAX_LINE).decode("utf-8", "replace").rstrip()
 

@@ -7,7 +7,6 @@ invented.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +15,10 @@ from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError
 from medmvl.imaging import analyze, arrays, metaimage, mgh, nifti, nrrd, raster, zipped
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.partners import header_of
 from medmvl.imaging.selector import Selector, split_selector
 from medmvl.imaging.unread_formats import refuse_known
-
-HEAD_BYTES = 1024
+from medmvl.imaging.volume_files import read_head
 
 
 class Format(NamedTuple):
@@ -119,16 +118,6 @@ def _read_source(path: Path, selector: Selector, *, archives: bool = True) -> Me
     return format_.read(path, selector)
 
 
-def header_of(path: Path) -> Path:
-    """Return the header beside the pixels of a two-file format, which cannot be recognised themselves."""
-    partners = {".img": (".hdr", ".HDR"), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
-    for suffix in partners.get(path.suffix.lower(), ()):
-        header = path.with_suffix(suffix)
-        if header.is_file():
-            return header
-    return path
-
-
 def recognised(path: Path) -> bool:
     """Tell whether a file begins like an image in a format that is read."""
     try:
@@ -157,18 +146,6 @@ def _format_of(path: Path) -> Format:
     refuse_known(head)
     known = "; ".join(format_.name for format_ in FORMATS)
     raise ReadError(f"this is not an image in a format that can be read. Supported: {known}")
-
-
-def read_head(path: Path) -> bytes:
-    """Return the first bytes of a file, or of what a gzip file holds."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if head[:2] != b"\x1f\x8b":
-        return head
-    try:
-        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
-    except zlib.error as error:
-        raise ReadError("the gzip data is damaged") from error
 
 
 __all__ = ["FORMATS", "AmbiguousSourceError", "Format", "read", "read_head"]

@@ -20,10 +20,23 @@ from medmvl.imaging.lengths import implausible_voxels
 _MAX_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than 1032:1, so a larger claim is a cut or forged file."""
 _CHUNK = 2**22
+HEAD_BYTES = 1024
 _MAX_PARTS = 100_000
 _MAX_DIGITS = 64
 """Most bytes per number written as text, with what separates it from the next."""
 _PATTERN = re.compile(r"((?:[^%]|%%)*)%(0?)(\d{0,2})[di]((?:[^%]|%%)*)")
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file, or of what a gzip file holds."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head[:2] != b"\x1f\x8b":
+        return head
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    except zlib.error as error:
+        raise ReadError("the gzip data is damaged") from error
 
 
 def read_exactly(stream: io.BufferedIOBase | BinaryIO, size: int, skip: int = 0) -> bytearray:
@@ -72,15 +85,20 @@ def beside(header: Path, name: str) -> Path:
     Raises:
         ReadError: where it lies elsewhere or does not exist.
     """
+    target = file_inside(header, name)
+    if target is None:
+        raise ReadError("the header names a pixel file that is missing, or lies outside the header's folder")
+    return target
+
+
+def file_inside(header: Path, name: str) -> Path | None:
+    """The file that a header names, where it exists and lies in the header's own folder."""
     folder = header.parent.resolve()
     try:
         target = (folder / name).resolve()
-        inside = target.is_relative_to(folder) and target.is_file()
-    except (OSError, ValueError) as error:
-        raise ReadError("the header names a pixel file that cannot exist") from error
-    if not inside:
-        raise ReadError("the header names a pixel file that is missing, or lies outside the header's folder")
-    return target
+        return target if target.is_relative_to(folder) and target.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def numbered_names(pattern: str, first: int, last: int, step: int) -> list[str]:

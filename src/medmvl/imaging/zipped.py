@@ -131,7 +131,8 @@ def _scan_in(folder: Path) -> Path:
     Raises:
         ReadError: several scans, or none.
     """
-    from medmvl.imaging.read import header_of, is_dicom, recognised
+    from medmvl.imaging.partners import header_of
+    from medmvl.imaging.read import is_dicom, recognised
 
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if len(files) == 1:

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging.dicom import series_in
 from medmvl.imaging.dicom_series import Series
-from medmvl.imaging.read import FORMATS, read_head
+from medmvl.imaging.partners import files_of, header_of
+from medmvl.imaging.read import FORMATS
+from medmvl.imaging.volume_files import read_head
 from medmvl.reporting.identity import study_uid
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
 
@@ -28,7 +30,6 @@ SUFFIXES = (
 )  # fmt: skip
 """Who is called so but cannot be read is bad; other files are passed over."""
 DICOM, RASTER = FORMATS[-1].name, FORMATS[-2].name
-_PIXELS_OF = {".img": (".hdr", ".HDR"), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
 _ID_DIGITS = 12
 
 
@@ -99,7 +100,7 @@ class _Search:
     def folder(self, folder: Path, *, within_dicom: bool = False) -> None:
         """Take the files here, then go into the folders; the topmost folder with DICOM files is read as one."""
         entries = sorted(folder.iterdir())
-        files = [entry for entry in entries if entry.is_file() and not _partner(entry)]
+        files = [entry for entry in entries if entry.is_file() and header_of(entry) == entry]
         formats = {file: self._format(file) for file in files}
         is_dicom = any(name == DICOM for name in formats.values())
         if is_dicom and not within_dicom:
@@ -118,7 +119,7 @@ class _Search:
             self._dicom(file)
         elif format_ is not None:
             flat = format_ == RASTER or is_flat(read_head(file))
-            self._add(file, [file], [_block(file, "image" if flat else "volume", self.declared)])
+            self._add(file, files_of(file), [_block(file, "image" if flat else "volume", self.declared)])
         elif not (named or file.name.lower().endswith(SUFFIXES)):
             self.found.num_ignored += 1
         elif not any(bad.path == self._name(file) for bad in self.found.bad):
@@ -199,8 +200,3 @@ def _files(series: Series) -> list[Path]:
 
 def _of(file: Path, series: Sequence[Series]) -> Series:
     return next(one for one in series if one.frames[0].file.path == file)
-
-
-def _partner(file: Path) -> bool:
-    """Whether these are the pixels of a header beside it."""
-    return any(file.with_suffix(suffix).is_file() for suffix in _PIXELS_OF.get(file.suffix.lower(), ()))
