@@ -1,13 +1,15 @@
 """Decoding: the stored values of one frame, from every transfer syntax that the installed codecs know.
 
-Uncompressed pixels are read straight into NumPy; everything else goes through pydicom's plugins. Before a codec runs,
-the size that its stream claims is compared with the header's, so that no stream can exhaust memory.
+Uncompressed pixels are read straight into NumPy. Compressed ones are decoded by pydicom's plugins in processes of their own
+(decode_pool): a codec may end its process on damaged bytes.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,23 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
 
-from medmvl.errors import MissingExtraError, ReadError
+from medmvl.errors import MissingExtraError, ReadError, UserError
+from medmvl.imaging.decode_pool import BATCH_BYTES, Decoded, Failure, Request, shared_pool
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, silent_pydicom
 
-_JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
+Wanted = tuple[DicomFile, Sequence[int]]
+"""A file and the frames of it that are asked for, counted from 0."""
+_OPTIONS = {
+    "rows": "Rows", "columns": "Columns", "samples_per_pixel": "SamplesPerPixel", "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored", "pixel_representation": "PixelRepresentation", "planar_configuration": "PlanarConfiguration",
+}  # fmt: skip
+
+
+class PixelError(ReadError):
+    """The pixels of one file cannot be decoded; `file` says which it was, as the message does not."""
+
+    file: Path | None = None
 
 
 def stored_dtype(file: DicomFile) -> np.dtype[Any]:
@@ -38,27 +51,43 @@ def decode_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[A
     """Yield the stored values of the frames asked for: `(rows, columns)`, or `(rows, columns, samples)` as RGB.
 
     Raises:
-        ReadError: the pixels are damaged, or no installed codec knows them.
-        MissingExtraError: the codec is part of an extra that is not installed.
+        PixelError: the pixels are damaged, or no installed codec knows them.
     """
-    if _is_plain(file):
-        yield from _plain_frames(file, indices)
-        return
-    with silent_pydicom():
-        try:
-            yield from _pydicom_frames(file, indices)
-        except PARSER_ERRORS as error:
-            if isinstance(error, (ReadError, MissingExtraError)):
-                raise
-            raise ReadError(_decode_failure(file)) from None
-        except BaseException as error:
-            if type(error).__name__ != "PanicException":  # a codec written in Rust, on damaged bytes
-                raise
-            raise ReadError(_decode_failure(file)) from None
+    return decode_files([(file, indices)])
+
+
+def decode_files(wanted: Iterable[Wanted]) -> Iterator[NDArray[Any]]:
+    """Yield the frames of several files, in order; compressed ones are decoded a few ahead, by several processes.
+
+    Raises:
+        PixelError: the pixels of a file are damaged, or no installed codec knows them.
+        UserError: no process can be started to decode them.
+    """
+    for compressed, group in groupby(wanted, key=lambda one: one[0].encapsulated):
+        if compressed:
+            yield from _compressed_frames(list(group))
+            continue
+        for file, indices in group:
+            with _naming(file):
+                yield from _plain_frames(file, indices) if _is_plain(file) else _native_frames(file, indices)
+
+
+@contextmanager
+def _naming(file: DicomFile) -> Iterator[None]:
+    """Turn what parsers and codecs raise about a file into a PixelError that knows the file."""
+    try:
+        with silent_pydicom():
+            yield
+    except MissingExtraError:
+        raise
+    except PARSER_ERRORS as error:
+        found = PixelError(str(error) if isinstance(error, UserError) else _decode_failure(file))
+        found.file = file.path
+        raise found from None
 
 
 def _is_plain(file: DicomFile) -> bool:
-    if file.encapsulated or file.integer("SamplesPerPixel", 1) > 1:
+    if file.integer("SamplesPerPixel", 1) > 1:
         return False
     bits, palette = file.integer("BitsAllocated"), file.value("PhotometricInterpretation") == "PALETTE COLOR"
     return bits >= 8 and not palette and not (file.big_endian and bits == 8)
@@ -94,20 +123,20 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
     return cleared
 
 
-def _pydicom_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+def _native_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Colours, single bits and big-endian bytes that are not compressed: no codec has a part in these."""
     dataset = _with_pixels(file)
-    if file.encapsulated:
-        _check_streams(file, dataset)
-    if file.syntax == uid.JPEGExtended12Bit and file.integer("BitsStored") > 8:
-        yield from _twelve_bit_frames(file, indices)
-        return
     decoder = pydicom.pixels.get_decoder(file.syntax)
     for array, about in decoder.iter_array(dataset, indices=list(indices)):
-        if about["photometric_interpretation"] == "PALETTE COLOR":
-            array = pydicom.pixels.apply_color_lut(array, dataset)[..., :3]
-            yield (array >> 8).astype(np.uint8) if array.dtype.itemsize > 1 else array
-        else:
-            yield array
+        yield _in_colour(file, array, about["photometric_interpretation"])
+
+
+def _in_colour(file: DicomFile, array: NDArray[Any], photometric: str) -> NDArray[Any]:
+    """Look palette colours up, as 8 bits."""
+    if photometric != "PALETTE COLOR":
+        return array
+    array = pydicom.pixels.apply_color_lut(array, file.header)[..., :3]
+    return (array >> 8).astype(np.uint8) if array.dtype.itemsize > 1 else array
 
 
 def _with_pixels(file: DicomFile) -> Dataset:
@@ -117,61 +146,71 @@ def _with_pixels(file: DicomFile) -> Dataset:
     dataset.file_meta.TransferSyntaxUID = file.syntax
     dataset.set_original_encoding(file.syntax == uid.ImplicitVRLittleEndian, not file.big_endian)
     with file.open_pixels() as stream:
-        data = stream.read(-1 if file.encapsulated else file.pixel_length)
-    element = DataElement(file.pixel_keyword or "", "OB" if file.encapsulated else file.pixel_vr, data)
-    element.is_undefined_length = file.encapsulated
-    dataset.add(element)
+        dataset.add(DataElement(file.pixel_keyword or "", file.pixel_vr, stream.read(file.pixel_length)))
     return dataset
 
 
-def _check_streams(file: DicomFile, dataset: Dataset) -> None:
-    rows, columns, count = (
-        file.integer("Rows"),
-        file.integer("Columns"),
-        file.integer("NumberOfFrames", 1) or 1,
-    )
-    for encoded in generate_frames(dataset.PixelData, number_of_frames=count):
-        size = stream_size(encoded)
-        if size is not None and size != (rows, columns):
-            found, said = " x ".join(map(str, size)), f"{rows} x {columns}"
-            raise ReadError(f"the compressed pixels are {found}, the header says {said} (rows x columns)")
+def _compressed_frames(wanted: Sequence[Wanted]) -> Iterator[NDArray[Any]]:
+    files: list[DicomFile] = []
+    requests: list[Request] = []
+    for file, indices in wanted:
+        with _naming(file):
+            parts = list(_requests(file, indices))
+        requests += parts
+        files += [file] * len(parts)
+    for file, answer in zip(files, shared_pool().decode(requests), strict=True):
+        with _naming(file):
+            for array, photometric in _checked(file, answer):
+                yield _in_colour(file, array, photometric)
 
 
-def stream_size(encoded: bytes) -> tuple[int, int] | None:
-    """Return rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream claims, or None for what it is not."""
-    if encoded[:4] == b"\xff\x4f\xff\x51" and len(encoded) >= 24:
-        right, bottom, left, top = struct.unpack(">4I", encoded[8:24])
-        return bottom - top, right - left
-    at = 2
-    while encoded[:2] == b"\xff\xd8" and at + 9 <= len(encoded):
-        if encoded[at] != 0xFF:
-            return None
-        if encoded[at + 1] in _JPEG_SIZES:
-            rows, columns = struct.unpack(">HH", encoded[at + 5 : at + 9])
-            return rows, columns
-        padding = encoded[at + 1] == 0xFF
-        at += 1 if padding else 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
-    return None
-
-
-def _twelve_bit_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Decode JPEG Extended of more than 8 bits with GDCM itself; pydicom's plugins refuse it or get it wrong."""
-    try:
-        import gdcm
-    except ImportError:
-        raise MissingExtraError("12-bit JPEG Extended pixels need GDCM: pip install python-gdcm") from None
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(file.path))
-    if not reader.Read():
+def _requests(file: DicomFile, indices: Sequence[int]) -> Iterator[Request]:
+    """Say what the decoding process must know, a few megabytes of decoded pixels at a time."""
+    if file.syntax not in uid.AllTransferSyntaxes:
         raise ReadError(_decode_failure(file))
-    data = reader.GetImage().GetBuffer().encode("utf-8", errors="surrogateescape")
-    stored = np.frombuffer(data, stored_dtype(file)).reshape(
-        -1, file.integer("Rows"), file.integer("Columns")
-    )
-    for index in indices:
-        yield stored[index]
+    if not file.syntax.is_encapsulated:
+        raise ReadError(f"the pixels are stored in fragments, which {file.syntax.name} does not know: damaged")
+    options = {name: file.value(keyword) for name, keyword in _OPTIONS.items()}
+    options = {name: int(value) for name, value in options.items() if value is not None}
+    options |= {"number_of_frames": 1, "pixel_keyword": "PixelData", "pixel_vr": "OB"}
+    options["photometric_interpretation"] = str(file.value("PhotometricInterpretation") or "")
+    itemsize = stored_dtype(file).itemsize
+    frame_bytes = options["rows"] * options["columns"] * file.integer("SamplesPerPixel", 1) * itemsize
+    message = {
+        "path": str(file.path.absolute()), "offset": file.pixel_offset, "encoded_bytes": file.num_pixel_bytes,
+        "syntax": str(file.syntax), "frames": file.integer("NumberOfFrames", 1) or 1, "frame_bytes": frame_bytes,
+        "whole_file": file.syntax == uid.JPEGExtended12Bit and file.integer("BitsStored") > 8,
+        "dtype": stored_dtype(file).str, "options": options,
+    }  # fmt: skip
+    step = max(1, BATCH_BYTES // frame_bytes)
+    for start in range(0, len(indices), step):
+        part = [int(index) for index in indices[start : start + step]]
+        request = {**message, "indices": part, "spans": _spans(file, part)}
+        yield Request(request, len(part) * 2 * frame_bytes)  # a codec may give 16 bits where the header says 8
+
+
+def _spans(file: DicomFile, indices: Sequence[int]) -> list[tuple[int, int]] | None:
+    """Return offset and length of each frame where the Extended Offset Table gives them."""
+    offsets, lengths = file.value("ExtendedOffsetTable"), file.value("ExtendedOffsetTableLengths")
+    if offsets is None or lengths is None or len(offsets) != len(lengths):
+        return None
+    starts, sizes = np.frombuffer(offsets, "<u8"), np.frombuffer(lengths, "<u8")
+    return [(int(starts[index]), int(sizes[index])) for index in indices]
+
+
+def _checked(file: DicomFile, answer: Decoded | Failure) -> Decoded:
+    if not isinstance(answer, Failure):
+        return answer
+    said = " x ".join(map(str, (file.integer("Rows"), file.integer("Columns"))))
+    found = " x ".join(map(str, answer.found))
+    raise ReadError({
+        "damaged": _decode_failure(file), "no codec": _decode_failure(file),
+        "other size": f"the compressed pixels are {found}, the header says {said} (rows x columns)",
+        "other shape": "the decoded pixels do not have the size that the header says",
+        "memory": "the compressed pixels need far more memory than their size explains: they are damaged",
+        "ended": f"the pixels ({file.syntax.name}) are damaged: they ended the process that decoded them",
+        "time": f"the pixels ({file.syntax.name}) are damaged: they cannot be decoded in a reasonable time",
+    }[answer.kind])  # fmt: skip
 
 
 def _decode_failure(file: DicomFile) -> str:

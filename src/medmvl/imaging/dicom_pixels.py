@@ -6,14 +6,14 @@ Values of a volume are exact: int16 where they fit, else int32, float32 only whe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_decode import decode_frames, stored_dtype
+from medmvl.imaging.dicom_decode import decode_files, stored_dtype
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_value
 from medmvl.imaging.limits import check_size
@@ -115,14 +115,14 @@ def _read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
     return stack
 
 
-def _decoded(frames: Sequence[Frame]) -> list[tuple[int, NDArray[Any]]] | Any:
+def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield (place in `frames`, stored values), opening every file once."""
     by_file: dict[int, list[int]] = {}
     for at, frame in enumerate(frames):
         by_file.setdefault(id(frame.file), []).append(at)
-    for places in by_file.values():
-        indices = [frames[at].index for at in places]
-        yield from zip(places, decode_frames(frames[places[0]].file, indices), strict=True)
+    wanted = [(frames[places[0]].file, [frames[at].index for at in places]) for places in by_file.values()]
+    in_order = (at for places in by_file.values() for at in places)
+    yield from zip(in_order, decode_files(wanted), strict=True)
 
 
 def _line_of(frame: Frame) -> Line:
