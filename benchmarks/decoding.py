@@ -2,7 +2,7 @@
 
 The claim: keeping the codecs apart costs under 5 % of time, and with two workers a series is faster. The other side is the
 commit before the pool (295bc4a), taken out of this repository's history and run from a folder of its own. The sides take turns
-in one run; CPU seconds are those of a reader and its workers. "first" is the first read of a process, start of workers included.
+in one run; CPU seconds are those of a reader and its workers. "first" is the first read of a process, with imports and starts.
 
     python benchmarks/decoding.py [--slices 300] [--size 512] [--repeats 3]
 """
@@ -27,7 +27,7 @@ from pydicom import uid
 from medmvl.imaging.write import write_dicom_series
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reading import make_scan  # noqa: E402
+from reading import make_scan
 
 BEFORE = "295bc4a"
 SYNTAXES = {
@@ -74,12 +74,14 @@ class Side:
         )
 
     def read(self, folder: Path) -> dict[str, float | str]:
+        """Have a folder read; returns seconds and a digest."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{folder}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
+        """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
@@ -114,12 +116,16 @@ def measure(folder: Path, old: Path, repeats: int) -> None:
             took[name].append(side.read(folder))
     for side in sides.values():
         side.close()
-    assert len({one["digest"] for many in took.values() for one in many}) == 1, "the sides disagree about voxels"
+    assert len({one["digest"] for many in took.values() for one in many}) == 1, (
+        "the sides disagree about voxels"
+    )
     for kind in ("wall", "cpu"):
         first = {name: float(many[0][kind]) for name, many in took.items()}
         later = {name: statistics.median(float(one[kind]) for one in many[1:]) for name, many in took.items()}
         for label, values in (("first", first), ("later", later)):
-            ratios = "  ".join(f"{name} {values[name]:7.2f} s ({values[name] / values['before']:.2f} x)" for name in SIDES)
+            ratios = "  ".join(
+                f"{name} {values[name]:7.2f} s ({values[name] / values['before']:.2f} x)" for name in SIDES
+            )
             print(f"  {kind:<5}{label:<6} {ratios}")
 
 
@@ -136,7 +142,9 @@ def main() -> None:
         return
     root = Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as name:
-        archive = subprocess.run(["git", "-C", root, "archive", BEFORE, "src"], capture_output=True, check=True)
+        archive = subprocess.run(
+            ["git", "-C", root, "archive", BEFORE, "src"], capture_output=True, check=True
+        )
         subprocess.run(["tar", "-x", "-C", name], input=archive.stdout, check=True)
         plain = Path(name, "plain")
         write_dicom_series(make_scan(options.slices, options.size), plain, patient_pseudonym="benchmark")

@@ -16,8 +16,8 @@ from pydicom import uid
 
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging import dicom_header, dicom_series
-from medmvl.imaging.dicom import read_dicom, read_dicom_folder, sniff_dicom
 from medmvl.imaging.decode_worker import stream_size
+from medmvl.imaging.dicom import read_dicom, read_dicom_folder, sniff_dicom
 from medmvl.imaging.selector import Selector
 from tests.factories import dicom as make
 

@@ -1,8 +1,8 @@
 """A small pool of decoding processes, so that a codec that ends its process on damaged bytes ends nothing else.
 
-Started at the first compressed frame and reused; safe under threads, and forgotten after a fork, so that every process has its
-own. A worker runs decode_worker.py in a fresh interpreter. Pixels come back in anonymous shared memory: nothing in /dev/shm has a
-name, so nothing is left there. A worker ends with its parent, however that ends.
+Started at the first compressed frame and reused; safe under threads, and forgotten after a fork, so that every process has
+its own. A worker runs decode_worker.py in a fresh interpreter. Pixels come back in anonymous shared memory: nothing in /dev/shm
+has a name, so nothing is left there. A worker ends with its parent, however that ends.
 """
 
 from __future__ import annotations
@@ -351,6 +351,8 @@ class _Job:
         self.pool, self.requests = pool, requests
         self.waiting = deque(_batches(requests))
         self.workers: list[_Worker] = []
+        self.hired: set[_Worker] = set()
+        """Workers that have not been given anything yet."""
         self.answers: dict[int, Decoded | Failure] = {}
 
     def advance(self, number: int) -> None:
@@ -370,10 +372,10 @@ class _Job:
             self._hire(wait=False)
         ahead = number + 4 * BATCH_REQUESTS * self.pool.limit  # how far results may pile up
         for worker in list(self.workers):
-            if self.pool.wanted:
+            if self.pool.wanted and worker not in self.hired:
                 self._release(worker)
                 continue
-            while self.waiting and worker.free_slot() is not None and self.waiting[0].numbers[0] < ahead:
+            while not worker.closed and self._has_work_for(worker, ahead):
                 if self.waiting[0].alone and (worker.used or worker.running):
                     if not worker.running:
                         self._replace(worker)
@@ -382,10 +384,14 @@ class _Job:
         if self.waiting and not any(worker.running for worker in self.workers):
             self._hand_out(number)
 
+    def _has_work_for(self, worker: _Worker, ahead: int) -> bool:
+        return bool(self.waiting) and worker.free_slot() is not None and self.waiting[0].numbers[0] < ahead
+
     def _hire(self, *, wait: bool) -> None:
         worker = self.pool.take(wait=wait)
         if worker is not None:
             self.workers.append(worker)
+            self.hired.add(worker)
 
     def _release(self, worker: _Worker) -> None:
         if not worker.running:
@@ -398,6 +404,7 @@ class _Job:
         self._hire(wait=True)
 
     def _submit(self, worker: _Worker, batch: _Batch) -> None:
+        self.hired.discard(worker)
         try:
             worker.submit(batch, self.requests)
         except OSError:  # it ended while it was idle
@@ -415,7 +422,14 @@ class _Job:
     def _take_answers(self, worker: _Worker) -> None:
         try:
             received = worker.receive()
-        except (EOFError, OSError, ValueError, KeyError, TypeError, AssertionError):  # it ended, or talks nonsense
+        except (
+            EOFError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AssertionError,
+        ):  # it ended, or talks nonsense
             self._bury(worker)
             return
         if received is not None:

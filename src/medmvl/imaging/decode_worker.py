@@ -20,6 +20,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def _outlive_nobody(lifeline: int) -> None:
-    """End with the parent even within a codec, leave no core with a patient's pixels, and let the parent decide about signals."""
+    """End with the parent even within a codec; leave no core with a patient's pixels; the parent decides about signals."""
     import fcntl
     import resource
 
@@ -194,17 +195,16 @@ def _check_size(encoded: bytes, options: dict[str, Any]) -> None:
 
 def _encoded_frames(request: dict[str, Any]) -> Iterator[bytes]:
     """Yield the compressed bytes of each frame asked for; what was read of the last file is gone on with."""
-    global _file_in_hand
     source = (request["path"], _identity(request["path"]), request["offset"], request["frames"])
     if request["spans"] is not None:
         yield from _spans(request)
         return
+    in_hand: _FileInHand | None = getattr(_last, "file", None)
     for index in request["indices"]:
-        if _file_in_hand is None or _file_in_hand.source != source or _file_in_hand.next > index:
-            _file_in_hand = _FileInHand(source)
-        yield _file_in_hand.frame(index)
-    if _file_in_hand is not None and _file_in_hand.next >= request["frames"]:
-        _file_in_hand = None
+        if in_hand is None or in_hand.source != source or in_hand.next > index:
+            in_hand = _FileInHand(source)
+        yield in_hand.frame(index)
+    _last.file = None if in_hand is None or in_hand.next >= request["frames"] else in_hand
 
 
 def _identity(path: str) -> tuple[int, ...]:
@@ -236,7 +236,7 @@ class _FileInHand:
         with open(path, "rb") as stream:  # noqa: PTH123
             stream.seek(offset)
             data = stream.read()
-        self._frames = generate_frames(data, number_of_frames=frames)
+        self._frames: Iterator[bytes] = generate_frames(data, number_of_frames=frames)
 
     def frame(self, index: int) -> bytes:
         """Go on to a frame and return it."""
@@ -247,7 +247,7 @@ class _FileInHand:
         raise ValueError("the file holds fewer frames than it claims")
 
 
-_file_in_hand: _FileInHand | None = None
+_last = threading.local()
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,7 +7,8 @@ dicom_geometry (affine), dicom_decode (codecs), dicom_pixels (physical values).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -16,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
+from medmvl.imaging.dicom_decode import PixelError
 from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
-from medmvl.imaging.dicom_header import read_header, silent_pydicom, sniff_dicom, tag_floats, tag_value
+from medmvl.imaging.dicom_header import read_header, sniff_dicom, tag_floats, tag_value
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
 from medmvl.imaging.dicom_series import Series, choose, group_frames, set_aside
 from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
+from medmvl.imaging.silence import silent_libraries
 
 __all__ = ["read_dicom", "read_dicom_folder", "series_in", "sniff_dicom"]
 
@@ -39,7 +42,7 @@ def read_dicom(path: Path, selector: Selector | None = None) -> MedicalImage:
         AmbiguousSourceError: it holds frames or several volumes; the message lists them.
         ReadError: it is damaged, holds no pixels, or its pixels cannot be decoded.
     """
-    with silent_pydicom():
+    with silent_libraries():
         frames = frames_of(read_header(path))
         return _to_image(choose(group_frames(frames), selector or Selector(), "file"), ())
 
@@ -51,7 +54,7 @@ def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalIm
         AmbiguousSourceError: several series are there; the message lists them.
         ReadError: there is no DICOM image, or a file is damaged.
     """
-    with silent_pydicom():
+    with silent_libraries(), _naming_files(path):
         frames, without_pixels = _folder_frames(path)
         if not frames:
             found = f"{without_pixels} DICOM objects without pixels" if without_pixels else "no DICOM file"
@@ -75,7 +78,7 @@ def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
     """
     frames: list[Frame] = []
     bad: list[tuple[Path, str]] = []
-    with silent_pydicom():
+    with silent_libraries(), _naming_files(path):
         for file in [path] if path.is_file() else _dicom_files(path):
             try:
                 header = read_header(file)
@@ -85,6 +88,17 @@ def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
                 bad.append((file, str(error)))
         series = group_frames(frames)
         return (set_aside(series)[0] if path.is_dir() else series), bad
+
+
+@contextmanager
+def _naming_files(folder: Path) -> Iterator[None]:
+    """Say which file of a folder has the pixels that cannot be decoded."""
+    try:
+        yield
+    except PixelError as error:
+        if error.file is None or error.file == folder:
+            raise
+        raise ReadError(f"file {error.file.relative_to(folder)}: {error}") from None
 
 
 def _folder_frames(folder: Path) -> tuple[list[Frame], int]:

@@ -1,7 +1,7 @@
 """Decoding: the stored values of one frame, from every transfer syntax that the installed codecs know.
 
 Uncompressed pixels are read straight into NumPy. Compressed ones are decoded by pydicom's plugins in processes of their own
-(decode_pool): a codec may end its process on damaged bytes.
+(decode_pool): a codec may end its process on damaged bytes. Run lengths are the exception, as no C has a part in them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pydicom.dataset import Dataset
 
 from medmvl.errors import MissingExtraError, ReadError, UserError
 from medmvl.imaging.decode_pool import BATCH_BYTES, Decoded, Failure, Request, shared_pool
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, silent_pydicom
+from medmvl.imaging.decode_worker import OtherSizeError, decode
+from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
+from medmvl.imaging.silence import silent_libraries
 
 Wanted = tuple[DicomFile, Sequence[int]]
 """A file and the frames of it that are asked for, counted from 0."""
@@ -76,7 +78,7 @@ def decode_files(wanted: Iterable[Wanted]) -> Iterator[NDArray[Any]]:
 def _naming(file: DicomFile) -> Iterator[None]:
     """Turn what parsers and codecs raise about a file into a PixelError that knows the file."""
     try:
-        with silent_pydicom():
+        with silent_libraries():
             yield
     except MissingExtraError:
         raise
@@ -158,10 +160,26 @@ def _compressed_frames(wanted: Sequence[Wanted]) -> Iterator[NDArray[Any]]:
             parts = list(_requests(file, indices))
         requests += parts
         files += [file] * len(parts)
-    for file, answer in zip(files, shared_pool().decode(requests), strict=True):
+    apart = any(file.syntax != uid.RLELossless for file in files)
+    answers = shared_pool().decode(requests) if apart else map(_decoded_here, requests)
+    for file, answer in zip(files, answers, strict=True):
         with _naming(file):
             for array, photometric in _checked(file, answer):
                 yield _in_colour(file, array, photometric)
+
+
+def _decoded_here(request: Request) -> Decoded | Failure:
+    """Run lengths: decoded in Python or Rust, which cannot end a process, and too fast for a worker to be worth it."""
+    try:
+        return list(decode(request.message))
+    except OtherSizeError as error:
+        return Failure("other size", tuple(error.args[0]))
+    except Exception:  # noqa: BLE001  whatever a codec raises on damaged bytes
+        return Failure("damaged")
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # how Rust says it
+            raise
+        return Failure("damaged")
 
 
 def _requests(file: DicomFile, indices: Sequence[int]) -> Iterator[Request]:
@@ -169,7 +187,9 @@ def _requests(file: DicomFile, indices: Sequence[int]) -> Iterator[Request]:
     if file.syntax not in uid.AllTransferSyntaxes:
         raise ReadError(_decode_failure(file))
     if not file.syntax.is_encapsulated:
-        raise ReadError(f"the pixels are stored in fragments, which {file.syntax.name} does not know: damaged")
+        raise ReadError(
+            f"the pixels are stored in fragments, which {file.syntax.name} does not know: damaged"
+        )
     options = {name: file.value(keyword) for name, keyword in _OPTIONS.items()}
     options = {name: int(value) for name, value in options.items() if value is not None}
     options |= {"number_of_frames": 1, "pixel_keyword": "PixelData", "pixel_vr": "OB"}
@@ -186,7 +206,9 @@ def _requests(file: DicomFile, indices: Sequence[int]) -> Iterator[Request]:
     for start in range(0, len(indices), step):
         part = [int(index) for index in indices[start : start + step]]
         request = {**message, "indices": part, "spans": _spans(file, part)}
-        yield Request(request, len(part) * 2 * frame_bytes)  # a codec may give 16 bits where the header says 8
+        yield Request(
+            request, len(part) * 2 * frame_bytes
+        )  # a codec may give 16 bits where the header says 8
 
 
 def _spans(file: DicomFile, indices: Sequence[int]) -> list[tuple[int, int]] | None:

@@ -5,11 +5,8 @@ Identifying tags are never parsed: only those of `TAGS` are kept, and what pydic
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +17,14 @@ from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom import uid
+from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import _at_pixel_data, read_dataset
 
 from medmvl.errors import ReadError
 from medmvl.imaging.limits import MAX_BYTES
+from medmvl.imaging.silence import silent_libraries
 
 PARSER_ERRORS = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError,
@@ -69,6 +68,15 @@ MODALITIES = frozenset([
     "ST", "TG", "TH", "US", "VA", "XA", "XC", "PR", "KO", "DOC", "REG", "RWV", "FID", "AU", "HD", "M3D",
 ])  # fmt: skip
 """Codes of PS3.3 C.7.3.1.1.1 that are repeated to the user; anything else in that tag is not."""
+
+_FIXED_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
+_SINGLE = {
+    _NUMBERS[keyword]: (keyword, _FIXED_SIZES.get(dictionary_VR(keyword)))
+    for keyword in TAGS
+    if dictionary_VM(keyword) == "1"
+    and dictionary_VR(keyword) in {"CS", "DA", "DS", "IS", "TM", "UI", *_FIXED_SIZES}
+}
+"""Tags that hold one value, and its bytes where they are fixed."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
@@ -185,7 +193,7 @@ def read_header(path: Path) -> DicomFile:
         ReadError: the file is not DICOM, or is damaged before its pixels.
     """
     try:
-        with silent_pydicom(), path.open("rb") as stream:
+        with silent_libraries(), path.open("rb") as stream:
             return _parse(path, stream)
     except PARSER_ERRORS as error:
         if isinstance(error, (ReadError, PermissionError, FileNotFoundError)):
@@ -202,9 +210,21 @@ def _parse(path: Path, stream: BinaryIO) -> DicomFile:
         inflated, source = deflated, BytesIO(deflated)
         syntax = uid.DeflatedExplicitVRLittleEndian
         header = read_dataset(source, False, True, stop_when=_at_pixel_data, specific_tags=_TAG_NUMBERS)
+    _refuse_several_values(header)
     implicit, little = _encoding_of(header, deflated is not None)
     keyword, vr, length = _pixel_element(source, implicit, little)
     return DicomFile(path, header, syntax, not little, keyword, vr, source.tell(), length, inflated)
+
+
+def _refuse_several_values(header: Dataset) -> None:
+    """Raise ReadError where a tag of one value holds several: what it means would be a guess."""
+    for element in header.values():
+        keyword, size = _SINGLE.get(element.tag, (None, None))
+        value = element.value
+        if keyword is not None and isinstance(value, bytes):
+            several = len(value) > size if size else b"\\" in value.rstrip(b" \0\\")
+            if several:
+                raise ReadError(f"the DICOM tag {keyword} holds several values; expected one")
 
 
 def _encoding_of(header: Dataset, deflated: bool) -> tuple[bool, bool]:
@@ -252,45 +272,3 @@ def _pixel_element(stream: BinaryIO, implicit: bool, little: bool) -> tuple[str 
     long_form = head[4:6] in _LONG_VRS
     length = int.from_bytes(stream.read(4), order) if long_form else int.from_bytes(head[6:8], order)
     return keyword, head[4:6].decode("ascii", "replace"), length
-
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_filters: warnings.catch_warnings[None] | None = None
-_quiet_levels: dict[str, int] = {}
-_TALKATIVE = ("pydicom", "openjpeg", "libjpeg", "pylibjpeg")
-
-
-@contextmanager
-def silent_pydicom() -> Iterator[None]:
-    """Silence warnings and log records of pydicom, which may quote tags; may be nested and threaded."""
-    global _quiet_depth
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _silence()
-        _quiet_depth += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                _speak()
-
-
-def _silence() -> None:
-    global _quiet_filters
-    _quiet_filters = warnings.catch_warnings()
-    _quiet_filters.__enter__()
-    warnings.simplefilter("ignore")
-    for name in _TALKATIVE:
-        logger = logging.getLogger(name)
-        _quiet_levels[name] = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
-
-
-def _speak() -> None:
-    assert _quiet_filters is not None
-    _quiet_filters.__exit__(None, None, None)
-    for name, level in _quiet_levels.items():
-        logging.getLogger(name).setLevel(level)

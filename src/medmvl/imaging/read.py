@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError
+from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError, UserError
 from medmvl.imaging import analyze, arrays, metaimage, mgh, nifti, nrrd, raster, zipped
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.partners import header_of
 from medmvl.imaging.selector import Selector, split_selector
+from medmvl.imaging.silence import silent_libraries
 from medmvl.imaging.unread_formats import refuse_known
 from medmvl.imaging.volume_files import read_head
 
@@ -88,18 +89,29 @@ def read(
     try:
         file, selector = split_selector(path)
         declared = Declared.parse(units, spacing_mm, axcodes, modality)
-        return apply_declared(_read_source(file, selector), declared)
+        with silent_libraries():
+            return apply_declared(_read_source(file, selector), declared)
     except (ReadError, MissingExtraError) as error:
         raise type(error)(f"{os.fspath(path)}: {error}") from error
     except MemoryError as error:
         raise ReadError(f"{os.fspath(path)}: the image does not fit into this machine's memory") from error
     except OSError as error:
         raise ReadError(f"{os.fspath(path)}: {error.strerror or 'cannot be read'}") from error
-    except Exception as error:
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a library raises about a file is said about the file
         raise ReadError(
-            f"{os.fspath(path)}: the file is damaged, or of a kind that is not understood "
-            f"({type(error).__name__} while reading)"
-        ) from error
+            f"{os.fspath(path)}: {_unforeseen(error)}"
+        ) from None  # its message may quote a header
+
+
+def _unforeseen(error: Exception) -> str:
+    """Say that a library failed at a file, and where, without repeating its words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" in {trace.tb_frame.f_globals.get('__name__')}, line {trace.tb_lineno}"
+    return f"the file is damaged in a way that nobody foresaw ({type(error).__name__}{place})"
 
 
 def _read_source(path: Path, selector: Selector, *, archives: bool = True) -> MedicalImage:

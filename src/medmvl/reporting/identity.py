@@ -10,7 +10,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import PARSER_ERRORS, silent_pydicom
+from medmvl.imaging.dicom_header import PARSER_ERRORS
+from medmvl.imaging.silence import silent_libraries
 
 PERSON = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate",
@@ -37,7 +38,8 @@ def source_instances(files: Sequence[Path]) -> list[Dataset]:
     Raises:
         ReadError: a UID is missing, or the files are not of one patient and study.
     """
-    instances = [_instance(file) for file in files]
+    with silent_libraries():
+        instances = [_instance(file) for file in files]
     if len({(one.StudyInstanceUID, one.PatientID) for one in instances}) > 1:
         raise ReadError("the images are not of one patient and one study")
     return instances
@@ -69,7 +71,7 @@ def _text(header: Dataset, keyword: str) -> str:
 
 def _header(file: Path, tags: list[str]) -> Dataset:
     try:
-        with silent_pydicom():
+        with silent_libraries():
             return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
     except PARSER_ERRORS as error:
         raise ReadError(f"{file.name}: its header cannot be read ({type(error).__name__})") from None

@@ -16,6 +16,7 @@ from pydicom.uid import BasicTextSRStorage, generate_uid
 
 from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
+from medmvl.imaging.silence import silent_libraries
 from medmvl.reporting.notice import NOTICES
 
 SERIES_NUMBER = 9001
@@ -53,10 +54,11 @@ def write_structured_report(
         UserError: what was written is not what was meant.
         ValueError: highdicom does not accept the sources.
     """
-    document = _document(study, text, language, sources, version)
     buffer = BytesIO()
-    pydicom.dcmwrite(buffer, document, enforce_file_format=True)
-    check(buffer, text, sources)
+    with silent_libraries():  # their warnings quote the patient's tags
+        document = _document(study, text, language, sources, version)
+        pydicom.dcmwrite(buffer, document, enforce_file_format=True)
+        check(buffer, text, sources)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
 

@@ -1,0 +1,61 @@
+"""Keeping libraries quiet while files are read: their warnings and log records may quote a header's value, a patient's name."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TALKATIVE = (
+    "pydicom",
+    "highdicom",
+    "openjpeg",
+    "libjpeg",
+    "pylibjpeg",
+    "nibabel",
+    "nibabel.global",
+    "nrrd",
+    "PIL",
+    "tifffile",
+)
+_lock = threading.Lock()
+_depth = 0
+_filters: warnings.catch_warnings[None] | None = None
+_levels: dict[str, int] = {}
+
+
+@contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Silence warnings, and log records of the libraries that read files; may be nested and threaded."""
+    global _depth
+    with _lock:
+        if _depth == 0:
+            _silence()
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _speak()
+
+
+def _silence() -> None:
+    global _filters
+    _filters = warnings.catch_warnings()
+    _filters.__enter__()
+    warnings.simplefilter("ignore")
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        _levels[name] = logger.level
+        logger.setLevel(logging.CRITICAL + 1)
+
+
+def _speak() -> None:
+    assert _filters is not None
+    _filters.__exit__(None, None, None)
+    for name, level in _levels.items():
+        logging.getLogger(name).setLevel(level)
