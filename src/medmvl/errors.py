@@ -27,3 +27,7 @@ class RecipeError(UserError):
 
 class MissingExtraError(UserError):
     """An optional library is needed; the message names the extra to install."""
+
+
+class BusyError(UserError):
+    """Another process writes the same output; the message names it."""

@@ -63,7 +63,7 @@ def test_inputs_licence_and_numbers_are_written_beside_the_data(tmp_path: Path) 
     assert sum(counts) == 20 and [part["files"] for part in written["splits"].values()] == [6, 2, 2]
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "train.jsonl", "validation.jsonl", "test.jsonl", "dataset.json",
+        ".request.json", "train.jsonl", "validation.jsonl", "test.jsonl", "dataset.json",
     }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def test_every_part_that_llava_cannot_have_is_named_and_nothing_is_left(tmp_path
 
 def test_a_folder_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     source = save(*tiny(), tmp_path / "ours")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="not an empty folder"):
         export("merged", Export(source, source))
 
 

@@ -179,10 +179,19 @@ def split(
     from medmvl.data.sources import open_data
     from medmvl.datasets.splits import parse_fractions
     from medmvl.datasets.writing import rebase, write_splits
+    from medmvl.outputs import whole_folder
 
     source = open_data(data, image_root=image_root, volume_root=volume_root)
     samples = [rebase(sample, source.load, out) for sample in source.samples]
-    _print_splits(out, write_splits(out, samples, parse_fractions(split), seed, {"source": source.name}))
+    shares = parse_fractions(split)
+    request = {"command": "split", "data": source.digest, "shares": shares, "seed": seed}
+    whole_folder(
+        out,
+        request,
+        lambda folder: write_splits(folder, samples, shares, seed, {"source": source.name}),
+        private=True,
+    )
+    _print_splits(out, json.loads((out / "dataset.json").read_text(encoding="utf-8")))
 
 
 @app.command()

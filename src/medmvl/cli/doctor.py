@@ -174,6 +174,25 @@ def check_machine() -> Iterator[Finding]:
     yield Finding("machine", "Chinese font", "ok" if font else "note", font or missing)
 
 
+def check_model(folder: Path) -> Finding:
+    """Every file of a model's list of digests, whatever its size."""
+    from medmvl.digests import SUMS, first_damage, listed, num_bytes
+    from medmvl.errors import UserError
+    from medmvl.models.saved_folder import check_model_folder
+
+    try:
+        check_model_folder(folder)
+    except UserError as error:
+        return Finding("model", folder.name, "broken", str(error))
+    if not (folder / SUMS).exists():
+        return Finding("model", folder.name, "broken", f"{folder} has no {SUMS}: nothing to compare with")
+    damage = first_damage(folder)
+    if damage is not None:
+        return Finding("model", folder.name, "broken", damage)
+    size = f"{len(listed(folder) or ())} files, {num_bytes(folder) / 2**20:.1f} MiB"
+    return Finding("model", folder.name, "ok", f"{size}, all as they were written")
+
+
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "python": check_python,
     "packages": check_packages,
@@ -190,20 +209,24 @@ def examine() -> list[Finding]:
 
 
 def doctor(
+    model: Annotated[
+        Path | None, typer.Argument(help="Folder of a model: compare its files with their digests instead.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Tell what this machine has, and what is missing for what.
+    """Tell what this machine has, and what is missing for what; or whether a model is as it was written.
 
     Exit code 2 where something needed is broken.
     """
-    findings = examine()
+    findings = examine() if model is None else [check_model(model)]
     broken = [finding for finding in findings if finding.level == "broken"]
     if as_json:
         report = {"ok": not broken, "findings": [finding._asdict() for finding in findings]}
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         _print_table(findings)
-        typer.echo(f"\n{len(broken)} broken" if broken else "\nEverything needed works.")
+        whole = "Everything needed works." if model is None else "The model is as it was written."
+        typer.echo(f"\n{len(broken)} broken" if broken else f"\n{whole}")
     if broken:
         raise typer.Exit(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +27,16 @@ def import_checkpoint(
     ] = False,
 ) -> None:
     """Import a checkpoint; nothing is downloaded unless you name a hub id, and no code of it is run unless you say so."""
+    from medmvl.digests import state_of
     from medmvl.exchange.formats import read_checkpoint
     from medmvl.exchange.imported import Components, write_folder
     from medmvl.exchange.remote import local_folder
 
     components = Components(llm, image_encoder, volume_encoder, trust_pickle)
-    name, imported = read_checkpoint(local_folder(source), components, format_name)
-    write_folder(imported.save, out)
+    folder = local_folder(source)
+    name, imported = read_checkpoint(folder, components, format_name)
+    request = {"format": name, "source": state_of(folder), "components": asdict(components)}
+    write_folder(imported.save, out, request)
     typer.echo(f"Imported a {name} checkpoint into {out}")
     for note in imported.notes:
         typer.echo(f"  {note}")

@@ -6,6 +6,7 @@ MEDMVL_DEBUG=1 shows the traceback. Anything else is a bug and shows its traceba
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -125,6 +126,10 @@ def medmvl(
         os.environ["MEDMVL_DEBUG"] = "1"  # so that `main` and the processes it starts know
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+RESUMABLE = ". What was finished is whole: when there is room to write, run the same command again"
+
+
 def describe_error(error: Exception) -> str:
     """One readable message for what a user can cause."""
     if isinstance(error, ValidationError):
@@ -134,7 +139,8 @@ def describe_error(error: Exception) -> str:
             lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
         return "\n".join(lines)
     if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+        said = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+        return said + (RESUMABLE if error.errno in DISK else "")
     return str(error) or type(error).__name__
 
 

@@ -32,7 +32,6 @@ def train(
         int, typer.Option(min=1, help="Of the estimate, a data file that is not here.")
     ] = 100_000,
 ) -> None:
-    from medmvl.training import run
     from medmvl.training.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
@@ -41,7 +40,22 @@ def train(
 
         _look(loaded, Assumptions(hardware, gpus, utilisation, text_tokens, samples))
     else:
-        typer.echo(run.train(loaded, out or Path("runs") / Path(recipe).stem))
+        _train(loaded, out or Path("runs") / Path(recipe).stem)
+
+
+def _train(recipe: Recipe, out: Path) -> None:
+    """Train; a stop says where the same command goes on, with the exit code of its signal."""
+    from medmvl.training import run
+    from medmvl.training.interruption import StoppedError
+
+    try:
+        typer.echo(run.train(recipe, out))
+    except StoppedError as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(128 + stopped.number) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from the last checkpoint or stage in it", err=True)
+        raise typer.Exit(130) from None
 
 
 def _look(recipe: Recipe, assumptions: Assumptions) -> None:

@@ -16,6 +16,7 @@ from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.splits import ties_of
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
+from medmvl.worker_processes import end_with_parent
 
 LISTED = 20
 """Problems of one sort that are kept with their text; the rest are only counted."""
@@ -223,7 +224,7 @@ def _read_all(
     if workers == 1 or len(files) < 2:
         yield from starmap(_read_one, files)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         yield from pool.map(_read_one, *zip(*files, strict=True), chunksize=4)
 
 

@@ -208,12 +208,8 @@ def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
         options: dict[str, Any] = wanted.model_dump(exclude={"split", "workers"})
         alone = wanted.patients < FEW_PATIENTS
         options["workers"] = wanted.workers or (1 if alone else os.cpu_count() or 1)
-        try:
-            with tqdm(total=wanted.patients, desc="phantom patients", unit="patient", disable=alone) as bar:
-                write_dataset(folder, **options, progress=lambda count: bar.update(count - bar.n))
-        except OSError:
-            if not (folder / "dataset.json").is_file():  # unless another process was first
-                raise
+        with tqdm(total=wanted.patients, desc="phantom patients", unit="patient", disable=alone) as bar:
+            write_dataset(folder, **options, progress=lambda count: bar.update(count - bar.n), wait=True)
     return folder / f"{wanted.split}.jsonl"
 
 

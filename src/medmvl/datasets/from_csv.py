@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.table import Table, find_columns, read_table
-from medmvl.datasets.writing import check_empty, path_from, write_splits
+from medmvl.datasets.writing import path_from, write_splits
+from medmvl.digests import file_sha256
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging import read
 from medmvl.imaging.selector import split_selector
+from medmvl.outputs import whole_folder
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
 from medmvl.tasks.answers import yes_no_choices
 
@@ -83,14 +86,40 @@ def from_csv(
     Args:
         table_path: CSV or TSV.
         images: folder that paths in the table start from.
-        out: a new or empty folder. The key of the pseudonyms is kept beside it, in `<out>.key`.
+        out: a new or empty folder, or one that this very call made, which is then left as it is. The key of the
+            pseudonyms is kept next to it, in `<out>.key`.
         options: see CsvOptions.
         progress: called with the number of rows done, and of how many.
 
     Raises:
         UserError: where columns are missing, or rows are bad and `skip_bad` is off; the message lists them.
     """
-    check_empty(out)
+    made: list[CsvResult] = []
+    request = {
+        "command": "from-csv", "table": file_sha256(table_path), "images": str(images.absolute()),
+        "options": asdict(options),
+    }  # fmt: skip
+    whole_folder(
+        out,
+        request,
+        lambda folder: made.append(_write(table_path, images, out, folder, options, progress)),
+        private=True,
+    )
+    if made:
+        return made[0]
+    summary = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    return CsvResult(summary, summary["columns"], [], [f"{out} was complete already; nothing was done"])
+
+
+def _write(
+    table_path: Path,
+    images: Path,
+    out: Path,
+    folder: Path,
+    options: CsvOptions,
+    progress: Callable[[int, int], None] | None,
+) -> CsvResult:
+    """Fill `folder`, which becomes `out`."""
     table = read_table(table_path)
     columns = find_columns(table.header, options.columns)
     _check_columns(columns, table)
@@ -108,7 +137,7 @@ def from_csv(
         "bad_rows": len(bad),
         "pseudonymous": not options.keep_ids,
     }
-    summary = write_splits(out, samples, options.fractions, options.seed, about)
+    summary = write_splits(folder, samples, options.fractions, options.seed, about)
     return CsvResult(summary, columns, bad, warnings)
 
 

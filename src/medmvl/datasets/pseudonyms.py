@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
+from medmvl.atomic_files import atomic_write, sweep
 from medmvl.errors import UserError
+from medmvl.output_lock import one_writer
 
 KEY_BYTES = 32
 SHOWN = 16
@@ -30,10 +31,7 @@ class Pseudonyms:
             OSError: where it can be neither read nor made.
         """
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            _make_key(path)
         try:
             key = bytes.fromhex(path.read_text().strip())
         except ValueError:
@@ -46,3 +44,13 @@ class Pseudonyms:
         """The pseudonym of a patient, or of a patient's study."""
         message = "\0".join(identity).encode()
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:SHOWN]
+
+
+def _make_key(path: Path) -> None:
+    """Write a key whole or not at all; of two processes, the first one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with one_writer(path.with_name(f".{path.name}.lock"), path, wait=True):
+        sweep(path.parent, path.name)
+        if not path.exists():
+            with atomic_write(path, mode=0o600) as file:
+                file.write(f"{secrets.token_hex(KEY_BYTES)}\n".encode())

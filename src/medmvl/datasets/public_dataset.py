@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from medmvl.atomic_files import atomic_write, write_json, write_text
 from medmvl.datasets.gathering.collection import Collection, ConvertOptions, summary_of
 from medmvl.datasets.splits import SPLIT_NAMES, patient_groups, split_groups
-from medmvl.datasets.writing import check_empty
 from medmvl.errors import UserError
+from medmvl.outputs import whole_folder
 from medmvl.tasks.benchmark import Benchmark
 
 AS_PUBLISHED = "as published, less training samples that share a picture or patient with a later part"
@@ -57,7 +55,7 @@ class PublicDataset:
 
         Args:
             raw: folder in the published layout; it is only read.
-            out: a new or empty folder.
+            out: a new or empty folder, or one that this very call made, which is then left as it is.
             options: see ConvertOptions.
             progress: called with the number of records done.
 
@@ -67,22 +65,19 @@ class PublicDataset:
         options = options or ConvertOptions()
         if not raw.is_dir():
             raise UserError(f"{raw}: not a folder; expected {self.layout}")
-        check_empty(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
+
+        def write(folder: Path) -> None:
             found = Collection(raw, out, folder, options, progress)
             self.gather(found)
             _refuse_bad(found, raw, self.layout)
-            summary = self._write(found)
-            folder.chmod(0o700)
-            os.replace(folder, out)  # noqa: PTH105  (replaces an empty folder, too)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            self._write(found)
+
+        request = {"command": f"convert {self.name}", "raw": str(raw.absolute()), "options": asdict(options)}
+        whole_folder(out, request, write, private=True)
+        summary: dict[str, Any] = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
         return summary
 
-    def _write(self, found: Collection) -> dict[str, Any]:
+    def _write(self, found: Collection) -> None:
         parts, how = self._divide(found)
         _write_lines(found, parts)
         summary: dict[str, Any] = {
@@ -101,7 +96,6 @@ class PublicDataset:
         if found.bad:
             write_text(found.folder / "left_out.txt", "\n".join(found.bad) + "\n")
         write_json(found.folder / "dataset.json", summary)
-        return summary
 
     def _divide(self, found: Collection) -> tuple[dict[str, list[int]], dict[str, Any]]:
         """Return the indices of each split, and how they came about."""

@@ -1,4 +1,4 @@
-"""A data set on disk: one JSON Lines file a split and `dataset.json` about them, in a folder only its owner can read."""
+"""A data set on disk: one JSON Lines file a split and `dataset.json` about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from medmvl.atomic_files import write_json
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.datasets.splits import split_samples
-from medmvl.errors import UserError
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock, write_samples
 
 
@@ -20,19 +19,16 @@ def write_splits(
     """Split samples by patient, write them and return the summary that is also in `dataset.json`.
 
     Args:
-        out: the folder; must not exist, or be empty.
+        out: an existing folder, as `whole_folder` gives.
         samples: all of them, their paths relative to `out`.
         fractions: share of each split.
         seed: of the split.
         about: more facts for `dataset.json`, without identity.
 
     Raises:
-        UserError: when the folder is not empty, or there are too few patients.
+        UserError: there are too few patients.
     """
-    check_empty(out)
     parts = split_samples(samples, fractions, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    out.chmod(0o700)
     counts = {}
     for name, indices in parts.items():
         chosen = [samples[index] for index in indices]
@@ -41,12 +37,6 @@ def write_splits(
     summary = {**about, "splits": counts, "split_seed": seed}
     write_json(out / "dataset.json", summary)
     return summary
-
-
-def check_empty(out: Path) -> None:
-    """Raise UserError where `out` is not a new or empty folder."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder; choose another, or remove it first")
 
 
 def path_from(out: Path, file: str | Path) -> str:

@@ -16,6 +16,11 @@ from typing import Any
 from medmvl.atomic_files import atomic_write, write_json
 from medmvl.errors import UserError
 
+RECORD = ".run.json"
+"""Ends the name of the file that says what is being run."""
+OWNER_ONLY = 0o600
+"""Mode of a file of answers: they are about patients."""
+
 
 @dataclass(frozen=True)
 class StoredAnswer:
@@ -50,8 +55,9 @@ class AnswerFile:
         self.answers = {answer.id: answer for answer in _repaired(path)}
 
     def _check_run(self, run: dict[str, Any]) -> None:
-        record = self.path.with_name(self.path.name + ".run.json")
-        if record.exists():
+        record = self.path.with_name(self.path.name + RECORD)
+        is_begun = self.path.exists() and self.path.stat().st_size > 0
+        if record.exists() and is_begun:
             before = json.loads(record.read_text(encoding="utf-8"))
             changed = sorted(key for key in before.keys() | run.keys() if before.get(key) != run.get(key))
             if changed:
@@ -59,7 +65,7 @@ class AnswerFile:
                     f"{self.path}: was begun with another {', '.join(changed)}. Continue with the same "
                     "settings, or choose another output file."
                 )
-        elif self.path.exists() and self.path.stat().st_size:
+        elif is_begun:
             raise UserError(
                 f"{self.path}: exists and was not written by this command. Choose another output file."
             )
@@ -77,7 +83,7 @@ class AnswerFile:
 
     def rewrite(self, answers: Sequence[StoredAnswer]) -> None:
         """Replace the whole file atomically: the same answers in another order, or several files in one."""
-        with atomic_write(self.path) as file:
+        with atomic_write(self.path, OWNER_ONLY) as file:
             file.writelines(answer.to_line() for answer in answers)
         self.answers = {answer.id: answer for answer in answers}
 
@@ -99,12 +105,12 @@ def _repaired(path: Path) -> list[StoredAnswer]:
     """The answers of a file whose last line a kill may have cut; the cut line is removed from the file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.touch(OWNER_ONLY)
         return []
     content = path.read_bytes()
     complete = content[: content.rfind(b"\n") + 1]
     if len(complete) < len(content):
-        with atomic_write(path) as file:
+        with atomic_write(path, OWNER_ONLY) as file:
             file.write(complete)
     return read_answers(path)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medmvl.engine.answer_file import AnswerFile, StoredAnswer
+from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Load, Request
 from medmvl.errors import SampleError
+from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample
 
 if TYPE_CHECKING:
@@ -60,10 +62,20 @@ def answer_samples(
 
     Raises:
         SampleError: two samples have one id.
-        UserError: `out` belongs to another run.
+        UserError: `out` belongs to another run, or another process writes it.
     """
     check_ids(samples)
     record = {**run, "options": options.model_dump(mode="json")}
+    with continued_file(out, RECORD, first=processes.first):
+        return _answer_missing(
+            engine, samples, load, out, record, options, batch_size=batch_size, processes=processes, progress=progress
+        )  # fmt: skip
+
+
+def _answer_missing(
+    engine: Engine, samples: Sequence[Sample], load: Load, out: Path, record: dict[str, Any],
+    options: GenerationOptions, *, batch_size: int, processes: ProcessGroup, progress: Progress | None,
+) -> list[Failure]:  # fmt: skip
     if processes.first:
         _collect(AnswerFile(out, record), samples)
     processes.wait()
@@ -156,11 +168,8 @@ def _part(out: Path, rank: int) -> Path:
 
 def _collect(file: AnswerFile, samples: Sequence[Sample]) -> None:
     """Bring the parts of this run, also those of an earlier number of processes, into the file, in order."""
-    parts = [
-        path
-        for path in sorted(file.path.parent.glob(f"{file.path.name}.part-*"))
-        if not path.name.endswith(".run.json")
-    ]
+    found = sorted(file.path.parent.glob(f"{escape(file.path.name)}.part-*"))
+    parts = [path for path in found if not path.name.endswith(RECORD)]
     answers = dict(file.answers)
     for part in parts:
         answers |= AnswerFile(part, file.run).answers
@@ -169,6 +178,5 @@ def _collect(file: AnswerFile, samples: Sequence[Sample]) -> None:
     ordered = [answers[name] for name in (*order, *others)]
     if ordered != list(file.answers.values()):
         file.rewrite(ordered)
-    for part in parts:
-        part.unlink()
-        part.with_name(part.name + ".run.json").unlink(missing_ok=True)
+    for path in found:
+        path.unlink()

@@ -45,6 +45,7 @@ from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
+from medmvl.models.saved_folder import check_model_folder
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
 from medmvl.models.weight_types import DTYPES
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
@@ -91,11 +92,7 @@ class Engine:
             MissingExtraError: int8 without its extra.
         """
         path = Path(folder)
-        missing = [name for name in ("config.json", "processor_config.json") if not (path / name).is_file()]
-        if missing:
-            raise UserError(
-                f"{path}: no model found ({' and '.join(missing)} missing). Give a folder saved by training, such as RUN/model."
-            )
+        check_model_folder(path)
         place, number = _device(device), _dtype(dtype, _device(device))
         if dtype == INT8:
             check_eight_bit()

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from medmvl.engine.answer_file import AnswerFile, StoredAnswer
+from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Load, Request
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
+from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
 
 if TYPE_CHECKING:
@@ -78,7 +79,18 @@ def choice_logprobs(
     Samples that cannot be read are left out; they fail as answers, too.
     """
     mine = samples[processes.rank :: processes.size]
-    file = AnswerFile(out.with_name(f"{out.stem}-{processes.rank}-of-{processes.size}.jsonl"), run)
+    path = out.with_name(f"{out.stem}-{processes.rank}-of-{processes.size}.jsonl")
+    with continued_file(path, RECORD):
+        file = AnswerFile(path, run)
+        _score_missing(engine, mine, load, file, batch_size, progress)
+    known = [(answer.id, json.loads(answer.text)) for answer in file.answers.values()]
+    return dict(processes.gather(known))
+
+
+def _score_missing(
+    engine: Engine, mine: Sequence[Sample], load: Load, file: AnswerFile, batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> None:  # fmt: skip
     waiting = [sample for sample in mine if sample.id not in file.answers]
     if progress is not None:
         progress(len(mine) - len(waiting))
@@ -88,8 +100,6 @@ def choice_logprobs(
         file.append(_scored(engine, batch, cached))
         if progress is not None:
             progress(len(batch))
-    known = [(answer.id, json.loads(answer.text)) for answer in file.answers.values()]
-    return dict(processes.gather(known))
 
 
 def _scored(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredAnswer]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medmvl.atomic_files import atomic_write
 from medmvl.engine.request import Load
 from medmvl.evaluation.results import Judged
 from medmvl.imaging.draw import slice_picture
@@ -91,8 +92,8 @@ def draw_cases(
         _draw_case(axes, case, by_id[case.id], load, fonts)
     if note:
         figure.text(0.5, 0.008, note, ha="center", va="bottom", fontsize=9, style="italic", color="#57606a")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
     return True
 
 

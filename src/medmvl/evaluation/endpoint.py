@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 
 from medmvl.addresses import is_loopback
 from medmvl.engine import AnswerFile, Failure, GenerationOptions, StoredAnswer
+from medmvl.engine.answer_file import RECORD
 from medmvl.engine.batch import Progress, check_ids, plan
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Load
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
+from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
 
 logger = logging.getLogger(__name__)
@@ -116,6 +118,13 @@ class Endpoint:
         if processes.size > 1:
             raise UserError("an endpoint is asked by one process; use --concurrency instead of torchrun")
         check_ids(samples)
+        with continued_file(out, RECORD):
+            return self._answer_missing(samples, load, out, run, options, progress)
+
+    def _answer_missing(
+        self, samples: Sequence[Sample], load: Load, out: Path, run: Mapping[str, Any], options: GenerationOptions,
+        progress: Progress | None,
+    ) -> list[Failure]:  # fmt: skip
         file = AnswerFile(out, {**run, "options": options.model_dump(mode="json")})
         if progress is not None:
             progress(len(set(file.answers) & {sample.id for sample in samples}))

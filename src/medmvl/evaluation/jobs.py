@@ -25,6 +25,7 @@ from medmvl.evaluation.results import Results
 from medmvl.evaluation.robustness import check_shifts
 from medmvl.evaluation.run import evaluate_samples
 from medmvl.evaluation.scoring import with_strict
+from medmvl.outputs import continued_folder
 from medmvl.schema import Sample
 from medmvl.tasks import Benchmark
 
@@ -111,13 +112,14 @@ def evaluate(
     found: dict[str, Results] = {}
     for job in jobs:
         job = replace(job, samples=limit_clusters(job.samples, limit_patients))
-        results = evaluate_samples(
-            answerer, job.samples, job.load, job.out, about={**answerer.identity, **job.about},
-            train_samples=job.train_samples, options=replace(chosen, protocols=job.protocols), processes=processes,
-            progress=_named(progress, job.out.name) if len(jobs) > 1 else progress,
-        )  # fmt: skip
-        if pages and processes.first:
-            _write_pages(results, job)
+        with continued_folder(job.out, "decoded", first=processes.first):
+            results = evaluate_samples(
+                answerer, job.samples, job.load, job.out, about={**answerer.identity, **job.about},
+                train_samples=job.train_samples, options=replace(chosen, protocols=job.protocols), processes=processes,
+                progress=_named(progress, job.out.name) if len(jobs) > 1 else progress,
+            )  # fmt: skip
+            if pages and processes.first:
+                _write_pages(results, job)
         found[job.out.name] = results
     if pages and processes.first and len(jobs) > 1:
         shown = [(job.out.name, job.title, found[job.out.name]) for job in jobs]

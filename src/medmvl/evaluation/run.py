@@ -64,7 +64,7 @@ def evaluate_samples(
     """
     started = time.perf_counter()
     task = Task("evaluation", samples)
-    out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(0o700, parents=True, exist_ok=True)
     record = {key: about[key] for key in ("model", "data")}
     answers = Answering(answerer, load, out, record, options, processes, progress).answer_all(samples)
     majority = majority_answers(train_samples or samples) if options.controls else {}

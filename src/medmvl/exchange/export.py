@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from medmvl.atomic_files import write_json, write_text
+from medmvl.digests import state_of
 from medmvl.errors import UserError
 from medmvl.exchange.export_llava import export_llava
 from medmvl.exchange.imported import write_folder
@@ -57,7 +58,12 @@ def export(name: str, what: Export) -> None:
         raise UserError(f"unknown format {name!r}. Known: {', '.join(FORMATS)}.")
     if what.base is not None and not _is_adapter(what.source):
         raise UserError(f"--base belongs to an exported adapter, and {what.source} is none.")
-    write_folder(lambda folder: FORMATS[name].write(what, folder), what.out)
+    request = {
+        "format": name, "model": state_of(what.source), "dtype": what.dtype,
+        "base": None if what.base is None else state_of(what.base),
+        "results": None if what.results is None else state_of(what.results),
+    }  # fmt: skip
+    write_folder(lambda folder: FORMATS[name].write(what, folder), what.out, request)
 
 
 def _is_adapter(folder: Path) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from medmvl.errors import UserError
+from medmvl.digests import write_sums
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
+from medmvl.outputs import whole_folder
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,23 @@ class ImportedEncoder:
 
 
 @without_weight_bars()
-def write_folder(save: Callable[[Path], None], out: Path) -> None:
-    """Let `save` write a new folder; it appears under its name when it is whole.
+def write_folder(save: Callable[[Path], None], out: Path, request: Mapping[str, Any] | None = None) -> bool:
+    """Let `save` write a new folder with a list of digests; it appears under its name when it is whole.
+
+    Args:
+        save: writes the files.
+        out: a new or empty folder, or one that the same request made, which is then left as it is.
+        request: what decides the files; None: a folder that is there is never taken for this one.
+
+    Returns:
+        False where `out` was complete already.
 
     Raises:
-        UserError: `out` exists and is not an empty folder.
+        UserError: `out` exists and holds something else, or another process writes it.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not empty; name a new folder.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        unfinished.chmod(0o755)
-        save(unfinished)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+
+    def write(folder: Path) -> None:
+        save(folder)
+        write_sums(folder)
+
+    return whole_folder(out, request or {"made": secrets.token_hex(8)}, write, private=False)

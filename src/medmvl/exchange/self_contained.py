@@ -27,6 +27,7 @@ ROOMS = (
     "__init__.py",
     "errors.py",
     "atomic_files.py",
+    "digests.py",
     "plugins.py",
     "auto_classes.py",
     "imaging",

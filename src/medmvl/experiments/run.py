@@ -6,14 +6,13 @@ and `conclusions.md`.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import resource
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,15 +20,18 @@ from typing import Any
 
 import torch
 
-from medmvl.atomic_files import write_json, write_text
-from medmvl.errors import UserError
+from medmvl.atomic_files import sweep, write_json, write_text
+from medmvl.errors import BusyError, UserError
 from medmvl.evaluation.compare import Run, read_run
 from medmvl.experiments.conclusions import contrast_table, contrasts, outcomes, statements, table
 from medmvl.experiments.experiment import Evaluated, Experiment, recipe_of
 from medmvl.experiments.one_run import execute
 from medmvl.experiments.plot import draw
 from medmvl.experiments.shared import place, prepare, take_over
+from medmvl.output_lock import one_writer
+from medmvl.outputs import LOCK
 from medmvl.training.recipe import Recipe
+from medmvl.worker_processes import end_with_parent
 
 logger = logging.getLogger(__name__)
 DONE = "run.json"
@@ -134,6 +136,7 @@ def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: in
 
 
 def _begin(threads: int) -> None:
+    end_with_parent()
     torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -165,6 +168,7 @@ def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -
     Raises:
         UserError: the reference has no finished run.
     """
+    sweep(out)
     runs: dict[str, dict[int, Run]] = {name: {} for name in experiment.variants}
     for run in planned:
         if run.is_done:
@@ -192,13 +196,11 @@ def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -
 def _claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     """Whether this process has the folder; the lock goes with the process, also when it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            stack.enter_context(one_writer(folder / LOCK, folder, wait=wait))
+        except BusyError:
             yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+            return
+        sweep(folder)
+        yield True

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
 from medmvl.models.assemble import load
 from medmvl.models.encoders.saved import save_encoder
-from medmvl.training.checkpoints import is_complete, publish
+from medmvl.training.checkpoints import is_complete, link_folder, publish
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import plain
 from medmvl.training.run import train
@@ -95,7 +93,7 @@ def take_over(recipe: Recipe, out: Path, others: Iterable[tuple[Recipe, Path]]) 
     for number in range(1, count + 1):
         source = stage_folder(folder, number, other.stages[number - 1])
         target = stage_folder(out, number, recipe.stages[number - 1])
-        _link(source / "model", target / "model")
+        link_folder(source / "model", target / "model")
         logger.info("stage %s is taken from %s", recipe.stages[number - 1].name, folder.parent.name)
     return count
 
@@ -120,19 +118,3 @@ def _texts(recipe: Recipe) -> Any:
     if llm is None or llm.tokenizer_vocab_size is None:
         return None
     return [recipe.data_of(stage).train for stage in recipe.stages]
-
-
-def _link(source: Path, target: Path) -> None:
-    """A copy of hard links, complete when its name appears."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, copy_function=_hard_link)
-    partial.rename(target)
-
-
-def _hard_link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -20,6 +20,7 @@ from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.parts import part_class
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
+from medmvl.models.saved_folder import check_model_folder
 from medmvl.models.tokenizers import train_tokenizer
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.volume_processing import VolumeProcessor
@@ -133,12 +134,10 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
     """Load a saved model and its processor from a folder, offline, every weight in the type it was saved in.
 
     Raises:
-        RecipeError: the folder is not a complete saved model.
+        UserError: the folder is not a complete saved model, or a file of it is damaged.
     """
     path = Path(folder)
-    for name in ("config.json", "processor_config.json"):
-        if not (path / name).is_file():
-            raise RecipeError(f"{path} is not a saved MedM-VL model: it has no {name}.")
+    check_model_folder(path)
     model = MedMVLForConditionalGeneration.from_pretrained(path, local_files_only=True)
     return model, MedMVLProcessor.from_pretrained(path, local_files_only=True)
 

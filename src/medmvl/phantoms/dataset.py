@@ -1,13 +1,11 @@
 """A data set of phantoms on disk that trains as it is: images, volumes, JSON Lines, and a `dataset.json`.
 
-Everything is written into a folder beside the target and renamed when complete. Same seed, same bytes.
+Same seed, same bytes.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +19,7 @@ from typing import Any, Literal
 import medmvl
 from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
+from medmvl.outputs import whole_folder
 from medmvl.phantoms.files import WRITERS
 from medmvl.phantoms.patient import Patient, make_patient
 from medmvl.phantoms.presets import Preset, get_preset
@@ -29,6 +28,7 @@ from medmvl.phantoms.render import Rendering, draw_ct, draw_xray
 from medmvl.phantoms.streams import BLOCK
 from medmvl.phantoms.text import LANGUAGES
 from medmvl.schema import ImageBlock, Sample, VolumeBlock, write_samples
+from medmvl.worker_processes import end_with_parent
 
 Format = Literal["npy", "nifti", "dicom"]
 SPLITS = ("train", "validation", "test")
@@ -73,11 +73,12 @@ def write_dataset(
     shape: tuple[int, int, int] | None = None,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
+    wait: bool = False,
 ) -> dict[str, Any]:
     """Write a data set and return its summary, which is also in `dataset.json`.
 
     Args:
-        out: the folder; must not exist, or be empty.
+        out: the folder; must not exist, be empty, or hold this very data set, which is then left as it is.
         patients: how many; patient `i` is the same in every data set of this seed and preset.
         seed: of everything.
         preset: a name in `presets.PRESETS` or a preset of your own.
@@ -86,25 +87,22 @@ def write_dataset(
         shape: (D, H, W) of the CT instead of the preset's; the X-ray keeps the preset's.
         workers: processes.
         progress: called with the number of patients written so far.
+        wait: wait for another process that writes `out` instead of refusing.
 
     Raises:
         UserError: when the folder is not empty or the numbers do not fit.
     """
     splits = splits or default_splits(patients)
-    _check(out, patients, splits, format, workers)
+    _check(patients, splits, format, workers)
     chosen = get_preset(preset) if shape is None else replace(get_preset(preset), ct_shape=shape)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        written = _write_patients(_Order(temporary, seed, chosen, format), patients, workers, progress)
-        summary = _write_splits(temporary, written, splits)
-        summary = _describe(chosen, seed, patients, format, splits) | summary
-        write_json(temporary / "dataset.json", summary)
-        temporary.chmod(0o755)
-        os.replace(temporary, out)  # noqa: PTH105  (replaces an empty folder, too)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    about = _describe(chosen, seed, patients, format, splits)
+
+    def write(folder: Path) -> None:
+        written = _write_patients(_Order(folder, seed, chosen, format), patients, workers, progress)
+        write_json(folder / "dataset.json", about | _write_splits(folder, written, splits))
+
+    whole_folder(out, about | {"preset": chosen}, write, private=False, wait=wait)
+    summary: dict[str, Any] = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     return summary
 
 
@@ -124,9 +122,7 @@ def iter_patient_samples(patient: Patient) -> Iterator[Sample]:
             yield from make_samples(patient, Study(view, block, rendering.findings, prior))
 
 
-def _check(out: Path, patients: int, splits: dict[str, int], format: str, workers: int) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder; choose another, or remove it first")
+def _check(patients: int, splits: dict[str, int], format: str, workers: int) -> None:
     if patients < 1 or workers < 1:
         raise UserError(f"{patients} patients by {workers} workers; expected at least one of each")
     if (
@@ -148,7 +144,7 @@ def _write_patients(
         results: Iterator[_Written] = map(work, range(patients))
         yield from _counted(results, progress)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         yield from _counted(pool.map(work, range(patients), chunksize=8), progress)
 
 

@@ -23,12 +23,14 @@ from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_sample
 from medmvl.engine.batch import Progress
 from medmvl.engine.process_group import SINGLE_PROCESS
 from medmvl.errors import UserError
+from medmvl.outputs import continued_folder
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import STATUS, plain
 from medmvl.reporting.search import Bad, Found, Study
 from medmvl.reporting.structured import write_structured_report
 
+FOLDERS = ("fhir", "sr")
 EMPTY = "the model's report is empty"
 
 
@@ -76,10 +78,18 @@ def write_reports(
         progress: called with how many studies have just been dealt with.
 
     Raises:
-        UserError: `out` belongs to another run.
+        UserError: `out` belongs to another run, or another process writes it.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    out.chmod(0o700)
+    with continued_folder(out, *FOLDERS, first=processes.first):
+        return _write_missing(
+            engine, found, out, settings, run, options, batch_size=batch_size, processes=processes, progress=progress
+        )  # fmt: skip
+
+
+def _write_missing(
+    engine: Engine, found: Found, out: Path, settings: ReportSettings, run: Mapping[str, Any],
+    options: GenerationOptions, *, batch_size: int, processes: ProcessGroup, progress: Progress | None,
+) -> Outcome:  # fmt: skip
     answers = out / "answers.jsonl"
     samples = [study.sample(settings.prompt) for study in found.studies]
     record = {**run, "prompt": settings.prompt, "language": settings.language}

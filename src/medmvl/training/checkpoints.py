@@ -1,25 +1,31 @@
-"""Folders that are there whole or not at all: written under another name, marked complete, then renamed.
+"""Folders that are there whole or not at all: written under another name, listed with digests, then renamed.
 
-A process killed at any moment, also while it saves, leaves complete folders and leftovers that are told apart by name
-and mark; leftovers are removed at the next start.
+A process killed at any moment, also while it saves, leaves whole folders and leftovers that are told apart by name
+and list; leftovers are removed at the next start. A whole folder that was damaged later is set aside, by name.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-COMPLETE = "COMPLETE"
+from medmvl.digests import SUMS, first_damage, write_sums
+
+logger = logging.getLogger(__name__)
+DAMAGED = "damaged-"
+COPIED_BYTES = 1 << 20
+"""Files up to this size are copied where larger ones are linked: small ones are what people edit."""
 _PARTIAL = ".partial-"
 _CHECKPOINT = "checkpoint-"
 
 
 @contextmanager
 def publish(folder: Path) -> Iterator[Path]:
-    """Give a new folder beside `folder` to write into; when the block ends well it becomes `folder`, complete."""
+    """Give a new folder next to `folder` to write into; when the block ends well it becomes `folder`, complete."""
     partial = partial_path(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -33,11 +39,11 @@ def partial_path(folder: Path) -> Path:
 
 
 def publish_now(partial: Path, folder: Path) -> None:
-    """Bring what was written to the disk, mark it complete and give it its name; an old `folder` goes away."""
-    (partial / COMPLETE).touch()
-    for path in [*partial.rglob("*"), partial]:
-        _sync(path)
-    if folder.exists():
+    """List what was written with its digests, bring it to the disk, give it its name; an old `folder` goes away."""
+    write_sums(partial)
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         remove(folder)
     partial.rename(folder)
     _sync(folder.parent)
@@ -52,8 +58,47 @@ def _sync(path: Path) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` was published whole."""
-    return (folder / COMPLETE).is_file()
+    """Whether `folder` was published whole; its files are not looked into."""
+    return (folder / SUMS).is_file()
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether every file of a complete folder is as it was written; one that is not is set aside, and it is told."""
+    damage = first_damage(folder)
+    if damage is None:
+        return True
+    aside = folder.with_name(f"{DAMAGED}{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    logger.warning("%s; it is set aside as %s", damage, aside.name)
+    return False
+
+
+def link_folder(source: Path, folder: Path) -> None:
+    """Make `folder` a complete folder with the files of a complete `source`: large ones by hard links, which cost nothing.
+
+    Either may be moved or deleted without the other. Where a file system has no hard links, all are copied.
+    """
+    partial = partial_path(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, partial, copy_function=_link_or_copy)
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        remove(folder)
+    partial.rename(folder)
+    _sync(folder.parent)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if Path(source).stat().st_size > COPIED_BYTES:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # no hard links here, or too many
+    shutil.copy2(source, target)
 
 
 def remove(folder: Path) -> None:
@@ -79,6 +124,13 @@ def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in `folder`, oldest first."""
     found = [path for path in folder.glob(f"{_CHECKPOINT}*") if is_complete(path)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(_CHECKPOINT)))
+
+
+def set_damaged_aside(folder: Path) -> None:
+    """Look into the checkpoints in `folder`, newest first, until one is intact; those before it are left unread."""
+    for path in reversed(checkpoints(folder)):
+        if is_intact(path):
+            return
 
 
 def keep_newest(folder: Path, count: int) -> None:

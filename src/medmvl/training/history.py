@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medmvl.atomic_files import write_text
+from medmvl.atomic_files import atomic_write, write_text
 
 Record = dict[str, Any]
 
@@ -60,7 +60,8 @@ def write_curves(records: Sequence[Record], path: Path, by_length: Collection[st
         _draw(accuracy, own, {name: name.removeprefix("eval_") for name in names})
         loss.set(title=stage, xlabel="step", ylabel="loss")
         accuracy.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
-    figure.savefig(path, dpi=110)
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
 
 
 def _draw(axis: Any, records: Sequence[Record], names: dict[str, str]) -> None:

@@ -16,7 +16,8 @@ from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
-from medmvl.training.checkpoints import is_complete
+from medmvl.outputs import continued_folder
+from medmvl.training.checkpoints import is_complete, is_intact, link_folder
 from medmvl.training.history import write_curves, write_history
 from medmvl.training.recipe import Recipe
 from medmvl.training.run_folder import open_run, record_data, stage_folder
@@ -36,22 +37,46 @@ def train(recipe: Recipe, out: Path) -> Path:
         UserError: the recipe does not fit the data, the machine, or the run that `out` holds; before the first step.
     """
     state = processes()
-    with state.main_process_first():
-        open_run(recipe, out, state.is_main_process)
-        sources = load_sources(recipe, default_cache_dir())
-    if state.is_main_process:
-        record_data(out, recipe, sources)
-    for number, stage in enumerate(recipe.stages, 1):
-        folder = stage_folder(out, number, stage)
-        if is_complete(folder / "model"):
-            logger.info("stage %s is finished already", stage.name)
-            continue
-        model, processor = start_model(recipe, out, number, sources)
-        run_stage(plan_stage(recipe, stage, model, processor, sources), folder)
-    if state.is_main_process:
-        finish(recipe, out)
-    state.wait_for_everyone()
+    with continued_folder(out, first=state.is_main_process):
+        with state.main_process_first():
+            open_run(recipe, out, state.is_main_process)
+            sources = load_sources(recipe, default_cache_dir())
+        if state.is_main_process:
+            record_data(out, recipe, sources)
+            set_damaged_models_aside(recipe, out)
+        state.wait_for_everyone()
+        for number in range(first_unfinished(recipe, out), len(recipe.stages) + 1):
+            stage = recipe.stages[number - 1]
+            model, processor = start_model(recipe, out, number, sources)
+            run_stage(plan_stage(recipe, stage, model, processor, sources), stage_folder(out, number, stage))
+        if state.is_main_process and not is_complete(out / "model"):
+            finish(recipe, out)
+        state.wait_for_everyone()
     return out / "model"
+
+
+def first_unfinished(recipe: Recipe, out: Path) -> int:
+    """Number of the first stage that is to run; one more than there are where the run is finished."""
+    if is_complete(out / "model"):
+        return len(recipe.stages) + 1
+    for number, stage in enumerate(recipe.stages, 1):
+        if not is_complete(stage_folder(out, number, stage) / "model"):
+            return number
+        logger.info("stage %s is finished already", stage.name)
+    return len(recipe.stages) + 1
+
+
+def set_damaged_models_aside(recipe: Recipe, out: Path) -> None:
+    """Look into the models that are needed next: a damaged one is made again, from its stage's checkpoints."""
+    if (out / "model").is_symlink():
+        (out / "model").unlink()
+    if is_complete(out / "model") and is_intact(out / "model"):
+        return
+    models = [stage_folder(out, number, stage) / "model" for number, stage in enumerate(recipe.stages, 1)]
+    while models and not is_complete(models[-1]):
+        models.pop()
+    while models and not is_intact(models[-1]):
+        models.pop()
 
 
 def dry_run(recipe: Recipe) -> Iterator[str]:
@@ -98,16 +123,11 @@ def start_model(
 
 
 def finish(recipe: Recipe, out: Path) -> None:
-    """Name the last stage's model, and draw what happened."""
-    last = stage_folder(out, len(recipe.stages), recipe.stages[-1]) / "model"
-    link = out / "model"
-    temporary = out / ".model"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(last.relative_to(out))
-    temporary.replace(link)
+    """Draw what happened, and put the last stage's model at the top."""
     folders = [stage_folder(out, number, stage) for number, stage in enumerate(recipe.stages, 1)]
     by_length = {
         folder.name for folder, stage in zip(folders, recipe.stages, strict=True) if stage.group == "length"
     }
     write_curves(write_history(out, folders), out / "curves.png", by_length)
-    logger.info("model: %s; curves: %s", link, out / "curves.png")
+    link_folder(folders[-1] / "model", out / "model")
+    logger.info("model: %s; curves: %s", out / "model", out / "curves.png")

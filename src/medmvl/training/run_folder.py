@@ -13,6 +13,7 @@ import yaml
 from medmvl.atomic_files import write_json, write_text
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import RecipeError
+from medmvl.outputs import is_free
 from medmvl.plugins import GROUPS, installed
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.recipe_files import dump_recipe, plain
@@ -43,11 +44,12 @@ def open_run(recipe: Recipe, out: Path, is_main: bool) -> None:
                 f"{out} holds a run of another recipe; give another folder, or go back:\n{listed}"
             )
     elif is_main:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
+        out.mkdir(0o700, parents=True, exist_ok=True)
+        if not is_free(out):
             raise RecipeError(f"{out} is not empty and holds no run; give a new folder")
-        write_json(out / "versions.json", versions())
         write_text(file, dump_recipe(recipe))
+    if is_main and not (out / "versions.json").is_file():
+        write_json(out / "versions.json", versions())
 
 
 def versions() -> dict[str, str]:

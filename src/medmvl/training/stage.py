@@ -27,8 +27,9 @@ from medmvl.models.tuning import (
     split_by_decay,
     tuning_table,
 )
-from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers
+from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers, set_damaged_aside
 from medmvl.training.history import write_lines
+from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Classification, Contrastive, LanguageModelling, Objective
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
@@ -147,21 +148,28 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
             logger.info("%s", plan.describe_reading())
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
+        set_damaged_aside(folder / "checkpoints")
     state.wait_for_everyone()
     objective = build_objective(plan)
     if plan.stage.gradient_checkpointing:
         plan.model.activation_checkpointing_enable({"use_reentrant": False})
-    trainer = make_trainer(plan, objective, folder)
+    interruption = Interruption()
+    trainer = make_trainer(plan, objective, folder, interruption)
     done = checkpoints(folder / "checkpoints")
     if done and state.is_main_process:
         logger.info("resuming stage %s from %s", plan.stage.name, done[-1].name)
-    trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+    with interruption.watching():
+        trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+    step = trainer.state.global_step
+    if step < plan.order.num_steps:
+        interruption.check(f"at step {step} of {plan.order.num_steps} of stage {plan.stage.name}")
     if plan.validation is not None:
         trainer.evaluate()
     save_stage(plan, objective, trainer, folder)
     trainer.accelerator.free_memory()
     del trainer
     gc.collect()
+    interruption.check(f"after stage {plan.stage.name}")
 
 
 def build_objective(plan: StagePlan) -> Objective:
@@ -175,7 +183,9 @@ def build_objective(plan: StagePlan) -> Objective:
         return LanguageModelling(plan.model)
 
 
-def make_trainer(plan: StagePlan, objective: Objective, folder: Path) -> StageTrainer:
+def make_trainer(
+    plan: StagePlan, objective: Objective, folder: Path, interruption: Interruption
+) -> StageTrainer:
     """The Trainer of a stage."""
     stage = plan.stage
     return StageTrainer(
@@ -192,6 +202,7 @@ def make_trainer(plan: StagePlan, objective: Objective, folder: Path) -> StageTr
         keep_checkpoints=stage.keep_checkpoints,
         tensorboard=folder / "tensorboard",
         title=stage.name,
+        interruption=interruption,
     )
 
 

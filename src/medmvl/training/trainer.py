@@ -5,6 +5,7 @@ Everything else, DDP, FSDP2 and DeepSpeed among it, is transformers and accelera
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,13 +20,16 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
+from medmvl.atomic_files import write_json
 from medmvl.data.sampler import Group, Mixture, epoch_order
 from medmvl.errors import UserError
 from medmvl.training.checkpoints import checkpoint_path, keep_newest, partial_path, publish_now
+from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Objective
 from medmvl.training.recipe import Distributed, Stage
 
 WEIGHTS = "model.safetensors"
+RUNNING_LOSS = "running_loss.json"
 
 
 def processes() -> PartialState:
@@ -130,14 +134,16 @@ class StageTrainer(Trainer):
         keep_checkpoints: int,
         tensorboard: Path,
         title: str,
+        interruption: Interruption,
     ) -> None:
-        callbacks = [Progress(title), _tensorboard(tensorboard)]
+        callbacks = [Progress(title), _tensorboard(tensorboard), interruption, _RunningLoss(self)]
         super().__init__(objective, args, collate, train_dataset, eval_dataset, callbacks=callbacks)
         self.remove_callback(PrinterCallback)
         self.groups = groups
         self.order = order
         self.eval_kinds = eval_kinds
         self.keep_checkpoints = keep_checkpoints
+        self.running_loss: dict[str, Any] | None = None
         self._saving = False
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -190,11 +196,15 @@ class StageTrainer(Trainer):
         self._saving = True
         super()._save_checkpoint(model, trial)
         self._saving = False
+        losses = self.accelerator.gather(self._tr_loss.reshape(1)).tolist()
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(self.args.output_dir)
             target = checkpoint_path(folder, self.state.global_step)
             partial = partial_path(target)
+            write_json(
+                partial / target.name / RUNNING_LOSS, {"sums": losses, "since": self._globalstep_last_logged}
+            )
             publish_now(partial / target.name, target)
             partial.rmdir()
             keep_newest(folder, self.keep_checkpoints)
@@ -209,6 +219,13 @@ class StageTrainer(Trainer):
         state = changing_state(self.model) if state_dict is None else state_dict
         tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+    def train(self, resume_from_checkpoint: Any = None, **more: Any) -> Any:
+        """Train, from a checkpoint where one is named; the running loss goes on, too."""
+        if resume_from_checkpoint is not None:
+            text = (Path(resume_from_checkpoint) / RUNNING_LOSS).read_text(encoding="utf-8")
+            self.running_loss = json.loads(text)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
@@ -237,6 +254,20 @@ def _tensorboard(folder: Path) -> TensorBoardCallback:
     callback = TensorBoardCallback()
     callback.logging_dir = str(folder)
     return callback
+
+
+class _RunningLoss(TrainerCallback):
+    """Begins a resumed training with the loss summed since the last log, which transformers forgets."""
+
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the sum back where the number of processes is the same."""
+        kept = self.trainer.running_loss
+        if kept is not None and len(kept["sums"]) == args.world_size:
+            self.trainer._tr_loss.fill_(kept["sums"][args.process_index])
+            self.trainer._globalstep_last_logged = kept["since"]
 
 
 class Progress(TrainerCallback):

@@ -1,0 +1,194 @@
+"""What a command writes: by one writer at a time, whole or to be continued, readable by its owner alone.
+
+A folder that is made in one piece (`whole_folder`) appears under its name when it is complete. One that is continued
+(`continued_folder`, `continued_file`) holds finished pieces at any moment. Either way the same command finishes what a
+killed one began, after sweeping away what that one left.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medmvl.atomic_files import PARTIAL, current_umask, sweep, write_json
+from medmvl.errors import UserError
+from medmvl.output_lock import one_writer
+
+logger = logging.getLogger(__name__)
+REQUEST = ".request.json"
+"""In a whole folder: digests of what was asked for, so that the same command knows that it is done."""
+LOCK = ".lock"
+OWNER_ONLY = 0o077
+"""The umask while something about patients is written."""
+
+
+def whole_folder(
+    out: Path,
+    request: Mapping[str, Any],
+    write: Callable[[Path], object],
+    *,
+    private: bool,
+    wait: bool = False,
+) -> bool:
+    """Let `write` fill a new folder, which becomes `out` when it is complete.
+
+    Args:
+        out: must not exist, be empty, or hold what the same request made.
+        request: everything that decides what is written; only digests of it are kept.
+        write: fills the folder it is given.
+        private: it tells of patients: owner only, unless the user made `out` with another mode.
+        wait: wait for another writer of `out` instead of refusing.
+
+    Returns:
+        False where `out` was complete already and nothing was done.
+
+    Raises:
+        BusyError: another process writes `out`.
+        UserError: `out` holds something else.
+    """
+    out = Path(os.path.realpath(out))
+    if os.path.ismount(out):
+        raise UserError(f"{out} is a mount point, which nothing can be renamed to; name a new folder in it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(out), one_writer(out.with_name(f".{out.name}{LOCK}"), out, wait=wait):
+        sweep(out.parent, out.name)
+        asked = {key: _digest(value) for key, value in request.items()}
+        if is_there(out, asked):
+            return False
+        _fill(out, asked, write, private=private)
+    return True
+
+
+def is_there(out: Path, asked: Mapping[str, str]) -> bool:
+    """Whether `out` holds what the request made. Raises UserError where it holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        before = json.loads((out / REQUEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{out} exists and is not an empty folder; choose another, or remove it first"
+        ) from None
+    changed = sorted(key for key in before.keys() | asked.keys() if before.get(key) != asked.get(key))
+    if changed:
+        raise UserError(
+            f"{out} exists and was made with another {', '.join(changed)}; choose another folder, or remove it first"
+        )
+    return True
+
+
+def _fill(out: Path, asked: Mapping[str, str], write: Callable[[Path], object], *, private: bool) -> None:
+    mode = out.stat().st_mode & 0o777 if out.exists() else 0o700 if private else 0o777 & ~current_umask()
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=PARTIAL, dir=out.parent))
+    try:
+        with _umask(OWNER_ONLY if private else current_umask()):
+            write(partial)
+            write_json(partial / REQUEST, dict(asked))
+        if private:
+            _tell_open(out, mode)
+        partial.chmod(mode)
+        partial.replace(out)  # also over an empty folder
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def continued_folder(out: Path, *within: str, first: bool = True) -> Iterator[None]:
+    """Write into `out` as its one writer, readable by its owner alone.
+
+    During the block, the process makes all its new files and folders owner-only.
+
+    Args:
+        out: made with mode 0700 where it is not there; a folder that is there keeps its mode, and it is told.
+        within: folders in `out` that this command writes into, too.
+        first: False in the further processes of a `torchrun`, which share the lock of the first.
+
+    Raises:
+        BusyError: another process writes `out`.
+    """
+    with disk_errors(out), _umask(OWNER_ONLY):
+        if not first:
+            yield
+            return
+        is_new = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        if not is_new:
+            _tell_open(out, out.stat().st_mode & 0o777)
+        with one_writer(out / LOCK, out):
+            for folder in (out, *(out / name for name in within)):
+                sweep(folder)
+            yield
+
+
+@contextmanager
+def continued_file(out: Path, *ends: str, first: bool = True) -> Iterator[None]:
+    """Write the file `out`, and files next to it whose names end in `ends`, as the one writer, for the owner alone."""
+    with disk_errors(out), _umask(OWNER_ONLY):
+        if not first:
+            yield
+            return
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with one_writer(out.with_name(f".{out.name}{LOCK}"), out):
+            for end in ("", *ends):
+                sweep(out.parent, out.name + end)
+            yield
+
+
+def is_free(out: Path) -> bool:
+    """Whether a folder holds nothing but the lock of who asks, and what killed processes left."""
+    return all(path.name == LOCK or path.name.endswith(PARTIAL) for path in out.iterdir())
+
+
+def _tell_open(out: Path, mode: int) -> None:
+    if mode & OWNER_ONLY:
+        logger.warning(
+            "%s is open to other users (mode %o), and stays so: files written into it are yours alone, their names are not",
+            out,
+            mode,
+        )
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Make OSErrors of what libraries raise where a disk is full: safetensors and torch have errors of their own."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        number = _error_number(str(error), out)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(out)) from error
+
+
+def _error_number(text: str, out: Path) -> int | None:
+    if found := re.search(r"\(os error (\d+)\)", text):
+        return int(found[1])
+    if "PytorchStreamWriter failed" in text or "unexpected pos" in text:
+        return errno.EIO if shutil.disk_usage(out.parent).free > 1 << 24 else errno.ENOSPC
+    return None

@@ -1,0 +1,87 @@
+"""The commands that write, each with the inputs that it needs; all small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.factories.benchmarks import picture, vqa_rad
+from tests.factories.dicom import ct_series, stored_volume
+from tests.factories.engine import save_tiny_model
+from tests.factories.exchange import llava
+from tests.factories.training import phantoms, recipe, stage, write_recipe
+
+ENCODERS = {"image_encoder": "full", "volume_encoder": "full"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What commands read."""
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+def prepare(folder: Path) -> Inputs:
+    """A table with pictures, a public data set, phantoms, models, recipes and scans."""
+    from medmvl.phantoms.dataset import write_dataset
+
+    folder.mkdir(parents=True)
+    for number in range(8):
+        picture(folder / "pictures" / f"{number}.png", number)
+    rows = [f"p{n // 2},{n}.png,Is it large?,{'yes' if n % 3 else 'no'}" for n in range(8)]
+    (folder / "table.csv").write_text("\n".join(["patient,path,question,answer", *rows]) + "\n")
+    vqa_rad(folder / "vqa-rad")
+    write_dataset(folder / "phantoms", patients=4, preset="tiny")
+    save_tiny_model(folder / "model")
+    llava(folder / "llava")
+    for number in range(2):
+        ct_series(folder / "scans" / str(number), stored_volume() + number)
+    two = recipe(
+        stage("encoders", objective="classification", parts=ENCODERS, max_steps=3, save_steps=1),
+        stage("instruct", max_steps=4, save_steps=2, log_steps=3),
+    )
+    write_recipe(folder / "recipe.yaml", two)
+    one = recipe(stage(max_steps=2))
+    one["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=4)]}
+    write_recipe(folder / "base.yaml", one)
+    experiment = {
+        "question": "Does width matter?", "base": "base.yaml", "reference": "narrow", "seeds": [0],
+        "variants": {"narrow": {}, "wide": {"change": {"model.volume_encoder.width": 32}}},
+        "evaluation": {"max_new_tokens": 4},
+    }  # fmt: skip
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    return Inputs(folder)
+
+
+Command = Callable[[Path], list[str]]
+COMMANDS: dict[str, Callable[[Inputs], Command]] = {
+    "phantoms": lambda of: lambda to: ["phantoms", f"{to}/out", "--patients", "3", "--preset", "tiny"],
+    "from-csv": lambda of: lambda to: [
+        "data", "from-csv", of / "table.csv", f"{to}/out", "--images", of / "pictures", "--split", "0.5,0.25,0.25",
+    ],
+    "split": lambda of: lambda to: [
+        "data", "split", of / "phantoms/train.jsonl", f"{to}/out", "--split", "0.5,0.5,0",
+    ],
+    "convert": lambda of: lambda to: ["data", "convert", "vqa-rad", of / "vqa-rad", f"{to}/out", "--copy"],
+    "export": lambda of: lambda to: ["export", of / "model", f"{to}/out", "--format", "merged"],
+    "import": lambda of: lambda to: ["import", of / "llava", f"{to}/out"],
+    "generate": lambda of: lambda to: [
+        "generate", "--model", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/answers.jsonl",
+        "--max-new-tokens", "4", "--batch-size", "4",
+    ],
+    "report": lambda of: lambda to: [
+        "report", of / "scans", "--model", of / "model", "--out", f"{to}/out", "--max-new-tokens", "8",
+    ],
+    "evaluate": lambda of: lambda to: [
+        "evaluate", "--model", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/out",
+        "--max-new-tokens", "4",
+    ],
+    "train": lambda of: lambda to: ["train", of / "recipe.yaml", "--out", f"{to}/out"],
+    "experiment": lambda of: lambda to: ["experiment", of / "experiment.yaml", "--out", f"{to}/out"],
+}  # fmt: skip

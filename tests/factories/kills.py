@@ -1,0 +1,142 @@
+"""Commands that are killed: each runs in a fork of this process, so that a trial costs what the command does and no imports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+WRITES = {
+    "os.rename",
+    "os.mkdir",
+    "os.remove",
+    "os.rmdir",
+    "os.link",
+    "os.chmod",
+    "os.truncate",
+    "fcntl.flock",
+}
+"""Audit events that change a folder; openings of files for writing count, too."""
+SPENT = re.compile(
+    rb'("?(seconds|training_seconds|evaluation_seconds|train_runtime|train_samples_per_second|train_steps_per_second'
+    rb'|peak_bytes|date|total_flos|stages_taken_over)"?: )[^,}\n]*'
+)
+"""What tells of the time that a run took: the only difference that is allowed."""
+UNLIKE = (
+    "tensorboard",
+    "curves.png",
+    "scores.png",
+    "checkpoints",
+    "report.html",
+    "table.md",
+    "index.html",
+    "SHA256SUMS",
+)
+"""Files and folders that hold times or drawings of them; that they are there is compared."""
+
+
+def start(arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path | None = None) -> int:
+    """Run `medmvl ARGUMENTS` in a fork; returns its process id.
+
+    Args:
+        arguments: of the command.
+        log: gets what it prints.
+        kill_at: it kills itself with SIGKILL at this write; 0: never.
+        count: a file that gets the number of writes at the end.
+    """
+    child = os.fork()
+    if child:
+        return child
+    code = 99
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
+        secrets.token_hex = lambda number=32: "ab" * number  # type: ignore[misc]  # so that two keys are equal
+        writes = _count_writes(kill_at)
+        code = _run(arguments)
+        if count is not None:
+            count.write_text(str(writes()))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        traceback.print_exc() if sys.exc_info()[0] else None
+        os._exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from medmvl.cli.main import main
+
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _count_writes(kill_at: int) -> Callable[[], int]:
+    seen = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        opened = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if event in WRITES or opened:
+            seen += 1
+            if seen == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    return lambda: seen
+
+
+def finish(child: int) -> int:
+    """The exit code of a fork; minus the signal where one ended it."""
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def kill_after(child: int, seconds: float) -> int:
+    """Let a fork run for some seconds, kill it, and return its exit code."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return finish(child)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder by name with a digest of what it holds, times aside; hidden and unfinished ones, too."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir():
+            continue
+        parts = set(name.split("/"))
+        if "tensorboard" in parts or "checkpoints" in parts:
+            continue  # a resumed run writes another event file; checkpoints hold times
+        data = b"" if parts & set(UNLIKE) else SPENT.sub(rb"\1", path.read_bytes())
+        if name.endswith("history.jsonl"):
+            data = _without_summary(data)
+        found[name] = hashlib.sha256(data).hexdigest()[:12]
+    return found
+
+
+def _without_summary(data: bytes) -> bytes:
+    """The history without transformers' summary of the last process, which counts its own steps alone."""
+    lines = [json.loads(line) for line in data.decode().splitlines()]
+    return json.dumps([line for line in lines if "train_loss" not in line]).encode()
