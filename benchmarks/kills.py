@@ -27,7 +27,7 @@ from tests.factories.kills import contents, finish, kill_after, start
 
 PRELOADED = (
     "transformers", "peft", "accelerate", "medmvl.training.run", "medmvl.evaluation.html", "medmvl.experiments.run",
-    "medmvl.exchange.export", "medmvl.exchange.formats", "medmvl.reporting.run", "medmvl.data.convert", "highdicom",
+    "medmvl.exchange.export", "medmvl.exchange.formats", "medmvl.reporting.run", "highdicom",
     "matplotlib.figure", "medmvl.cli.evaluate",
 )  # fmt: skip
 
