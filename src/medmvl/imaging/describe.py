@@ -28,6 +28,8 @@ def describe(image: MedicalImage) -> dict[str, Any]:
     }
     if image.slice_positions_mm is not None:
         described["slice_positions_mm"] = list(image.slice_positions_mm)
+    if image.label_names is not None:
+        described["label_names"] = {str(value): name for value, name in image.label_names.items()}
     return described
 
 

@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.errors import ReadError
+from medmvl.errors import ReadError, UserError
 from medmvl.imaging.dicom_decode import PixelError
 from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
-from medmvl.imaging.dicom_header import read_header, sniff_dicom, tag_floats, tag_value
+from medmvl.imaging.dicom_header import PARSER_ERRORS, read_header, sniff_dicom, tag_floats, tag_value
+from medmvl.imaging.dicom_labels import names_of
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
-from medmvl.imaging.dicom_series import Series, choose, group_frames, set_aside
+from medmvl.imaging.dicom_series import SECONDARY_CAPTURE, Series, choose, group_frames, set_aside
+from medmvl.imaging.dicom_slides import assemble, place_of_tile
+from medmvl.imaging.dicom_unplaced import SECTIONS, missing_tags, stack_spacing, uneven
 from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
@@ -42,7 +45,7 @@ def read_dicom(path: Path, selector: Selector | None = None) -> MedicalImage:
         AmbiguousSourceError: it holds frames or several volumes; the message lists them.
         ReadError: it is damaged, holds no pixels, or its pixels cannot be decoded.
     """
-    with silent_libraries():
+    with silent_libraries(), _refusing():
         frames = frames_of(read_header(path))
         return _to_image(choose(group_frames(frames), selector or Selector(), "file"), ())
 
@@ -54,7 +57,7 @@ def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalIm
         AmbiguousSourceError: several series are there; the message lists them.
         ReadError: there is no DICOM image, or a file is damaged.
     """
-    with silent_libraries(), _naming_files(path):
+    with silent_libraries(), _naming_files(path), _refusing():
         frames, without_pixels = _folder_frames(path)
         if not frames:
             found = f"{without_pixels} DICOM objects without pixels" if without_pixels else "no DICOM file"
@@ -81,13 +84,28 @@ def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
     with silent_libraries(), _naming_files(path):
         for file in [path] if path.is_file() else _dicom_files(path):
             try:
-                header = read_header(file)
-                if header.pixel_keyword is not None or header.value("Rows") is not None:
-                    frames += frames_of(header)
+                with _refusing():
+                    header = read_header(file)
+                    if header.pixel_keyword is not None or header.value("Rows") is not None:
+                        frames += frames_of(header)
             except ReadError as error:
                 bad.append((file, str(error)))
-        series = group_frames(frames)
-        return (set_aside(series)[0] if path.is_dir() else series), bad
+        with _refusing():
+            series = group_frames(frames)
+            return (set_aside(series)[0] if path.is_dir() else series), bad
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn whatever a parser raises about a file's contents into a refusal; its words may quote values."""
+    try:
+        yield
+    except (UserError, PermissionError, FileNotFoundError):
+        raise
+    except PARSER_ERRORS as error:
+        raise ReadError(
+            f"the DICOM header contradicts itself ({type(error).__name__}): it cannot be understood"
+        ) from None
 
 
 @contextmanager
@@ -107,11 +125,12 @@ def _folder_frames(folder: Path) -> tuple[list[Frame], int]:
     without_pixels = 0
     for path in _dicom_files(folder):
         try:
-            file = read_header(path)
-            if file.pixel_keyword is None and file.value("Rows") is None:
-                without_pixels += 1
-            else:
-                frames += frames_of(file)
+            with _refusing():
+                file = read_header(path)
+                if file.pixel_keyword is None and file.value("Rows") is None:
+                    without_pixels += 1
+                else:
+                    frames += frames_of(file)
         except ReadError as error:
             raise ReadError(f"file {path.relative_to(folder)}: {error}") from None
     return frames, without_pixels
@@ -146,20 +165,40 @@ def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
     notes = (*notes, *series.warnings, *values.warnings, *_burned_in(series))
     if series.kind == "volume":
         return _to_volume(series, values, notes)
-    return _to_picture(series.frames[0], values, notes)
+    if series.kind == "stack":
+        return _to_stack(series, values, notes)
+    if series.kind == "slide":
+        picture, more = assemble(series.frames, values.array)
+        return _to_picture(series.frames[0], values._replace(array=picture[np.newaxis]), (*notes, *more))
+    return _to_picture(series.frames[0], values, (*notes, *place_of_tile(series.frames[0])))
+
+
+def _refuse_colour(values: Values) -> None:
+    if values.array.ndim == 4:
+        raise ReadError(
+            f"a stack of {len(values.array)} colour slices is no volume of values; choose one with #frame=N"
+        )
+
+
+def _to_stack(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
+    """Return slices whose place is unknown, in the order they were given; nothing is invented."""
+    _refuse_colour(values)
+    return MedicalImage(
+        array=np.ascontiguousarray(values.array), kind="volume", units=values.units, source_format="dicom",
+        spacing_mm=stack_spacing(series.frames), modality=series.frames[0].file.modality,
+        warnings=(*notes, *uneven(series.frames)), label_names=names_of(series.frames[0]),
+    )  # fmt: skip
 
 
 def _to_volume(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
-    if values.array.ndim == 4:
-        raise ReadError(
-            f"a stack of {len(series.frames)} colour slices is no volume of values; choose one with #frame=N"
-        )
+    _refuse_colour(values)
     stack = stack_geometry(series.frames)
     array, affine, acquired = to_canonical(values.array, stack.affine)
     return MedicalImage(
         array=array, kind="volume", units=values.units, source_format="dicom", affine=affine,
         axcodes=CANONICAL_VOLUME_AXES, acquired_axcodes=acquired, spacing_mm=spacing_of(affine),
         modality=series.frames[0].file.modality, warnings=(*notes, *stack.warnings),
+        label_names=names_of(series.frames[0]),
         slice_positions_mm=None if stack.positions is None else _canonical_positions(stack.positions, affine, acquired),
     )  # fmt: skip
 
@@ -187,6 +226,7 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
         "units": values.units,
         "source_format": "dicom",
         "modality": modality,
+        "label_names": names_of(frame),
     }
     if frame.placed and frame.file.value("PhotometricInterpretation") is not None:
         affine = single_affine(frame)
@@ -197,6 +237,9 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
             array=turned, affine=affine, axcodes=wanted, acquired_axcodes=codes, spacing_mm=spacing_of(affine)[1:],
             warnings=notes, **parts,
         )  # fmt: skip
+    if modality in SECTIONS and (missing := missing_tags(frame)):
+        lacking = f"the slice has no {' and no '.join(missing)}: where it lies, or its size, is not known"
+        notes = (*notes, lacking)
     spacing, spacing_note = _picture_spacing(frame)
     known = _patient_orientation(frame)
     turned, swapped = array, False
@@ -238,7 +281,7 @@ def _burned_in(series: Series) -> tuple[str, ...]:
     file = series.frames[0].file
     if str(file.value("BurnedInAnnotation") or "").strip().upper() == "YES":
         return ("the file says that text is burned into the pixels: it may name the patient",)
-    secondary = str(file.value("SOPClassUID") or "").startswith("1.2.840.10008.5.1.4.1.1.7")
+    secondary = file.text("SOPClassUID").startswith(SECONDARY_CAPTURE)
     if file.modality in ("US", "IVUS", "SC", "OT", "ES", "XC", "GM") or secondary or is_colour(file):
         return ("pictures of this kind often have text burned into the pixels: it may name the patient",)
     return ()

@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 from medmvl.errors import MissingExtraError, ReadError, UserError
 from medmvl.imaging.decode_pool import BATCH_BYTES, Decoded, Failure, Request, shared_pool
 from medmvl.imaging.decode_worker import OtherSizeError, decode
+from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
 from medmvl.imaging.silence import silent_libraries
 
@@ -65,13 +66,26 @@ def decode_files(wanted: Iterable[Wanted]) -> Iterator[NDArray[Any]]:
         PixelError: the pixels of a file are damaged, or no installed codec knows them.
         UserError: no process can be started to decode them.
     """
-    for compressed, group in groupby(wanted, key=lambda one: one[0].encapsulated):
+    for compressed, group in groupby(wanted, key=lambda one: _needs_codec(one[0])):
         if compressed:
             yield from _compressed_frames(list(group))
             continue
         for file, indices in group:
             with _naming(file):
-                yield from _plain_frames(file, indices) if _is_plain(file) else _native_frames(file, indices)
+                yield from _own_frames(file, indices)
+
+
+def _needs_codec(file: DicomFile) -> bool:
+    """Whether pixels are compressed by something that may take its process along."""
+    return file.encapsulated and file.syntax != DEFLATED_IMAGE_FRAME
+
+
+def _own_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    if file.syntax == DEFLATED_IMAGE_FRAME:
+        for one in deflated_frames(file, indices, stored_dtype(file)):
+            yield _without_unused_bits(one, file) if one.ndim == 2 else one
+        return
+    yield from _plain_frames(file, indices) if _is_plain(file) else _native_frames(file, indices)
 
 
 @contextmanager

@@ -6,35 +6,23 @@ A classic file is one frame with tags at the top; an enhanced one keeps them in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import DicomFile, tag_floats, tag_value
+from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_value
+from medmvl.imaging.dicom_marks import image_type, mark_value
+from medmvl.imaging.dicom_places import spread
 from medmvl.imaging.limits import MAX_BYTES, check_size
 
 Vector = NDArray[np.float64]
 MAX_COMPRESSION = 2000
 """A compressed file over 256 MiB when decoded must not claim more than this many bytes a byte."""
-_TIME_TAGS = (
-    "TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "InversionTime",
-    "TriggerTime", "FrameReferenceTime", "AcquisitionNumber", "ImageType", "AcquisitionTime", "ContentTime",
-)  # fmt: skip
-_FRAME_GROUPS = {
-    "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
-    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
-    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
-    "TriggerTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
-    "AcquisitionTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
-    "Segment": ("SegmentIdentificationSequence", "ReferencedSegmentNumber"),
-}
-TELLING_APART = (*_TIME_TAGS[:-2], "Segment", *_TIME_TAGS[-2:])
-"""What may tell two pictures of one place apart, most meaningful first; the clock comes last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +44,30 @@ class Frame:
     has_rescale: bool = False
     rescale_type: str = ""
     localizer: bool = False
+    tile: tuple[int, int] | None = None
+    """Row and column of its first pixel in the stored picture, where that holds several side by side (a mosaic)."""
+    corner: tuple[int, int] | None = None
+    """Row and column of its first pixel in the picture that tiles make together (a whole slide)."""
+    height: float | None = None
+    """What orders it where the file does not say where it lies: its Slice Location or Instance Number."""
+    blank: bool = False
+    """Whether the file leaves it out because it is empty: a slice without the segment."""
+    given: Mapping[str, float | str] = field(default_factory=dict, repr=False)
+    """Marks that the file keeps in vectors over its frames."""
     groups: tuple[Dataset, Dataset] = field(default_factory=lambda: (Dataset(), Dataset()), repr=False)
     """The frame's own functional groups and the shared ones."""
 
     @cached_property
-    def marks(self) -> dict[str, str]:
-        """Values of `TELLING_APART` that the file gives."""
-        return _marks(self.file, *self.groups)
+    def marks(self) -> dict[str, float | str | None]:
+        """Values of the marks that were asked for so far."""
+        return dict(self.given)
+
+    def mark(self, name: str) -> float | str | None:
+        """Return what the file says of a mark of `dicom_marks.MARKS`, or None."""
+        if name not in self.marks:
+            with naming(self.file):
+                self.marks[name] = mark_value(name, self.file, *self.groups)
+        return self.marks[name]
 
     @cached_property
     def normal(self) -> Vector:
@@ -93,21 +98,18 @@ def frames_of(file: DicomFile) -> list[Frame]:
         )
     _check_claim(file, rows, columns, count)
     shared, per_frame = _functional_groups(file, count)
-    offsets = file.value("GridFrameOffsetVector")
     frames = [_frame(file, index, (rows, columns), shared, per_frame[index]) for index in range(count)]
-    if offsets is not None and count > 1 and len(offsets) == count and frames[0].placed:
-        return [
-            _shifted(frame, float(offset) - float(offsets[0]))
-            for frame, offset in zip(frames, offsets, strict=True)
-        ]
-    return frames
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PhotometricInterpretation"):
+        file.text(keyword)  # what cannot be understood is told here, where the file is known
+    return spread(file, frames)
 
 
 def _check_claim(file: DicomFile, rows: int, columns: int, count: int) -> None:
     bits, samples = file.integer("BitsAllocated"), file.integer("SamplesPerPixel", 1)
     if bits not in (1, 8, 16, 32, 64) or samples not in (1, 3, 4):
         raise ReadError(f"{bits} bits and {samples} samples a pixel are not a DICOM image")
-    check_size((count, rows, columns, samples), max(1, bits // 8))
+    slide = file.value("TotalPixelMatrixRows") is not None  # its tiles are never all decoded at once
+    check_size((1 if slide else count, rows, columns, samples), max(1, bits // 8))
     claimed, there = (rows * columns * count * samples * bits + 7) // 8, file.num_pixel_bytes
     if file.value("PhotometricInterpretation") == "YBR_FULL_422":
         claimed = claimed * 2 // 3
@@ -147,7 +149,7 @@ def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset,
         thickness=thickness[0] if thickness and 0 < thickness[0] < 1e4 else 1.0,
         slope=1.0 if slope is None else slope, intercept=intercept or 0.0,
         has_rescale=slope is not None, rescale_type=kind,
-        localizer="LOCALIZER" in _image_type(file, own, shared),
+        localizer="LOCALIZER" in image_type(file, own, shared),
         groups=(own, shared),
     )  # fmt: skip
 
@@ -164,12 +166,15 @@ def _find(
     return tag_floats(file.header, keyword, count)
 
 
+@lru_cache(maxsize=256)
 def _unit_directions(orientation: tuple[float, ...]) -> Vector | None:
     directions = np.array(orientation).reshape(2, 3)
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     if np.any(np.abs(lengths - 1) > 0.05) or abs(directions[0] @ directions[1]) > 0.05:
         return None
-    return np.asarray(directions / lengths, dtype=np.float64)
+    unit = np.asarray(directions / lengths, dtype=np.float64)
+    unit.setflags(write=False)  # shared by all frames that say the same
+    return unit
 
 
 def _spacing(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[float, float] | None:
@@ -185,44 +190,16 @@ def _rescale(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[float | No
         if items:
             return _slope_of(items[0])
     scaling = tag_floats(file.header, "DoseGridScaling", 1)
-    return (scaling[0], 0.0, "") if scaling else _slope_of(file.header)
+    return (scaling[0], 0.0, "") if scaling and file.modality == "RTDOSE" else _slope_of(file.header)
 
 
 def _slope_of(source: Dataset) -> tuple[float | None, float | None, str]:
     slope, intercept = tag_floats(source, "RescaleSlope", 1), tag_floats(source, "RescaleIntercept", 1)
     if slope is None and intercept is None:
         return None, None, ""
+    if slope is None or intercept is None:
+        there, missing = ("Intercept", "Slope") if slope is None else ("Slope", "Intercept")
+        raise ReadError(f"the header has Rescale {there} but no Rescale {missing}: its values are not known")
     if slope is not None and slope[0] == 0:
         raise ReadError("the header's RescaleSlope is 0: every voxel would have the same value")
-    return (slope or (1.0,))[0], (intercept or (0.0,))[0], str(tag_value(source, "RescaleType") or "").strip()
-
-
-def _image_type(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[str, ...]:
-    for source in (own, shared):
-        for group in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence"):
-            items = tag_value(source, group)
-            found = tag_value(items[0], "FrameType") if items else None
-            if found is not None:
-                return tuple(map(str, found))
-    found = file.value("ImageType")
-    return () if found is None else (found,) if isinstance(found, str) else tuple(map(str, found))
-
-
-def _marks(file: DicomFile, own: Dataset, shared: Dataset) -> dict[str, str]:
-    marks: dict[str, str] = {}
-    for name in TELLING_APART:
-        group, keyword = _FRAME_GROUPS.get(name, ("", ""))
-        items = next(
-            (found for source in (own, shared) if group and (found := tag_value(source, group))), None
-        )
-        value = tag_value(items[0], keyword) if items else None
-        value = file.value(name) if value is None and name != "Segment" else value
-        if value is not None:
-            marks[name] = str(value)
-    marks["ImageType"] = str(_image_type(file, own, shared))
-    return marks
-
-
-def _shifted(frame: Frame, offset: float) -> Frame:
-    assert frame.position is not None
-    return replace(frame, position=frame.position + offset * frame.normal)
+    return slope[0], intercept[0], str(tag_value(source, "RescaleType") or "").strip()

@@ -1,6 +1,7 @@
 """DICOM files as headers: which bytes are DICOM, the few tags that pixels need, and where the pixels lie.
 
-Identifying tags are never parsed: only those of `TAGS` are kept, and what pydicom would log is silenced.
+Of a patient nothing is kept: identifying values become numbers that can only be compared while the process lives, and
+what pydicom would log is silenced.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from typing import Any, BinaryIO, Literal
 import pydicom
 from pydicom import uid
 from pydicom.datadict import dictionary_VM, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import _at_pixel_data, read_dataset
+from pydicom.multival import MultiValue
 
 from medmvl.errors import ReadError
+from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, PLAIN, READ, SIEMENS_CSA, TAGS
 from medmvl.imaging.limits import MAX_BYTES
 from medmvl.imaging.silence import silent_libraries
 
@@ -32,34 +36,6 @@ PARSER_ERRORS = (
     BytesLengthException,
 )  # fmt: skip
 """What parsers and codecs raise on damaged bytes; their messages may quote values and are not repeated."""
-
-TAGS = [
-    "ImageType", "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
-    "AcquisitionTime", "ContentTime", "TriggerTime", "FrameReferenceTime", "EchoTime", "InversionTime",
-    "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing", "SliceThickness", "PatientOrientation", "SamplesPerPixel",
-    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
-    "Units", "DoseUnits", "DoseGridScaling", "GridFrameOffsetVector", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-]  # fmt: skip
-
-_GROUP_TAGS = [
-    "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
-    "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "FrameType", "FrameContentSequence",
-    "TemporalPositionIndex", "MREchoSequence", "EffectiveEchoTime", "MRDiffusionSequence", "CardiacSynchronizationSequence",
-    "NominalCardiacTriggerDelayTime", "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "SegmentIdentificationSequence",
-    "ReferencedSegmentNumber", "LUTDescriptor", "LUTData",
-]  # fmt: skip
-_NUMBERS = {keyword: pydicom.tag.Tag(keyword) for keyword in (*TAGS, *_GROUP_TAGS)}
-_TAG_NUMBERS = [_NUMBERS[keyword] for keyword in TAGS]
 
 MODALITIES = frozenset([
     "AR", "BI", "BMD", "CR", "CT", "DG", "DX", "EC", "ECG", "EEG", "ES", "GM", "HC", "IO", "IVOCT",
@@ -71,13 +47,15 @@ MODALITIES = frozenset([
 
 _FIXED_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
 _SINGLE = {
-    _NUMBERS[keyword]: (keyword, _FIXED_SIZES.get(dictionary_VR(keyword)))
+    NUMBERS[keyword]: (keyword, _FIXED_SIZES.get(dictionary_VR(keyword)))
     for keyword in TAGS
     if dictionary_VM(keyword) == "1"
     and dictionary_VR(keyword) in {"CS", "DA", "DS", "IS", "TM", "UI", *_FIXED_SIZES}
 }
 """Tags that hold one value, and its bytes where they are fixed."""
 
+MAX_PARSED = 4096
+_parsed: dict[tuple[object, ...], Any] = {}
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 _PIXEL_KEYWORDS = {0x0010: "PixelData", 0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData"}
@@ -99,6 +77,10 @@ class DicomFile:
     pixel_length: int
     inflated: bytes | None
     """The whole dataset of the deflated transfer syntax; `pixel_offset` counts in it."""
+    identity: tuple[int, ...] = field(default=(), repr=False)
+    """A number for each tag of `IDENTITY`, 0 where it is empty: equal where the values are; means nothing elsewhere."""
+    raw: dict[int, bytes] = field(default_factory=dict, repr=False)
+    """Bytes of the plain tags as they were written: what is equal here needs no parsing to be compared."""
     known: dict[str, Any] = field(default_factory=dict, repr=False)
     """Values parsed so far."""
 
@@ -126,8 +108,30 @@ class DicomFile:
     @property
     def modality(self) -> str | None:
         """The modality code where it is one that the standard knows."""
-        found = str(self.value("Modality") or "").strip()
+        found = self.text("Modality")
         return found if found in MODALITIES else None
+
+    def text(self, keyword: str) -> str:
+        """Return a tag of one value as text without padding, empty where it is absent.
+
+        Raises:
+            ReadError: where it holds several values.
+        """
+        found = self.value(keyword)
+        if found is not None and isinstance(found, (list, tuple, MultiValue)):
+            raise ReadError(f"the DICOM tag {keyword} holds {len(found)} values where the standard has one")
+        return "" if found is None else str(found).strip(" \0")
+
+    def private(self, tag: pydicom.tag.BaseTag) -> Any:
+        """Return the value of an element of `CREATORS` where its owner is named, else None."""
+        creator, name = CREATORS[tag]
+        if tag not in self.header.keys() or creator not in self.header.keys():  # noqa: SIM118
+            return None
+        try:
+            owner, found = str(self.header[creator].value).strip(), self.header[tag].value
+        except PARSER_ERRORS:
+            return None
+        return found if owner == name else None
 
     def value(self, keyword: str) -> Any:
         """Return a tag's value, or None where it is absent or empty.
@@ -148,15 +152,46 @@ class DicomFile:
             raise ReadError(f"the DICOM tag {keyword} is not a number") from None
 
 
+@contextmanager
+def naming(file: DicomFile) -> Iterator[None]:
+    """Put the file's name before what is wrong with it, as one of many in a folder."""
+    try:
+        yield
+    except ReadError as error:
+        raise ReadError(f"file {file.path.name}: {error}") from None
+
+
 def tag_value(dataset: Dataset, keyword: str) -> Any:
     """Return a tag's value, or None where it is absent or empty; ReadError where it cannot be parsed."""
-    if _NUMBERS[keyword] not in dataset.keys():  # noqa: SIM118  (`in dataset` is ten times slower)
+    tag = NUMBERS[keyword]
+    if tag not in dataset.keys():  # noqa: SIM118  (`in dataset` is ten times slower)
         return None
+    key = _plain_key(dataset, tag)
+    if key is not None and key in _parsed:
+        return _parsed[key]
     try:
-        found = dataset[_NUMBERS[keyword]].value
+        found = dataset[tag].value
     except PARSER_ERRORS:
         raise ReadError(f"the DICOM tag {keyword} cannot be understood") from None
-    return None if found is None or found == "" or (hasattr(found, "__len__") and len(found) == 0) else found
+    found = None if found is None or found == "" or (hasattr(found, "__len__") and len(found) == 0) else found
+    if key is not None:
+        if len(_parsed) >= MAX_PARSED:
+            _parsed.clear()
+        _parsed[key] = found
+    return found
+
+
+def _plain_key(dataset: Dataset, tag: pydicom.tag.BaseTag) -> tuple[object, ...] | None:
+    """Return what decides the value of a short number or term, so that the slices of a series parse it once."""
+    element = dataset.get_item(tag)
+    if (
+        not isinstance(element, RawDataElement)
+        or not isinstance(element.value, bytes)
+        or len(element.value) > 128
+    ):
+        return None
+    plain = (element.VR in (None, PLAIN[tag])) if tag in PLAIN else False
+    return (int(tag), element.VR, element.is_little_endian, element.value) if plain else None
 
 
 def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -204,16 +239,41 @@ def read_header(path: Path) -> DicomFile:
 def _parse(path: Path, stream: BinaryIO) -> DicomFile:
     deflated = _inflate(stream)
     if deflated is None:
-        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAG_NUMBERS)
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=READ)
         syntax, inflated, source = _syntax_of(header), None, stream
     else:
         inflated, source = deflated, BytesIO(deflated)
         syntax = uid.DeflatedExplicitVRLittleEndian
-        header = read_dataset(source, False, True, stop_when=_at_pixel_data, specific_tags=_TAG_NUMBERS)
+        header = read_dataset(source, False, True, stop_when=_at_pixel_data, specific_tags=READ)
     _refuse_several_values(header)
     implicit, little = _encoding_of(header, deflated is not None)
     keyword, vr, length = _pixel_element(source, implicit, little)
-    return DicomFile(path, header, syntax, not little, keyword, vr, source.tell(), length, inflated)
+    start, raw = source.tell(), _raw_values(header)
+    identity = _identity(header, raw)
+    return DicomFile(path, header, syntax, not little, keyword, vr, start, length, inflated, identity, raw)
+
+
+def _raw_values(header: Dataset) -> dict[int, bytes]:
+    """Return the bytes of what the parser left unparsed; `items` of a dataset parses nothing."""
+    return {
+        tag: element.value
+        for tag, element in header.items()
+        if isinstance(element, RawDataElement) and isinstance(element.value, bytes)
+    }
+
+
+def _identity(header: Dataset, raw: dict[int, bytes]) -> tuple[int, ...]:
+    """Return what tells patients and studies apart, as numbers, and forget the values."""
+    numbers = []
+    for tag in IDENTITY_NUMBERS:
+        value = raw.pop(tag, b"").rstrip(b" \0^")
+        numbers.append(hash(value) or 1 if value else 0)  # salted by the process: it cannot be looked up
+        if tag in header.keys():  # noqa: SIM118
+            del header[tag]
+    if b"MOSAIC" not in raw.get(NUMBERS["ImageType"], b""):
+        raw.pop(SIEMENS_CSA, None)
+        header.pop(SIEMENS_CSA, None)
+    return tuple(numbers)
 
 
 def _refuse_several_values(header: Dataset) -> None:

@@ -1,11 +1,10 @@
-"""Stored values to physical ones, settled once: padding, MONOCHROME1, slope and intercept or table, units.
+"""Stored values to physical ones, settled once: padding, MONOCHROME1, slope and intercept, tables and mappings, units.
 
 Values of a volume are exact: int16 where they fit, else int32, float32 only where a slope is fractional.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,10 @@ from numpy.typing import NDArray
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_decode import decode_files, stored_dtype
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_value
+from medmvl.imaging.dicom_header import DicomFile, naming, tag_value
+from medmvl.imaging.dicom_labels import read_labels, segmentation_type
+from medmvl.imaging.dicom_meaning import Line, Meaning, inverted, meanings_of, units_of
+from medmvl.imaging.dicom_padding import Padding, padding_of
 from medmvl.imaging.limits import check_size
 
 HU_OF_PADDING = -1024
@@ -32,64 +34,39 @@ class Values(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class Line(NamedTuple):
-    """value = slope * stored + intercept, the inversion of MONOCHROME1 included."""
-
-    slope: float
-    intercept: float
-
-    @property
-    def whole(self) -> bool:
-        """Whether whole numbers stay whole."""
-        return self.slope == int(self.slope) and self.intercept == int(self.intercept)
-
-
 def read_values(frames: Sequence[Frame]) -> Values:
     """Decode frames of one shape and return their physical values.
 
     Raises:
-        ReadError: the pixels are damaged, or their sizes are absurd.
+        ReadError: the pixels are damaged, their sizes are absurd, or they do not all mean the same.
     """
-    units, notes = units_of(frames[0])
-    if is_colour(frames[0].file):
+    file = frames[0].file
+    if segmentation_type(file):
+        array, units = read_labels(frames, read_stack(frames))
+        return Values(array, units, ())
+    if is_colour(file):
         return Values(_read_colour(frames), "display", ())
-    stack = _read_stack(frames)
-    padded = [_padding_range(frame.file) for frame in frames]
-    if any(frame.file.value("ModalityLUTSequence") is not None for frame in frames):
-        values = np.stack(
-            [_looked_up(frame.file, stored) for frame, stored in zip(frames, stack, strict=True)]
-        )
-        return Values(_narrowed(values), units, notes)
-    array, replaced = _rescaled(stack, [_line_of(frame) for frame in frames], padded, units)
+    meanings = meanings_of(frames)
+    units, notes = meanings[0].units, tuple(dict.fromkeys(note for one in meanings for note in one.notes))
+    stack = read_stack(frames)
+    padded = padding_of([frame.file for frame in frames], stack)
+    if any(meaning.table or _by_pieces(meaning) for meaning in meanings):
+        array, more = _through_tables(frames, meanings, stack)
+        replaced = _without_padding(array, stack, padded, units)
+    else:
+        (array, replaced), more = _rescaled(stack, [meaning.line for meaning in meanings], padded, units), ()
+    if any(meaning.pieces for meaning in meanings):
+        more = (*more, *_outside(stack, meanings, padded))
     if replaced:
         value = "-1024 HU" if units == "HU" else "the lowest value"
-        notes = (*notes, f"{replaced} padding voxels outside the scanned field were set to {value}")
-    return Values(array, units, notes)
+        more = (*more, f"{replaced} padding voxels outside the scanned field were set to {value}")
+    return Values(array, units, (*notes, *more))
 
 
 def is_colour(file: DicomFile) -> bool:
     """Whether the file's pixels are colours."""
-    return (
-        file.integer("SamplesPerPixel", 1) > 1 or file.value("PhotometricInterpretation") == "PALETTE COLOR"
-    )
-
-
-def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
-    """Return the units of a frame's values, and a warning where they are not what the modality promises."""
-    file, modality = frame.file, frame.file.modality
-    if modality == "CT" and frame.has_rescale:
-        if frame.rescale_type.upper() in ("", "HU", "US"):
-            return "HU", ()
-        return "arbitrary", ("this CT is rescaled to something other than Hounsfield units",)
-    own = str(file.value("Units" if modality in ("PT", "NM") else "DoseUnits") or "").strip()
-    if modality in ("PT", "NM", "RTDOSE") and re.fullmatch(r"[A-Z0-9]{1,8}", own):
-        return own, ()
-    if modality == "CT" and file.value("ModalityLUTSequence") is None and file.integer("BitsAllocated") > 8:
-        return "arbitrary", (
-            "the CT has no rescale slope and intercept: its values are not Hounsfield units",
-        )
-    eight_bits = file.integer("BitsAllocated") == 8 and not frame.has_rescale
-    return ("display" if eight_bits or is_colour(file) else "arbitrary"), ()
+    palette = file.value("PhotometricInterpretation") == "PALETTE COLOR" and not segmentation_type(file)
+    return file.integer("SamplesPerPixel", 1) > 1 or palette
 
 
 def _read_colour(frames: Sequence[Frame]) -> NDArray[Any]:
@@ -103,11 +80,13 @@ def _read_colour(frames: Sequence[Frame]) -> NDArray[Any]:
     return pictures
 
 
-def _read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
+def read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
+    """Return the stored values of frames of one shape, `(frames, rows, columns)`; frames left out as empty hold 0."""
     kinds = {stored_dtype(file) for file in {id(f.file): f.file for f in frames}.values()}
     dtype = np.result_type(*kinds)
     check_size((len(frames), *frames[0].shape), dtype.itemsize)
-    stack = np.empty((len(frames), *frames[0].shape), dtype)
+    make = np.zeros if any(frame.blank for frame in frames) else np.empty
+    stack = make((len(frames), *frames[0].shape), dtype)
     for at, stored in _decoded(frames):
         if stored.shape != frames[at].shape:
             raise ReadError("the decoded pixels do not have the size that the header says")
@@ -116,53 +95,26 @@ def _read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
 
 
 def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (place in `frames`, stored values), opening every file once."""
-    by_file: dict[int, list[int]] = {}
+    """Yield (place in `frames`, stored values), opening every file once and decoding every picture once."""
+    by_file: dict[int, dict[int, list[int]]] = {}
     for at, frame in enumerate(frames):
-        by_file.setdefault(id(frame.file), []).append(at)
-    wanted = [(frames[places[0]].file, [frames[at].index for at in places]) for places in by_file.values()]
-    in_order = (at for places in by_file.values() for at in places)
-    yield from zip(in_order, decode_files(wanted), strict=True)
+        if not frame.blank:
+            by_file.setdefault(id(frame.file), {}).setdefault(frame.index, []).append(at)
+    wanted = [(frames[next(iter(places.values()))[0]].file, list(places)) for places in by_file.values()]
+    pictures = (at for places in by_file.values() for at in places.values())
+    for places, stored in zip(pictures, decode_files(wanted), strict=True):
+        yield from ((at, _cut(stored, frames[at])) for at in places)
 
 
-def _line_of(frame: Frame) -> Line:
-    if frame.file.value("PhotometricInterpretation") != "MONOCHROME1":
-        return Line(frame.slope, frame.intercept)
-    signed = frame.file.integer("PixelRepresentation") == 1
-    white = -1 if signed else 2 ** frame.file.integer("BitsStored", frame.file.integer("BitsAllocated")) - 1
-    return Line(-frame.slope, frame.slope * white + frame.intercept)
-
-
-def _padding_range(file: DicomFile) -> tuple[int, int] | None:
-    value = _stored_number(file, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = _stored_number(file, "PixelPaddingRangeLimit")
-    return (value, value) if limit is None else (min(value, limit), max(value, limit))
-
-
-def _stored_number(file: DicomFile, keyword: str) -> int | None:
-    """Return a tag in stored values; its sign follows PixelRepresentation, whatever its VR."""
-    found, bits = file.value(keyword), file.integer("BitsAllocated")
-    try:
-        number = None if found is None or bits > 32 else int(found) & (2**bits - 1)
-    except PARSER_ERRORS:
-        return None
-    if number is None:
-        return None
-    signed = file.integer("PixelRepresentation") == 1 and number >= 2 ** (bits - 1)
-    return int(number - 2**bits if signed else number)
-
-
-def _padding_mask(stored: NDArray[Any], padded: tuple[int, int] | None) -> NDArray[np.bool_] | None:
-    if padded is None:
-        return None
-    mask = (stored >= padded[0]) & (stored <= padded[1]) if padded[0] != padded[1] else stored == padded[0]
-    return mask if mask.any() and not mask.all() else None
+def _cut(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    if frame.tile is None:
+        return stored
+    (row, column), (rows, columns) = frame.tile, frame.shape
+    return stored[row : row + rows, column : column + columns]
 
 
 def _rescaled(
-    stack: NDArray[Any], lines: list[Line], padded: list[tuple[int, int] | None], units: str
+    stack: NDArray[Any], lines: list[Line], padded: list[Padding | None], units: str
 ) -> tuple[NDArray[Any], int]:
     """Apply each frame's line, in place where it fits; return the values and how many were padding."""
     low, high = _bounds(stack, lines, padded)
@@ -175,21 +127,21 @@ def _rescaled(
     )
     replaced = 0
     for stored, line, around, values in zip(stack, lines, padded, out, strict=True):
-        mask = _padding_mask(stored, around)
+        mask = None if around is None else around.mask(stored)
         _apply_line(stored, line, values)
-        if mask is not None:
+        if mask is not None and around is not None:
+            if around.lossy and units == "HU":
+                mask |= values < HU_OF_PADDING
             values[mask] = HU_OF_PADDING if units == "HU" else low
             replaced += int(mask.sum())
     return out, replaced
 
 
-def _bounds(
-    stack: NDArray[Any], lines: list[Line], padded: list[tuple[int, int] | None]
-) -> tuple[float, float]:
+def _bounds(stack: NDArray[Any], lines: list[Line], padded: list[Padding | None]) -> tuple[float, float]:
     """Return the smallest and largest value after rescaling, padding left out."""
     ends: list[float] = []
     for stored, line, around in zip(stack, lines, padded, strict=True):
-        mask = _padding_mask(stored, around)
+        mask = None if around is None else around.mask(stored)
         real = stored if mask is None else stored[~mask]
         if real.dtype.kind == "f":
             real = real[np.isfinite(real)] if not np.isfinite(real).all() else real
@@ -225,11 +177,82 @@ def _apply_line(stored: NDArray[Any], line: Line, out: NDArray[Any]) -> None:
         np.add(wrapping, wrapping.dtype.type(int(line.intercept) % 2**bits), out=wrapping)
 
 
-def _looked_up(file: DicomFile, stored: NDArray[Any]) -> NDArray[Any]:
-    """Apply the Modality LUT Sequence (PS3.3 C.11.1.1); MONOCHROME1 is inverted in the table's own range."""
+def _by_pieces(meaning: Meaning) -> bool:
+    return len(meaning.pieces) > 1 or any(piece.table is not None for piece in meaning.pieces)
+
+
+def _through_tables(
+    frames: Sequence[Frame], meanings: Sequence[Meaning], stack: NDArray[Any]
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if any(meaning.table for meaning in meanings):
+        values = [_looked_up(frame, stored) for frame, stored in zip(frames, stack, strict=True)]
+        return _narrowed(np.stack(values)), ()
+    found = np.empty(stack.shape, np.float32)
+    for out, stored, meaning in zip(found, stack, meanings, strict=True):
+        out[:] = _mapped(stored, meaning)
+    return found, ()
+
+
+def _mapped(stored: NDArray[Any], meaning: Meaning) -> NDArray[np.float64]:
+    """Apply a frame's real world mappings; what lies outside them is taken as their nearest end."""
+    first, last = meaning.pieces[0].first, meaning.pieces[-1].last
+    values = np.clip(stored.astype(np.float64), min(first, last), max(first, last))
+    found = np.full(stored.shape, np.nan)
+    for piece in meaning.pieces:
+        inside = (values >= piece.first) & (values <= piece.last)
+        if piece.table is not None:
+            found[inside] = piece.table[(values[inside] - piece.first).astype(np.int64)]
+        else:
+            found[inside] = values[inside] * piece.line.slope + piece.line.intercept
+    if np.isnan(found).any():
+        raise ReadError("the Real World Value Mappings leave out some of the values between them")
+    return found
+
+
+def _outside(
+    stack: NDArray[Any], meanings: Sequence[Meaning], padded: Sequence[Padding | None]
+) -> tuple[str, ...]:
+    count = 0
+    for stored, meaning, around in zip(stack, meanings, padded, strict=True):
+        first = min(piece.first for piece in meaning.pieces)
+        last = max(piece.last for piece in meaning.pieces)
+        out = (stored < first) | (stored > last)
+        count += int((out if around is None else out & ~around.mask(stored)).sum())
+    return (
+        (f"{count} voxels lie outside the range that the Real World Value Mapping is for",) if count else ()
+    )
+
+
+def _without_padding(
+    values: NDArray[Any], stack: NDArray[Any], padded: Sequence[Padding | None], units: str
+) -> int:
+    masks = [
+        None if around is None else around.mask(stored) for stored, around in zip(stack, padded, strict=True)
+    ]
+    if all(mask is None for mask in masks):
+        return 0
+    lows = [
+        float(out[~mask].min())
+        for out, mask in zip(values, masks, strict=True)
+        if mask is not None and not mask.all()
+    ]
+    low = HU_OF_PADDING if units == "HU" else min(lows, default=None)
+    if low is None:
+        return 0
+    replaced = 0
+    for out, mask in zip(values, masks, strict=True):
+        if mask is not None:
+            out[mask] = low
+            replaced += int(mask.sum())
+    return replaced
+
+
+def _looked_up(frame: Frame, stored: NDArray[Any]) -> NDArray[Any]:
+    """Apply the Modality LUT Sequence (PS3.3 C.11.1.1); a picture in MONOCHROME1 is inverted in the table's own range."""
+    file = frame.file
     sequence = file.value("ModalityLUTSequence")
     if sequence is None:
-        raise ReadError("some slices have a modality table and others none")
+        raise ReadError("it has no modality table, and other slices have one")
     descriptor, data = tag_value(sequence[0], "LUTDescriptor"), tag_value(sequence[0], "LUTData")
     if descriptor is None or data is None or len(descriptor) != 3:
         raise ReadError("the modality table (Modality LUT Sequence) is incomplete")
@@ -243,8 +266,7 @@ def _looked_up(file: DicomFile, stored: NDArray[Any]) -> NDArray[Any]:
     if len(table) < count or not 1 <= bits <= 16:
         raise ReadError(f"the modality table claims {count} entries of {bits} bits and holds {len(table)}")
     values = table[np.clip(stored.astype(np.int64) - first, 0, count - 1)]
-    inverted = file.value("PhotometricInterpretation") == "MONOCHROME1"
-    return (2**bits - 1 - values) if inverted else values
+    return (2**bits - 1 - values) if inverted(frame, units_of(frame)[0]) else values
 
 
 def _narrowed(values: NDArray[Any]) -> NDArray[Any]:

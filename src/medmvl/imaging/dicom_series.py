@@ -1,7 +1,7 @@
 """Which frames belong together: frames split into series that are each one volume, one picture or one cine.
 
-Frames of one series that differ in shape, orientation or spacing are split; so are several pictures of one place
-(times, echoes, acquisitions). Duplicates are dropped. Lists name numbers, modality and sizes, never identity.
+A series is one scan. Frames of one Series UID that differ in patient, study, plane, reconstruction or kind of values are
+split; so are several pictures of one place (times, echoes). Duplicates are dropped. Lists never show identity.
 """
 
 from __future__ import annotations
@@ -12,74 +12,98 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from medmvl.errors import AmbiguousSourceError, ReadError
-from medmvl.imaging.dicom_decode import decode_frames
-from medmvl.imaging.dicom_frames import TELLING_APART, Frame
-from medmvl.imaging.dicom_geometry import along_normal, plane_of
-from medmvl.imaging.dicom_pixels import is_colour
+from medmvl.imaging.dicom_frames import Frame
+from medmvl.imaging.dicom_geometry import plane_of
+from medmvl.imaging.dicom_labels import names_of, on_grid, segmentation_type
+from medmvl.imaging.dicom_listing import tell_apart
+from medmvl.imaging.dicom_marks import CLOCKS, SCAN_MARKS, TELLING_APART, TIME_MARKS
+from medmvl.imaging.dicom_pixels import is_colour, read_stack
+from medmvl.imaging.dicom_separate import by_identity, by_marks, height_of, interleaved, places_of, varies
+from medmvl.imaging.dicom_slides import WHOLE_SLIDE, fits_in_one, is_slide_label
+from medmvl.imaging.dicom_unplaced import heights, stackable, why_no_volume, without_places
 from medmvl.imaging.selector import Selector, pick
 
-SAME_PLACE_MM = 1e-2
 LISTED = 30
+SIDEWAYS_MM = 2.0
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+Kind = Literal["volume", "image", "frames", "stack", "slide"]
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
     """Frames that are read together."""
 
-    kind: Literal["volume", "image", "frames"]
+    kind: Kind
+    """A stack is a volume whose place in the patient is unknown; a slide is one picture made of tiles."""
     frames: tuple[Frame, ...]
     origin: int
-    """Series it was split from, so that its times can be told from other series."""
+    """Index of the scan; its time points share it."""
     warnings: tuple[str, ...] = ()
+    apart: str = ""
+    """What tells it from others of its list that are described alike."""
 
     def __str__(self) -> str:
-        """Describe it for a list: modality, number of slices or frames, size, plane."""
+        """Describe it for a list: modality, number of slices or frames, size, plane, and what tells it apart."""
+        return self.plain + (f", {self.apart}" if self.apart else "")
+
+    @property
+    def plain(self) -> str:
+        """Modality, number of slices or frames, size and plane."""
         first = self.frames[0]
         size = f"{first.shape[0]} x {first.shape[1]}"
+        names = names_of(first)
         modality = first.file.modality or "unknown modality"
+        if names is not None and len(names) == 1:
+            modality += f", segment {next(iter(names.values()))!r}"
         if self.kind == "image":
             return f"{modality}, one image {size}" + (f", {plane_of(first)}" if first.placed else "")
+        if self.kind == "slide":
+            file = first.file
+            whole = f"{file.integer('TotalPixelMatrixRows')} x {file.integer('TotalPixelMatrixColumns')}"
+            return f"{modality}, one picture {whole} of {len(self.frames)} tiles"
         if self.kind == "frames":
             return f"{modality}, {len(self.frames)} frames of {size}"
-        return f"{modality}, {len(self.frames)} slices of {size}, {plane_of(first)}"
+        return f"{modality}, {len(self.frames)} slices of {size}, {plane_of(first) if first.placed else 'plane unknown'}"
 
 
 def group_frames(frames: Sequence[Frame]) -> list[Series]:
-    """Return the series of a file or folder in a stable order, scouts and screen captures included."""
-    clusters: list[list[Frame]] = []
-    by_uid: dict[tuple[object, ...], list[list[Frame]]] = {}
-    for frame in frames:
-        candidates = by_uid.setdefault(_series_key(frame), [])
-        home = next((cluster for cluster in candidates if _belongs(frame, cluster[0])), None)
-        if home is None:
-            candidates.append([frame])
-            clusters.append(candidates[-1])
-        else:
-            home.append(frame)
-    clusters.sort(
-        key=lambda cluster: (
-            _series_number(cluster[0]),
-            str(cluster[0].file.value("SeriesInstanceUID") or ""),
-        )
-    )
-    return [part for number, cluster in enumerate(clusters) for part in _split(cluster, number)]
+    """Return the series of a file or folder in an order that headers decide, scouts and screen captures included."""
+    groups: dict[tuple[object, ...], list[Frame]] = {}
+    for frame in sorted(frames, key=_content_order):
+        groups.setdefault(_series_key(frame), []).append(frame)
+    scans = [
+        scan
+        for group in groups.values()
+        for known in by_identity(group)
+        for plane in _by_plane(known)
+        for scan in by_marks(plane, SCAN_MARKS)
+    ]
+    scans.sort(key=lambda scan: (_series_number(scan[0]), scan[0].file.text("SeriesInstanceUID")))
+    return tell_apart([part for number, scan in enumerate(scans) for part in _split(scan, number, frames)])
 
 
 def set_aside(series: list[Series]) -> tuple[list[Series], tuple[str, ...]]:
-    """Take scouts and screen captures out where something else is there; returns the rest and a note."""
+    """Take scouts, screen captures and slide labels out where something else is there; returns the rest and a note."""
     scouts = [s for s in series if s.frames[0].localizer]
     captures = [
         s
         for s in series
-        if str(s.frames[0].file.value("SOPClassUID") or "").startswith(SECONDARY_CAPTURE) and s not in scouts
+        if s.frames[0].file.text("SOPClassUID").startswith(SECONDARY_CAPTURE)
+        and not s.frames[0].file.text("SOPClassUID").startswith(WHOLE_SLIDE)
+        and s not in scouts
     ]
-    rest = [s for s in series if s not in scouts and s not in captures]
+    labels = [s for s in series if is_slide_label(s.frames[0].file)]
+    rest = [s for s in series if s not in scouts and s not in captures and s not in labels]
     if not rest:
         return series, ()
-    named = (("scout (localizer) series", scouts), ("screen capture(s)", captures))
+    named = (
+        ("scout (localizer) series", scouts),
+        ("screen capture(s)", captures),
+        ("label or overview picture(s) of a slide", labels),
+    )
     return rest, tuple(f"{len(found)} {name} set aside" for name, found in named if found)
 
 
@@ -121,135 +145,192 @@ def _choose_frame(series: Series, selector: Selector, name: str) -> Series:
     if series.kind == "frames":
         prefix = "" if selector.series is None else f"#series={selector.series}"
         raise AmbiguousSourceError(
-            f"these are frames, not a volume: {series}; choose one by adding #frame=N to the path "
-            f"({name}{prefix}#frame=3)"
+            f"these are frames, not a volume: {series}; {why_no_volume(series.frames)}choose one by adding #frame=N "
+            f"to the path ({name}{prefix}#frame=3)"
         )
     return series
 
 
+def _content_order(frame: Frame) -> tuple[object, ...]:
+    """Order frames by what their headers say; the name of the file decides only between what is equal in all of it."""
+    place = () if frame.position is None else tuple(float(part) for part in frame.position)
+    file = frame.file
+    return (
+        _series_number(frame), file.text("SeriesInstanceUID"), file.integer("InstanceNumber", 2**31), place,
+        file.text("SOPInstanceUID"), frame.index, frame.tile or (), str(file.path),
+    )  # fmt: skip
+
+
 def _series_key(frame: Frame) -> tuple[object, ...]:
     file = frame.file
-    loose: object = (id(file), frame.index if frame.placed else 0) if not frame.placed else None
-    uid = str(file.value("SeriesInstanceUID") or "")
+    together = frame.placed or stackable(frame)
     return (
-        uid,
-        file.modality,
-        frame.shape,
-        is_colour(file),
-        frame.localizer,
-        file.value("SOPClassUID"),
-        loose,
+        file.text("SeriesInstanceUID"), file.modality, frame.shape, is_colour(file), frame.localizer,
+        file.text("SOPClassUID"), frame.placed, None if together and not segmentation_type(file) else id(file),
+    )  # fmt: skip
+
+
+def _by_plane(frames: list[Frame]) -> list[list[Frame]]:
+    planes: list[list[Frame]] = []
+    for frame in frames:
+        home = next((plane for plane in planes if _same_plane(frame, plane[0])), None)
+        if home is None:
+            planes.append([frame])
+        else:
+            home.append(frame)
+    return planes
+
+
+def _same_plane(frame: Frame, first: Frame) -> bool:
+    return _near(frame.directions, first.directions, 5e-3, 0.0) and _near(
+        frame.spacing, first.spacing, 0.0, 1e-3
     )
 
 
-def _belongs(frame: Frame, first: Frame) -> bool:
-    if not frame.placed:
-        return frame.file is first.file
-    assert frame.directions is not None and first.directions is not None
-    assert frame.spacing is not None and first.spacing is not None
-    return bool(
-        np.allclose(frame.directions, first.directions, atol=5e-3)
-        and np.allclose(frame.spacing, first.spacing, rtol=1e-3)
-    )
+def _near(one: ArrayLike | None, other: ArrayLike | None, absolute: float, relative: float) -> bool:
+    if one is other:
+        return True
+    if one is None or other is None:
+        return False
+    return bool(np.allclose(one, other, atol=absolute, rtol=relative))
 
 
 def _series_number(frame: Frame) -> int:
     return frame.file.integer("SeriesNumber", 2**31)
 
 
-def _split(frames: list[Frame], origin: int) -> list[Series]:
-    if not frames[0].placed:
-        kind: Literal["image", "frames"] = "image" if len(frames) == 1 else "frames"
-        return [Series(kind, tuple(frames), origin)]
-    places = _places(frames)
+def _split(frames: list[Frame], origin: int, everything: Sequence[Frame]) -> list[Series]:
     one_file = len({id(frame.file) for frame in frames}) == 1
-    if len(frames) > 1 and len(set(places)) == 1 and one_file:
-        return [Series("frames", tuple(frames), origin)]
-    frames, dropped = _without_duplicates(frames, places)
+    notes: tuple[str, ...] = ()
+    if segmentation_type(frames[0].file) and frames[0].placed:
+        whole = [frame for frame in everything if frame.file is frames[0].file and frame.placed]
+        return [_stack(on_grid(frames, whole), origin, ())]
+    if not frames[0].placed or _all_at_one_place(frames):
+        raised = None if one_file and frames[0].tile is None else heights(frames)
+        if raised is None and (one_file or not frames[0].placed):
+            return _pictures(frames, origin)
+        if raised is not None:
+            frames, notes = raised, without_places(raised)
+    elif len(frames) > 1 and len(set(places_of(frames))) == 1 and one_file:
+        return _pictures(frames, origin)
+    kept, dropped = _without_duplicates(frames)
     note = (f"{dropped} slice(s) that repeat another one exactly were dropped",) if dropped else ()
-    parts = _split_times(frames)
-    return [_stack(part, origin, note) for part in parts]
+    parts = [part for time in by_marks(kept, TIME_MARKS) for part in _split_times(time)]
+    return [_stack(part, origin, (*notes, *note)) for part in parts]
+
+
+def _all_at_one_place(frames: Sequence[Frame]) -> bool:
+    return len(frames) > 1 and len(set(places_of(frames))) == 1
+
+
+def _pictures(frames: list[Frame], origin: int) -> list[Series]:
+    """Return frames of one file as they are, and files one by one."""
+    by_file: dict[int, list[Frame]] = {}
+    for frame in frames:
+        by_file.setdefault(id(frame.file), []).append(frame)
+    found = []
+    for own in by_file.values():
+        kind: Kind = "image" if len(own) == 1 else "frames"
+        found.append(Series("slide" if fits_in_one(own) else kind, tuple(own), origin))
+    return found
 
 
 def _stack(frames: list[Frame], origin: int, notes: tuple[str, ...]) -> Series:
-    normal = frames[0].normal
-    ordered = tuple(sorted(frames, key=lambda frame: along_normal(frame, normal)))
-    return Series("volume" if len(ordered) > 1 else "image", ordered, origin, notes)
+    normal = frames[0].normal if frames[0].height is None else None
+    ordered = tuple(sorted(frames, key=lambda frame: height_of(frame, normal)))
+    volume: Kind = "volume" if frames[0].height is None else "stack"
+    return Series(volume if len(ordered) > 1 else "image", ordered, origin, notes)
 
 
-def _places(frames: Sequence[Frame]) -> list[int]:
-    """Number the places along the normal: frames nearer than a hundredth of a millimetre share one."""
-    along = np.array([along_normal(frame, frames[0].normal) for frame in frames])
-    order = np.argsort(along, kind="stable")
-    numbers = np.zeros(len(frames), int)
-    numbers[order[1:]] = np.cumsum(np.diff(along[order]) > SAME_PLACE_MM)
-    return [int(n) for n in numbers]
-
-
-def _without_duplicates(frames: list[Frame], places: list[int]) -> tuple[list[Frame], int]:
-    """Drop frames whose place, rescale and pixels equal those of an earlier one."""
+def _without_duplicates(frames: list[Frame]) -> tuple[list[Frame], int]:
+    """Drop frames whose place, marks, rescale and pixels equal those of an earlier one."""
+    places = places_of(frames)
     shared = {place for place, count in Counter(places).items() if count > 1}
-    seen: set[tuple[object, ...]] = set()
-    kept = []
+    alike: dict[tuple[object, ...], list[Frame]] = {}
     for frame, place in zip(frames, places, strict=True):
         if place in shared:
-            pixels = next(iter(decode_frames(frame.file, [frame.index])))
-            key = (
-                place,
-                frame.slope,
-                frame.intercept,
-                hash(pixels.tobytes()),
-                frame.marks.get("TemporalPositionIdentifier"),
-            )
-            if key in seen:
-                continue
-            seen.add(key)
-        kept.append(frame)
-    return kept, len(frames) - len(kept)
+            told = tuple(frame.mark(name) for name in (*TIME_MARKS, *TELLING_APART))
+            alike.setdefault((place, frame.slope, frame.intercept, told), []).append(frame)
+    dropped: set[int] = set()
+    for group in alike.values():
+        seen: set[bytes] = set()
+        for frame in group if len(group) > 1 else ():
+            pixels = read_stack([frame]).tobytes()
+            if pixels in seen:
+                dropped.add(id(frame))
+            seen.add(pixels)
+    return [frame for frame in frames if id(frame) not in dropped], len(dropped)
 
 
 def _split_times(frames: list[Frame]) -> list[list[Frame]]:
     """Split frames of which several show one place, by the first mark that tells them apart completely."""
-    most = max(Counter(_places(frames)).values())
+    counts = Counter(places_of(frames))
+    most = max(counts.values())
     if most == 1:
-        return [frames]
+        return _split_interleaved(frames)
     for limit in (most, 2 * most):
         for number in range(len(TELLING_APART)):
             for marks in ((TELLING_APART[number],), TELLING_APART[: number + 1]):
                 parts = _partition(frames, marks)
-                if 1 < len(parts) <= limit and all(len(set(_places(part))) == len(part) for part in parts):
+                if 1 < len(parts) <= limit and all(len(set(places_of(part))) == len(part) for part in parts):
                     return parts
-    ranked = _split_by_clock(frames, most)
-    if ranked is not None:
-        return ranked
+    apart = _split_by_order(frames, most) or _split_sideways(frames)
+    if apart is not None:
+        return apart
     raise ReadError(
         f"{most} different slices lie at the same place and nothing in the headers (time, echo, acquisition) "
         "tells them apart: keep one set of slices in the folder"
     )
 
 
+def _split_interleaved(frames: list[Frame]) -> list[list[Frame]]:
+    """Split acquisitions and kinds of image that cover one stretch twice, without a place in common."""
+    for mark in ("acquisition", "whole image type", "trigger time"):
+        parts = _partition(frames, (mark,)) if varies(mark, frames) else [frames]
+        if interleaved(parts):
+            return parts
+    return [frames]
+
+
+def _split_sideways(frames: list[Frame]) -> list[list[Frame]] | None:
+    """Split fields of view that lie side by side in the same planes, such as of the left and the right ear."""
+    if frames[0].position is None or frames[0].directions is None or frames[0].height is not None:
+        return None
+    across = [frame.position @ frames[0].directions.T for frame in frames if frame.position is not None]
+    parts: list[tuple[NDArray[np.float64], list[Frame]]] = []
+    for frame, corner in zip(frames, across, strict=True):
+        home = next((part for first, part in parts if np.abs(first - corner).max() < SIDEWAYS_MM), None)
+        if home is None:
+            parts.append((corner, [frame]))
+        else:
+            home.append(frame)
+    found = [part for _, part in sorted(parts, key=lambda part: tuple(part[0]))]
+    whole = len(found) > 1 and all(len(set(places_of(part))) == len(part) for part in found)
+    return found if whole else None
+
+
 def _partition(frames: list[Frame], marks: Sequence[str]) -> list[list[Frame]]:
-    parts: dict[tuple[str, ...], list[Frame]] = {}
+    parts: dict[tuple[tuple[int, float, str], ...], list[Frame]] = {}
     for frame in frames:
-        parts.setdefault(tuple(str(frame.marks.get(mark, "")) for mark in marks), []).append(frame)
-    return [parts[key] for key in sorted(parts, key=_natural)]
+        parts.setdefault(tuple(_rank(frame.mark(mark)) for mark in marks), []).append(frame)
+    return [parts[key] for key in sorted(parts)]
 
 
-def _natural(key: tuple[str, ...]) -> list[tuple[int, float, str]]:
-    """Order numbers as numbers and text as text."""
-    return [(0, float(part), "") if part.replace(".", "", 1).isdigit() else (1, 0.0, part) for part in key]
+def _rank(value: float | str | None) -> tuple[int, float, str]:
+    """Order numbers as numbers and text as text; what is not said comes first."""
+    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+        return (1, float(value), "")
+    return (0, 0.0, "") if value is None else (1, value, "") if isinstance(value, float) else (2, 0.0, value)
 
 
-def _split_by_clock(frames: list[Frame], most: int) -> list[list[Frame]] | None:
+def _split_by_order(frames: list[Frame], most: int) -> list[list[Frame]] | None:
     """Split a dynamic scan by the order of times at each place, where each was scanned equally often."""
     places: dict[int, list[Frame]] = {}
-    for frame, place in zip(frames, _places(frames), strict=True):
+    for frame, place in zip(frames, places_of(frames), strict=True):
         places.setdefault(place, []).append(frame)
-    for mark in ("FrameReferenceTime", "TriggerTime", "AcquisitionTime", "ContentTime"):
-        times = [[str(frame.marks.get(mark, "")) for frame in group] for group in places.values()]
-        if all(len(group) == most and len(set(group)) == most and "" not in group for group in times):
-            ordered = [
-                sorted(group, key=lambda f: _natural((str(f.marks[mark]),))) for group in places.values()
-            ]
+    for mark in CLOCKS:
+        times = [[_rank(frame.mark(mark)) for frame in group] for group in places.values()]
+        if all(len(group) == most and len(set(group)) == most and min(group)[0] for group in times):
+            ordered = [sorted(group, key=lambda f: _rank(f.mark(mark))) for group in places.values()]
             return [[group[rank] for group in ordered] for rank in range(most)]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -28,7 +29,8 @@ class MedicalImage:
     """`(D, H, W)` for a volume, `(H, W)` or `(H, W, 3)` for an image, in `units`."""
     kind: Kind
     units: str
-    """`"HU"`, `"display"` (8-bit pictures), `"arbitrary"`, or the modality's own, such as `"BQML"`."""
+    """`"HU"`, `"display"` (8-bit pictures), `"arbitrary"`, the modality's own, such as `"BQML"`, a UCUM code of a mapping,
+    or `"label"` and `"fraction"` of a segmentation."""
     source_format: str
     """`"dicom"`, `"nifti"`, `"nrrd"`, `"metaimage"`, `"numpy"`, `"png"`, `"jpeg"`, ..."""
     affine: NDArray[np.float64] | None = None
@@ -43,6 +45,8 @@ class MedicalImage:
     """DICOM modality code such as `"CT"`, only where the file or the user says it."""
     slice_positions_mm: tuple[float, ...] | None = None
     """Where gaps are uneven: the true position of every slice of `acquired_axcodes[0]`, along the canonical axis it lies on."""
+    label_names: Mapping[int, str] | None = None
+    """What the values of a segmentation stand for, by value, as far as the file says it."""
     warnings: tuple[str, ...] = field(default=())
     """What the reader noticed and could not settle, in plain words without identifying tags."""
 

@@ -1,0 +1,224 @@
+"""What stored values mean, frame by frame: Hounsfield units, a modality's own, a real world mapping, or nothing known.
+
+A volume has one meaning. Where its frames differ in it, one of them is named and nothing is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medmvl.errors import ReadError
+from medmvl.imaging.dicom_frames import Frame
+from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_value
+from medmvl.imaging.dicom_marks import NOT_HOUNSFIELD, image_type, kinds_of_values, units_code
+
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+QUANTITIES = frozenset(["CT", "PT", "NM", "RTDOSE", "SEG"])
+"""Modalities whose stored values measure something, whatever they are shown as."""
+RESCALE_TYPES = frozenset(["OD", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"])
+"""Terms of Rescale Type (PS3.3 C.11.1.1.2) that are units of their own."""
+_SAME_UNITS = {"[hnsf'U]": "HU", "Gy": "GY", "Bq/ml": "BQML", "Bq/mL": "BQML"}
+
+
+class Line(NamedTuple):
+    """value = slope * stored + intercept, the inversion of MONOCHROME1 included."""
+
+    slope: float
+    intercept: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether whole numbers stay whole."""
+        return self.slope == int(self.slope) and self.intercept == int(self.intercept)
+
+
+class Piece(NamedTuple):
+    """A mapping of the stored values from `first` to `last`: a line, or a table."""
+
+    first: float
+    last: float
+    line: Line
+    table: NDArray[np.float64] | None
+    units: str
+
+
+class Meaning(NamedTuple):
+    """What the stored values of one frame are."""
+
+    units: str
+    by: str
+    """What says so, for the message where frames differ."""
+    line: Line
+    pieces: tuple[Piece, ...] = ()
+    """Used instead of the line where there are any."""
+    table: bool = False
+    """Whether a modality table is used instead of the line."""
+    notes: tuple[str, ...] = ()
+
+
+def meanings_of(frames: Sequence[Frame]) -> list[Meaning]:
+    """Return what each frame's values mean, once all agree on units and on what gives them.
+
+    Raises:
+        ReadError: they do not; the message names one that differs from most.
+    """
+    found = []
+    for frame in frames:
+        with naming(frame.file):
+            found.append(meaning_of(frame))
+    _agree(
+        frames, [(meaning.units, meaning.by) for meaning in found], lambda one: f"{one[1]} (units {one[0]})"
+    )
+    if any(inverted(frame, meaning.units) for frame, meaning in zip(frames, found, strict=True)):
+        _agree(frames, [_polarity(frame.file) for frame in frames], lambda one: f"values of {one} bits")
+    return found
+
+
+def _agree(frames: Sequence[Frame], said: list[Any], describe: Callable[[Any], str]) -> None:
+    counts = Counter(said)
+    if len(counts) == 1:
+        return
+    usual = counts.most_common(1)[0][0]
+    at = next(at for at, one in enumerate(said) if one != usual)
+    one_file = len({id(frame.file) for frame in frames}) == 1
+    who = f"frame {frames[at].index + 1}" if one_file else f"file {frames[at].file.path.name}"
+    more = len(said) - counts[usual] - 1
+    others = f" (and {more} more)" if more else ""
+    raise ReadError(
+        f"the slices do not mean the same: {who}{others} has {describe(said[at])}, the others {describe(usual)}; "
+        "take it out, or repair its header"
+    )
+
+
+def meaning_of(frame: Frame) -> Meaning:
+    """Return what one frame's values mean."""
+    file, line = frame.file, Line(frame.slope, frame.intercept)
+    table = file.value("ModalityLUTSequence") is not None
+    by = "a modality table" if table else "a rescale" if frame.has_rescale else "no rescale"
+    units, notes = units_of(frame)
+    pieces = _mapped(frame) if units in ("arbitrary", "display") and not table else ()
+    if pieces:
+        return _mapped_meaning(pieces)
+    if file.text("SOPClassUID") == PARAMETRIC_MAP:
+        notes = (*notes, "the parametric map has no Real World Value Mapping: its values are as stored")
+    if not table and inverted(frame, units):
+        signed = file.integer("PixelRepresentation") == 1
+        white = -1 if signed else 2 ** file.integer("BitsStored", file.integer("BitsAllocated")) - 1
+        line = Line(-frame.slope, frame.slope * white + frame.intercept)
+    return Meaning(units, by, line, table=table, notes=notes)
+
+
+def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
+    """Return the units of a frame's rescaled values, and a warning where they are not what the modality promises."""
+    file, modality = frame.file, frame.file.modality
+    table = file.value("ModalityLUTSequence")
+    kind = str(tag_value(table[0], "ModalityLUTType") or "") if table is not None else frame.rescale_type
+    kind = kind.strip().upper()
+    if modality == "CT" and (frame.has_rescale or table is not None):
+        return _units_of_ct(frame, kind)
+    own = str(file.value("Units" if modality in ("PT", "NM") else "DoseUnits") or "").strip()
+    if modality == "RTDOSE" and not frame.has_rescale:
+        return "arbitrary", ("the dose has no Dose Grid Scaling: its values are not in gray",)
+    if modality in ("PT", "NM", "RTDOSE") and re.fullmatch(r"[A-Z0-9]{1,8}", own):
+        return own, ()
+    if modality == "CT" and file.integer("BitsAllocated") > 8:
+        return "arbitrary", (
+            "the CT has no rescale slope and intercept: its values are not Hounsfield units",
+        )
+    if kind in RESCALE_TYPES:
+        return kind, ()
+    eight_bits = file.integer("BitsAllocated") == 8 and not frame.has_rescale and table is None
+    return ("display" if eight_bits else "arbitrary"), ()
+
+
+def _units_of_ct(frame: Frame, kind: str) -> tuple[str, tuple[str, ...]]:
+    """Return "HU" where the file says so, or says nothing in an original CT (PS3.3 C.8.2.1, C.11.1.1.2)."""
+    if kind == "HU":
+        return "HU", ()
+    if kind in RESCALE_TYPES:
+        return kind, (f"this CT is rescaled to {kind}, which are not Hounsfield units",)
+    if kind:
+        return "arbitrary", ("this CT is rescaled to something other than Hounsfield units (Rescale Type)",)
+    terms = image_type(frame.file, *frame.groups)
+    kinds = NOT_HOUNSFIELD.intersection(kinds_of_values(terms))
+    several = frame.file.text("MultienergyCTAcquisition").upper() == "YES"
+    lossy = frame.file.text("LossyImageCompression") == "01"
+    if not kinds and not several and (terms[:1] != ("DERIVED",) or lossy):
+        return "HU", ()
+    what = ", ".join(sorted(kinds)) or ("multi-energy" if several else "derived")
+    return "arbitrary", (
+        f"this CT is {what} and does not say that it is in Hounsfield units (no Rescale Type): if it is, declare units=HU",
+    )
+
+
+def _polarity(file: DicomFile) -> tuple[int, int]:
+    return file.integer("BitsStored", file.integer("BitsAllocated")), file.integer("PixelRepresentation")
+
+
+def inverted(frame: Frame, units: str) -> bool:
+    """Whether a smaller stored value is brighter: a matter of pictures alone, never of what has units (C.7.6.3.1.2)."""
+    if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
+        return False
+    return frame.file.text("PhotometricInterpretation") == "MONOCHROME1"
+
+
+def _mapped(frame: Frame) -> tuple[Piece, ...]:
+    """Return the real world mappings of a frame (PS3.3 C.7.6.16.2.11), which hold for stored values."""
+    for source in (*frame.groups, frame.file.header):
+        items = tag_value(source, "RealWorldValueMappingSequence")
+        if items:
+            return tuple(_piece(item) for item in items)
+    return ()
+
+
+def _piece(item: Dataset) -> Piece:
+    ends = [
+        tag_floats(item, f"DoubleFloatRealWorldValue{end}ValueMapped", 1)
+        or tag_floats(item, f"RealWorldValue{end}ValueMapped", 1)
+        for end in ("First", "Last")
+    ]
+    first, last = (-np.inf if ends[0] is None else ends[0][0]), (np.inf if ends[1] is None else ends[1][0])
+    slope, intercept = (
+        tag_floats(item, "RealWorldValueSlope", 1),
+        tag_floats(item, "RealWorldValueIntercept", 1),
+    )
+    data = tag_value(item, "RealWorldValueLUTData")
+    table = None if data is None else np.atleast_1d(np.asarray(data, dtype=np.float64))
+    if table is None and (slope is None or intercept is None or slope[0] == 0):
+        raise ReadError("a Real World Value Mapping has neither slope and intercept nor a table")
+    if table is not None and (not np.isfinite([first, last]).all() or len(table) != last - first + 1):
+        raise ReadError(
+            f"a Real World Value Mapping holds {len(table)} entries for the values {first:g} to {last:g}"
+        )
+    line = Line(1.0, 0.0) if slope is None or intercept is None else Line(slope[0], intercept[0])
+    return Piece(first, last, line, table, _real_units(item))
+
+
+def _real_units(item: Dataset) -> str:
+    """Return a UCUM code, never free text."""
+    codes, code = tag_value(item, "MeasurementUnitsCodeSequence"), units_code(item)
+    scheme = str(tag_value(codes[0], "CodingSchemeDesignator") or "").strip() if codes else ""
+    plain = re.fullmatch(r"[A-Za-z0-9/*.%{}()\[\]'+-]{1,24}", code) and not re.search(r"[A-Za-z]{7}", code)
+    return _SAME_UNITS.get(code, code) if scheme == "UCUM" and plain else "arbitrary"
+
+
+def _mapped_meaning(pieces: tuple[Piece, ...]) -> Meaning:
+    units = pieces[0].units
+    notes: tuple[str, ...] = ()
+    used = tuple(piece for piece in pieces if piece.units == units)
+    spans = sorted((piece.first, piece.last) for piece in used)
+    if any(later[0] <= earlier[1] for earlier, later in pairwise(spans)):
+        used = used[:1]
+    if len(used) < len(pieces):
+        notes = (
+            f"the file maps its values to {len(pieces)} real world values; the first was read ({units})",
+        )
+    return Meaning(units, "a Real World Value Mapping", used[0].line, used, notes=notes)

@@ -1,0 +1,102 @@
+"""Padding: the stored values that stand where the scanner measured nothing (PS3.3 C.7.5.1.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+
+from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats
+
+LOSSY = frozenset([uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless])
+MAX_ERROR = 0.01
+"""Of the range of stored values: what a codec that loses something is trusted to stay within."""
+_FLOAT_TAGS = ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue")
+
+
+class Padding(NamedTuple):
+    """Range of the stored values that are padding."""
+
+    low: float
+    high: float
+    lossy: bool = False
+
+    def mask(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say for each pixel whether it is padding."""
+        found: NDArray[np.bool_] = (
+            stored == self.low if self.low == self.high else (stored >= self.low) & (stored <= self.high)
+        )
+        return found
+
+
+def padding_of(files: Sequence[DicomFile], stack: NDArray[Any]) -> list[Padding | None]:
+    """Return the padding of each file, None where it has none; wider where pixels were compressed with loss.
+
+    Args:
+        files: the file of each frame.
+        stack: the frames' stored values.
+    """
+    stated = [_stated(file) for file in files]
+    lossy = [around is not None and _lossy(file) for file, around in zip(files, stated, strict=True)]
+    if not any(lossy):
+        return stated
+    widened: dict[Padding, Padding | None] = {}
+    for around, loses in zip(stated, lossy, strict=True):
+        if around is not None and loses and around not in widened:
+            widened[around] = _widened(around, stack)
+    return [
+        widened[around] if around is not None and loses else around
+        for around, loses in zip(stated, lossy, strict=True)
+    ]
+
+
+def _lossy(file: DicomFile) -> bool:
+    """Whether pixels went through a codec that loses something, now or before they were stored."""
+    said = file.text("LossyImageCompression")
+    return said == "01" or file.syntax in LOSSY or (file.syntax == uid.JPEG2000 and said != "00")
+
+
+def _widened(around: Padding, stack: NDArray[Any]) -> Padding:
+    """Take in what the codec left near the padding: as far as values go on without a gap, and no farther than its error."""
+    distance = np.maximum(around.low - stack.astype(np.float64), stack.astype(np.float64) - around.high)
+    most = max(2.0, MAX_ERROR * float(stack.max() - stack.min()))
+    reach = 0.0
+    while reach < most:
+        wider = min(2 * reach + 1, most)
+        near, beyond = int((distance <= reach).sum()), int(((distance > reach) & (distance <= wider)).sum())
+        if near and beyond <= 0.002 * near:
+            break
+        reach = wider
+    within = distance <= reach
+    if around.low == around.high and within.any():
+        off = abs(float(stack[within].mean(dtype=np.float64)) - around.low)
+        reach = 0.0 if off > max(1.0, reach / 2) else reach  # these are tissue beside it, not padding
+    return Padding(around.low - reach, around.high + reach, lossy=True)
+
+
+def _stated(file: DicomFile) -> Padding | None:
+    for keyword in _FLOAT_TAGS:
+        number = tag_floats(file.header, keyword, 1)
+        if number is not None:
+            return Padding(number[0], number[0])
+    value = _stored_number(file, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _stored_number(file, "PixelPaddingRangeLimit")
+    return Padding(value, value) if limit is None else Padding(min(value, limit), max(value, limit))
+
+
+def _stored_number(file: DicomFile, keyword: str) -> int | None:
+    """Return a tag in stored values; its sign follows PixelRepresentation, whatever its VR."""
+    found, bits = file.value(keyword), file.integer("BitsAllocated")
+    try:
+        number = None if found is None or bits > 32 else int(found) & (2**bits - 1)
+    except PARSER_ERRORS:
+        return None
+    if number is None:
+        return None
+    signed = file.integer("PixelRepresentation") == 1 and number >= 2 ** (bits - 1)
+    return int(number - 2**bits if signed else number)

@@ -1,0 +1,221 @@
+"""Places that a file does not give frame by frame: dose grids, reconstructed SPECT, Siemens mosaics, tiles of a slide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medmvl.errors import ReadError
+from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats
+from medmvl.imaging.dicom_marks import in_groups
+from medmvl.imaging.dicom_tags import SIEMENS_CSA, SIEMENS_MOSAIC_COUNT
+from medmvl.imaging.silence import silent_libraries
+
+if TYPE_CHECKING:
+    from medmvl.imaging.dicom_frames import Frame
+
+MAX_STEP_MM = 1e4
+_NM_VECTORS = {
+    "EnergyWindowVector": "energy window", "DetectorVector": "detector", "RRIntervalVector": "cardiac phase",
+    "TimeSlotVector": "time", "TimeSliceVector": "time", "PhaseVector": "time",
+}  # fmt: skip
+MOSAIC = "this is a Siemens mosaic: many slices side by side in one picture"
+
+
+def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
+    """Return the frames of a file with the places that its own kind of object keeps elsewhere.
+
+    Raises:
+        ReadError: what says where the frames lie is missing or contradicts itself.
+    """
+    if file.value("GridFrameOffsetVector") is not None and len(frames) > 1:
+        return _dose_grid(file, frames)
+    if file.modality == "NM" and len(frames) > 1:
+        return _nuclear(file, frames)
+    if file.value("TotalPixelMatrixRows") is not None:
+        return _tiles(file, frames)
+    terms = file.value("ImageType")
+    if terms is not None and not isinstance(terms, str) and "MOSAIC" in terms and len(frames) == 1:
+        return _mosaic(file, frames[0])
+    return frames
+
+
+def _dose_grid(file: DicomFile, frames: list[Frame]) -> list[Frame]:
+    """Place dose planes by Grid Frame Offset Vector, relative or absolute (PS3.3 C.8.8.3.2)."""
+    offsets = tag_floats(file.header, "GridFrameOffsetVector", len(frames))
+    if offsets is None:
+        raise ReadError(
+            f"Grid Frame Offset Vector does not hold a number for each of the {len(frames)} dose planes: "
+            "where they lie is unknown"
+        )
+    first = frames[0]
+    if not first.placed:
+        return frames
+    assert first.position is not None
+    # A vector that does not begin with 0 holds z coordinates of the patient.
+    axis = first.normal if offsets[0] == 0 else np.array([0.0, 0.0, 1.0])
+    if offsets[0] != 0 and abs(abs(first.normal[2]) - 1) > 1e-3:
+        raise ReadError("Grid Frame Offset Vector holds z coordinates, but the dose planes are not axial")
+    return [
+        replace(frame, position=first.position + (offset - offsets[0]) * axis)
+        for frame, offset in zip(frames, offsets, strict=True)
+    ]
+
+
+def _nuclear(file: DicomFile, frames: list[Frame]) -> list[Frame]:
+    """Place reconstructed slices by the detector's geometry and Slice Vector (PS3.3 C.8.4.8, C.8.4.15)."""
+    marks = _vectors(file, frames)
+    slices = tag_floats(file.header, "SliceVector", len(frames))
+    detector = file.value("DetectorInformationSequence")
+    source = detector[0] if detector else file.header
+    orientation = tag_floats(source, "ImageOrientationPatient", 6) or tag_floats(
+        file.header, "ImageOrientationPatient", 6
+    )
+    position = tag_floats(source, "ImagePositionPatient", 3) or tag_floats(
+        file.header, "ImagePositionPatient", 3
+    )
+    step = tag_floats(file.header, "SpacingBetweenSlices", 1)
+    frames = [replace(frame, given=given) for frame, given in zip(frames, marks, strict=True)]
+    if slices is None or orientation is None or position is None:
+        return frames
+    if step is None or not 0 < abs(step[0]) < MAX_STEP_MM:
+        raise ReadError(
+            "the reconstructed slices have no Spacing Between Slices (0018,0088): how far apart they lie, and "
+            "towards which side, is unknown"
+        )
+    directions = np.array(orientation).reshape(2, 3)
+    normal = np.cross(directions[0], directions[1])
+    return [
+        replace(frame, position=np.array(position) + (number - 1) * step[0] * normal, directions=directions)
+        for frame, number in zip(frames, slices, strict=True)
+    ]
+
+
+def _vectors(file: DicomFile, frames: Sequence[Frame]) -> list[dict[str, float | str]]:
+    """Return what tells each frame's energy window, detector and time apart."""
+    marks: list[dict[str, float | str]] = [{} for _ in frames]
+    for keyword, name in _NM_VECTORS.items():
+        numbers = tag_floats(file.header, keyword, len(frames))
+        for mark, number in zip(marks, numbers or (), strict=False):
+            mark[name] = number
+    return marks
+
+
+def _tiles(file: DicomFile, frames: list[Frame]) -> list[Frame]:
+    """Say where each tile of a whole slide lies: named for each frame, or row by row (PS3.3 C.7.6.17.3)."""
+    corners = [
+        tuple(
+            in_groups(*frame.groups, "PlanePositionSlideSequence", f"{side}PositionInTotalImagePixelMatrix")
+            for side in ("Row", "Column")
+        )
+        for frame in frames
+    ]
+    if all(None not in corner for corner in corners):
+        return [
+            replace(frame, corner=(int(row) - 1, int(column) - 1))
+            for frame, (row, column) in zip(frames, corners, strict=True)
+        ]
+    if file.text("DimensionOrganizationType") != "TILED_FULL" and len(frames) > 1:
+        raise ReadError("the tiles of the slide have no places (Plane Position (Slide) Sequence is missing)")
+    rows, columns = frames[0].shape
+    across = math.ceil(file.integer("TotalPixelMatrixColumns") / columns)
+    down = math.ceil(file.integer("TotalPixelMatrixRows") / rows)
+    planes = max(1, file.integer("TotalPixelMatrixFocalPlanes", 1))
+    paths = max(1, file.integer("NumberOfOpticalPaths", 1))
+    if across * down * planes * paths != len(frames):
+        raise ReadError(
+            f"the slide claims {down} x {across} tiles, {planes} focal plane(s) and {paths} optical path(s), "
+            f"but holds {len(frames)} tiles"
+        )
+    tiled = []
+    for number, frame in enumerate(frames):
+        layer, tile = divmod(number, across * down)
+        path, plane = divmod(layer, planes)
+        given: dict[str, float | str] = {"optical path": float(path + 1), "focal plane": float(plane + 1)}
+        tiled.append(replace(frame, corner=(tile // across * rows, tile % across * columns), given=given))
+    return tiled
+
+
+def _mosaic(file: DicomFile, sheet: Frame) -> list[Frame]:
+    """Cut a Siemens mosaic into slices: the file's position is that of the sheet, not of a slice."""
+    with silent_libraries():
+        csa = _csa(file)
+    count = _mosaic_count(file, csa)
+    side = math.ceil(math.sqrt(count))
+    rows, columns = sheet.shape[0] // side, sheet.shape[1] // side
+    if (rows * side, columns * side) != sheet.shape:
+        raise ReadError(
+            f"{MOSAIC}, but {count} slices do not divide {sheet.shape[0]} x {sheet.shape[1]} pixels"
+        )
+    corners = [(number // side * rows, number % side * columns) for number in range(count)]
+    slices = [replace(sheet, shape=(rows, columns), tile=corner) for corner in corners]
+    if not sheet.placed:
+        return [replace(frame, height=float(number)) for number, frame in enumerate(slices)]
+    first, step = _mosaic_geometry(file, sheet, csa, (rows, columns))
+    return [replace(frame, position=first + number * step) for number, frame in enumerate(slices)]
+
+
+def _mosaic_geometry(
+    file: DicomFile, sheet: Frame, csa: Any, size: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centre of the first slice's first pixel, and the step to the next slice."""
+    assert sheet.position is not None and sheet.directions is not None and sheet.spacing is not None
+    spare = [(whole - part) / 2 for whole, part in zip(sheet.shape, size, strict=True)]
+    first = (
+        sheet.position
+        + sheet.directions[1] * sheet.spacing[0] * spare[0]
+        + sheet.directions[0] * sheet.spacing[1] * spare[1]
+    )
+    gap = tag_floats(file.header, "SpacingBetweenSlices", 1) or tag_floats(file.header, "SliceThickness", 1)
+    if gap is None or not 0 < gap[0] < MAX_STEP_MM:
+        raise ReadError(
+            f"{MOSAIC}, and the header does not say how far apart they lie (Spacing Between Slices)"
+        )
+    normal = _csa_values(csa, "SliceNormalVector")
+    side = 1.0
+    if len(normal) == 3 and abs(np.linalg.norm(normal) - 1) < 0.05:
+        side = math.copysign(1.0, float(np.dot(normal, sheet.normal)))
+    return first, sheet.normal * gap[0] * side
+
+
+def _mosaic_count(file: DicomFile, csa: Any) -> int:
+    stated = file.private(SIEMENS_MOSAIC_COUNT)
+    if isinstance(stated, bytes):
+        stated = int.from_bytes(stated[:2], "little")
+    try:
+        count = (
+            int(stated) if stated is not None else int((_csa_values(csa, "NumberOfImagesInMosaic") or [0])[0])
+        )
+    except PARSER_ERRORS:
+        count = 0
+    if not 1 <= count <= 10_000:
+        raise ReadError(
+            f"{MOSAIC}, and the private elements that say how many are missing, as after de-identification: keep "
+            "(0019,100A) or (0029,1010) of Siemens, or convert the original to NIfTI with dcm2niix"
+        )
+    return count
+
+
+def _csa(file: DicomFile) -> Any:
+    """Return what Siemens keeps in its own image header, or None."""
+    found = file.private(SIEMENS_CSA)
+    if not isinstance(found, bytes):
+        return None
+    from nibabel.nicom import csareader
+
+    try:
+        return csareader.read(found)
+    except (*PARSER_ERRORS, csareader.CSAError):
+        return None
+
+
+def _csa_values(csa: Any, name: str) -> list[float]:
+    try:
+        return [float(one) for one in csa["tags"][name]["items"]] if csa else []
+    except PARSER_ERRORS:
+        return []

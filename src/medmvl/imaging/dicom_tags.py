@@ -1,0 +1,85 @@
+"""The tags of DICOM that pixels need: everything else of a file, the patient above all, is never kept."""
+
+from __future__ import annotations
+
+import pydicom
+
+TAGS = [
+    "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
+    "AcquisitionTime", "ContentTime", "TriggerTime", "FrameReferenceTime", "EchoTime", "EchoNumbers", "InversionTime",
+    "FlipAngle", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber",
+    "ConvolutionKernel", "KVP", "PatientPosition", "ContrastBolusAgent", "NominalPercentageOfCardiacPhase",
+    "CorrectedImage", "SeriesType", "DoseType", "DoseSummationType", "ComplexImageComponent", "SliceLocation",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PatientOrientation", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue", "LossyImageCompression",
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "RealWorldValueMappingSequence",
+    "MultienergyCTAcquisition", "Units", "DoseUnits", "DoseGridScaling", "GridFrameOffsetVector", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DimensionIndexSequence",
+    "DimensionOrganizationType", "SegmentSequence", "SegmentationType", "MaximumFractionalValue",
+    "DetectorInformationSequence", "DetectorVector", "SliceVector", "TimeSlotVector", "RRIntervalVector",
+    "EnergyWindowVector", "PhaseVector", "TimeSliceVector", "TotalPixelMatrixRows", "TotalPixelMatrixColumns",
+    "NumberOfOpticalPaths", "TotalPixelMatrixFocalPlanes",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+]  # fmt: skip
+"""Kept of every file, where it has them."""
+
+_INNER_TAGS = [
+    "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
+    "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "XRay3DFrameTypeSequence",
+    "ParametricMapFrameTypeSequence", "FrameType", "FrameContentSequence", "TemporalPositionIndex", "MREchoSequence",
+    "EffectiveEchoTime", "MRDiffusionSequence", "DiffusionGradientDirectionSequence", "CardiacSynchronizationSequence",
+    "NominalCardiacTriggerDelayTime", "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "StackID",
+    "DimensionIndexValues", "DimensionIndexPointer", "SegmentIdentificationSequence", "ReferencedSegmentNumber",
+    "CTReconstructionSequence", "CTXRayDetailsSequence", "MRTimingAndRelatedParametersSequence", "MRModifierSequence",
+    "InversionTimes", "LUTDescriptor", "LUTData", "LUTLabel", "ModalityLUTType", "SegmentNumber", "SegmentLabel",
+    "RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped", "RealWorldValueSlope",
+    "RealWorldValueIntercept", "RealWorldValueLUTData", "DoubleFloatRealWorldValueFirstValueMapped",
+    "DoubleFloatRealWorldValueLastValueMapped", "MeasurementUnitsCodeSequence", "CodeValue", "CodingSchemeDesignator",
+    "PlanePositionSlideSequence", "RowPositionInTotalImagePixelMatrix", "ColumnPositionInTotalImagePixelMatrix",
+    "OpticalPathIdentificationSequence", "OpticalPathIdentifier", "ZOffsetInSlideCoordinateSystem",
+]  # fmt: skip
+
+NUMBERS = {keyword: pydicom.tag.Tag(keyword) for keyword in (*TAGS, *_INNER_TAGS)}
+PLAIN = {
+    tag: vr
+    for tag in NUMBERS.values()
+    if (vr := pydicom.datadict.dictionary_VR(tag)) in ("CS", "DS", "IS", "US", "FD", "FL", "UL")
+}
+"""Short numbers and terms, by their VR: their bytes alone decide their value."""
+SIEMENS_MOSAIC_COUNT = pydicom.tag.Tag(0x0019, 0x100A)
+SIEMENS_B_VALUE = pydicom.tag.Tag(0x0019, 0x100C)
+SIEMENS_CSA = pydicom.tag.Tag(0x0029, 0x1010)
+GE_B_VALUE = pydicom.tag.Tag(0x0043, 0x1039)
+PHILIPS_B_VALUE = pydicom.tag.Tag(0x2001, 0x1003)
+CREATORS = {
+    SIEMENS_MOSAIC_COUNT: (pydicom.tag.Tag(0x0019, 0x0010), "SIEMENS MR HEADER"),
+    SIEMENS_B_VALUE: (pydicom.tag.Tag(0x0019, 0x0010), "SIEMENS MR HEADER"),
+    SIEMENS_CSA: (pydicom.tag.Tag(0x0029, 0x0010), "SIEMENS CSA HEADER"),
+    GE_B_VALUE: (pydicom.tag.Tag(0x0043, 0x0010), "GEMS_PARM_01"),
+    PHILIPS_B_VALUE: (pydicom.tag.Tag(0x2001, 0x0010), "Philips Imaging DD 001"),
+}
+"""Private elements that are read, each with the element that must name its owner."""
+
+IDENTITY = {
+    "patient": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    "study": ("StudyInstanceUID", "StudyID", "AccessionNumber", "StudyDate"),
+    "frame of reference": ("FrameOfReferenceUID",),
+    "description": ("SeriesDescription", "ProtocolName"),
+}
+"""Compared with one another and forgotten: their values are never kept, and never shown."""
+
+IDENTITY_NUMBERS = tuple(pydicom.tag.Tag(keyword) for keywords in IDENTITY.values() for keyword in keywords)
+READ = [
+    *(NUMBERS[keyword] for keyword in TAGS),
+    *IDENTITY_NUMBERS,
+    *CREATORS,
+    *dict.fromkeys(creator for creator, _ in CREATORS.values()),
+]
+"""What the parser is asked for; of these, `IDENTITY_NUMBERS` do not outlive it."""
