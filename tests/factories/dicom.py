@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 SECRET = "SECRETIVE^PATIENT"
 """Stands in every identifying tag; must never come out of a reader."""
+DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 AXIAL = (1, 0, 0, 0, 1, 0)
 SAGITTAL = (0, 1, 0, 0, 0, -1)
 CORONAL = (1, 0, 0, 0, 0, -1)
@@ -70,6 +71,14 @@ def set_tags(made: Dataset, **tags: Any) -> Dataset:
 def save(made: Dataset, path: Path, syntax: str = uid.ExplicitVRLittleEndian) -> Path:
     """Write one object, uncompressed ones in any native syntax."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if (
+        made.file_meta.TransferSyntaxUID == DEFLATED_IMAGE_FRAME
+    ):  # newer than pydicom, which will not name it itself
+        made.file_meta.TransferSyntaxUID = uid.JPEGLSLossless  # a name of the same length
+        made.save_as(path, enforce_file_format=True)
+        named = uid.JPEGLSLossless.encode()
+        path.write_bytes(path.read_bytes().replace(named, DEFLATED_IMAGE_FRAME.encode() + b"\0", 1))
+        return path
     if made.file_meta.TransferSyntaxUID.is_encapsulated:
         made.save_as(path, enforce_file_format=True)
         return path

@@ -57,6 +57,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "SeriesInstanceUID": f"1.2.{len(view)}",
             "SeriesNumber": 1,
             "ViewPosition": view,
+            "InstanceNumber": 1 + (view == "PA"),  # no order of files decides which comes first
         }
         save(dataset(pixels, "DX", **tags, **WHO), root / "xray" / f"{view}.dcm")
     rng = np.random.default_rng(0)

@@ -180,7 +180,7 @@ def _plain(found: Any, file: DicomFile, keyword: str) -> float | str | None:
     try:
         return float(found)
     except PARSER_ERRORS:
-        return str(found).strip().upper() or None
+        return str(found).strip() or None
 
 
 def _kind(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | None:

@@ -78,7 +78,7 @@ def meanings_of(frames: Sequence[Frame]) -> list[Meaning]:
         frames, [(meaning.units, meaning.by) for meaning in found], lambda one: f"{one[1]} (units {one[0]})"
     )
     if any(inverted(frame, meaning.units) for frame, meaning in zip(frames, found, strict=True)):
-        _agree(frames, [_polarity(frame.file) for frame in frames], lambda one: f"values of {one} bits")
+        _agree(frames, [_polarity(frame.file) for frame in frames], lambda one: f"values of {one[0]} bits")
     return found
 
 

@@ -50,13 +50,13 @@ def read_values(frames: Sequence[Frame]) -> Values:
     units, notes = meanings[0].units, tuple(dict.fromkeys(note for one in meanings for note in one.notes))
     stack = read_stack(frames)
     padded = padding_of([frame.file for frame in frames], stack)
+    if any(meaning.pieces for meaning in meanings):
+        notes = (*notes, *_outside(stack, meanings, padded))
     if any(meaning.table or _by_pieces(meaning) for meaning in meanings):
         array, more = _through_tables(frames, meanings, stack)
         replaced = _without_padding(array, stack, padded, units)
     else:
         (array, replaced), more = _rescaled(stack, [meaning.line for meaning in meanings], padded, units), ()
-    if any(meaning.pieces for meaning in meanings):
-        more = (*more, *_outside(stack, meanings, padded))
     if replaced:
         value = "-1024 HU" if units == "HU" else "the lowest value"
         more = (*more, f"{replaced} padding voxels outside the scanned field were set to {value}")
