@@ -36,6 +36,17 @@ def test_a_label_map_keeps_its_background_and_names(tmp_path: Path) -> None:
     assert (image.label_names[1], image.label_names[2]) == ("liver", "tumour")
 
 
+def test_colours_of_a_label_map_are_display_alone(tmp_path: Path) -> None:
+    labels = np.zeros((2, 12, 12), np.uint8)
+    labels[0, 2:5, 3:8] = 1
+    made = objects.segmentation(objects.sources(2), labels, "LABELMAP")
+    made.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in ("Red", "Green", "Blue"):
+        made.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [2, 0, 16])
+        made.add_new(f"{colour}PaletteColorLookupTableData", "OW", np.array([0, 65535], np.uint16).tobytes())
+    np.testing.assert_array_equal(read_dicom(saved(made, tmp_path)).array, labels)
+
+
 @pytest.mark.parametrize("shown", [[0, 1, 2, 5, 6], [0, 3, 6], [1, 2, 4]])
 def test_a_mask_keeps_the_places_of_frames_left_out(tmp_path: Path, shown: list[int]) -> None:
     mask = np.zeros((7, 12, 12), np.uint8)

@@ -221,7 +221,7 @@ def test_a_tag_with_too_many_values_is_refused_with_the_file(tmp_path: Path, key
     values = ["CT", "MR"] if keyword == "Modality" else ["1.2.840.10008.5.1.4.1.1.2", "1.2.9"]
     made[keyword].value = values
     make.save(made, tmp_path / "many.dcm")
-    with pytest.raises(ReadError, match=rf"many\.dcm: the DICOM tag {keyword} holds 2 values"):
+    with pytest.raises(ReadError, match=rf"many\.dcm: the DICOM tag {keyword} holds (2|several) values"):
         read_dicom_folder(tmp_path)
     with pytest.raises(ReadError, match=keyword):
         read_dicom(tmp_path / "many.dcm")

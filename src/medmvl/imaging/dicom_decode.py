@@ -24,6 +24,7 @@ from medmvl.imaging.decode_pool import BATCH_BYTES, Decoded, Failure, Request, s
 from medmvl.imaging.decode_worker import OtherSizeError, decode
 from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
+from medmvl.imaging.dicom_tags import SEGMENTATIONS
 from medmvl.imaging.silence import silent_libraries
 
 Wanted = tuple[DicomFile, Sequence[int]]
@@ -149,7 +150,7 @@ def _native_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[
 
 def _in_colour(file: DicomFile, array: NDArray[Any], photometric: str) -> NDArray[Any]:
     """Look palette colours up, as 8 bits."""
-    if photometric != "PALETTE COLOR":
+    if photometric != "PALETTE COLOR" or file.text("SOPClassUID") in SEGMENTATIONS:
         return array
     array = pydicom.pixels.apply_color_lut(array, file.header)[..., :3]
     return (array >> 8).astype(np.uint8) if array.dtype.itemsize > 1 else array

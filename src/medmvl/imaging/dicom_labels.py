@@ -17,9 +17,9 @@ from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import DicomFile, tag_floats, tag_value
 from medmvl.imaging.dicom_marks import in_groups
+from medmvl.imaging.dicom_tags import SEGMENTATIONS
 from medmvl.imaging.limits import check_size
 
-SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 OFF_GRID = 0.05
 SAME_PLACE_MM = 1e-2
 MAX_NAME = 64

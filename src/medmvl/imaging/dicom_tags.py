@@ -83,3 +83,5 @@ READ = [
     *dict.fromkeys(creator for creator, _ in CREATORS.values()),
 ]
 """What the parser is asked for; of these, `IDENTITY_NUMBERS` do not outlive it."""
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes whose values are labels, whatever they are shown as."""
