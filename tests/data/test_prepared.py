@@ -169,7 +169,7 @@ def test_other_pixels_need_another_version(tmp_path: Path, tiny: MedMVLProcessor
     found = {
         block.path: values_of(tiny.process_visual(load(block)).pixels) for block in files_to_prepare(tmp_path)
     }
-    assert PIXELS_VERSION == 1
+    assert PIXELS_VERSION == 2
     assert found == {name: pytest.approx(values, abs=2e-3) for name, values in VALUES.items()}
 
 
@@ -185,5 +185,5 @@ def test_the_key_follows_the_version_and_no_source_text(
     )
     first = cache_key(*ask)
     assert set(opened) <= {"a.png"}
-    monkeypatch.setattr("medmvl.data.prepared.PIXELS_VERSION", 2)
+    monkeypatch.setattr("medmvl.data.prepared.PIXELS_VERSION", 3)
     assert cache_key(*ask) != first

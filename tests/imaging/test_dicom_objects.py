@@ -38,7 +38,7 @@ def test_a_label_map_keeps_its_background_and_names(tmp_path: Path) -> None:
 
 def test_colours_of_a_label_map_are_display_alone(tmp_path: Path) -> None:
     labels = np.zeros((2, 12, 12), np.uint8)
-    labels[0, 2:5, 3:8] = 1
+    labels[:, 2:5, 3:8] = 1
     made = objects.segmentation(objects.sources(2), labels, "LABELMAP")
     made.PhotometricInterpretation = "PALETTE COLOR"
     for colour in ("Red", "Green", "Blue"):

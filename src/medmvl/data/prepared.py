@@ -30,7 +30,7 @@ from medmvl.schema import ImageBlock, VolumeBlock
 
 DEFAULT_LIMIT = 50 << 30
 """Bytes."""
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 """Raised when reading or processing makes other pixels of the same file and settings; the test of this module holds the values
 of every version, so that such a change is noticed."""
 FOLDER_VARIABLE = "MEDMVL_CACHE"
