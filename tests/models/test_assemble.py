@@ -140,7 +140,7 @@ def test_the_placeholders_have_their_own_embeddings():
     [
         ({"max_length": 1024}, "max_length 1024 is more than the LLM's context of 512"),
         ({"max_length": 16}, "one image takes 16 tokens, .* leaves no room"),
-        ({"image_connector": {"type": "mpl"}}, "Did you mean 'mlp'"),
+        ({"image_connector": {"type": "mpl"}}, "did you mean 'mlp'"),
         ({"volume_encoder": vit3d(deepth=3)}, "unknown key 'deepth'"),
         ({"image_encoder": {"type": "hf_vision", "path": "/no/such/folder"}}, "no checkpoint at '/no/such/folder'"),
         ({"volume_encoder": vit3d(path="somewhere")}, "volume encoder: somewhere has no encoder.json"),

@@ -54,9 +54,9 @@ def test_shared_is_short_for_slices_through_the_image_encoder():
             {"volume_encoder": "shared", "volume_connector": MLP},
             "'shared' but the model has no image encoder",
         ),
-        ({"image_encoder": vit2d(widht=8), "image_connector": MLP}, "Did you mean 'width'"),
-        ({"image_encoder": {"type": "vit_2d"}, "image_connector": MLP}, "Did you mean 'vit2d'"),
-        ({"image_encoder": vit2d(), "image_connector": {"type": "mpl"}}, "Did you mean 'mlp'"),
+        ({"image_encoder": vit2d(widht=8), "image_connector": MLP}, "did you mean 'width'"),
+        ({"image_encoder": {"type": "vit_2d"}, "image_connector": MLP}, "did you mean 'vit2d'"),
+        ({"image_encoder": vit2d(), "image_connector": {"type": "mpl"}}, "did you mean 'mlp'"),
     ],
 )
 def test_what_does_not_fit_is_named(parts, message):

@@ -173,7 +173,7 @@ def test_normalised_settings_are_complete_and_stable(config):
 @pytest.mark.parametrize(
     ("config", "widths", "message"),
     [
-        ({"type": "mpl"}, (WIDTH,), "connector: unknown type 'mpl'. Did you mean 'mlp'.*Known: linear, mlp"),
+        ({"type": "mpl"}, (WIDTH,), "connector: unknown type 'mpl'; did you mean 'mlp'.*Known: linear, mlp"),
         ({"type": "mlp", "layers": 2}, (WIDTH,), "unknown key 'layers'.*num_layers"),
         ({"type": "mlp", "num_layers": 0}, (WIDTH,), "num_layers: Input should be greater than 0"),
         ({"type": "attention_pooling", "num_heads": 7}, (WIDTH,), "12 is not a multiple of num_heads 7"),

@@ -224,15 +224,15 @@ def test_normalised_settings_are_complete_and_stable(config):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"type": "vit3D"}, "unknown type 'vit3D'. Did you mean 'vit3d'.*Known: vit3d, slices"),
+        ({"type": "vit3D"}, "unknown type 'vit3D'; did you mean 'vit3d'.*Known: vit3d, slices"),
         ({}, "unknown type 'None'.*Known"),
-        (vit3d(num_layer=2), "unknown key 'num_layer'. Did you mean 'num_layers'.*Known"),
+        (vit3d(num_layer=2), "unknown key 'num_layer'; did you mean 'num_layers'.*Known"),
         (vit3d(size=[8, 16, 18]), "8 x 16 x 18 is not a multiple of the patch size 2 x 4 x 4"),
         (vit3d(num_heads=5), "width 24 is not a multiple of num_heads 5"),
         (vit3d(patch_size=[1, 8, 1], size=[3, 8, 4], num_heads=0), "num_heads"),
         ({**vit3d(stem="conv"), "size": [9, 16, 16], "patch_size": [3, 4, 4]}, "powers of two"),
         ({"type": "slices", "encoder": "shared"}, "no image encoder"),
-        (slices(encoder=vit2d(widht=3)), "image encoder 'vit2d': unknown key 'widht'. Did you mean 'width'"),
+        (slices(encoder=vit2d(widht=3)), "image encoder 'vit2d': unknown key 'widht'; did you mean 'width'"),
     ],
 )
 def test_wrong_settings_are_refused_with_the_reason(config, message):

@@ -161,10 +161,10 @@ def test_slices_go_through_an_encoder_of_a_plug_in_and_both_are_recorded(site, k
 def test_an_unknown_name_lists_what_is_built_in_and_what_is_installed(site, known):
     known(site)
     with pytest.raises(
-        RecipeError, match=r"Did you mean 'gated'\? Known: linear, .*gated \(medmvl-example 0.1.0\)"
+        RecipeError, match=r"did you mean 'gated'\? Known: linear, .*gated \(medmvl-example 0.1.0\)"
     ):
         parse_connector_config({"type": "gatd"})
-    with pytest.raises(RecipeError, match=r"unknown key 'biass'. Did you mean 'bias'"):
+    with pytest.raises(RecipeError, match=r"unknown key 'biass'; did you mean 'bias'"):
         parse_connector_config({"type": "gated", "biass": True})
     with pytest.raises(RecipeError, match=r"image encoder: unknown type 'gated'.*small_cnn"):
         parse_image_encoder_config({"type": "gated"})

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from medmvl.errors import UserError
+from medmvl.messages import first_of
 
 if TYPE_CHECKING:
     from medmvl.engine import Failure
     from medmvl.schema import ImageBlock, VolumeBlock
-
-MOST_LISTED = 20
 
 
 def declared(units: str | None, modality: str | None, spacing: str | None) -> dict[str, Any]:
@@ -62,12 +61,10 @@ def raise_failures(failures: Sequence[Failure], total: int) -> None:
     """Raise UserError listing the samples that could not be answered, if there are any."""
     if not failures:
         return
-    lines = [f"  {failure.name}: {failure.error}" for failure in failures[:MOST_LISTED]]
-    if len(failures) > MOST_LISTED:
-        lines.append(f"  and {len(failures) - MOST_LISTED} more")
+    lines = first_of([f"  {failure.name}: {failure.error}" for failure in failures])
     raise UserError(
         f"{len(failures)} of {total} samples could not be answered; the others are done. Fix these and run the same "
-        "command again:\n" + "\n".join(lines)
+        "command again:\n" + lines
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmvl.messages import first_of
+
 if TYPE_CHECKING:
     from medmvl.data.check import CheckReport
     from medmvl.data.sources import LoadedSource
@@ -328,6 +330,7 @@ def _print_splits(out: Path, summary: dict[str, Any]) -> None:
 def _as_text(report: CheckReport) -> str:
     from medmvl.data.check import PROBLEMS
 
+    indent = " " * 12
     lines = [
         "Samples:  " + ", ".join(f"{count} in {split}" for split, count in report.samples.items()),
         f"Patients: {report.patients} (samples without one: {report.without_patient}), studies: {report.studies}",
@@ -341,7 +344,5 @@ def _as_text(report: CheckReport) -> str:
     for name, found in report.problems.items():
         if found.count:
             lines.append(f"Wrong:    {found.count} {PROBLEMS[name]}")
-            lines += [f"            {example}" for example in found.examples]
-            if found.count > len(found.examples):
-                lines.append(f"            ... and {found.count - len(found.examples)} more")
+            lines.append(indent + first_of(found.examples, total=found.count, separator="\n" + indent))
     return "\n".join([*lines, "Nothing is wrong." if report.ok else "Something is wrong."])

@@ -10,6 +10,7 @@ import typer
 
 from medmvl.cli.options import Device, Dtype, MaxNewTokens, Modality, ModelFolder, NumBeams, Spacing, Units
 from medmvl.errors import MissingExtraError, UserError
+from medmvl.messages import first_of
 
 if TYPE_CHECKING:
     from medmvl.engine import GenerationOptions
@@ -80,12 +81,8 @@ def _report(
 
 
 def _tell(outcome: Outcome, found: Found, out: Path) -> None:
-    from medmvl.cli.asking import MOST_LISTED
-
-    lines = [f"  {bad.path} ({bad.step}): {bad.error}" for bad in outcome.bad[:MOST_LISTED]]
-    if len(outcome.bad) > MOST_LISTED:
-        lines.append(f"  and {len(outcome.bad) - MOST_LISTED} more, see {out / 'bad.csv'}")
-    listed = "\n".join(lines)
+    lines = [f"  {bad.path} ({bad.step}): {bad.error}" for bad in outcome.bad]
+    listed = first_of(lines, hint=f", see {out / 'bad.csv'}")
     if not outcome.num_reports:
         raise UserError(f"no report could be written\n{listed}" if lines else "no study was found")
     typer.echo(f"{outcome.num_reports} reports in {out}; unverified machine output")

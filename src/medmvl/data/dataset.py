@@ -20,6 +20,7 @@ from medmvl.data.memory import Load, VisualMemory
 from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError, UserError
+from medmvl.messages import first_of
 from medmvl.schema import Sample
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ class SampleDataset(Dataset[Any]):
             source, sample = self._at(int(number))
             self.dropped.append(f"{source.name}: {sample.id} ({lengths[number]} tokens)")
         if self.dropped:
-            listed = "; ".join(self.dropped[:LISTED]) + ("; ..." if len(self.dropped) > LISTED else "")
+            listed = first_of(self.dropped, LISTED, separator=", ")
             logger.warning(
                 "left out %d of %d samples longer than %d tokens: %s",
                 len(self.dropped), len(lengths), self.max_length, listed,

@@ -19,7 +19,7 @@ from medmvl.datasets.records import SampleFile
 from medmvl.errors import SampleError
 from medmvl.imaging.units import known_units
 from medmvl.schema import Sample
-from medmvl.schema.blocks import Strict
+from medmvl.schema.strict import StrictModel
 from medmvl.tasks import Benchmark
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
@@ -29,7 +29,7 @@ FEW_PATIENTS = 200
 """Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
 
 
-class PhantomSource(Strict):
+class PhantomSource(StrictModel):
     """Synthetic patients, written once into the cache folder and read like any data set."""
 
     preset: str = "quickstart"
@@ -43,7 +43,7 @@ class PhantomSource(Strict):
     """Processes that draw them; None: one a core for large data sets."""
 
 
-class Declaration(Strict):
+class Declaration(StrictModel):
     """What the user knows about all files of a source and the files do not say; see `medmvl.imaging.read`."""
 
     units: str | None = None
@@ -57,7 +57,7 @@ class Declaration(Strict):
         return None if said is None else known_units(said)
 
 
-class DataSource(Strict):
+class DataSource(StrictModel):
     """One source of a mixture, as a recipe names it."""
 
     path: str | None = None

@@ -16,11 +16,11 @@ from medmvl.digests import file_sha256
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging import read
 from medmvl.imaging.selector import split_selector
+from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
 from medmvl.tasks.answers import yes_no_choices
 
-LISTED = 20
 DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日")
 REPORT_PROMPTS = {"en": "Write the report.", "zh": "请写出影像报告。"}
 Language = Literal["en", "zh", "auto"]
@@ -154,9 +154,8 @@ def _check_columns(columns: Mapping[str, str], table: Table) -> None:
 
 
 def _list_bad(path: Path, bad: list[str], total: int) -> str:
-    shown = "\n  ".join(bad[:LISTED])
-    more = f"\n  ... and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
-    return f"{path}: {len(bad)} of {total} rows cannot be used (--skip-bad leaves them out):\n  {shown}{more}"
+    shown = first_of(bad, separator="\n  ")
+    return f"{path}: {len(bad)} of {total} rows cannot be used (--skip-bad leaves them out):\n  {shown}"
 
 
 @dataclass(frozen=True)

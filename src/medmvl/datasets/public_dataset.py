@@ -14,11 +14,11 @@ from medmvl.atomic_files import atomic_write, write_json, write_text
 from medmvl.datasets.gathering.collection import Collection, ConvertOptions, summary_of
 from medmvl.datasets.splits import SPLIT_NAMES, patient_groups, split_groups
 from medmvl.errors import UserError
+from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.tasks.benchmark import Benchmark
 
 AS_PUBLISHED = "as published, less training samples that share a picture or patient with a later part"
-LISTED = 20
 DEFAULT_FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 STRICTEST_FIRST = ("test", "validation", "train")
 
@@ -147,11 +147,10 @@ def _refuse_bad(found: Collection, raw: Path, layout: str) -> None:
     if not total:
         raise UserError(f"{raw}: nothing was found in it; expected {layout}")
     if found.bad and (not found.options.skip_bad or not found.entries):
-        shown = "\n  ".join(found.bad[:LISTED])
-        more = f"\n  ... and {len(found.bad) - LISTED} more" if len(found.bad) > LISTED else ""
+        shown = first_of(found.bad, separator="\n  ")
         raise UserError(
             f"{raw}: {len(found.bad)} of {total} records cannot be used (--skip-bad leaves them out):\n"
-            f"  {shown}{more}"
+            f"  {shown}"
         )
 
 

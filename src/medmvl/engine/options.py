@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
-from medmvl.schema.blocks import Strict
+from medmvl.schema.strict import StrictModel
 
 MAX_LOGPROBS = 20
 
 
-class GenerationOptions(Strict):
+class GenerationOptions(StrictModel):
     """Greedy by default; sampling with a temperature; beam search with more than one beam."""
 
     max_new_tokens: PositiveInt = 256

@@ -28,6 +28,7 @@ ROOMS = (
     "errors.py",
     "atomic_files.py",
     "digests.py",
+    "messages.py",
     "plugins.py",
     "auto_classes.py",
     "imaging",

@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medmvl.errors import UserError
+from medmvl.messages import first_of
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pretrained_ViT.bin", "pytorch_model.pt")
 """Names of a whole checkpoint in one file, the safest first; an index of shards goes before each."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
 """Keys under which training scripts put the weights beside optimizer and epoch."""
 
@@ -134,6 +135,4 @@ def under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _MOST_LISTED} more" if len(every) > _MOST_LISTED else ""
-    return ", ".join(every[:_MOST_LISTED]) + more
+    return first_of(list(names), _MAX_LISTED, separator=", ")

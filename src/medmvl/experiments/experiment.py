@@ -11,14 +11,15 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_
 import medmvl.recipes
 from medmvl.errors import RecipeError
 from medmvl.experiments.shared import names_in
-from medmvl.training.recipe import Recipe, Strict
+from medmvl.schema.strict import StrictModel
+from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import apply_override, parse_recipe, plain, resolve
 from medmvl.training.run_folder import differences
 
 EXPERIMENTS = Path(medmvl.recipes.__file__).parent / "experiments"
 
 
-class Variant(Strict):
+class Variant(StrictModel):
     """One variant: what it changes of the base, as `key.path: value`. Nothing: the base itself."""
 
     description: str = ""
@@ -39,7 +40,7 @@ class Variant(Strict):
         return self
 
 
-class Evaluated(Strict):
+class Evaluated(StrictModel):
     """How every run is evaluated, on the recipe's `data.test`."""
 
     limit_patients: PositiveInt | None = None
@@ -48,7 +49,7 @@ class Evaluated(Strict):
     max_new_tokens: PositiveInt = 64
 
 
-class Preparation(Strict):
+class Preparation(StrictModel):
     """A recipe that is trained once for all runs, such as the LLM on text; `prepared:NAME` stands for its parts."""
 
     base: str
@@ -57,7 +58,7 @@ class Preparation(Strict):
     seed: NonNegativeInt = 0
 
 
-class Experiment(Strict):
+class Experiment(StrictModel):
     """Many runs that answer one question."""
 
     schema_version: Literal[1] = 1

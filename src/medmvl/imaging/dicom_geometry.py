@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.geometry import axcodes_of
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES
+from medmvl.messages import first_of
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 PLANES = ("sagittal", "coronal", "axial")
@@ -89,7 +90,8 @@ def _gap_warnings(gaps: NDArray[np.float64], typical: float, along: NDArray[np.f
     if not holes or not whole:
         return (said,)
     missing = sum(round(float(gaps[at] / typical)) - 1 for at in holes)
-    ends = [sorted((along[at], along[at + 1])) for at in holes[:5]]
-    where = ", ".join(f"{low:.1f} and {high:.1f} mm" for low, high in ends)
-    more = f" and {len(holes) - 5} more places" if len(holes) > 5 else ""
-    return (f"{missing} slice(s) seem to be missing: between {where}{more} along the stack; {said}",)
+    ends = [sorted((along[at], along[at + 1])) for at in holes]
+    where = first_of(
+        [f"{low:.1f} and {high:.1f} mm" for low, high in ends], 5, separator=", ", hint=" places"
+    )
+    return (f"{missing} slice(s) seem to be missing: between {where} along the stack; {said}",)

@@ -25,6 +25,7 @@ from medmvl.imaging.dicom_separate import by_identity, by_marks, height_of, inte
 from medmvl.imaging.dicom_slides import WHOLE_SLIDE, fits_in_one, is_slide_label
 from medmvl.imaging.dicom_unplaced import heights, stackable, why_no_volume, without_places
 from medmvl.imaging.selector import Selector, pick
+from medmvl.messages import first_of
 
 LISTED = 30
 SIDEWAYS_MM = 2.0
@@ -129,12 +130,13 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
         siblings = [one for one in series if one.origin == chosen[0].origin]
         chosen = [siblings[pick(selector.time, len(siblings), "time")]]
     if len(chosen) > 1:
-        lines = [f"  {number}: {one}" for number, one in enumerate(chosen[:LISTED], 1)]
-        more = [f"  and {len(chosen) - LISTED} more"] if len(chosen) > LISTED else []
+        lines = first_of(
+            [f"{number}: {one}" for number, one in enumerate(chosen, 1)], LISTED, separator="\n  "
+        )
         head = (
             f"{len(chosen)} images or series; choose one by adding #series=N to the path ({name}#series=2):"
         )
-        raise AmbiguousSourceError("\n".join([head, *lines, *more]))
+        raise AmbiguousSourceError(f"{head}\n  {lines}")
     return _choose_frame(chosen[0], selector, name)
 
 

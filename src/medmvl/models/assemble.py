@@ -25,7 +25,7 @@ from medmvl.models.tokenizers import train_tokenizer
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
-from medmvl.schema.blocks import Strict
+from medmvl.schema.strict import StrictModel
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ SLICE_READERS = ("encoder", "slices")
 """Keys, and attributes, by which a volume encoder holds what reads its slices; an image encoder is somewhere inside."""
 
 
-class LLMRecipe(Strict):
+class LLMRecipe(StrictModel):
     """Which LLM: a pretrained one by `path` (folder or hub id), or a fresh one by `config`."""
 
     path: str | None = None
@@ -58,7 +58,7 @@ class LLMRecipe(Strict):
         return self
 
 
-class ModelRecipe(Strict):
+class ModelRecipe(StrictModel):
     """The parts of a model, or `init`, a saved MedM-VL model to start from."""
 
     init: str | None = None

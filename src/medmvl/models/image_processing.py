@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import PositiveInt, ValidationError, model_validator
 from torch import Tensor
 
 from medmvl.errors import RecipeError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import to_unit_range
 from medmvl.models.tiling import Size, best_grid, fitted_size, largest_sizes, native_size
+from medmvl.schema.strict import StrictModel
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -36,14 +37,12 @@ class _Place(NamedTuple):
     """Of the picture on the canvas; negative where it sticks out."""
 
 
-class ImageProcessor(BaseModel):
+class ImageProcessor(StrictModel):
     """Resizing and normalisation of 2D images, as plain settings that are saved with the model.
 
     8-bit pictures are resized as Pillow resizes 8-bit pictures, which reproduces CLIP's and SigLIP's own preprocessing; all
     others are brought to [0, 1] first (HU through `window`, other units between percentiles) and resized in floating point.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[PositiveInt, PositiveInt] = (256, 256)
     """Height and width of the pixels, or of one tile; with `native` their product is the most pixels there may be."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import nn
 
 from medmvl.errors import RecipeError
+from medmvl.messages import did_you_mean
 from medmvl.plugins import Plugin, find_plugin, installed, known_names
+from medmvl.schema.strict import StrictModel
 
 PLUGIN_GROUPS = {
     "image encoder": "medmvl.image_encoders",
@@ -20,10 +21,8 @@ PLUGIN_GROUPS = {
 """Where other packages offer parts of each role."""
 
 
-class PartConfig(BaseModel):
+class PartConfig(StrictModel):
     """The settings of one part: immutable, without weights or files; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
 
@@ -53,7 +52,7 @@ def parse_part(config: Mapping[str, Any], table: Mapping[str, type[C]], role: st
     if config_class is None:
         known = known_names(PLUGIN_GROUPS[role], table)
         names = [*table, *installed(PLUGIN_GROUPS[role])]
-        raise RecipeError(f"{role}: unknown type {name!r}.{_meant(name, names)} Known: {known}.")
+        raise RecipeError(f"{role}: unknown type {name!r}{did_you_mean(name, names) or '.'} Known: {known}.")
     try:
         return config_class.model_validate(dict(config))
     except ValidationError as error:
@@ -101,11 +100,6 @@ def _problem(detail: Any, config_class: type[PartConfig]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     known = config_class.model_fields
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key!r}.{_meant(key, known)} Known: {', '.join(known)}."
+        return f"unknown key {key!r}{did_you_mean(key, known) or '.'} Known: {', '.join(known)}."
     message = detail["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -14,8 +14,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -28,16 +26,13 @@ from torch import Tensor, nn
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
 from medmvl.models.part_names import PARTS
+from medmvl.schema.strict import StrictModel
 
 ADAPTER_WEIGHTS = "adapter.safetensors"
 ADAPTER_CONFIG = "adapter.json"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LoraOptions(_Settings):
+class LoraOptions(StrictModel):
     """Size of the low-rank update, and where it goes."""
 
     rank: PositiveInt = 16
@@ -48,7 +43,7 @@ class LoraOptions(_Settings):
     None: all of the part except the LLM's head."""
 
 
-class PartTuning(_Settings):
+class PartTuning(StrictModel):
     """How one part is trained. The word alone is short for `{mode: word}`."""
 
     mode: Literal["frozen", "full", "lora", "dora", "last_k"]

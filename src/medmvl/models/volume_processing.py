@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -28,6 +26,7 @@ from medmvl.imaging.intensity import apply_window, otsu_threshold, percentile_sc
 from medmvl.imaging.resampling import crop_or_pad, resize, settle_slices
 from medmvl.models.tiling import Shape, box_of, crop_starts, cut
 from medmvl.models.volume_conventions import ConventionName, by_convention
+from medmvl.schema.strict import StrictModel
 
 BODY_HU = -500
 """What is denser is body (or table); what is not is air, in or around it."""
@@ -64,14 +63,12 @@ class _Oriented(NamedTuple):
         return None if own is None else np.abs(self.to_settled[:3, :3]).T @ np.array(own)
 
 
-class VolumeProcessor(BaseModel):
+class VolumeProcessor(StrictModel):
     """Resampling and windows of 3D volumes, as plain settings that are saved with the model.
 
     Resampling happens in the scan's own units before any window. One channel a window; a scan that is not in HU has no
     windows: it is scaled between its own percentiles, the same in every channel.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Shape3 = (32, 256, 256)
     """Depth, height and width of the voxels; the most there may be where they are variable."""

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
+
+from medmvl.schema.strict import StrictModel
 
 
-class Strict(BaseModel):
-    """Base of everything in this room: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TextBlock(Strict):
+class TextBlock(StrictModel):
     """Plain text. Text that spells a special token of the tokenizer is refused by the processor."""
 
     type: Literal["text"] = "text"
     text: str
 
 
-class VisualBlock(Strict):
+class VisualBlock(StrictModel):
     """What images and volumes share: declarations a file cannot make itself, and the date relative to the current study."""
 
     units: str | None = None

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from medmvl.schema.blocks import Strict
+from medmvl.schema.strict import StrictModel
 
 Coordinates2D = tuple[int, int, int, int]
 Coordinates3D = tuple[int, int, int, int, int, int]
 
 
-class Box(Strict):
+class Box(StrictModel):
     """`(y0, x0, y1, x1)` in an image or `(z0, y0, x0, z1, y1, x1)` in a volume; the upper ends are exclusive."""
 
     coordinates: Annotated[Coordinates2D | Coordinates3D, Field(union_mode="left_to_right")]

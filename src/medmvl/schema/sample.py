@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from medmvl.schema.blocks import Block, ImageBlock, Strict, TextBlock, VolumeBlock
+from medmvl.schema.blocks import Block, ImageBlock, TextBlock, VolumeBlock
 from medmvl.schema.boxes import Box
+from medmvl.schema.strict import StrictModel
 
 SCHEMA_VERSION = 1
 
 
-class Message(Strict):
+class Message(StrictModel):
     """One turn. The role decides what is trained on: assistant text only, never by position."""
 
     role: Literal["system", "user", "assistant"]
@@ -50,7 +51,7 @@ class Message(Strict):
         return self.model_copy(update={"content": blocks or (TextBlock(text=""),)})
 
 
-class Target(Strict):
+class Target(StrictModel):
     """The truth a task judges an answer by."""
 
     kind: str
@@ -61,7 +62,7 @@ class Target(Strict):
     """The closed set of answers; empty where the question is open."""
 
 
-class Sample(Strict):
+class Sample(StrictModel):
     """One conversation with typed blocks. Identity fields are pseudonyms (a user's column or a keyed hash), never UIDs."""
 
     id: str = Field(min_length=1)

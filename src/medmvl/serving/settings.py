@@ -9,14 +9,14 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from medmvl.addresses import is_loopback
 from medmvl.errors import UserError
-from medmvl.schema.blocks import Strict
+from medmvl.schema.strict import StrictModel
 
 MIB = 1024**2
 LARGE_BODY = 1 * MIB
 """JSON bodies above this hold inline images or volumes."""
 
 
-class Limits(Strict):
+class Limits(StrictModel):
     """Everything a client could ask too much of."""
 
     upload_bytes: PositiveInt = 2048 * MIB
@@ -64,7 +64,7 @@ class Limits(Strict):
     """Longest pause within a body."""
 
 
-class ServeSettings(Strict):
+class ServeSettings(StrictModel):
     """How a server listens."""
 
     host: str = "127.0.0.1"

@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -22,15 +20,10 @@ from medmvl.data.sources import DataSource
 from medmvl.models.assemble import ModelRecipe
 from medmvl.models.part_names import PartName
 from medmvl.models.tuning import PartTuning
+from medmvl.schema.strict import StrictModel
 
 
-class Strict(BaseModel):
-    """Immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataRecipe(Strict):
+class DataRecipe(StrictModel):
     """Which samples train, which are watched during training, and which are kept for the end."""
 
     train: tuple[DataSource, ...] = ()
@@ -41,7 +34,7 @@ class DataRecipe(Strict):
     patient data in the cache folder: `medmvl data cache` shows it, `--clear` removes it."""
 
 
-class Stage(Strict):
+class Stage(StrictModel):
     """One stage: an objective, what of the model trains, on what, for how long."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -116,7 +109,7 @@ class Stage(Strict):
         return micro, self.batch_size // (micro * num_processes)
 
 
-class Distributed(Strict):
+class Distributed(StrictModel):
     """How more than one GPU is used; nothing here: DDP. Handed to accelerate as it is."""
 
     fsdp: dict[str, Any] | None = None
@@ -131,7 +124,7 @@ class Distributed(Strict):
         return self
 
 
-class Recipe(Strict):
+class Recipe(StrictModel):
     """A run: `medmvl train` turns it into a model."""
 
     schema_version: Literal[1] = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medmvl.errors import RecipeError
+from medmvl.messages import did_you_mean
 from medmvl.models.part_names import PARTS
 from medmvl.training.recipe import Recipe
 
@@ -166,7 +166,7 @@ def _index_of(items: list[Any], key: str, path: str) -> int:
         return int(key)
     known = ", ".join(str(name) for name in names if name) or f"positions 0 to {len(items) - 1}"
     raise RecipeError(
-        f"'{path}': there is no '{key}'; there are {known}{_meant(key, [n for n in names if n])}"
+        f"'{path}': there is no '{key}'; there are {known}{did_you_mean(key, [n for n in names if n]) or '.'}"
     )
 
 
@@ -181,7 +181,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str, Path | None]:
             return file.read_text(encoding="utf-8"), name, None
     names = recipe_names()
     raise RecipeError(
-        f"there is no recipe '{name}'{_meant(name, names)} Shipped recipes: {', '.join(names)}."
+        f"there is no recipe '{name}'{did_you_mean(name, names) or '.'} Shipped recipes: {', '.join(names)}."
     )
 
 
@@ -199,17 +199,12 @@ def _explain(detail: Any, document: dict[str, Any]) -> str:
     path = ".".join(where) or "recipe"
     if detail["type"] == "extra_forbidden":
         known = _keys_at(Recipe, detail["loc"][:-1])
-        return f"{path}: unknown key{_meant(where[-1], known)} Known: {', '.join(known)}."
+        return f"{path}: unknown key{did_you_mean(where[-1], known) or '.'} Known: {', '.join(known)}."
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] != "literal_error":
         return f"{path}: {message}"
     expected = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
-    return f"{path}: {message}, not {detail['input']!r}{_meant(str(detail['input']).lower(), expected)}"
-
-
-def _meant(word: str, known: Sequence[str]) -> str:
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else "."
+    return f"{path}: {message}, not {detail['input']!r}{did_you_mean(str(detail['input']).lower(), expected) or '.'}"
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:

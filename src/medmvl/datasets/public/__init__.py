@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from medmvl.datasets.gathering.collection import ConvertOptions
 from medmvl.datasets.public import (
     ct_rate,
@@ -27,6 +25,7 @@ from medmvl.datasets.public import (
 )
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
+from medmvl.messages import did_you_mean
 from medmvl.plugins import find_plugin, known_names
 from medmvl.tasks.benchmark import Benchmark
 
@@ -98,6 +97,6 @@ def find_task(name: str) -> Benchmark:
         if not isinstance(task, Benchmark):
             raise UserError(f"{plugin.source} offers {name!r} as a task, but it is no medmvl.tasks.Benchmark")
         return task
-    near = get_close_matches(name, TASKS, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise UserError(f"no task '{name}'{hint} Known tasks: {known_names('medmvl.tasks', TASKS)}")
+    raise UserError(
+        f"no task '{name}'{did_you_mean(name, TASKS, 3)} Known tasks: {known_names('medmvl.tasks', TASKS)}"
+    )

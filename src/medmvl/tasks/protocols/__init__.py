@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from medmvl.errors import UserError
+from medmvl.messages import did_you_mean
 from medmvl.tasks.protocols.base import Protocol
 from medmvl.tasks.protocols.ctchat import CTCHAT
 from medmvl.tasks.protocols.m3d import M3D, RAD_3D
@@ -33,9 +32,9 @@ def find_protocol(name: str) -> Protocol:
         UserError: listing the nearest, and all known names.
     """
     if name not in PROTOCOLS:
-        near = get_close_matches(name, PROTOCOLS, n=2)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UserError(f"no protocol '{name}'{hint} Known protocols: {', '.join(PROTOCOLS)}")
+        raise UserError(
+            f"no protocol '{name}'{did_you_mean(name, PROTOCOLS, 2)} Known protocols: {', '.join(PROTOCOLS)}"
+        )
     return PROTOCOLS[name]
 
 

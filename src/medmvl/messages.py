@@ -1,0 +1,44 @@
+"""Phrases that errors and listings share: the first of many, and the name that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+LISTED = 20
+"""Cases that a message shows before it only counts."""
+
+
+def first_of(
+    items: Sequence[str],
+    limit: int = LISTED,
+    *,
+    total: int | None = None,
+    separator: str = "\n",
+    hint: str = "",
+) -> str:
+    r"""The first items, and how many more there are.
+
+    Args:
+        items: what is listed.
+        limit: items shown.
+        total: number of items where `items` holds only some of them.
+        separator: between two items, such as `"\n  "` or `", "`.
+        hint: follows the number, such as `", see bad.csv"`.
+    """
+    shown = list(items[:limit])
+    more = (len(items) if total is None else total) - len(shown)
+    if more <= 0:
+        return separator.join(shown)
+    last = f"{more} more{hint}"
+    return (
+        f"{separator.join(shown)} and {last}"
+        if separator.startswith(",")
+        else separator.join([*shown, f"... and {last}"])
+    )
+
+
+def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
+    """`; did you mean 'slake' or 'slake-en'?` for the nearest of the known names, or nothing."""
+    near = get_close_matches(word, list(known), n=count, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
