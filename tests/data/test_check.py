@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medmvl.data.check import PROBLEMS, CheckReport, check
+from medmvl.data.check import PROBLEMS, DataCheck, check
 from medmvl.data.sources import open_data
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import write_samples
@@ -16,7 +16,7 @@ def tiny() -> MedMVLProcessor:
     return processor()
 
 
-def found(report: CheckReport) -> dict[str, int]:
+def found(report: DataCheck) -> dict[str, int]:
     return {name: one.count for name, one in report.problems.items() if one.count}
 
 

@@ -8,11 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medmvl.errors import UserError
-from medmvl.imaging.geometry import spacing_of
 from medmvl.imaging.resampling import (
     crop_or_pad,
     is_sheared,
-    resample_to_spacing,
     resize,
     settle_slices,
 )
@@ -67,15 +65,6 @@ def test_labels_keep_their_values():
     array, _ = resize(labels, (5, 14, 3), "nearest")
     assert array.dtype == np.uint8
     assert set(np.unique(array)) <= {0, 7, 117}
-
-
-def test_spacing_is_exact_and_the_centre_stays():
-    image = volume((10, 20, 22), "SPL", (5.0, 0.7, 0.8))
-    result, matrix = resample_to_spacing(image, (3.0, 1.5, 1.5))
-    assert np.allclose(spacing_of(result.affine), (3.0, 1.5, 1.5))
-    assert np.allclose(image.affine @ matrix, result.affine)
-    middles = [scan.affine @ [*(np.array(scan.shape) - 1) / 2, 1] for scan in (image, result)]
-    assert np.allclose(*middles)
 
 
 def test_crop_and_padding_keep_places():
@@ -137,5 +126,3 @@ def test_absurd_targets_and_unknown_interpolations_are_refused():
         resize(np.zeros((2, 2, 2)), (100000, 100000, 100))
     with pytest.raises(UserError, match="area_linear"):
         resize(np.zeros((2, 2, 2)), (2, 2, 2), "cubic")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="spacing"):
-        resample_to_spacing(replace(volume(), affine=None, axcodes=None, spacing_mm=None), (1, 1, 1))

@@ -13,7 +13,7 @@ import typer
 from medmvl.messages import first_of
 
 if TYPE_CHECKING:
-    from medmvl.data.check import CheckReport
+    from medmvl.data.check import DataCheck
     from medmvl.data.sources import LoadedSource
 
 app = typer.Typer(no_args_is_help=True, help="Bring your own data: convert a table, check a data set.")
@@ -327,7 +327,7 @@ def _print_splits(out: Path, summary: dict[str, Any]) -> None:
         typer.echo(f"{out / name}.jsonl: {counts['samples']} samples, {counts['patients']} patients")
 
 
-def _as_text(report: CheckReport) -> str:
+def _as_text(report: DataCheck) -> str:
     from medmvl.data.check import PROBLEMS
 
     indent = " " * 12

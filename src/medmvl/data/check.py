@@ -36,7 +36,7 @@ PROBLEMS: dict[str, str] = {
 
 
 @dataclass
-class Findings:
+class ProblemCases:
     """How often a problem was found, and the first cases."""
 
     count: int = 0
@@ -50,7 +50,7 @@ class Findings:
 
 
 @dataclass
-class CheckReport:
+class DataCheck:
     """What a data set holds and what is wrong with it."""
 
     samples: dict[str, int] = field(default_factory=dict)
@@ -68,7 +68,9 @@ class CheckReport:
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
     """Percentiles of `text`, `visual` and `total`; empty without a processor."""
     limit: int | None = None
-    problems: dict[str, Findings] = field(default_factory=lambda: {name: Findings() for name in PROBLEMS})
+    problems: dict[str, ProblemCases] = field(
+        default_factory=lambda: {name: ProblemCases() for name in PROBLEMS}
+    )
 
     @property
     def ok(self) -> bool:
@@ -76,7 +78,7 @@ class CheckReport:
         return not any(found.count for found in self.problems.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain values."""
+        """The check as plain values."""
         return {"ok": self.ok, **asdict(self)}
 
 
@@ -89,7 +91,7 @@ def check(
     workers: int = 1,
     supervised: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
-) -> CheckReport:
+) -> DataCheck:
     """Check the sources of every split.
 
     Args:
@@ -101,7 +103,7 @@ def check(
         supervised: whether samples need answers.
         progress: called with what is being done, how many are done, and of how many.
     """
-    report = CheckReport(limit=max_length, files_read=not fast)
+    report = DataCheck(limit=max_length, files_read=not fast)
     survey = _Survey(report, processor, supervised)
     total = sum(len(source.samples) for sources in splits.values() for source in sources)
     done = 0
@@ -119,7 +121,7 @@ def check(
 class _Survey:
     """Goes through the texts once and notes what the files are."""
 
-    def __init__(self, report: CheckReport, processor: Any, supervised: bool) -> None:
+    def __init__(self, report: DataCheck, processor: Any, supervised: bool) -> None:
         self.report = report
         self.processor = processor
         self.supervised = supervised
@@ -195,7 +197,7 @@ class _Survey:
 
 
 def _check_files(
-    report: CheckReport,
+    report: DataCheck,
     files: Mapping[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
     fast: bool,
     workers: int,

@@ -60,22 +60,6 @@ def slice_picture(
     return picture
 
 
-def contact_sheet(image: MedicalImage, columns: int = 6, rows: int = 4, window: Window = None) -> Image.Image:
-    """Draw evenly spread slices of a volume from the lowest to the highest."""
-    grey = _grey(image, window)
-    count = min(columns * rows, len(grey))
-    spacing = (image.spacing_mm or (1.0, 1.0, 1.0))[1:]
-    chosen = np.linspace(0, len(grey) - 1, count).round().astype(int)
-    tiles = [_fitted(grey[index], spacing, None, side=PANEL // 3) for index in chosen]
-    lines = [_beside(tiles[start : start + columns]) for start in range(0, count, columns)]
-    sheet = Image.new("RGB", (max(line.width for line in lines), sum(line.height for line in lines)))
-    top = 0
-    for line in lines:
-        sheet.paste(line, (0, top))
-        top += line.height
-    return sheet
-
-
 def _window_for(image: MedicalImage, window: Window) -> Window:
     """Return the window asked for; Hounsfield units without one are drawn in the mediastinal window."""
     return "mediastinum" if window is None and image.units == "HU" else window

@@ -140,39 +140,6 @@ def _is_identity(weights: NDArray[np.float32]) -> bool:
     )
 
 
-def resample_to_spacing(
-    image: MedicalImage, spacing_mm: Sequence[float], interpolation: Interpolation = "area_linear"
-) -> tuple[MedicalImage, Affine]:
-    """Resample a volume to exactly this spacing in array order; its centre stays, its field of view is kept to a voxel.
-
-    Uneven or tilted slices are settled first.
-
-    Returns:
-        The image, and the matrix from its index to the index of the image given.
-
-    Raises:
-        UserError: where the image has no known spacing.
-    """
-    if image.kind != "volume" or image.spacing_mm is None:
-        raise UserError(
-            "resampling to a spacing needs a volume whose spacing is known; declare spacing_mm when reading"
-        )
-    settled = settle_slices(image, interpolation)
-    assert settled.spacing_mm is not None
-    wanted = np.array(spacing_mm, dtype=float)
-    if wanted.shape != (3,) or not (np.isfinite(wanted) & (wanted > 0)).all():
-        raise UserError(f"spacing {tuple(spacing_mm)}: expected three positive numbers in array order")
-    old, spacing = np.array(settled.array.shape, dtype=float), np.array(settled.spacing_mm)
-    shape = tuple(int(n) for n in np.maximum(1, np.round(old * spacing / wanted)))
-    step = wanted / spacing
-    array, matrix = _resample(settled.array, shape, step, (old - np.array(shape) * step) / 2, interpolation)
-    affine = None if settled.affine is None else settled.affine @ matrix
-    result = settled.with_array(array, affine=affine, spacing_mm=tuple(float(s) for s in wanted))
-    if image.affine is None or affine is None:
-        return result, matrix
-    return result, np.linalg.inv(image.affine) @ affine
-
-
 def crop_or_pad(volume: NDArray[Any], shape: Sequence[int], fill: float) -> tuple[NDArray[Any], Affine]:
     """Crop or pad each axis around its centre to `shape`; returns the array and the matrix from new to old index."""
     result = np.full(tuple(shape), fill, volume.dtype)

@@ -48,10 +48,6 @@ class Patient:
         """Return the patient's finding of a kind; there is at most one."""
         return next((finding for finding in self.findings if finding.kind == kind), None)
 
-    def language_of(self, purpose: str) -> str:
-        """Return `"en"` or `"zh"`, balanced within the strata of a finding."""
-        return ("en", "zh")[stratum(self.seed, self.index, purpose) % 2]
-
     def wording_of(self, kind: str, num_places: int = 0) -> int:
         """Return a number that chooses words: those who share it balance out in who has the finding, or where.
 
