@@ -76,6 +76,10 @@ def test_every_public_name_resolves(name: str) -> None:
     assert name in dir(medmvl)
 
 
+def test_nothing_but_public_names_is_listed() -> None:
+    assert set(dir(medmvl)) == {"__version__", *medmvl.PUBLIC_NAMES}
+
+
 def test_an_unknown_public_name_lists_the_known_ones() -> None:
     with pytest.raises(AttributeError, match="MedMVLConfig"):
         medmvl.MedMVLConfg  # noqa: B018

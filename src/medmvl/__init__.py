@@ -14,22 +14,38 @@ from medmvl import auto_classes
 __version__ = "0.1.0"
 
 PUBLIC_NAMES: dict[str, str] = {
+    # images and samples
     "MedicalImage": "medmvl.imaging",
     "read": "medmvl.imaging",
+    "ImageBlock": "medmvl.schema",
+    "VolumeBlock": "medmvl.schema",
+    "TextBlock": "medmvl.schema",
+    "Message": "medmvl.schema",
     "Sample": "medmvl.schema",
+    # models
     "MedMVLConfig": "medmvl.models.configuration",
     "MedMVLForConditionalGeneration": "medmvl.models.modeling",
     "MedMVLProcessor": "medmvl.models.processing",
+    "ImageProcessor": "medmvl.models.image_processing",
     "VolumeProcessor": "medmvl.models.volume_processing",
+    "assemble": "medmvl.models.assemble",
+    # asking
     "Engine": "medmvl.engine",
+    "GenerationOptions": "medmvl.engine",
     "load": "medmvl.engine",
+    # training and evaluation
     "Recipe": "medmvl.training.recipe",
+    "load_recipe": "medmvl.training.recipe_files",
     "train": "medmvl.training.run",
     "evaluate": "medmvl.evaluation.jobs",
+    "Results": "medmvl.evaluation.results",
+    "EndpointOptions": "medmvl.evaluation.endpoint",
+    "find_task": "medmvl.datasets.public",
+    "UserError": "medmvl.errors",
 }
 """Every public name and the module it comes from."""
 
-__all__ = ["PUBLIC_NAMES", "__version__", *PUBLIC_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *PUBLIC_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,7 +55,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *PUBLIC_NAMES})
+    return sorted(__all__)
 
 
 auto_classes.install()

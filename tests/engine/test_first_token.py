@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medmvl.data import loader
+from medmvl.datasets import loader
 from medmvl.engine import Answer, Engine, GenerationOptions, Request
 from medmvl.engine.scheduler import Scheduler
 from medmvl.schema import Message, TextBlock, VolumeBlock

@@ -71,7 +71,8 @@ def test_memory_is_bounded_and_an_error_is_not_remembered(
 ) -> None:
     scans, loader, _ = counted
     load = scans.wrap(loader)
-    scans.max_bytes = load(BLOCK).nbytes
+    scans = ScanCache(tiny_engine().processor.process_visual, max_bytes=load(BLOCK).nbytes)
+    load = scans.wrap(loader)
     write(tmp_path / "w.npz", 9.0)
     load(VolumeBlock(volume="w.npz"))
     assert len(scans) == 1 and scans.num_bytes <= scans.max_bytes

@@ -15,8 +15,8 @@ from medmvl.errors import UserError
 from medmvl.exchange.formats import read_checkpoint
 from medmvl.exchange.hf_llava import read, recognise
 from medmvl.exchange.imported import Components, write_folder
+from medmvl.imaging.in_memory import as_medical_image
 from medmvl.models.assemble import load
-from medmvl.models.processing import as_medical_image
 from tests.factories.exchange import CHATML, LLAVA_15, llava
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.factories.models import prepare, tiny
 
 from medmvl.models.visual_table import VisualRow, fingerprint, repeat_rows, to_rows, to_tensor
+from medmvl.models.visuals import digest
 
 
 def row(number: int, start: int = 3) -> VisualRow:
@@ -86,3 +87,11 @@ def test_a_visual_is_freed_with_its_last_user() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_digest_tells_shape_type_and_values() -> None:
+    pixels = torch.zeros(2, 6)
+    others = [pixels.view(3, 4), pixels.to(torch.float64), pixels + 1e-7, pixels.bfloat16()]
+    assert len({digest(p) for p in [pixels, *others]}) == 5
+    assert digest(pixels.T) != digest(pixels)
+    assert digest(pixels.clone()) == digest(pixels)

@@ -28,15 +28,34 @@ def listed(names: str) -> list[str]:
 
 
 def visual_blocks(
-    images: Sequence[str], volumes: Sequence[str], declarations: dict[str, Any]
+    images: Sequence[str], volumes: Sequence[str], declarations: dict[str, Any], priors: Sequence[str] = ()
 ) -> list[ImageBlock | VolumeBlock]:
-    """Blocks of the files named on the command line, images first."""
+    """Blocks of the files named on the command line: images, volumes, earlier studies.
+
+    Raises:
+        UserError: a prior is not of the form DAYS:PATH.
+    """
     from medmvl.schema import ImageBlock, VolumeBlock
 
     return [
         *(ImageBlock.model_validate({"image": path, **declarations}) for path in images),
         *(VolumeBlock.model_validate({"volume": path, **declarations}) for path in volumes),
+        *(_prior(text, declarations, is_volume=bool(volumes)) for text in priors),
     ]
+
+
+def _prior(text: str, declarations: dict[str, Any], *, is_volume: bool) -> ImageBlock | VolumeBlock:
+    from medmvl.schema import ImageBlock, VolumeBlock
+
+    days, _, path = text.partition(":")
+    if not days.isdigit() or int(days) == 0 or not path:
+        raise UserError(
+            f"--prior {text!r}: expected DAYS:PATH, such as 180:old.nii.gz for a scan half a year older"
+        )
+    facts = {**declarations, "days_before_current": int(days)}
+    if is_volume:
+        return VolumeBlock.model_validate({"volume": path, **facts})
+    return ImageBlock.model_validate({"image": path, **facts})
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from medmvl.errors import UserError
 
 if TYPE_CHECKING:
     from medmvl.engine import GenerationOptions
+    from medmvl.schema import ImageBlock, VolumeBlock
 
 
 def generate(
@@ -36,6 +38,16 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="The question.")] = None,
     image: Images = None,
     volume: Volumes = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DAYS:PATH of an earlier study; a volume where volumes are given; may be repeated."
+        ),
+    ] = None,
+    choices: Annotated[str, typer.Option(help="The answer is one of these, such as yes,no.")] = "",
+    schema: Annotated[
+        str | None, typer.Option(help="The answer is JSON of this JSON schema: a file, or the text.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: text, tokens, probability, seconds, seen.")
     ] = False,
@@ -58,16 +70,18 @@ def generate(
     dtype: Dtype = "auto",
 ) -> None:
     """Ask a model about images and volumes."""
-    _check_way(prompt, data, out, bool(image or volume), as_json)
-    from medmvl.cli.asking import declared
+    _check_way(prompt, data, out, bool(image or volume or prior), as_json)
+    from medmvl.cli.asking import declared, listed, visual_blocks
     from medmvl.engine import GenerationOptions
 
-    options = GenerationOptions(
-        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed
-    )
+    options = GenerationOptions.from_arguments(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
+        choices=tuple(listed(choices)), json_schema=_schema(schema),
+    )  # fmt: skip
     declarations = declared(units, modality, spacing)
     if prompt is not None:
-        _answer_one(model, prompt, image or [], volume or [], declarations, options, (device, dtype), as_json)
+        blocks = visual_blocks(image or [], volume or [], declarations, prior or [])
+        _answer_one(model, prompt, blocks, options, (device, dtype), as_json)
     elif data is not None and out is not None:
         roots = {"image_root": image_root, "volume_root": volume_root}
         _answer_all(model, data, roots, out, declarations, options, (device, dtype), batch_size)
@@ -79,27 +93,35 @@ def _check_way(prompt: str | None, data: Path | None, out: Path | None, visuals:
     if data is not None and out is None:
         raise UserError("--data needs --out, the .jsonl file for the answers")
     if data is not None and (visuals or as_json):
-        raise UserError("--image, --volume and --json belong to --prompt; --data names its own files")
+        raise UserError(
+            "--image, --volume, --prior and --json belong to --prompt; --data names its own files"
+        )
     if data is None and out is not None:
         raise UserError("--out belongs to --data; the answer to --prompt is printed")
+
+
+def _schema(given: str | None) -> str | None:
+    """The text of a JSON schema that is named as a file, or given itself."""
+    if given is None or given.lstrip().startswith("{"):
+        return given
+    if not Path(given).is_file():
+        raise UserError(f"--schema {given}: there is no such file, and it is no JSON object either")
+    return Path(given).read_text(encoding="utf-8")
 
 
 def _answer_one(
     model: Path,
     prompt: str,
-    images: list[str],
-    volumes: list[str],
-    declarations: dict[str, Any],
+    visuals: Sequence[ImageBlock | VolumeBlock],
     options: GenerationOptions,
     where: tuple[str, str],
     as_json: bool,
 ) -> None:
-    from medmvl.cli.asking import visual_blocks
     from medmvl.datasets.loader import BlockLoader
     from medmvl.engine import Engine, Request
     from medmvl.schema import Message, TextBlock
 
-    blocks = (*visual_blocks(images, volumes, declarations), TextBlock(text=prompt))
+    blocks = (*visuals, TextBlock(text=prompt))
     engine = Engine.load(model, where[0], where[1])
     if as_json and options.num_beams == 1:
         options = options.model_copy(update={"logprobs": 0})

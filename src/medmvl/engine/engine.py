@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -29,26 +28,28 @@ from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.prefix_cache import (
     Layers,
     Prefix,
-    PrefixCache,
     layers_of,
+    num_bytes,
     to_cache,
     with_gap,
 )
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
+from medmvl.engine.question import question_blocks
 from medmvl.engine.request import Answer, Failure, Load, Request, seen_of
 from medmvl.engine.scan_cache import ScanCache
 from medmvl.engine.sequences import SequenceLogitsProcessor, SequenceState, SequenceStoppingCriteria
 from medmvl.engine.streaming import stream_pieces
 from medmvl.engine.structured_outputs import StructuredOutputs
-from medmvl.engine.token_cache import TokenCache, digest
 from medmvl.errors import UserError
+from medmvl.imaging.in_memory import Visual
+from medmvl.lru import BoundedLRU
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.saved_folder import check_model_folder
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate, digest
 from medmvl.models.weight_types import DTYPES
-from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
+from medmvl.schema import Message, Sample, TextBlock
 
 INT8 = "int8"
 
@@ -65,8 +66,10 @@ class Engine:
         self.model = model.eval()
         self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
         self.processor = processor
-        self.visual_tokens = TokenCache(cache_bytes // 2)
-        self.prefixes = PrefixCache(cache_bytes - cache_bytes // 2)
+        self.visual_tokens: BoundedLRU[str, Tensor] = BoundedLRU(
+            cache_bytes // 2, lambda tokens: tokens.nbytes
+        )
+        self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
         self.scans = ScanCache(processor.process_visual)
         self.folder: Path | None = None
         """Where the model was loaded from."""
@@ -74,7 +77,6 @@ class Engine:
         self._pad_id = int(processor.tokenizer.pad_token_id)
         self._placeholders = [processor.image_token_id, processor.volume_token_id]
         self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
-        self._digests: dict[int, tuple[weakref.ref[ProcessedVisual], str]] = {}
         self._lock = Lock()
 
     @classmethod
@@ -223,32 +225,40 @@ class Engine:
         self,
         question: str,
         *,
-        images: Sequence[str | Path] = (),
-        volumes: Sequence[str | Path] = (),
+        images: Visual | Sequence[Visual] = (),
+        volumes: Visual | Sequence[Visual] = (),
+        priors: Mapping[str, int] | None = None,
+        units: str | None = None,
+        modality: str | None = None,
         history: Sequence[Message] = (),
         **options: Any,
     ) -> Answer:
-        """Ask one question about files on disk.
+        """Ask one question about images and volumes.
 
         Args:
             question: the words.
-            images: 2D files, DICOM or pictures.
-            volumes: 3D files and DICOM folders; `"folder#series=2"` chooses. A scan is read and encoded once, however often
-                it is asked about.
+            images: one 2D image or several: a path, a `MedicalImage`, a NumPy array or a Pillow picture each.
+            volumes: one 3D volume or several, likewise; a DICOM folder is a path, `"folder#series=2"` chooses. A file is read
+                and encoded once, however often it is asked about.
+            priors: earlier studies: path, and the days by which it is older. They are volumes where volumes are given.
+            units: declares the units of all of them, where they do not say it, such as `"HU"`.
+            modality: declares the modality likewise, such as `"CT"`.
             history: the turns before this one.
-            **options: of `GenerationOptions`, such as `max_new_tokens=64` or `choices=("yes", "no")`.
+            **options: fields of `GenerationOptions`, such as `max_new_tokens=64` or `choices=("yes", "no")`.
 
         Raises:
-            UserError: a file cannot be read, or the conversation is too long.
+            UserError: an argument is unknown, a file cannot be read, or the conversation is too long.
         """
-        blocks: list[Any] = [
-            *(ImageBlock(image=str(path)) for path in images),
-            *(VolumeBlock(volume=str(path)) for path in volumes),
-            TextBlock(text=question),
-        ]
-        load = self.scans.wrap(BlockLoader(Path.cwd()))
-        request = Request((*history, Message(role="user", content=tuple(blocks))), load)
-        return self.answer([request], GenerationOptions(**{"logprobs": 0, **options}))[0]
+        blocks, memory = question_blocks(
+            images, volumes, priors or {}, {"units": units, "modality": modality}
+        )
+        cached = self.scans.wrap(BlockLoader(Path.cwd()))
+        turn = Message(role="user", content=(*blocks, TextBlock(text=question)))
+        request = Request((*history, turn), lambda block: memory.get(block) or cached(block))
+        chosen = GenerationOptions.from_arguments(**options)
+        if chosen.logprobs is None and chosen.num_beams == 1:
+            chosen = chosen.model_copy(update={"logprobs": 0})
+        return self.answer([request], chosen)[0]
 
     def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
         """Answer one request piece by piece; the pieces joined are the text that `answer` gives.
@@ -425,15 +435,7 @@ class Engine:
 
     def _visual_key(self, visual: ProcessedVisual, owner: str) -> str:
         """Names a visual in the caches: its owner, and every bit the encoder would see."""
-        known = self._digests.get(id(visual))
-        if known is None or known[0]() is not visual:
-            known = (
-                weakref.ref(visual),
-                f"{visual.kind} {digest(visual.pixels, visual.positions_mm, visual.question_ids)}",
-            )
-            self._digests[id(visual)] = known
-            weakref.finalize(visual, self._digests.pop, id(visual), None)
-        return f"{owner} {known[1]}"
+        return f"{owner} {visual.digest}"
 
     def _visual_tokens(self, visuals: Sequence[tuple[ProcessedVisual, str]]) -> list[Tensor]:
         """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
@@ -444,7 +446,7 @@ class Engine:
             encoded = self._encode(list(missing.values()))
             for key, encoded_tokens in zip(missing, encoded, strict=True):
                 tokens[key] = encoded_tokens
-                self.visual_tokens.put(key, encoded_tokens)
+                self.visual_tokens.put(key, encoded_tokens.clone())  # a view would keep the whole batch alive
         return [block for key in keys if (block := tokens[key]) is not None]
 
     def _encode(self, visuals: list[ProcessedVisual]) -> list[Tensor]:

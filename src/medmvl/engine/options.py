@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from medmvl.errors import UserError
+from medmvl.messages import did_you_mean
 from medmvl.schema.strict import StrictModel
 
 MAX_LOGPROBS = 20
@@ -21,7 +23,7 @@ class GenerationOptions(StrictModel):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     num_beams: PositiveInt = 1
     seed: int = 0
-    """Of sampling; the same seed gives the same answer, whoever shares the batch."""
+    """Seed for sampling; the same seed gives the same answer, whoever shares the batch."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer; they are not part of it."""
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
@@ -31,7 +33,40 @@ class GenerationOptions(StrictModel):
     regex: str | None = None
     """The answer matches this whole expression."""
     json_schema: str | None = None
-    """The answer is JSON of this schema, given as JSON text."""
+    """The answer is JSON of this schema, given as JSON text or as a dict."""
+
+    @field_validator("json_schema", mode="before")
+    @classmethod
+    def _schema_as_text(cls, given: Any) -> Any:
+        return json.dumps(given) if isinstance(given, dict) else given
+
+    @field_validator("choices", "stop", mode="before")
+    @classmethod
+    def _several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @classmethod
+    def from_arguments(cls, **given: Any) -> GenerationOptions:
+        """Options from keyword arguments.
+
+        Raises:
+            UserError: naming each wrong one.
+        """
+        for name in given:
+            if name not in cls.model_fields:
+                known = list(cls.model_fields)
+                raise UserError(
+                    f"unknown option {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}"
+                )
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            problems = error.errors(include_url=False)
+            lines = [
+                ": ".join([*map(str, problem["loc"]), problem["msg"].removeprefix("Value error, ")])
+                for problem in problems
+            ]
+            raise UserError("; ".join(lines)) from None
 
     @model_validator(mode="after")
     def _one_way_of_decoding(self) -> GenerationOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,39 +21,9 @@ class Prefix:
     length: int
 
 
-class PrefixCache:
-    """The least recently used beginning goes first once `max_bytes` are held. Of one engine: one model, one dtype."""
-
-    def __init__(self, max_bytes: int = 256 * 1024**2) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
-        self._layers: OrderedDict[str, Layers] = OrderedDict()
-
-    def get(self, key: str) -> Layers | None:
-        """Keys and values `(1, heads, length, width)` of every layer, or None."""
-        layers = self._layers.get(key)
-        if layers is not None:
-            self._layers.move_to_end(key)
-        return layers
-
-    def put(self, key: str, layers: Layers) -> None:
-        """Remember; what is larger than the whole cache is not kept."""
-        size = _size(layers)
-        if key in self._layers or size > self.max_bytes:
-            return
-        self._layers[key] = layers
-        self.num_bytes += size
-        while self.num_bytes > self.max_bytes:
-            _, oldest = self._layers.popitem(last=False)
-            self.num_bytes -= _size(oldest)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._layers.clear()
-        self.num_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._layers)
+def num_bytes(layers: Layers) -> int:
+    """Bytes of the keys and values `(1, heads, length, width)` of every layer."""
+    return sum(tensor.nbytes for pair in layers for tensor in pair)
 
 
 def layers_of(cache: Any) -> Layers | None:
@@ -70,10 +39,6 @@ def to_cache(layers: Layers, num_rows: int, config: Any) -> DynamicCache:
     for index, (keys, values) in enumerate(layers):
         cache.update(keys.expand(num_rows, -1, -1, -1), values.expand(num_rows, -1, -1, -1), index)
     return cache
-
-
-def _size(layers: Layers) -> int:
-    return sum(tensor.nelement() * tensor.element_size() for pair in layers for tensor in pair)
 
 
 def with_gap(prefix: Tensor, prompts: list[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:

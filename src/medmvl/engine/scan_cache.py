@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from threading import Lock
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.request import Load, VisualBlock
 from medmvl.imaging import MedicalImage
+from medmvl.lru import BoundedLRU
 from medmvl.models.visuals import ProcessedVisual
 
 Key = tuple[Any, ...]
@@ -20,42 +20,47 @@ class ScanCache:
     """At most `max_bytes` of pixels; the least recently used go first. Threads that ask for one scan read it once."""
 
     def __init__(self, process: Callable[[MedicalImage], ProcessedVisual], max_bytes: int = 1024**3) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
         self._process = process
-        self._visuals: OrderedDict[Key, ProcessedVisual] = OrderedDict()
+        self._visuals: BoundedLRU[Key, ProcessedVisual] = BoundedLRU(max_bytes, lambda visual: visual.nbytes)
         self._reading: dict[Key, Future[ProcessedVisual]] = {}
         self._lock = Lock()
 
-    def wrap(self, load: Load, owner: str = "") -> Load:
-        """A `load` that looks here first.
+    @property
+    def max_bytes(self) -> int:
+        """Limit for all pixels together."""
+        return self._visuals.max_bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are held."""
+        return self._visuals.num_bytes
+
+    def wrap(self, load: Load, owner: str = "") -> Callable[[VisualBlock], ProcessedVisual]:
+        """A `load` that looks here first, and always gives what the model sees.
 
         Args:
             load: reads a block. A `BlockLoader` says when a file has changed; of others, equal blocks are equal scans.
             owner: whose scans these are; nothing that another brought is found.
         """
 
-        def seen(block: VisualBlock) -> ProcessedVisual:
-            where = load.signature(block) if isinstance(load, BlockLoader) else id(load)
+        def cached(block: VisualBlock) -> ProcessedVisual:
+            where: Hashable = load.signature(block) if isinstance(load, BlockLoader) else load
             return self._get((owner, block, where), lambda: load(block))
 
-        seen.wrapped = load  # type: ignore[attr-defined]  # its id stays taken as long as this is used
-        return seen
+        return cached
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._visuals.clear()
-            self.num_bytes = 0
+        self._visuals.clear()
 
     def __len__(self) -> int:
         return len(self._visuals)
 
-    def _get(self, key: Key, load: Callable[[], Any]) -> ProcessedVisual:
+    def _get(self, key: Key, load: Callable[[], MedicalImage | ProcessedVisual]) -> ProcessedVisual:
         with self._lock:
-            if key in self._visuals:
-                self._visuals.move_to_end(key)
-                return self._visuals[key]
+            known = self._visuals.get(key)
+            if known is not None:
+                return known
             other = self._reading.get(key)
             if other is None:
                 own: Future[ProcessedVisual] = Future()
@@ -66,20 +71,14 @@ class ScanCache:
             loaded = load()
             visual = self._process(loaded) if isinstance(loaded, MedicalImage) else loaded
         except BaseException as error:
-            self._done(key, own)
+            self._done(key)
             own.set_exception(error)
             raise
-        self._done(key, own, visual)
+        self._visuals.put(key, visual)
+        self._done(key)
         own.set_result(visual)
         return visual
 
-    def _done(self, key: Key, own: Future[ProcessedVisual], visual: ProcessedVisual | None = None) -> None:
+    def _done(self, key: Key) -> None:
         with self._lock:
             del self._reading[key]
-            if visual is None or visual.nbytes > self.max_bytes:
-                return
-            self._visuals[key] = visual
-            self.num_bytes += visual.nbytes
-            while self.num_bytes > self.max_bytes:
-                _, oldest = self._visuals.popitem(last=False)
-                self.num_bytes -= oldest.nbytes

@@ -25,6 +25,7 @@ from medmvl.evaluation.results import Results
 from medmvl.evaluation.robustness import check_shifts
 from medmvl.evaluation.run import evaluate_samples
 from medmvl.evaluation.scoring import with_strict
+from medmvl.messages import did_you_mean
 from medmvl.outputs import continued_folder
 from medmvl.schema import Sample
 from medmvl.tasks import Benchmark
@@ -134,8 +135,11 @@ def evaluation_options(given: dict[str, Any]) -> EvaluationOptions:
         UserError: an option, shift or protocol is unknown.
     """
     known = list(EvaluationOptions.__dataclass_fields__)
-    if unknown := [name for name in given if name not in known]:
-        raise UserError(f"evaluate: unknown option {', '.join(unknown)}; known: {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"evaluate: unknown option {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}"
+            )
     options = EvaluationOptions(**given)
     protocols = with_strict(options.protocols) if options.protocols else ()
     return replace(options, robustness=check_shifts(options.robustness), protocols=protocols)

@@ -67,6 +67,17 @@ def read_array(path: Path, selector: Selector) -> MedicalImage:
     return _described(_load_archive(path))
 
 
+def from_array(array: NDArray[Any]) -> MedicalImage:
+    """An array in memory, as it would be read from a bare `.npy` file.
+
+    Raises:
+        ReadError: it holds Python objects, is empty, or has another shape than those of images and volumes.
+    """
+    if array.dtype.hasobject or 0 in array.shape:
+        raise ReadError(f"an array of shape {array.shape} and type {array.dtype} holds no image")
+    return _described({"array": array})
+
+
 def _load(file: BinaryIO, stored: int, *, compressed: bool = False) -> NDArray[Any]:
     """Read one array whose header was checked against the bytes that are there."""
     try:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Kind = Literal["image", "volume"]
 CANONICAL_VOLUME_AXES = ("S", "P", "L")
@@ -67,6 +75,38 @@ class MedicalImage:
     def with_array(self, array: NDArray[Any], **changes: Any) -> MedicalImage:
         """Return a copy with other pixels and, by keyword, other fields."""
         return replace(self, array=array, **changes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the image so that `read` gives it back.
+
+        Args:
+            path: `.npz` keeps everything; `.nii` and `.nii.gz` hold regular volumes and no units; `.npy` the bare array.
+
+        Raises:
+            UserError: another suffix, or what the format cannot hold.
+        """
+        from medmvl.imaging.write import write_image
+
+        write_image(self, Path(path))
+
+    def plot(self, window: str | tuple[float, float] | None = None) -> Image.Image:
+        """Draw the middle axial, coronal and sagittal plane of a volume, or the image, with sides and window named.
+
+        Args:
+            window: a name such as `"lung"`, or centre and width in Hounsfield units.
+        """
+        from medmvl.imaging.draw import preview
+
+        return preview(self, window)
+
+    def _repr_html_(self) -> str:
+        """The drawing and the facts, for notebooks; never who the patient is."""
+        buffer = io.BytesIO()
+        self.plot().save(buffer, "PNG")
+        picture = base64.b64encode(buffer.getvalue()).decode()
+        notes = "".join(f"<br>{html.escape(warning)}" for warning in self.warnings)
+        facts = html.escape(repr(self))
+        return f'<figure><img src="data:image/png;base64,{picture}"><figcaption>{facts}{notes}</figcaption></figure>'
 
     def __repr__(self) -> str:
         """Show what a person needs to know, never who the patient is."""

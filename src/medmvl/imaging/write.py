@@ -16,7 +16,23 @@ from medmvl.imaging.geometry import reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.write_dicom import write_dicom_image, write_dicom_series
 
-__all__ = ["write_dicom_image", "write_dicom_series", "write_nifti", "write_npy"]
+__all__ = ["write_dicom_image", "write_dicom_series", "write_image", "write_nifti", "write_npy"]
+
+
+def write_image(image: MedicalImage, path: Path) -> None:
+    """Write in the format that the suffix names.
+
+    Raises:
+        UserError: another suffix, or what the format cannot hold.
+    """
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        write_nifti(image, path)
+    elif path.suffix in (".npy", ".npz"):
+        write_npy(image, path)
+    else:
+        raise UserError(
+            f"{path.name}: expected .npz, which keeps everything, .nii, .nii.gz or .npy; `plot` gives a picture for a PNG"
+        )
 
 
 def write_npy(image: MedicalImage, path: Path) -> None:

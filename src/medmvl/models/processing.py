@@ -9,15 +9,14 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, takewhile, zip_longest
-from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 
 from medmvl.errors import SampleError, UserError
-from medmvl.imaging import MedicalImage, read
+from medmvl.imaging import MedicalImage
+from medmvl.imaging.in_memory import as_medical_image
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
 from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.image_processing import ImageProcessor
@@ -361,16 +360,6 @@ def _settings(kind: type[Settings], given: Settings | Mapping[str, Any] | None) 
     return kind.from_settings(given) if isinstance(given, Mapping) else given
 
 
-def as_medical_image(value: Any) -> MedicalImage:
-    """A path, a `MedicalImage` or a Pillow image as a `MedicalImage`."""
-    if isinstance(value, MedicalImage):
-        return value
-    if isinstance(value, str | Path):
-        return read(value)
-    array = np.asarray(value.convert("RGB") if value.mode not in ("L", "RGB") else value)
-    return MedicalImage(array=array, kind="image", units="display", source_format="pillow")
-
-
 def _visual_blocks(messages: Sequence[Message]) -> list[VisualBlock]:
     return [block for message in messages for block in message.visuals]
 
@@ -386,16 +375,12 @@ def _questions(messages: Sequence[Message]) -> list[str]:
     return questions
 
 
-class _Visuals(dict[int, MedicalImage]):
-    """Images of a conversation by the identity of their block."""
-
-    def __getitem__(self, block: Any) -> MedicalImage:
-        return super().__getitem__(id(block))
-
-
-def _parse_conversation(conversation: Sequence[Mapping[str, Any]]) -> tuple[list[Message], _Visuals]:
-    """Typed messages, and the image of every visual block."""
-    messages, visuals = [], _Visuals()
+def _parse_conversation(
+    conversation: Sequence[Mapping[str, Any]],
+) -> tuple[list[Message], dict[VisualBlock, MedicalImage]]:
+    """Typed messages, and the image of every visual block; blocks are numbered, so that no two are equal."""
+    messages: list[Message] = []
+    visuals: dict[VisualBlock, MedicalImage] = {}
     for turn in conversation:
         content = turn["content"]
         blocks: list[Any] = []
@@ -405,11 +390,12 @@ def _parse_conversation(conversation: Sequence[Mapping[str, Any]]) -> tuple[list
                 continue
             days: Any = item.get("days_before_current")
             block = (
-                ImageBlock(image="in memory", days_before_current=days)
+                ImageBlock(image=f"memory:{len(visuals)}", days_before_current=days)
                 if item["type"] == "image"
-                else VolumeBlock(volume="in memory", days_before_current=days)
+                else VolumeBlock(volume=f"memory:{len(visuals)}", days_before_current=days)
             )
-            visuals[id(block)] = as_medical_image(item.get(item["type"], item.get("path")))
+            given: Any = item.get(item["type"], item.get("path"))
+            visuals[block] = as_medical_image(given)
             blocks.append(block)
         messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
     return messages, visuals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,19 @@ from transformers import BatchFeature
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, to_tensor
 
 IGNORED_LABEL = -100
+
+
+def digest(*tensors: Tensor | None) -> str:
+    """SHA-256 over shape, type and bytes of the tensors."""
+    total = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is None:
+            total.update(b"none")
+            continue
+        plain = tensor.detach().cpu().contiguous()
+        total.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
+        total.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,6 +83,16 @@ class ProcessedVisual:
     @cached_property
     def _whole(self) -> ProcessedVisual:
         return replace(self, crops=())
+
+    @cached_property
+    def digest(self) -> str:
+        """Names every bit that the encoder reads: kind, pixels, slice positions and the tokens of the question."""
+        return f"{self.kind} {digest(self.pixels, self.positions_mm, self.question_ids)}"
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """Fingerprint of the pixels, as the visual table holds it."""
+        return int(fingerprint(self.pixels))
 
     @property
     def all_tokens(self) -> int:
@@ -156,12 +180,11 @@ class _PixelStore:
         self.images: list[ProcessedVisual] = []
         self.volumes: list[ProcessedVisual] = []
         self._known: dict[tuple[str, tuple[int, ...], int], list[tuple[ProcessedVisual, int]]] = {}
-        self._marks: dict[int, int] = {}
         self._tiles = 0
 
     def add(self, visual: ProcessedVisual) -> tuple[int, int]:
         """The visual's index in its pixel list, and its fingerprint."""
-        mark = self._marks.setdefault(id(visual), int(fingerprint(visual.pixels)))
+        mark = visual.fingerprint
         same = self._known.setdefault((visual.kind, tuple(visual.pixels.shape), mark), [])
         for other, index in same:
             if other.pixels is visual.pixels or torch.equal(other.pixels, visual.pixels):

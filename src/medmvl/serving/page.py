@@ -24,7 +24,7 @@ from medmvl.serving.visitors import VISITOR_COOKIE
 from medmvl.tasks.metrics.grounding import find_boxes
 
 if TYPE_CHECKING:
-    from medmvl.serving.api import Server
+    from medmvl.serving.server import Server
 
 STATIC = Path(str(files("medmvl.serving") / "static"))
 MOST_VOXELS = 2**27

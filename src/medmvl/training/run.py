@@ -20,6 +20,7 @@ from medmvl.outputs import continued_folder
 from medmvl.training.checkpoints import is_complete, is_intact, link_folder
 from medmvl.training.history import write_curves, write_history
 from medmvl.training.recipe import Recipe
+from medmvl.training.recipe_files import load_recipe
 from medmvl.training.run_folder import open_run, record_data, stage_folder
 from medmvl.training.stage import plan_stage, run_stage
 from medmvl.training.trainer import processes
@@ -28,15 +29,18 @@ logger = logging.getLogger(__name__)
 
 
 @without_weight_bars()
-def train(recipe: Recipe, out: Path) -> Path:
+def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
     """Train `recipe` in the run folder `out`, resuming what is there; returns the folder of the finished model.
+
+    A recipe may be given by its name or its file, as `load_recipe` takes it.
 
     Under `torchrun` every process calls this.
 
     Raises:
         UserError: the recipe does not fit the data, the machine, or the run that `out` holds; before the first step.
     """
-    state = processes()
+    state, out = processes(), Path(out)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     with continued_folder(out, first=state.is_main_process):
         with state.main_process_first():
             open_run(recipe, out, state.is_main_process)
