@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from medmvl.datasets.table import Table, find_columns, read_table
 from medmvl.datasets.writing import path_from, write_splits
 from medmvl.digests import file_sha256
 from medmvl.errors import ReadError, UserError
-from medmvl.imaging import read
+from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.selector import split_selector
+from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
@@ -40,7 +42,7 @@ class CsvOptions:
     """`auto`: Chinese where the text has Chinese characters."""
     units: str | None = None
     modality: str | None = None
-    """Declared for files that do not say; DICOM says both."""
+    """Declared for files that do not say; DICOM says both. A column `units` says it for a row."""
     fractions: Mapping[str, float] = field(
         default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
     )
@@ -94,6 +96,8 @@ def from_csv(
     Raises:
         UserError: where columns are missing, or rows are bad and `skip_bad` is off; the message lists them.
     """
+    if options.units is not None:
+        options = replace(options, units=known_units(options.units))
     made: list[CsvResult] = []
     request = {
         "command": "from-csv", "table": file_sha256(table_path), "images": str(images.absolute()),
@@ -123,7 +127,8 @@ def _write(
     table = read_table(table_path)
     columns = find_columns(table.header, options.columns)
     _check_columns(columns, table)
-    rows, bad = _read_rows(table, columns, _FileBlocks(images, out, options), options, progress)
+    files = _FileBlocks(images, out, options)
+    rows, bad = _read_rows(table, columns, files, options, progress)
     if bad and not options.skip_bad:
         raise UserError(_list_bad(table_path, bad, len(table.rows)))
     if not rows:
@@ -138,7 +143,7 @@ def _write(
         "pseudonymous": not options.keep_ids,
     }
     summary = write_splits(folder, samples, options.fractions, options.seed, about)
-    return CsvResult(summary, columns, bad, warnings)
+    return CsvResult(summary, columns, bad, [*warnings, *files.warnings()])
 
 
 def _check_columns(columns: Mapping[str, str], table: Table) -> None:
@@ -173,13 +178,18 @@ class _FileBlocks:
         self.images = images
         self.out = out
         self.options = options
-        self._seen: dict[str, _Facts] = {}
+        self._seen: dict[tuple[str, str | None], _Facts] = {}
+        self._noticed: Counter[str] = Counter()
 
-    def make(self, text: str, kind: str | None) -> list[ImageBlock | VolumeBlock]:
-        """Turn a cell, several paths separated by `;`, into blocks.
+    def warnings(self) -> list[str]:
+        """What was noticed about units, with the number of files."""
+        return [f"{count} files: {what}" for what, count in sorted(self._noticed.items())]
+
+    def make(self, text: str, kind: str | None, units: str | None = None) -> list[ImageBlock | VolumeBlock]:
+        """Turn a cell, several paths separated by `;`, into blocks; `units` are those of the row.
 
         Raises:
-            ReadError: where a file is missing, or cannot be read.
+            ReadError: where a file is missing, cannot be read, or is said to be in units that it cannot have.
         """
         blocks: list[ImageBlock | VolumeBlock] = []
         for part in filter(None, map(str.strip, text.split(";"))):
@@ -187,7 +197,7 @@ class _FileBlocks:
             path, selector = split_selector(reference)
             if not path.exists():
                 raise ReadError(f"{part}: there is no such file or folder below {self.images}")
-            facts = self._look(reference, kind)
+            facts = self._look(reference, kind, units)
             name = path_from(self.out, path) + str(selector)
             if facts.kind == "image":
                 blocks.append(ImageBlock(image=name, **facts.declared))
@@ -195,19 +205,40 @@ class _FileBlocks:
                 blocks.append(VolumeBlock(volume=name, **facts.declared))
         return blocks
 
-    def _look(self, reference: str, kind: str | None) -> _Facts:
+    def _look(self, reference: str, kind: str | None, units: str | None) -> _Facts:
         """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
-        wanted = {"units": self.options.units, "modality": self.options.modality}
+        said = None if units is None else known_units(units)
+        wanted = {"units": said or self.options.units, "modality": self.options.modality}
         if kind is not None and not any(wanted.values()):
             return _Facts(kind, {})
-        if reference not in self._seen:
-            image = read(reference)
+        if (reference, said) not in self._seen:
+            image = read(reference, units=said)
             if kind not in (None, image.kind):
                 raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
-            silent = {"units": image.units == "arbitrary", "modality": image.modality is None}
+            silent = {
+                "units": said is not None or self._takes_units(image),
+                "modality": image.modality is None,
+            }
             declared = {name: value for name, value in wanted.items() if value is not None and silent[name]}
-            self._seen[reference] = _Facts(image.kind, declared)
-        return self._seen[reference]
+            self._seen[reference, said] = _Facts(image.kind, declared)
+        return self._seen[reference, said]
+
+    def _takes_units(self, image: MedicalImage) -> bool:
+        """Whether the units declared for all files hold for this one, which must not say otherwise or be no CT."""
+        if self.options.units == "HU" and image.units == "display":
+            self._noticed[
+                "not declared as HU, as they are pictures of 8 bits: a CT saved so has lost its values"
+            ] += 1
+        if self.options.units is None or image.units != "arbitrary":
+            return False
+        if self.options.units == "HU" and image.modality not in (None, *CT_MODALITIES):
+            self._noticed[f"not declared as HU, as they say modality {image.modality}"] += 1
+            return False
+        if self.options.units == "HU" and hounsfield_doubts(image.array, image.kind):
+            self._noticed[
+                "declared as HU, but their values hardly are: see `medmvl inspect FILE --units HU`"
+            ] += 1
+        return True
 
 
 def _read_rows(
@@ -233,7 +264,7 @@ def _read_row(line: int, cells: Mapping[str, str], files: _FileBlocks, options: 
     blocks = [
         block
         for role in ("path", "image", "volume")
-        for block in files.make(cells.get(role, ""), _told_kind(role, options))
+        for block in files.make(cells.get(role, ""), _told_kind(role, options), cells.get("units") or None)
     ]
     if not blocks:
         raise UserError("no file is named")

@@ -22,6 +22,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "report": ("report", "findings", "report_text", "text", "impression", "报告", "影像所见", "诊断报告"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "mrn", "病人", "患者", "患者id", "病历号"),
     "study": ("study", "study_id", "studyid", "accession", "accession_number", "exam_id", "检查号", "检查编号"),
+    "units": ("units", "单位"),
     "date": ("date", "study_date", "studydate", "exam_date", "scan_date", "日期", "检查日期"),
 }  # fmt: skip
 """Names by which a column is recognised, in order of preference, without regard to case."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ def set_byte_order(picture: Image.Image) -> None:
         picture.tile = [tile._replace(args=_renamed(tile.args, swapped)) for tile in tiles]  # type: ignore[attr-defined]
 
 
-def deep_colour(picture: Image.Image, opened: Callable[[], Image.Image]) -> NDArray[np.uint16]:
+def deep_colour(
+    picture: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]]
+) -> NDArray[np.uint16]:
     """Return `(H, W)` or `(H, W, 3)` as stored; transparency is left out, and colour weighted by it is divided by it.
 
     Args:
@@ -72,7 +75,9 @@ def _unpacker(picture: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _decoded(opened: Callable[[], Image.Image], frame: int, unpacker: str) -> NDArray[np.uint8]:
+def _decoded(
+    opened: Callable[[], AbstractContextManager[Image.Image]], frame: int, unpacker: str
+) -> NDArray[np.uint8]:
     with opened() as picture:
         if frame:
             picture.seek(frame)

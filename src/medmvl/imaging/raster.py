@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,14 @@ def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
     pages = tiff_pages(path) if head.startswith(_TIFF) else []
     turned = any(page.white_is_zero for page in pages)
 
-    def opened() -> Image.Image:
-        return Image.open(black_is_zero(path, pages) if turned else path, formats=_FORMATS)
+    @contextmanager
+    def opened() -> Iterator[Image.Image]:
+        """As a stream: given a path, Pillow maps turned grey TIFFs into memory with their sides swapped."""
+        with (
+            black_is_zero(path, pages) if turned else path.open("rb") as file,
+            Image.open(file, formats=_FORMATS) as picture,
+        ):
+            yield picture
 
     stored = path.stat().st_size
     try:
@@ -121,7 +128,10 @@ def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
 
 
 def _decode(
-    picture: Image.Image, opened: Callable[[], Image.Image], page: TiffPage | None, stored: int
+    picture: Image.Image,
+    opened: Callable[[], AbstractContextManager[Image.Image]],
+    page: TiffPage | None,
+    stored: int,
 ) -> MedicalImage:
     source_format = (picture.format or "picture").lower()
     _check_claims(picture, stored)
@@ -134,7 +144,9 @@ def _decode(
         picture.load()
         array, units = _pixels(picture)
     array, units = (array, units) if page is None else _as_stored(array, units, page)
-    upright = _orientation(picture)
+    upright = (
+        _orientation(picture) if page is None else _as_it_is
+    )  # Pillow turns a TIFF itself while it is loaded
     notes = [] if page is None else page.resolution_note()
     if page is not None and page.white_is_zero:
         array, note = _turned_round(array, page)
@@ -193,6 +205,10 @@ def _orientation(picture: Image.Image) -> Callable[[NDArray[Any]], NDArray[Any]]
         return rotated[:, ::-1] if mirrored else rotated
 
     return upright
+
+
+def _as_it_is(array: NDArray[Any]) -> NDArray[Any]:
+    return array
 
 
 def _turned_round(array: NDArray[Any], page: TiffPage) -> tuple[NDArray[Any], list[str]]:

@@ -131,18 +131,24 @@ def text_numbers(file: BinaryIO, count: int, dtype: np.dtype[Any]) -> NDArray[An
     """
     text = file.read(count * _MAX_DIGITS + 1).replace(b",", b" ").decode("latin-1")
     integers = dtype.kind in "iu"
-    numbers = (
-        np.fromstring(text, np.uint64 if dtype.str[1:] == "u8" else np.int64, sep=" ") if integers else None
-    )
-    if numbers is None or numbers.size != count:
-        numbers = np.fromstring(text, np.float64, sep=" ")
+    exact = np.uint64 if dtype.str[1:] == "u8" else np.int64
+    numbers = _parsed(text, exact) if integers else _parsed(text, np.float64)
+    if numbers is None and integers:  # such as 4.0
+        numbers = _parsed(text, np.float64)
+    if numbers is None:
+        raise ReadError("the pixels are text, but not all of it is numbers")
     if numbers.size != count:
-        raise ReadError(
-            f"the pixels are text with {numbers.size} numbers at its beginning; the header claims {count}"
-        )
+        raise ReadError(f"the pixels are text with {numbers.size} numbers; the header claims {count}")
     if integers and not _fits(numbers, dtype):
         raise ReadError(f"the pixels are text, with numbers that are not of the type {dtype.name}")
     return numbers.astype(dtype.newbyteorder("="))
+
+
+def _parsed(text: str, dtype: type[np.generic]) -> NDArray[Any] | None:
+    try:
+        return np.fromstring(text, dtype, sep=" ")
+    except ValueError:
+        return None
 
 
 def _fits(numbers: NDArray[Any], dtype: np.dtype[Any]) -> bool:
