@@ -193,3 +193,24 @@ def test_missing_columns_and_a_full_folder(tmp_path: Path, files: Path) -> None:
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(UserError, match="not an empty folder"):
         convert(tmp_path, files)
+
+
+def test_units_of_a_table_are_known_and_stamp_no_mr(tmp_path: Path, files: Path) -> None:
+    """Units for all files pass over what is no CT, with a note; those of a row must hold for its file."""
+    mr = {"Modality": "MR", "RescaleSlope": None, "RescaleIntercept": None}
+    ct_series(files / "mr", stored_volume(), **mr)
+    np.save(files / "hu.npy", np.arange(-1000, 200, 10, dtype=np.int16).reshape(4, 5, 6))
+    text = "path,question,answer,patient\n{}"
+    result = convert(
+        tmp_path, files, text.format("mr,Large?,yes,1\nhu.npy,Large?,no,2\na.png,Large?,no,3\n"), units="hu"
+    )
+    declared = {one.visuals[0].path.rsplit("/")[-1]: one.visuals[0].units for one in samples(tmp_path)}
+    assert declared == {"mr": None, "hu.npy": "HU", "a.png": None}
+    assert any("modality MR" in warning for warning in result.warnings)
+    assert any("8 bits" in warning for warning in result.warnings)
+    with pytest.raises(UserError, match=r"mmHg.*expected one of"):
+        from_csv(tmp_path / "table.csv", files, tmp_path / "b", CsvOptions(units="mmHg"))
+    for units, path, words in (("mmHg", "hu.npy", "mmHg"), ("HU", "mr", "modality MR")):
+        (tmp_path / "row.csv").write_text(f"path,question,answer,units\n{path},Large?,yes,{units}\n")
+        with pytest.raises(UserError, match=rf"line 2.*{words}"):
+            from_csv(tmp_path / "row.csv", files, tmp_path / "c", CsvOptions())

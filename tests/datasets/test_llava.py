@@ -103,3 +103,49 @@ def test_what_llava_cannot_say_is_not_dropped_silently() -> None:
     )
     with pytest.raises(SampleError, match="spells <image>"):
         to_llava(spelled)
+
+
+TURNS = [{"from": "human", "value": "<image>Is it large?"}, {"from": "gpt", "value": "yes"}]
+
+
+def test_pictures_under_either_key_and_a_system_text_are_used() -> None:
+    for key in ("image", "images"):
+        sample = convert({"id": "1", key: ["a.png"], "system": "Be brief.", "conversations": TURNS})
+        assert [block.path for block in sample.visuals] == ["a.png"]
+        assert (sample.messages[0].role, sample.messages[0].text) == ("system", "Be brief.")
+    spoken = [{"role": "user", "content": "<image>Is it large?"}, {"role": "assistant", "content": "yes"}]
+    sample = convert({"id": "1", "images": "a.png", "conversations": spoken})
+    assert [message.role for message in sample.messages] == ["user", "assistant"]
+    assert convert({"id": "1", "image": "a.png", "qid": 7, "video": None, "conversations": TURNS}).visuals
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("image_path", "a.png"), ("video", "a.mp4"), ("videos", ["a.mp4"]), ("audios", ["a.wav"]), ("image_id", 7),
+     ("volume", "v.nii"), ("history", [["a", "b"]]), ("tools", "[]"), ("weight", 2)],
+)  # fmt: skip
+def test_no_key_is_lost(key: str, value: Any) -> None:
+    with pytest.raises(SampleError, match=rf"sample '1'.*{key}.*not read"):
+        convert(
+            {
+                "id": "1",
+                key: value,
+                "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}],
+            }
+        )
+
+
+@pytest.mark.parametrize("key", ["image", "weight", "loss", "role", "images", "tool_calls"])
+def test_no_key_of_a_turn_is_lost(key: str) -> None:
+    turns = [TURNS[0] | {key: "x.png"}, TURNS[1]]
+    with pytest.raises(SampleError, match=rf"sample '1'.*turn 1.*{key}"):
+        convert({"id": "1", "image": "a.png", "conversations": turns})
+
+
+def test_pictures_that_are_listed_twice_or_shown_nowhere() -> None:
+    with pytest.raises(SampleError, match="both 'image' and 'images'"):
+        convert({"id": "1", "image": "a.png", "images": ["b.png"], "conversations": TURNS})
+    with pytest.raises(SampleError, match="'images'"):
+        convert(
+            {"id": "1", "images": ["a.png"], "conversations": [{"from": "human", "value": "a"}, TURNS[1]]}
+        )

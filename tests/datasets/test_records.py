@@ -92,3 +92,15 @@ def test_memory_is_24_bytes_a_sample_and_workers_open_the_file_themselves(tmp_pa
     copy: SampleFile = pickle.loads(carried)
     assert copy[1999] == before
     assert isinstance(before, Sample)
+
+
+@pytest.mark.parametrize("record", [
+    '{"id": "1", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "\\\\ud83d"}]}',
+    '{"id": "\\\\udc00", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}',
+    '{"id": "1", "messages": [{"role": "user", "content": [{"type": "image", "image": "\\\\uD83Dx.png"}]}]}',
+])  # fmt: skip
+def test_half_a_character_is_an_error_of_that_sample(tmp_path, record):
+    (tmp_path / "a.jsonl").write_text(record.replace("\\\\", "\\") + "\n")
+    with pytest.raises(SampleError, match=r"a\.jsonl, line 1") as raised:
+        SampleFile(tmp_path / "a.jsonl")[0]
+    str(raised.value).encode("utf-8")

@@ -13,6 +13,7 @@ from medmvl.datasets.gathering.regions import half_open, unimed_text
 from medmvl.datasets.gathering.reports import findings_and_impression, joined, sections_of
 from medmvl.datasets.public.medmnist import SETS, ask
 from medmvl.errors import UserError
+from medmvl.imaging import read
 from medmvl.tasks.metrics.grounding import parse_box
 from tests.factories.public_datasets import (
     convert,
@@ -217,3 +218,20 @@ def test_boxes_lie_in_the_picture_and_cover_what_they_were(
 def test_what_is_no_box_is_refused(box: object) -> None:
     with pytest.raises(UserError, match=r"box"):
         half_open(box, (20, 24))
+
+
+def test_medmnist_volumes(tmp_path: Path) -> None:
+    arrays = {}
+    for seed, part in enumerate(("train", "val", "test")):
+        arrays[f"{part}_images"] = pixels(seed, (2, 5, 6, 7))
+        arrays[f"{part}_labels"] = np.array([[0], [1]])
+    (tmp_path / "raw").mkdir()
+    np.savez(tmp_path / "raw" / "nodulemnist3d.npz", **arrays)
+    convert("medmnist", tmp_path / "raw", tmp_path / "out")
+    source = open_data(tmp_path / "out" / "test.jsonl")
+    assert [one.messages[-1].text for one in source.samples] == ["benign", "malignant"]
+    volume = source.load(source.samples[1].visuals[0])
+    assert np.array_equal(volume.array, arrays["test_images"][1])
+    assert (volume.kind, volume.modality, volume.units, volume.affine) == ("volume", "CT", "arbitrary", None)
+    with pytest.raises(UserError, match="data convert medmnist"):
+        read(tmp_path / "raw" / "nodulemnist3d.npz")

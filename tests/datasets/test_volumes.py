@@ -13,6 +13,7 @@ from medmvl.datasets.gathering.ct_rate_questions import read_entry
 from medmvl.datasets.public import find_task
 from medmvl.datasets.public.ct_rate import ABNORMALITIES
 from medmvl.errors import UserError
+from medmvl.imaging import read
 from medmvl.schema import Sample, TextBlock, VolumeBlock
 from medmvl.tasks import judge
 from tests.factories.public_datasets import convert, ct_rate, everything, m3d, rad_3d, samples
@@ -171,3 +172,24 @@ def test_volumes_are_not_decoded_but_empty_ones_are_bad(tmp_path: Path) -> None:
     summary = convert("m3d", raw, tmp_path / "out", skip_bad=True)
     assert summary["left_out"]["bad"] == 2 and "validation" not in summary["splits"]
     assert all(one.study != "m3d:ct_quizze/000003" for one in everything(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("said", ["[0.6, 0.7]", "0.6", "(0.6,0.6)"])
+def test_ct_rate_without_fixed_takes_its_spacing_from_the_table(tmp_path: Path, said: str) -> None:
+    """Headers of that release are those of saving: 1 x 1 x 1 mm, whatever the scan."""
+    raw = ct_rate(tmp_path / "raw", fixed=False)
+    for path in raw.rglob("*.nii.gz"):
+        stored = np.asanyarray(nib.load(path).dataobj)
+        nib.save(nib.Nifti1Image(stored, np.diag([-1.0, -1, 1, 1])), path)
+    for path in raw.rglob("*_metadata.csv"):
+        path.write_text(path.read_text().replace('"[0.75, 0.75]"', f'"{said}"'))
+    summary = convert("ct-rate", raw, tmp_path / "out")
+    volume = read(next((tmp_path / "out" / "volumes").glob("train_1_a_1.nii.gz")))
+    assert volume.spacing_mm == pytest.approx((1.5, 0.7 if "0.7" in said else 0.6, 0.6))
+    assert (volume.axcodes, volume.acquired_axcodes) == (("S", "P", "L"), ("S", "P", "L"))
+    assert not [warning for warning in volume.warnings if "disagree" in warning]
+    assert any("spacing" in note for note in summary["notes"])
+    for path in raw.rglob("*_metadata.csv"):
+        path.write_text(path.read_text().replace("XYSpacing", "Unsaid"))
+    with pytest.raises(UserError, match="nothing says the spacing"):
+        convert("ct-rate", raw, tmp_path / "untold")

@@ -227,3 +227,31 @@ def test_text_only_parts_of_the_mixture(tmp_path: Path) -> None:
         parts: dict[str, list[Sample]] = samples(tmp_path / f"{name}-out")
         assert {split: len(part) for split, part in parts.items()} == dict.fromkeys(parts, expected)
         assert len(parts) == 3 and not any(one.visuals for one in everything(tmp_path / f"{name}-out"))
+
+
+def test_vqa_rad_in_two_tables(tmp_path: Path) -> None:
+    """The layout that most public code has: the table says what is test, answers may be numbers."""
+    raw = vqa_rad(tmp_path / "raw")
+    (raw / "VQA_RAD Image Folder").rename(raw / "images")
+    records = json.loads((raw / "VQA_RAD Dataset Public.json").read_text())
+    (raw / "VQA_RAD Dataset Public.json").unlink()
+    halves: dict[str, list[Any]] = {"trainset.json": [], "testset.json": []}
+    for record in records:
+        test = record.pop("phrase_type").startswith("test")
+        halves["testset.json" if test else "trainset.json"].append(record | {"phrase_type": "freeform"})
+    halves["testset.json"][1]["answer"] = 4
+    for name, rows in halves.items():
+        document(raw / name, rows)
+    convert("vqa-rad", raw, tmp_path / "published", split="published")
+    found = samples(tmp_path / "published")
+    assert {one.id for one in found["test"]} == {
+        f"vqa_rad-{15 + n:05d}" for n in range(len(halves["testset.json"]))
+    }
+    assert "4" in {one.messages[-1].text for one in found["test"]}
+    shown = {name: {one.image_group for one in part} for name, part in found.items()}
+    assert not shown["train"] & shown["test"]
+    convert("vqa-rad", raw, tmp_path / "new")
+    assert sum(map(len, samples(tmp_path / "new").values())) == len(records)
+    (raw / "testset.json").unlink()
+    with pytest.raises(UserError, match="belong together"):
+        convert("vqa-rad", raw, tmp_path / "half")
