@@ -1,7 +1,7 @@
 """Where a NIfTI's voxels are: sform, qform, pixdim and the unit of length, and what to say where they contradict each other.
 
-The sform wins where its code is positive, as in nibabel; ITK prefers the qform, so a contradiction means that programs
-differ about the same file. Standard: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields
+The sform wins where its code is positive, as in nibabel and SimpleITK 2.5; other programs, older ITK among them, prefer the
+qform, so a contradiction means that programs differ about the same file. Standard: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
 
 SUFFIXES = (
     ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
-    ".bmp", ".webp", ".dcm", ".dicom",
+    ".bmp", ".webp", ".jxl", ".pgm", ".ppm", ".mgh", ".mgz", ".dcm", ".dicom",
 )  # fmt: skip
 """Who is called so but cannot be read is bad; other files are passed over."""
 DICOM, RASTER = FORMATS[-1].name, FORMATS[-2].name
