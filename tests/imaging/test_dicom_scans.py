@@ -18,7 +18,8 @@ from tests.factories import dicom as make
 WHO = {
     "PatientID": ("A", "B"), "PatientName": ("ANN^A", "BEA^B"), "PatientBirthDate": ("19500101", "19600101"),
     "StudyInstanceUID": ("1.2.8.1", "1.2.8.2"), "AccessionNumber": ("7001", "7002"), "StudyDate": ("20200101", "20210202"),
-    "FrameOfReferenceUID": ("1.2.9.1", "1.2.9.2"), "SeriesDescription": ("first", "second"),
+    "FrameOfReferenceUID": ("1.2.9.1", "1.2.9.2"), "SeriesDescription": ("first", "second"), "SeriesTime": ("101010", "111111"),
+    "DeviceSerialNumber": ("9001", "9002"), "ReconstructionMethod": ("OSEM", "FBP"),
 }  # fmt: skip
 HOW = {
     "ConvolutionKernel": ("B30f", "B70f"), "SliceThickness": (1.0, 5.0), "KVP": (80, 140), "PatientPosition": ("HFS", "HFP"),
@@ -126,6 +127,18 @@ def test_two_acquisitions_that_interleave_are_two_and_odd_and_even_slices_are_on
     with pytest.raises(AmbiguousSourceError, match=r"acquisition 1\n.*acquisition 2"):
         read_dicom_folder(tmp_path / "phases")
     assert read_dicom_folder(tmp_path / "odd-even").shape == (8, 6, 7)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.7, 1.0])
+def test_slices_counted_twice_are_two_scans(tmp_path: Path, offset: float) -> None:
+    two_scans(tmp_path, {"SliceThickness": 1.0}, {"SliceThickness": 1.0}, offset)
+    if offset == 0:
+        with pytest.raises(ReadError, match="nothing in the headers"):
+            read_dicom_folder(tmp_path)
+        return
+    for number in (1, 2):
+        expected = make.stored_volume(4, seed=number - 1).astype(int) - 1024
+        np.testing.assert_array_equal(read_dicom_folder(tmp_path, Selector(series=number)).array, expected)
 
 
 def test_fields_of_view_side_by_side_are_two(tmp_path: Path) -> None:

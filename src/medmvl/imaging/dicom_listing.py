@@ -21,7 +21,11 @@ KERNEL = re.compile(
     r"SHARP|SMOOTH|[A-D]|EB|EC|[YFG]?[A-E]|UB|YA|YB|YC"
 )
 """Names of reconstruction kernels as vendors write them; any other text is numbered instead of shown."""
-PHOTOGRAPHED = ("FF", "FFS", "HFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL")
+CORRECTIONS = frozenset(
+    ["DECY", "ATTN", "SCAT", "DTIM", "MOTN", "PMOT", "CLN", "RAN", "RADL", "DCAL", "NORM"]
+)
+"""Terms of Corrected Image (PS3.3 C.8.9.1.1.5)."""
+LYING = ("FF", "FFS", "HFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL")
 _NUMBERS = {
     "series number": "series number {:g}", "thickness": "{:g} mm thick", "tube voltage": "{:g} kV",
     "flip angle": "flip angle {:g}", "time": "time {:g}", "echo time": "echo time {:g} ms", "b value": "b {:g}",
@@ -109,7 +113,9 @@ def _label(name: str, value: float | str | None, rank: int) -> str:
         return f"kernel {value}"
     if name == "image type":
         return f"{value or 'magnitude or plain'}"
-    if name == "patient position" and str(value) in PHOTOGRAPHED:
+    if name == "corrections" and set(str(value).split("\\")) <= CORRECTIONS:
+        return f"corrected for {str(value).replace(chr(92), ', ')}"
+    if name == "patient position" and str(value) in LYING:
         return f"patient position {value}"
     return f"{name} no. {rank}"
 

@@ -75,8 +75,13 @@ def varies(name: str, frames: Sequence[Frame]) -> bool:
     return not same_raw(name, files)
 
 
-def interleaved(parts: Sequence[Sequence[Frame]]) -> bool:
-    """Whether parts are stacks that each cover the same stretch by themselves, so that together they are none."""
+def interleaved(parts: Sequence[Sequence[Frame]], *, whole: bool = False) -> bool:
+    """Whether parts are stacks that each cover the same stretch by themselves, so that together they are none.
+
+    Args:
+        parts: at least two, of at least two frames each.
+        whole: it is known that each part is complete, also where another would fit between its slices.
+    """
     if len(parts) < 2 or any(len(part) < 2 for part in parts):
         return False
     normal = parts[0][0].normal if parts[0][0].height is None else None
@@ -89,7 +94,7 @@ def interleaved(parts: Sequence[Sequence[Frame]]) -> bool:
     gaps = np.diff(np.sort(np.concatenate(along)))
     thickness = parts[0][0].thickness
     uneven = np.ptp(gaps) > 0.1 * float(np.median(gaps))
-    return bool(uneven or all(np.diff(one).mean() <= FULL_COVER * thickness for one in along))
+    return bool(whole or uneven or all(np.diff(one).mean() <= FULL_COVER * thickness for one in along))
 
 
 def _by_mark(frames: list[Frame], name: str) -> list[list[Frame]]:

@@ -23,7 +23,14 @@ from medmvl.imaging.dicom_marks import CLOCKS, SCAN_MARKS, TELLING_APART, TIME_M
 from medmvl.imaging.dicom_pixels import is_colour, read_stack
 from medmvl.imaging.dicom_separate import by_identity, by_marks, height_of, interleaved, places_of, varies
 from medmvl.imaging.dicom_slides import WHOLE_SLIDE, fits_in_one, is_slide_label
-from medmvl.imaging.dicom_unplaced import heights, stackable, why_no_volume, without_places
+from medmvl.imaging.dicom_unplaced import (
+    SECTIONS,
+    heights,
+    missing_tags,
+    stackable,
+    why_no_volume,
+    without_places,
+)
 from medmvl.imaging.selector import Selector, pick
 from medmvl.messages import first_of
 
@@ -60,7 +67,9 @@ class Series:
         if names is not None and len(names) == 1:
             modality += f", segment {next(iter(names.values()))!r}"
         if self.kind == "image":
-            return f"{modality}, one image {size}" + (f", {plane_of(first)}" if first.placed else "")
+            lost = missing_tags(first) if first.file.modality in SECTIONS else []
+            where = plane_of(first) if first.placed else f"no {' and no '.join(lost)}" if lost else ""
+            return f"{modality}, one image {size}" + (f", {where}" if where else "")
         if self.kind == "slide":
             file = first.file
             whole = f"{file.integer('TotalPixelMatrixRows')} x {file.integer('TotalPixelMatrixColumns')}"
@@ -291,7 +300,22 @@ def _split_interleaved(frames: list[Frame]) -> list[list[Frame]]:
         parts = _partition(frames, (mark,)) if varies(mark, frames) else [frames]
         if interleaved(parts):
             return parts
-    return [frames]
+    parts = _counted_again(frames)
+    return parts if interleaved(parts, whole=True) else [frames]
+
+
+def _counted_again(frames: list[Frame]) -> list[list[Frame]]:
+    """Split slices whose Instance Numbers were all given out as often: no scan counts its slices twice."""
+    if len({id(frame.file) for frame in frames}) < len(frames):
+        return [frames]
+    numbered: dict[object, list[Frame]] = {}
+    normal = frames[0].normal if frames[0].height is None else None
+    for frame in sorted(frames, key=lambda frame: height_of(frame, normal)):
+        numbered.setdefault(frame.mark("instance"), []).append(frame)
+    times = len(frames) // len(numbered)
+    if times < 2 or None in numbered or any(len(group) != times for group in numbered.values()):
+        return [frames]
+    return [[group[rank] for group in numbered.values()] for rank in range(times)]
 
 
 def _split_sideways(frames: list[Frame]) -> list[list[Frame]] | None:

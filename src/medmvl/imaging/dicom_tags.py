@@ -71,7 +71,9 @@ IDENTITY = {
     "patient": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     "study": ("StudyInstanceUID", "StudyID", "AccessionNumber", "StudyDate"),
     "frame of reference": ("FrameOfReferenceUID",),
-    "description": ("SeriesDescription", "ProtocolName"),
+    "scanner": ("Manufacturer", "StationName", "DeviceSerialNumber"),
+    "reconstruction": ("ReconstructionAlgorithm", "ReconstructionMethod", "FilterType"),
+    "description": ("SeriesDescription", "ProtocolName", "SeriesTime"),
 }
 """Compared with one another and forgotten: their values are never kept, and never shown."""
 
