@@ -27,7 +27,7 @@ from pydicom.multival import MultiValue
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, PLAIN, READ, SIEMENS_CSA, TAGS
-from medmvl.imaging.limits import MAX_BYTES
+from medmvl.imaging.limits import most_expanded
 from medmvl.imaging.silence import silent_libraries
 
 PARSER_ERRORS = (
@@ -293,7 +293,7 @@ def _encoding_of(header: Dataset, deflated: bool) -> tuple[bool, bool]:
 
 
 def _inflate(stream: BinaryIO) -> bytes | None:
-    """Return the dataset of a deflated file, at most MAX_BYTES of it; None where it is not deflated."""
+    """Return the dataset of a deflated file as far as it may grow; None where it is not deflated."""
     head = stream.read(4096)
     stream.seek(0)
     if head[128:132] != b"DICM" or uid.DeflatedExplicitVRLittleEndian.encode() not in head:
@@ -302,10 +302,12 @@ def _inflate(stream: BinaryIO) -> bytes | None:
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return None
     stream.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
-    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
+    stored = stream.read()
+    most = most_expanded(len(stored))
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, most + 1)
+    if len(data) > most:
         raise ReadError(
-            f"the deflated data grows beyond {MAX_BYTES / 2**30:.0f} GiB: damaged, or made to exhaust memory"
+            f"{len(stored)} deflated bytes grow beyond {most} bytes: damaged, or made to exhaust memory"
         )
     return data
 

@@ -12,6 +12,8 @@ from medmvl.errors import ReadError
 MAX_BYTES = 2**31
 """Largest decoded array, in bytes: a CT of 1024 x 1024 x 1024 voxels in 16 bit."""
 
+MAX_EXPANSION, FREE_BYTES = 200, 2**26
+"""Compressed bytes may become this many times as many; what ends below 64 MiB is taken whatever it is packed to."""
 
 _most_voxels: ContextVar[int | None] = ContextVar("most_voxels", default=None)
 
@@ -51,3 +53,17 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
             "The file is damaged, or must be cropped or resampled first"
         )
     return size
+
+
+def most_expanded(stored: int) -> int:
+    """Return how many bytes `stored` ones may become: a scan packs 2 to 20 times, what was made to fill memory 1000."""
+    return min(MAX_BYTES, max(FREE_BYTES, MAX_EXPANSION * stored))
+
+
+def check_expansion(size: int, stored: int) -> None:
+    """Raise ReadError where `stored` compressed bytes claim to become `size`, out of all proportion."""
+    if size > most_expanded(stored):
+        raise ReadError(
+            f"{stored} compressed bytes claim to be {size} bytes of pixels, more than {MAX_EXPANSION} times as many: refused "
+            "before memory is taken. If the file is yours (a mask that is nearly empty), store it uncompressed"
+        )

@@ -18,7 +18,7 @@ from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging.geometry import Affine
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
-from medmvl.imaging.limits import check_size
+from medmvl.imaging.limits import check_expansion, check_size
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.volume_files import (
     beside,
@@ -202,6 +202,7 @@ def _decode(
         finish_gzip(stream)
         return np.frombuffer(data, dtype)
     if encoding in ("bzip2", "bz2"):
+        check_expansion(size, stored)
         return _bzip2(file, size, skip, dtype)
     file.seek(skip, 1)
     if encoding in ("ascii", "text", "txt"):

@@ -16,7 +16,7 @@ from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging import jpeg_xl
 from medmvl.imaging.deep_colour import deep_colour, is_deep_colour, set_byte_order
 from medmvl.imaging.image import MedicalImage
-from medmvl.imaging.limits import check_size
+from medmvl.imaging.limits import check_expansion, check_size
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.tiff_header import (
     PHOTOMETRIC,
@@ -168,6 +168,7 @@ def _check_claims(picture: Image.Image, stored: int) -> None:
             f"the header claims {width} x {height} pixels in {stored} bytes: refused before decoding"
         )
     check_size((height, width), 4)
+    check_expansion(width * height * len(picture.getbands()), stored)
 
 
 def _refuse_planes(page: TiffPage) -> None:

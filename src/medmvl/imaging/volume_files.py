@@ -16,6 +16,7 @@ from medmvl.errors import ReadError
 from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.lengths import implausible_voxels
+from medmvl.imaging.limits import check_expansion
 
 _MAX_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than 1032:1, so a larger claim is a cut or forged file."""
@@ -77,6 +78,8 @@ def check_stored(size: int, stored: int, compressed: bool) -> None:
         raise ReadError(
             f"the header claims {size} bytes of pixels, but the file has only {stored} bytes: it is cut short"
         )
+    if compressed:
+        check_expansion(size, stored)
 
 
 def beside(header: Path, name: str) -> Path:
