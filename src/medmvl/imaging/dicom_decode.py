@@ -1,7 +1,7 @@
 """Decoding: the stored values of one frame, from every transfer syntax that the installed codecs know.
 
 Uncompressed pixels are read straight into NumPy. Compressed ones are decoded by pydicom's plugins in processes of their own
-(decode_pool): a codec may end its process on damaged bytes. Run lengths are the exception, as no C has a part in them.
+(decode_pool): on damaged bytes a codec may end its process, or print what it thinks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pydicom.dataset import Dataset
 
 from medmvl.errors import MissingExtraError, ReadError, UserError
 from medmvl.imaging.decode_pool import BATCH_BYTES, Decoded, Failure, Request, shared_pool
-from medmvl.imaging.decode_worker import OtherSizeError, decode
 from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
 from medmvl.imaging.dicom_tags import SEGMENTATIONS
@@ -175,26 +174,10 @@ def _compressed_frames(wanted: Sequence[Wanted]) -> Iterator[NDArray[Any]]:
             parts = list(_requests(file, indices))
         requests += parts
         files += [file] * len(parts)
-    apart = any(file.syntax != uid.RLELossless for file in files)
-    answers = shared_pool().decode(requests) if apart else map(_decoded_here, requests)
-    for file, answer in zip(files, answers, strict=True):
+    for file, answer in zip(files, shared_pool().decode(requests), strict=True):
         with _naming(file):
             for array, photometric in _checked(file, answer):
                 yield _in_colour(file, array, photometric)
-
-
-def _decoded_here(request: Request) -> Decoded | Failure:
-    """Run lengths: decoded in Python or Rust, which cannot end a process, and too fast for a worker to be worth it."""
-    try:
-        return list(decode(request.message))
-    except OtherSizeError as error:
-        return Failure("other size", tuple(error.args[0]))
-    except Exception:  # noqa: BLE001  whatever a codec raises on damaged bytes
-        return Failure("damaged")
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # how Rust says it
-            raise
-        return Failure("damaged")
 
 
 def _requests(file: DicomFile, indices: Sequence[int]) -> Iterator[Request]:

@@ -18,6 +18,7 @@ from medmvl.imaging.deep_colour import deep_colour, is_deep_colour, set_byte_ord
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_expansion, check_size
 from medmvl.imaging.selector import Selector, pick
+from medmvl.imaging.silence import silence_libtiff
 from medmvl.imaging.tiff_header import (
     PHOTOMETRIC,
     PLANAR,
@@ -73,6 +74,7 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            silence_libtiff()
             return _read(path, head, selector)
     except UnidentifiedImageError as error:
         raise ReadError("the picture's header is damaged or of an unknown kind") from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 
 _TALKATIVE = (
     "pydicom",
@@ -59,3 +62,21 @@ def _speak() -> None:
     _filters.__exit__(None, None, None)
     for name, level in _levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@cache
+def silence_libtiff() -> None:
+    """Keep the libtiff that Pillow has loaded from printing about damaged pictures; where none is found nothing is done.
+
+    Pillow turns what went wrong into an exception; libtiff prints it to standard error besides, past every handler of Python.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return
+    loaded = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "libtiff" in line}
+    for library in loaded:
+        with suppress(OSError, AttributeError):
+            libtiff = ctypes.CDLL(library)
+            for setter in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+                setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+                setter(None)
