@@ -162,40 +162,36 @@ def case(number: int, seed: int, sources: list[Path], target: Path) -> Path:
 
 def child(folder: Path, seed: int) -> None:
     """Read the cases whose numbers come on the input, and say how each ended."""
-    import numpy as np
-
-    from medmvl.errors import UserError
-    from medmvl.imaging import read
-
     sources = sorted(path for path in folder.iterdir() if path.suffix not in (".img", ".raw"))
     answers = os.fdopen(int(os.environ["FUZZ_ANSWERS"]), "w", buffering=1)
     for line in sys.stdin:
         number = int(line)
         path = case(number, seed, sources, folder.parent / "cases" / f"{os.getpid()}")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            image = read(path)
-            ended = (
-                "read"
-                if image.array.size and np.asarray(image.array).dtype.kind in "iuf"
-                else "foreign: empty image"
-            )
-        except UserError as error:
-            ended = (
-                "refused"
-                if str(path) in str(error) and SECRET not in str(error)
-                else f"foreign: message {error}"
-            )
-            if "nobody foresaw" in str(error):
-                ended = "unforeseen: " + str(error).rpartition("(")[2]
-            if "ended the process" in str(error) or "reasonable time" in str(error):
-                ended = "contained: " + str(error).rpartition(": ")[2]
-        except BaseException as error:  # noqa: BLE001  what is counted here
-            ended = f"foreign: {type(error).__name__} {error}"
+        ended = outcome(path)
         grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         if grown > SPARE_MEMORY:
             ended = f"memory: {grown / 2**20:.0f} MiB"
         answers.write(json.dumps({"number": number, "format": path.name, "ended": ended}) + "\n")
+
+
+def outcome(path: Path) -> str:
+    """Read a file and say how it ended: "read", "refused", "contained" (a codec ended its process), or what is wrong."""
+    from medmvl.errors import UserError
+    from medmvl.imaging import read
+
+    try:
+        image = read(path)
+    except UserError as error:
+        said = str(error)
+        if str(path) not in said or SECRET in said:
+            return f"foreign: message {said}"
+        if "nobody foresaw" in said:
+            return "unforeseen: " + said.rpartition("(")[2]
+        return "contained" if "ended the process" in said or "reasonable time" in said else "refused"
+    except BaseException as error:  # noqa: BLE001  what is counted here
+        return f"foreign: {type(error).__name__} {error}"
+    return "read" if image.array.size and image.array.dtype.kind in "iuf" else "foreign: empty image"
 
 
 class Child:
@@ -279,7 +275,7 @@ def run(folder: Path, options: argparse.Namespace) -> int:
         ended = worker.ask(number)
         kind = ended.partition(":")[0]
         counts[kind] += 1
-        if kind not in ("read", "refused"):
+        if kind not in ("read", "refused", "contained"):
             print(f"{number}: {ended}", flush=True)
         if kind in ("abort", "hang"):
             worker.close()
@@ -290,7 +286,7 @@ def run(folder: Path, options: argparse.Namespace) -> int:
     print(
         f"seed {options.seed}, cases {options.start} to {number}: {dict(counts)}, {time.monotonic() - began:.0f} s"
     )
-    return sum(counts[kind] for kind in ("abort", "foreign", "hang", "memory", "printed"))
+    return sum(counts[kind] for kind in ("abort", "foreign", "unforeseen", "hang", "memory", "printed"))
 
 
 if __name__ == "__main__":
