@@ -25,6 +25,10 @@ from tests.factories import dicom as make
 
 HARMFUL = Path(make.__file__).with_name("harmful_decoder.py")
 STORED = make.stored_volume(1, 32, 32)[0]
+ONE_SCAN = {
+    "StudyInstanceUID": "1.2.3.4",
+    "FrameOfReferenceUID": "1.2.3.5",
+}  # GDCM makes up what is missing, per file
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def test_in_a_folder_the_harmful_file_is_named_and_the_others_are_not_blamed(
 ) -> None:
     for number in range(6):
         path = tmp_path / "deep" / ("abort" if number == 4 else f"slice{number}")
-        made = make.ct_slice(STORED + number, (0, 0, 2.0 * number), InstanceNumber=number)
+        made = make.ct_slice(STORED + number, (0, 0, 2.0 * number), InstanceNumber=number, **ONE_SCAN)
         make.transcode(make.save(made, path), uid.JPEG2000Lossless)
     with pytest.raises(ReadError, match="file deep/abort: "):
         read_dicom_folder(tmp_path)
@@ -257,7 +261,7 @@ def test_order_is_kept_over_many_batches(
 ) -> None:
     monkeypatch.setattr(decode_pool, "BATCH_REQUESTS", 2)
     for number in range(20):
-        made = make.ct_slice(STORED + number, (0, 0, 2.0 * number), InstanceNumber=number)
+        made = make.ct_slice(STORED + number, (0, 0, 2.0 * number), InstanceNumber=number, **ONE_SCAN)
         make.transcode(make.save(made, tmp_path / f"slice{number:02d}"), uid.JPEG2000Lossless)
     array = read(tmp_path).array
     assert [int(plane[0, 0]) - int(array[0][0, 0]) for plane in array] == list(range(20))
