@@ -25,7 +25,7 @@ REQUESTS = [Request.from_sample(sample, image_of) for sample in SAMPLES]
 @pytest.fixture
 def engine() -> Engine:
     engine: Engine = tiny_engine()
-    engine.visual_tokens.clear()
+    engine.inputs.visual_tokens.clear()
     return engine
 
 
@@ -122,10 +122,11 @@ def test_a_scan_is_encoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch)
 
 def test_another_scan_gives_another_prompt_to_the_model(engine: Engine) -> None:
     tokens = [
-        engine._visual_tokens([(v, "") for v in engine.prepare(request).visuals]) for request in REQUESTS[1:3]
+        engine.inputs.visual_tokens.of([(v, "") for v in engine.prepare(request).visuals])
+        for request in REQUESTS[1:3]
     ]
     other = engine.prepare(Request.from_sample(question("q", "?", "ct-9"), image_of)).visuals
-    assert not torch.allclose(tokens[0][0], engine._visual_tokens([(v, "") for v in other])[0])
+    assert not torch.allclose(tokens[0][0], engine.inputs.visual_tokens.of([(v, "") for v in other])[0])
 
 
 def test_sampling_is_repeated_by_its_seed_and_leaves_the_global_one_alone(engine: Engine) -> None:

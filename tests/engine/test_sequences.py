@@ -80,12 +80,12 @@ def test_log_probabilities_do_not_depend_on_the_batch(engine: Engine) -> None:
 
 def test_a_known_beginning_changes_no_answer(engine: Engine) -> None:
     options = GenerationOptions(max_new_tokens=6, logprobs=1)
-    engine.prefixes.clear()
+    engine.inputs.prefixes.clear()
     engine._keeps_prefixes = False
     plain = engine.answer([REQUESTS[3]], options)[0]
     engine._keeps_prefixes = True
     first, second = (engine.answer([REQUESTS[3]], options)[0] for _ in range(2))
-    assert len(engine.prefixes) == 1
+    assert len(engine.inputs.prefixes) == 1
     for other in (first, second):
         assert other.tokens == plain.tokens
         for mine, theirs in zip(plain.logprobs, other.logprobs, strict=True):
@@ -93,13 +93,13 @@ def test_a_known_beginning_changes_no_answer(engine: Engine) -> None:
 
 
 def test_nothing_is_shared_between_owners(engine: Engine) -> None:
-    engine.prefixes.clear()
-    engine.visual_tokens.clear()
+    engine.inputs.prefixes.clear()
+    engine.inputs.visual_tokens.clear()
     sample = engine.prepare(REQUESTS[3])
     for owner in ("a", "b"):
         engine.decode_sequences([sample], [engine.new_sequence(GenerationOptions(max_new_tokens=1))], [owner])
-    assert len(engine.prefixes) == 2
-    assert len(engine.visual_tokens) == 2 * len({id(visual) for visual in sample.visuals})
+    assert len(engine.inputs.prefixes) == 2
+    assert len(engine.inputs.visual_tokens) == 2 * len({id(visual) for visual in sample.visuals})
 
 
 def spell(ids: object) -> str:

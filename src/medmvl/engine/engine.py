@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
     GenerationConfig,
     LogitsProcessorList,
     StoppingCriteriaList,
@@ -22,17 +18,10 @@ from transformers import (
 
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
-from medmvl.engine.eight_bit import check_eight_bit, to_eight_bit
 from medmvl.engine.likelihood import choice_logprobs
+from medmvl.engine.loading import load_saved
+from medmvl.engine.model_inputs import ModelInputs
 from medmvl.engine.options import GREEDY, GenerationOptions
-from medmvl.engine.prefix_cache import (
-    Layers,
-    Prefix,
-    layers_of,
-    num_bytes,
-    to_cache,
-    with_gap,
-)
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.question import question_blocks
 from medmvl.engine.request import Answer, Failure, Load, Request, seen_of
@@ -42,16 +31,10 @@ from medmvl.engine.streaming import stream_pieces
 from medmvl.engine.structured_outputs import StructuredOutputs
 from medmvl.errors import UserError
 from medmvl.imaging.in_memory import Visual
-from medmvl.lru import BoundedLRU
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.progress_bars import without_weight_bars
-from medmvl.models.saved_folder import check_model_folder
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate, digest
-from medmvl.models.weight_types import DTYPES
+from medmvl.models.visuals import ProcessedSample
 from medmvl.schema import Message, Sample, TextBlock
-
-INT8 = "int8"
 
 
 class Engine:
@@ -66,14 +49,10 @@ class Engine:
         self.model = model.eval()
         self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
         self.processor = processor
-        self.visual_tokens: BoundedLRU[str, Tensor] = BoundedLRU(
-            cache_bytes // 2, lambda tokens: tokens.nbytes
-        )
-        self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
+        self.inputs = ModelInputs(self.model, int(processor.tokenizer.pad_token_id), cache_bytes)
         self.scans = ScanCache(processor.process_visual)
         self.folder: Path | None = None
         """Where the model was loaded from."""
-        self._keeps_prefixes = True
         self._pad_id = int(processor.tokenizer.pad_token_id)
         self._placeholders = [processor.image_token_id, processor.volume_token_id]
         self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
@@ -93,29 +72,8 @@ class Engine:
             UserError: the folder holds no model, or the device or dtype is not there.
             MissingExtraError: int8 without its extra.
         """
-        path = Path(folder)
-        check_model_folder(path)
-        place, number = _device(device), _dtype(dtype, _device(device))
-        if dtype == INT8:
-            check_eight_bit()
-        offline = {"local_files_only": True, "trust_remote_code": False}
-        with without_weight_bars():
-            model = AutoModelForImageTextToText.from_pretrained(
-                path, use_safetensors=True, dtype=number, **offline
-            )
-        processor = AutoProcessor.from_pretrained(path, **offline)
-        if not isinstance(model, MedMVLForConditionalGeneration) or not isinstance(
-            processor, MedMVLProcessor
-        ):
-            raise UserError(
-                f"{path}: a {type(model).__name__} with a {type(processor).__name__}, not a MedM-VL model. Give a folder "
-                "saved by training, such as RUN/model."
-            )
-        model = model.to(place)
-        if dtype == INT8:
-            to_eight_bit(model.llm)
-        engine = cls(model, processor)
-        engine.folder = path
+        engine = cls(*load_saved(Path(folder), device, dtype))
+        engine.folder = Path(folder)
         return engine
 
     @cached_property
@@ -342,7 +300,7 @@ class Engine:
         )
         with self._lock, torch.inference_mode():
             owners = owners or [""] * len(prepared)
-            inputs = self._prefixed(prepared, owners) or self._inputs(prepared, owners)
+            inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
             self.model.generate(
                 **inputs,
                 generation_config=config,
@@ -366,109 +324,13 @@ class Engine:
             suppress_tokens=self._placeholders,
         )
         with self._lock, torch.inference_mode():
-            inputs = self._inputs(prepared, owners)
+            inputs = self.inputs.of(prepared, owners)
             output = self.model.generate(**inputs, generation_config=config)
         for sequence, tokens in zip(
             sequences, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True
         ):
             for token in tokens:
                 sequence.take(token)
-
-    def _inputs(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any]:
-        batch = collate(prepared, pad_id=self._pad_id, padding_side="left")
-        inputs: dict[str, Any] = {
-            name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")
-        }
-        visuals = [
-            (visual, o) for sample, o in zip(prepared, owners, strict=True) for visual in sample.visuals
-        ]
-        if visuals:
-            inputs["visual_table"] = batch["visual_table"]
-            inputs["visual_tokens"] = self._visual_tokens(visuals)
-        return inputs
-
-    def _prefixed(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any] | None:
-        """Inputs that begin after what all conversations share, its keys and values taken from the cache; or None."""
-        prefix = self._shared_prefix(prepared, owners)
-        if prefix is None:
-            return None
-        first = prepared[0]
-        layers = self.prefixes.get(prefix.key)
-        if layers is None:
-            layers = self._read_prefix(first, prefix.length, owners[0])
-            if layers is None:
-                self._keeps_prefixes = False
-                return None
-            self.prefixes.put(prefix.key, layers)
-        ids, mask = with_gap(
-            first.input_ids[: prefix.length], [sample.input_ids for sample in prepared], self._pad_id
-        )
-        cache = to_cache(layers, len(prepared), self.model.config.llm)
-        return {
-            "input_ids": ids.to(self.device), "attention_mask": mask.to(self.device), "past_key_values": cache
-        }  # fmt: skip
-
-    def _shared_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Prefix | None:
-        """What all conversations begin with, up to the end of the last visual; None where they differ there."""
-        if not self._keeps_prefixes:
-            return None
-        found = {self.prefix_of(sample, owner) for sample, owner in zip(prepared, owners, strict=True)}
-        return found.pop() if len(found) == 1 else None
-
-    def prefix_of(self, sample: ProcessedSample, owner: str) -> Prefix | None:
-        """A conversation up to the end of its last visual; None where it shows none."""
-        if not sample.visuals:
-            return None
-        ends = [
-            start + visual.num_tokens for start, visual in zip(sample.starts, sample.visuals, strict=True)
-        ]
-        length = max(ends)
-        if length >= len(sample.input_ids):
-            return None
-        scans = " ".join(self._visual_key(visual, owner) for visual in sample.visuals)
-        return Prefix(f"{digest(sample.input_ids[:length])} {list(sample.starts)} {scans}", length)
-
-    def _read_prefix(self, sample: ProcessedSample, length: int, owner: str) -> Layers | None:
-        beginning = replace(sample, input_ids=sample.input_ids[:length], labels=None)
-        outputs = self.model(**self._inputs([beginning], [owner]), use_cache=True, logits_to_keep=1)
-        return layers_of(outputs.past_key_values)
-
-    def _visual_key(self, visual: ProcessedVisual, owner: str) -> str:
-        """Names a visual in the caches: its owner, and every bit the encoder would see."""
-        return f"{owner} {visual.digest}"
-
-    def _visual_tokens(self, visuals: Sequence[tuple[ProcessedVisual, str]]) -> list[Tensor]:
-        """`(length, width)` for each visual; every different scan is encoded once, and not again while cached."""
-        keys = [self._visual_key(visual, owner) for visual, owner in visuals]
-        tokens: dict[str, Tensor | None] = {key: self.visual_tokens.get(key) for key in keys}
-        missing = {key: visual for key, (visual, _) in zip(keys, visuals, strict=True) if tokens[key] is None}
-        if missing:
-            encoded = self._encode(list(missing.values()))
-            for key, encoded_tokens in zip(missing, encoded, strict=True):
-                tokens[key] = encoded_tokens
-                self.visual_tokens.put(key, encoded_tokens.clone())  # a view would keep the whole batch alive
-        return [block for key in keys if (block := tokens[key]) is not None]
-
-    def _encode(self, visuals: list[ProcessedVisual]) -> list[Tensor]:
-        """Encode different visuals together, as one batch row that holds nothing else."""
-        row = ProcessedSample(
-            name="visuals",
-            input_ids=torch.zeros(1, dtype=torch.long),
-            labels=None,
-            visuals=tuple(visuals),
-            starts=(0,) * len(visuals),
-        )
-        batch = collate([row], pad_id=0)
-        images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
-        tokens: list[Tensor] = self.model.encode(
-            None if images is None else [tile.to(self.device) for tile in images],
-            None if volumes is None else [volume.to(self.device) for volume in volumes],
-            batch["visual_table"],
-            batch.get("volume_positions_mm"),
-            batch.get("volume_kept"),
-            batch.get("question_ids"),
-        )
-        return tokens
 
     @staticmethod
     def answer_of(prepared: ProcessedSample, sequence: SequenceState, seconds: float) -> Answer:
@@ -482,27 +344,3 @@ class Engine:
             num_prompt_tokens=len(prepared.input_ids),
             logprobs=tuple(sequence.logprobs),
         )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(
-            f"device {name!r} is not usable here ({str(error).splitlines()[0]}); try cpu"
-        ) from None
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name in ("auto", INT8):
-        on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if on_gpu else torch.float32
-    if name not in DTYPES:
-        raise UserError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}, {INT8}")
-    if name == "float16" and device.type == "cpu":
-        raise UserError("float16 is slow and inexact on a CPU; use float32, or bfloat16 to save memory")
-    return DTYPES[name]

@@ -237,7 +237,7 @@ class Scheduler:
 
     def _prefix(self, question: QueuedRequest) -> Any:
         assert question.prepared is not None
-        return self.engine.prefix_of(question.prepared, question.request.owner)
+        return self.engine.inputs.prefix_of(question.prepared, question.request.owner)
 
     def _decode(self, batch: list[QueuedRequest]) -> None:
         waiting = []

@@ -133,4 +133,4 @@ def test_a_second_question_is_not_answered_with_what_the_first_one_chose():
     ]
     engine.answer(asked[:1], GenerationOptions(max_new_tokens=2))
     engine.answer(asked[1:], GenerationOptions(max_new_tokens=2))
-    assert len(engine.visual_tokens) == 2
+    assert len(engine.inputs.visual_tokens) == 2

@@ -1,0 +1,97 @@
+"""What `generate` is given for a batch: token ids, visual tokens, and the keys and values of a beginning that all share.
+
+Questions about one scan begin alike, up to its last visual token. That beginning is read once; the next batch about the scan
+reads only its own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from medmvl.engine.prefix_cache import Layers, Prefix, layers_of, num_bytes, to_cache, with_gap
+from medmvl.engine.visual_tokens import VisualTokens
+from medmvl.lru import BoundedLRU
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.visuals import ProcessedSample, collate, digest
+
+
+class ModelInputs:
+    """Makes the inputs of one model; half of `cache_bytes` is for visual tokens, half for beginnings."""
+
+    def __init__(self, model: MedMVLForConditionalGeneration, pad_id: int, cache_bytes: int) -> None:
+        self._model = model
+        self._pad_id = pad_id
+        self.visual_tokens = VisualTokens(model, cache_bytes // 2)
+        self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
+        self._keeps_prefixes = True
+
+    def of(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any]:
+        """Inputs of conversations, padded on the left, with the tokens of their scans.
+
+        Args:
+            prepared: the conversations.
+            owners: whose scans each of them shows.
+        """
+        batch = collate(prepared, pad_id=self._pad_id, padding_side="left")
+        inputs: dict[str, Any] = {
+            name: batch[name].to(self._model.device) for name in ("input_ids", "attention_mask")
+        }
+        visuals = [
+            (visual, owner)
+            for sample, owner in zip(prepared, owners, strict=True)
+            for visual in sample.visuals
+        ]
+        if visuals:
+            inputs["visual_table"] = batch["visual_table"]
+            inputs["visual_tokens"] = self.visual_tokens.of(visuals)
+        return inputs
+
+    def after_prefix(
+        self, prepared: Sequence[ProcessedSample], owners: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """Inputs that begin after what all conversations share, its keys and values from the cache; or None."""
+        prefix = self._shared_prefix(prepared, owners)
+        layers = None if prefix is None else self._layers(prefix, prepared[0], owners[0])
+        if prefix is None or layers is None:
+            return None
+        ids, mask = with_gap(
+            prepared[0].input_ids[: prefix.length], [sample.input_ids for sample in prepared], self._pad_id
+        )
+        cache = to_cache(layers, len(prepared), self._model.config.llm)
+        device = self._model.device
+        return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "past_key_values": cache}
+
+    def prefix_of(self, sample: ProcessedSample, owner: str) -> Prefix | None:
+        """A conversation up to the end of its last visual; None where it shows none."""
+        if not sample.visuals:
+            return None
+        ends = [
+            start + visual.num_tokens for start, visual in zip(sample.starts, sample.visuals, strict=True)
+        ]
+        length = max(ends)
+        if length >= len(sample.input_ids):
+            return None
+        scans = " ".join(self.visual_tokens.key(visual, owner) for visual in sample.visuals)
+        return Prefix(f"{digest(sample.input_ids[:length])} {list(sample.starts)} {scans}", length)
+
+    def _shared_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Prefix | None:
+        """What all conversations begin with, up to the end of the last visual; None where they differ there."""
+        if not self._keeps_prefixes:
+            return None
+        found = {self.prefix_of(sample, owner) for sample, owner in zip(prepared, owners, strict=True)}
+        return found.pop() if len(found) == 1 else None
+
+    def _layers(self, prefix: Prefix, sample: ProcessedSample, owner: str) -> Layers | None:
+        """Keys and values of a beginning; None where the LLM does not keep every position."""
+        layers = self.prefixes.get(prefix.key)
+        if layers is None:
+            beginning = replace(sample, input_ids=sample.input_ids[: prefix.length], labels=None)
+            outputs = self._model(**self.of([beginning], [owner]), use_cache=True, logits_to_keep=1)
+            layers = layers_of(outputs.past_key_values)
+            if layers is None:
+                self._keeps_prefixes = False
+                return None
+            self.prefixes.put(prefix.key, layers)
+        return layers
