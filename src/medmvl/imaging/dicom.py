@@ -22,6 +22,7 @@ from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
 from medmvl.imaging.dicom_header import PARSER_ERRORS, read_header, sniff_dicom, tag_floats, tag_value
 from medmvl.imaging.dicom_labels import names_of
+from medmvl.imaging.dicom_meaning import PARAMETRIC_MAP
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
 from medmvl.imaging.dicom_series import SECONDARY_CAPTURE, Series, choose, group_frames, set_aside
 from medmvl.imaging.dicom_slides import assemble, place_of_tile
@@ -281,6 +282,8 @@ def _burned_in(series: Series) -> tuple[str, ...]:
     file = series.frames[0].file
     if str(file.value("BurnedInAnnotation") or "").strip().upper() == "YES":
         return ("the file says that text is burned into the pixels: it may name the patient",)
+    if file.text("SOPClassUID") == PARAMETRIC_MAP:
+        return ()
     secondary = file.text("SOPClassUID").startswith(SECONDARY_CAPTURE)
     if file.modality in ("US", "IVUS", "SC", "OT", "ES", "XC", "GM") or secondary or is_colour(file):
         return ("pictures of this kind often have text burned into the pixels: it may name the patient",)

@@ -21,6 +21,8 @@ KERNEL = re.compile(
     r"SHARP|SMOOTH|[A-D]|EB|EC|[YFG]?[A-E]|UB|YA|YB|YC"
 )
 """Names of reconstruction kernels as vendors write them; any other text is numbered instead of shown."""
+RESCALED = ("HU", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
+"""Terms of Rescale Type (PS3.3 C.11.1.1.2)."""
 CORRECTIONS = frozenset(
     ["DECY", "ATTN", "SCAT", "DTIM", "MOTN", "PMOT", "CLN", "RAN", "RADL", "DCAL", "NORM"]
 )
@@ -113,6 +115,8 @@ def _label(name: str, value: float | str | None, rank: int) -> str:
         return f"kernel {value}"
     if name == "image type":
         return f"{value or 'magnitude or plain'}"
+    if name == "rescale type" and str(value) in RESCALED:
+        return f"rescaled to {value}"
     if name == "corrections" and set(str(value).split("\\")) <= CORRECTIONS:
         return f"corrected for {str(value).replace(chr(92), ', ')}"
     if name == "patient position" and str(value) in LYING:
