@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,6 +52,15 @@ def test_printed_commands_exist_with_their_options(page: Path, words: list[str])
     assert used <= options
     if verb == "train":
         assert rest[0] in recipe_names() or rest[0].endswith(".yaml")
+
+
+def test_no_page_asks_a_model_about_the_patients_it_was_trained_on() -> None:
+    """The recipes train on phantoms of their own seed; what a page writes to ask about has another."""
+    recipes = Path(str(files("medmvl") / "recipes")).rglob("*.yaml")
+    trained = {yaml.safe_load(recipe.read_text(encoding="utf-8")).get("seed", 0) for recipe in recipes}
+    made = [words for _, words in EVERY_COMMAND if words[:2] == ["medmvl", "phantoms"]]
+    assert made and all("--seed" in words for words in made)
+    assert not trained & {int(words[words.index("--seed") + 1]) for words in made}
 
 
 def test_the_pages_show_every_verb() -> None:

@@ -35,7 +35,7 @@ def test_what_is_written_reads_back_equal_and_again_the_same_bytes(tmp_path, for
                 continue
             checked.add(block.path)
             image = read(tmp_path / "one" / block.path, **block.declared)
-            patient = make_patient(3, int(sample.patient.removeprefix("phantom-")), "tiny")
+            patient = make_patient(3, int(sample.patient.rsplit("-", 1)[1]), "tiny")
             truth = render_ct(patient) if isinstance(block, VolumeBlock) else render_xray(patient)
             assert np.array_equal(image.array, truth.array)
             assert (image.units, image.modality, image.axcodes) == (

@@ -111,11 +111,12 @@ def _show(results: Results, out: Path, title: str) -> None:
     from rich.console import Console
 
     from medmvl.evaluation.results import to_table
+    from medmvl.evaluation.warnings import TRAINED_ON
 
     console = Console()
     console.print(to_table(results, title))
     for warning in results.warnings:
-        console.print(f"Note: {warning}", style="yellow")
+        console.print(f"Note: {warning}", style="bold red" if warning.startswith(TRAINED_ON) else "yellow")
     if bar := results.more.get("bar"):
         console.print(f"Bar: {bar['statement']}", style="red" if bar["below"] else "green", highlight=False)
     if statement := results.about.get("statement"):

@@ -16,6 +16,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from medmvl.data.trained_on import TrainedOn
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
 from medmvl.engine.likelihood import choice_logprobs
@@ -75,6 +76,11 @@ class Engine:
         engine = cls(*load_saved(Path(folder), device, dtype))
         engine.folder = Path(folder)
         return engine
+
+    @cached_property
+    def trained_on(self) -> TrainedOn | None:
+        """Whom the model was trained on, as its folder says."""
+        return None if self.folder is None else TrainedOn.read(self.folder)
 
     @cached_property
     def identity(self) -> dict[str, Any]:

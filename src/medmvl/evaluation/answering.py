@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from medmvl.data.trained_on import TrainedOn
 from medmvl.engine.answer_file import read_answers
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import ProcessGroup
@@ -57,6 +58,11 @@ class Answerer(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """What `results.json` says about the model: a digest as `model`, and more."""
+        ...
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """Whom the model was trained on; None where it does not say."""
         ...
 
     @property

@@ -81,6 +81,11 @@ class Endpoint:
         return hashlib.sha256(words.encode()).hexdigest()
 
     @property
+    def trained_on(self) -> None:
+        """An endpoint does not say whom its model was trained on."""
+        return None
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What `results.json` says of the model."""
         return {

@@ -163,7 +163,7 @@ def _needs_image(scores: Sequence[float], controls: Sequence[Sequence[float]]) -
     return Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
 
 
-def to_table(results: Results, title: str = "Unseen patients") -> Table:
+def to_table(results: Results, title: str = "Evaluation") -> Table:
     """The rows for a terminal of 80 columns, closed questions first; intervals are 95 %."""
     from rich import box
     from rich.table import Table

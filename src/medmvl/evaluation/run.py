@@ -25,7 +25,12 @@ from medmvl.evaluation.controls import majority_answers
 from medmvl.evaluation.results import Judged, Results, Row, summarise
 from medmvl.evaluation.robustness import robustness_rows
 from medmvl.evaluation.scoring import protocol_scores, with_strict
-from medmvl.evaluation.warnings import cluster_warnings, control_warnings, group_warnings
+from medmvl.evaluation.warnings import (
+    cluster_warnings,
+    control_warnings,
+    group_warnings,
+    trained_on_warnings,
+)
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Judgement, Task, group_of
 
@@ -74,15 +79,18 @@ def evaluate_samples(
         for sample, cluster in zip(samples, clusters, strict=True)
     ]
     rows = summarise(judged, options.seed)
+    seen = answerer.trained_on.shared(samples) if answerer.trained_on else None
     results = Results(
         rows=rows,
         about={
             "protocol": "strict", **about, **_versions(), "options": dict(options.__dict__),
             "samples": len(samples), "cluster": name, "clusters": len(set(clusters)),
             "majority_from": "training answers" if train_samples else "the evaluated answers themselves",
+            "trained_on": None if seen is None else seen[0],
             "seconds": round(time.perf_counter() - started, 1),
         },
         warnings=(
+            *trained_on_warnings(answerer.trained_on, seen, name),
             *cluster_warnings(name, clusters),
             *group_warnings(rows, name, len(set(clusters))),
             *control_warnings(answers.swapped, name, options.controls and not train_samples),

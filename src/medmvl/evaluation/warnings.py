@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medmvl.data.trained_on import TrainedOn
 from medmvl.evaluation.controls import SwappedImages
 from medmvl.evaluation.results import Row
 from medmvl.evaluation.statistics import FEW_CLUSTERS
+
+TRAINED_ON = "Trained on:"
+"""Beginning of the warning that the judged patients are the training's; it is shown in red."""
+UNCHECKED = "not checked whether the data are unseen"
 
 
 def cluster_warnings(name: str, clusters: Sequence[str], item: str = "sample") -> list[str]:
@@ -19,6 +24,20 @@ def cluster_warnings(name: str, clusters: Sequence[str], item: str = "sample") -
             f"not every {item} names its patient: intervals are over {name}s and may be too narrow"
         )
     return warnings
+
+
+def trained_on_warnings(trained_on: TrainedOn | None, seen: tuple[int, int] | None, name: str) -> list[str]:
+    """Whether the model was trained on those it is judged on, by pseudonyms; the first thing to know."""
+    if trained_on is None or seen is None:
+        return [f"{UNCHECKED}: the model does not say whom it was trained on"]
+    shared, total = seen
+    if shared:
+        return [
+            f"{TRAINED_ON} {shared} of {total} {name}s were trained on: this is no test on unseen {name}s"
+        ]
+    if not trained_on.complete:
+        return [f"{UNCHECKED}: the model was trained elsewhere before, on what it does not say"]
+    return []
 
 
 def group_warnings(rows: Sequence[Row], name: str, all_clusters: int) -> list[str]:

@@ -41,8 +41,8 @@ class Patient:
 
     @property
     def pseudonym(self) -> str:
-        """The name in samples, such as `"phantom-0000007"`."""
-        return f"phantom-{self.index:07d}"
+        """The name in samples, such as `"phantom-chest-0-0000007"`: other presets and seeds are other patients."""
+        return f"phantom-{self.preset.name}-{self.seed}-{self.index:07d}"
 
     def finding(self, kind: str) -> Finding | None:
         """Return the patient's finding of a kind; there is at most one."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medmvl.data.prepared import default_cache_dir
 from medmvl.data.sources import DataSource, LoadedSource, load_source
+from medmvl.data.trained_on import TrainedOn
 from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
@@ -124,6 +125,17 @@ def start_model(
         return assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
     before = stage_folder(out, number - 1, recipe.stages[number - 2]) / "model"
     return MedMVLForConditionalGeneration.from_pretrained(before), MedMVLProcessor.from_pretrained(before)
+
+
+def trained_before(recipe: Recipe, out: Path, number: int) -> TrainedOn:
+    """Whom the model was trained on before a stage, as far as is known."""
+    if number > 1:
+        model = stage_folder(out, number - 1, recipe.stages[number - 2]) / "model"
+    elif recipe.model.init is not None:
+        model = Path(recipe.model.init)
+    else:
+        return TrainedOn()
+    return TrainedOn.read(model) or TrainedOn(complete=False)
 
 
 def finish(recipe: Recipe, out: Path) -> None:

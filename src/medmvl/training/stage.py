@@ -15,6 +15,7 @@ from torch import Tensor
 from medmvl.atomic_files import write_json
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
+from medmvl.data.trained_on import TrainedOn
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.tuning import (
     TuningRow,
@@ -53,6 +54,10 @@ class StagePlan:
     num_tokens: int
     """Of one pass over the training samples, text and visual."""
     table: list[TuningRow]
+    trained_on: TrainedOn
+    """Patients of this stage and of all training before it."""
+    watched: tuple[int, int] = (0, 0)
+    """Patients of the validation data that are among them, and how many it has."""
 
     def describe(self) -> str:
         """What trains on how much, as a table of text."""
@@ -89,6 +94,7 @@ def plan_stage(
     model: MedMVLForConditionalGeneration,
     processor: Any,
     sources: dict[str, LoadedSource],
+    before: TrainedOn | None = None,
 ) -> StagePlan:
     """Check a stage against model and data without reading pixels, and make the model ready for it.
 
@@ -102,15 +108,16 @@ def plan_stage(
     apply_tuning(model, stage.parts)
     train_in_float32(model, whole=recipe.distributed.fsdp is not None)
     data = recipe.data_of(stage)
+    chosen = [sources[source.model_dump_json()] for source in data.train]
+    trained_on = (before or TrainedOn()) | TrainedOn.of((source.digest, source.samples) for source in chosen)
     prepared = PreparedCache(default_cache_dir()) if data.prepared else None
-    train = open_dataset(
-        [sources[s.model_dump_json()] for s in data.train], stage, processor, processor.max_length, prepared
-    )
-    validation = None
+    train = open_dataset(chosen, stage, processor, processor.max_length, prepared)
+    validation, shared = None, (0, 0)
     if data.validation:
         watched = [sources[s.model_dump_json()] for s in data.validation]
         validation = open_dataset(watched, stage, processor, processor.max_length, prepared)
         check_supervision(validation, processor.max_length)
+        shared = trained_on.shared(sample for source in watched for sample in source.samples)
     _, num_tokens = check_supervision(train, processor.max_length)
     return StagePlan(
         recipe, stage, model, processor, train, validation,
@@ -118,6 +125,8 @@ def plan_stage(
         labels=tuple(label_names(train)) if stage.objective == "classification" else (),
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
+        trained_on=trained_on,
+        watched=shared,
     )  # fmt: skip
 
 
@@ -144,6 +153,11 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     state = processes()
     if state.is_main_process:
         logger.info("%s", plan.describe())
+        if plan.watched[0]:
+            logger.warning(
+                "%d of %d validation patients were trained on, here or before: the validation loss of stage %s flatters",
+                *plan.watched, plan.stage.name,
+            )  # fmt: skip
         if plan.train.samples.num_studies:
             logger.info("%s", plan.describe_reading())
         remove_leftovers(folder)
@@ -241,6 +255,7 @@ def save_stage(plan: StagePlan, objective: Objective, trainer: StageTrainer, fol
                 )
             model.save_pretrained(partial)
             plan.processor.save_pretrained(partial)
+            plan.trained_on.write(partial)
             write_lines(partial / "history.jsonl", trainer.state.log_history)
     trainer.accelerator.wait_for_everyone()
 
