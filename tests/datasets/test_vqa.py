@@ -255,3 +255,11 @@ def test_vqa_rad_in_two_tables(tmp_path: Path) -> None:
     (raw / "testset.json").unlink()
     with pytest.raises(UserError, match="belong together"):
         convert("vqa-rad", raw, tmp_path / "half")
+
+
+def test_half_a_character_names_the_table(tmp_path: Path) -> None:
+    raw = vqa_rad(tmp_path / "raw")
+    table = raw / "VQA_RAD Dataset Public.json"
+    table.write_text(table.read_text().replace("Left lung", "\\ud83d", 1))
+    with pytest.raises(UserError, match=r"Dataset Public\.json.*half a character"):
+        convert("vqa-rad", raw, tmp_path / "out")

@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zipfile
+from contextlib import suppress
 
 import imagecodecs
 import nibabel as nib
@@ -258,6 +259,20 @@ def test_rotation_of_cameras_in_sixteen_bits(tmp_path, turn, channels, compressi
     image = read(tmp_path / "a.tif")
     assert image.array.dtype == np.uint16
     assert np.array_equal(image.array >> 8, read(tmp_path / "b.png").array)
+
+
+def test_a_damaged_tiff_says_nothing_of_its_own(tmp_path, capfd):
+    """libtiff writes to the terminal from C; what is wrong is in the error alone."""
+    pixels = np.random.default_rng(0).integers(0, 65535, (40, 30), dtype=np.uint16)
+    for compression in ("lzw", "zlib", "packbits"):
+        tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression)
+        data = bytearray((tmp_path / "a.tif").read_bytes())
+        data[-600:-300] = bytes(range(200)) + bytes(100)
+        for damaged in (data, data[:-200]):
+            (tmp_path / "a.tif").write_bytes(damaged)
+            with suppress(ReadError):
+                read(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_is_not_read_is_refused_by_name(tmp_path):

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from medmvl.datasets.llava import from_llava, is_llava
 from medmvl.errors import SampleError
 from medmvl.schema import Sample, parse_sample
+from medmvl.schema.jsonl import refuse_half_characters
 
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -94,24 +95,13 @@ def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
         ) from None
     except json.JSONDecodeError as error:
         raise SampleError(f"{where}: not valid JSON ({error.msg} at character {error.pos})") from None
-    if b"\\ud" in data.lower():
-        _refuse_half_characters(record, where)
+    refuse_half_characters(record, text, where)
     if not isinstance(record, dict):
         raise SampleError(f"{where}: expected a JSON object, found {type(record).__name__}")
     if is_llava(record):
         return from_llava(record, where, default_id)
     named = f"{where}, sample {record['id']!r}" if isinstance(record.get("id"), str) else where
     return parse_sample(text, named)
-
-
-def _refuse_half_characters(record: Any, where: str) -> None:
-    """Raise SampleError where an escape names half of a surrogate pair, which is no text that can be written."""
-    try:
-        json.dumps(record, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise SampleError(
-            f"{where}: a text holds half a character (an escape such as \\ud83d without its second half)"
-        ) from None
 
 
 def _find_records(path: Path) -> tuple[NDArray[np.int64], str]:

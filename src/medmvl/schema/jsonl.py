@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from medmvl.atomic_files import atomic_write
 from medmvl.errors import SampleError
 from medmvl.schema.sample import Sample
+
+_SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
 def parse_sample(text: str, where: str) -> Sample:
@@ -58,3 +63,21 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> int:
             file.write((dump_sample(sample) + "\n").encode())
             count += 1
     return count
+
+
+def refuse_half_characters(value: Any, text: str, where: object) -> None:
+    """Raise SampleError where an escape of JSON names half of a surrogate pair, which no file can hold.
+
+    Args:
+        value: what was parsed.
+        text: what it was parsed from, looked through for such escapes first.
+        where: file and place, for the message.
+    """
+    if _SURROGATE.search(text) is None:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise SampleError(
+            f"{where}: a text holds half a character (an escape such as \\ud83d without its second half)"
+        ) from None

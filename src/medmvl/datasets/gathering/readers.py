@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.errors import MissingExtraError, UserError
+from medmvl.schema.jsonl import refuse_half_characters
 
 _BLANK = " \t\r\n"
 csv.field_size_limit(sys.maxsize)
@@ -80,7 +81,10 @@ def as_records(value: Any, where: object) -> list[dict[str, Any]]:
 
 def _load_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        value = json.loads(text)
+        refuse_half_characters(value, text, path)
+        return value
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON ({error.msg}, line {error.lineno})") from None
     except UnicodeDecodeError as error:
@@ -99,12 +103,14 @@ def iter_json(path: Path) -> Iterator[dict[str, Any]]:
     array = text[at : at + 1] == "["
     at = _skip(text, at + 1) if array else at
     while at < end and text[at] != "]":
+        start = at
         try:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: not valid JSON ({error.msg}, line {error.lineno})") from None
         if not isinstance(value, dict):
             raise UserError(f"{path}: expected objects, found {type(value).__name__}")
+        refuse_half_characters(value, text[start:at], path)
         yield value
         at = _skip(text, at)
         if array and text[at : at + 1] == ",":
