@@ -87,8 +87,8 @@ def execute(run: Run, recipe: dict[str, Any], out: Path) -> None:
     log = folder / "log.txt"
     training = medmvl(log, run.threads, "train", file, "--out", folder / "run")
     evaluation = medmvl(
-        log, run.threads, "evaluate", "--no-controls", "--model", folder / "run/model",
-        "--data", out / "unseen/test.jsonl", "--out", folder / "evaluation",
+        log, run.threads, "evaluate", folder / "run/model", "--data", out / "unseen/test.jsonl", "--no-controls",
+        "--bar", str(BAR), "--out", folder / "evaluation",
     )  # fmt: skip
     seconds = {"train_cpu_s": round(training, 1), "evaluate_cpu_s": round(evaluation, 1)}
     if training > 60:  # else it was finished before

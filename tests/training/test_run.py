@@ -65,6 +65,13 @@ def test_a_run_folder_tells_how_it_was_made(finished: Path) -> None:
     last = [record for record in records if record["stage"] == "03-adapt" and "eval_loss" in record]
     assert {"eval_token_accuracy", "eval_answer_accuracy", "eval_answer_accuracy/ct_nodule"} <= last[0].keys()
     assert any("eval_label_accuracy/nodule" in record for record in records)
+    validated = [(record["stage"], record["step"]) for record in records if "eval_loss" in record]
+    assert validated == [
+        ("01-encoders", 6),
+        ("02-align", 3),
+        ("03-adapt", 3),
+        ("03-adapt", 6),
+    ]  # none of them twice
     assert (finished / "stages" / "01-encoders" / "model" / "heads.safetensors").is_file()
     assert list((finished / "stages" / "03-adapt" / "tensorboard").iterdir())
 

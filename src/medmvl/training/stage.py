@@ -177,13 +177,18 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     step = trainer.state.global_step
     if step < plan.order.num_steps:
         interruption.check(f"at step {step} of {plan.order.num_steps} of stage {plan.stage.name}")
-    if plan.validation is not None:
+    if plan.validation is not None and not _validated_at(trainer, step):
         trainer.evaluate()
     save_stage(plan, objective, trainer, folder)
     trainer.accelerator.free_memory()
     del trainer
     gc.collect()
     interruption.check(f"after stage {plan.stage.name}")
+
+
+def _validated_at(trainer: StageTrainer, step: int) -> bool:
+    """Whether the last step was validated already, as `eval_steps` asked for."""
+    return any(record["step"] == step and "eval_loss" in record for record in trainer.state.log_history)
 
 
 def build_objective(plan: StagePlan) -> Objective:
