@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medmvl.datasets.records import SampleFile
-from medmvl.errors import SampleError
+from medmvl.errors import SampleError, UserError
 from medmvl.schema import Sample, dump_sample
+from medmvl.tasks.protocols.predictions import read_predictions
 from tests.factories.data import llava_record, sample, write_json_file
 
 ANY_TEXT = st.text(max_size=30).filter(lambda text: not any(0xD800 <= ord(c) <= 0xDFFF for c in text))
@@ -104,3 +105,18 @@ def test_half_a_character_is_an_error_of_that_sample(tmp_path, record):
     with pytest.raises(SampleError, match=r"a\.jsonl, line 1") as raised:
         SampleFile(tmp_path / "a.jsonl")[0]
     str(raised.value).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"a":' * 100_000, '[{"id":' + "9" * 5000 + "}]", '{"id":' + "9" * 5000 + "}"]
+)
+def test_what_json_itself_gives_up_at_is_an_error_that_names_the_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"data\.jsonl"):
+        list(SampleFile(path))
+    with pytest.raises(UserError, match=r"data\.jsonl"):
+        read_predictions(path)
+    path.write_bytes(b'{"id": "\xff"}')
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_predictions(path)

@@ -78,6 +78,9 @@ class SampleFile(Sequence[Sample]):
         return {**self.__dict__, "_mapped": None}
 
 
+_BEYOND_JSON = "nested too deep, or with a number of thousands of digits: no sample is like that"
+
+
 def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
     if (
         b'"messages"' in data
@@ -95,6 +98,8 @@ def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
         ) from None
     except json.JSONDecodeError as error:
         raise SampleError(f"{where}: not valid JSON ({error.msg} at character {error.pos})") from None
+    except (RecursionError, ValueError):
+        raise SampleError(f"{where}: {_BEYOND_JSON}") from None
     refuse_half_characters(record, text, where)
     if not isinstance(record, dict):
         raise SampleError(f"{where}: expected a JSON object, found {type(record).__name__}")
@@ -146,6 +151,8 @@ def _find_in_array(path: Path) -> NDArray[np.int64]:
         except json.JSONDecodeError as error:
             place = f"sample {len(spans) // 3 + 1} (line {error.lineno}, column {error.colno})"
             raise SampleError(f"{path}, {place}: not valid JSON ({error.msg})") from None
+        except (RecursionError, ValueError):
+            raise SampleError(f"{path}, sample {len(spans) // 3 + 1}: {_BEYOND_JSON}") from None
         length = len(text[at:end].encode())
         spans.extend((bytes_before, bytes_before + length, 0))
         after = _next_element(text, end, path, len(spans) // 3)

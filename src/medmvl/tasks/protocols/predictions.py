@@ -112,14 +112,18 @@ def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
 
 
 def _entries(path: Path) -> list[Mapping[str, Any]]:
-    content = path.read_text(encoding="utf-8-sig")
     try:
+        content = path.read_text(encoding="utf-8-sig")
         if content.lstrip().startswith("["):
             entries = json.loads(content)
         else:
             entries = [json.loads(line) for line in content.splitlines() if line.strip()]
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: neither JSON Lines nor a JSON list: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+    except (RecursionError, ValueError):
+        raise UserError(f"{path}: nested too deep, or with a number of thousands of digits") from None
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{path}: expected one JSON object a prediction, found none or something else")
     return list(entries)
