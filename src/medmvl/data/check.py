@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import starmap
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from medmvl.datasets.splits import ties_of
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
 from medmvl.worker_processes import end_with_parent
+
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
 
 LISTED = 20
 """Problems of one sort that are kept with their text; the rest are only counted."""
@@ -84,7 +87,7 @@ class DataCheck:
 
 def check(
     splits: Mapping[str, Sequence[LoadedSource]],
-    processor: Any = None,
+    processor: MedMVLProcessor | None = None,
     *,
     max_length: int | None = None,
     fast: bool = False,
@@ -121,7 +124,7 @@ def check(
 class _Survey:
     """Goes through the texts once and notes what the files are."""
 
-    def __init__(self, report: DataCheck, processor: Any, supervised: bool) -> None:
+    def __init__(self, report: DataCheck, processor: MedMVLProcessor | None, supervised: bool) -> None:
         self.report = report
         self.processor = processor
         self.supervised = supervised
@@ -185,6 +188,7 @@ class _Survey:
                 self.report.problems["leaks"].add(f"{tie[0]} of {name} is in {first} and in {split}")
 
     def _note_tokens(self, sample: Sample, name: str) -> None:
+        assert self.processor is not None
         try:
             text, visual = self.processor.count_tokens(sample.messages)
         except UserError as error:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError, UserError
 from medmvl.messages import first_of
 from medmvl.schema import Sample
+
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
 
 logger = logging.getLogger(__name__)
 LISTED = 10
@@ -56,7 +59,7 @@ class SampleDataset(Dataset[Any]):
     def __init__(
         self,
         sources: Sequence[LoadedSource],
-        processor: Any,
+        processor: MedMVLProcessor,
         *,
         supervised: bool = True,
         max_length: int | None = None,

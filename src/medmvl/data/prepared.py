@@ -14,7 +14,7 @@ import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from medmvl.imaging.selector import split_selector
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import ImageBlock, VolumeBlock
+
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
 
 DEFAULT_LIMIT = 50 << 30
 """Bytes."""
@@ -60,7 +63,7 @@ class PreparedCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
 
-    def wrap(self, load: BlockLoader, processor: Any) -> Load:
+    def wrap(self, load: BlockLoader, processor: MedMVLProcessor) -> Load:
         """Return a `load` that gives what `processor.process_visual` made of a file before, or makes and keeps it."""
         settings = settings_digest(processor)
 
@@ -125,7 +128,9 @@ class PreparedCache:
             old.unlink(missing_ok=True)
 
 
-def process_block(processor: Any, load: BlockLoader, block: ImageBlock | VolumeBlock) -> ProcessedVisual:
+def process_block(
+    processor: MedMVLProcessor, load: BlockLoader, block: ImageBlock | VolumeBlock
+) -> ProcessedVisual:
     """Read a block's file and process it."""
     visual: ProcessedVisual = processor.process_visual(load(block))
     return visual
@@ -145,13 +150,13 @@ def cache_key(load: BlockLoader, block: ImageBlock | VolumeBlock, settings: str)
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
-def settings_digest(processor: Any) -> str:
+def settings_digest(processor: MedMVLProcessor) -> str:
     """Digest of the settings that decide pixels."""
     shown = [None if part is None else part.model_dump(mode="json") for part in _settings(processor)]
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _settings(processor: Any) -> tuple[Any, Any]:
+def _settings(processor: MedMVLProcessor) -> tuple[Any, Any]:
     return processor.image_processor, processor.volume_processor
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor
 from medmvl.engine.options import GenerationOptions
 from medmvl.errors import UserError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 
 class StructuredOutputs:
     """Makes the matcher of an answer's form, for one tokenizer."""
 
-    def __init__(self, tokenizer: Any, stop_ids: list[int]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop_ids: list[int]) -> None:
         self._tokenizer = tokenizer
         self._stop_ids = stop_ids
         self._known: Any = None

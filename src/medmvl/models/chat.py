@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
 from medmvl.errors import SampleError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 _REMEMBERED = 1 << 14
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
@@ -56,7 +59,7 @@ class ChatTokenizer:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerFast,
         placeholders: Sequence[str],
         template_kwargs: Mapping[str, Any],
         *,
@@ -249,7 +252,7 @@ class ChatTokenizer:
         return encoded.ids[max(i for i, flag in enumerate(encoded.supervised) if flag)]
 
 
-def _marks_beginnings(tokenizer: Any) -> bool:
+def _marks_beginnings(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether a text begins with a mark of its own (SentencePiece), which the fast tokenizer leaves out before a space."""
     first = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False)["input_ids"])[:1]
     return bool(first) and first[0].startswith("\u2581")

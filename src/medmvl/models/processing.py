@@ -12,7 +12,7 @@ from itertools import accumulate, takewhile, zip_longest
 from typing import Any, TypeVar
 
 import torch
-from transformers import AutoProcessor, BatchFeature, ProcessorMixin
+from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from medmvl.errors import SampleError, UserError
 from medmvl.imaging import MedicalImage
@@ -50,7 +50,7 @@ class MedMVLProcessor(ProcessorMixin):
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerFast,
         parts: Mapping[str, Any] | None = None,
         image_processor: ImageProcessor | Mapping[str, Any] | None = None,
         volume_processor: VolumeProcessor | Mapping[str, Any] | None = None,

@@ -6,7 +6,7 @@ import gc
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -36,6 +36,9 @@ from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
 from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
 
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +49,7 @@ class StagePlan:
     recipe: Recipe
     stage: Stage
     model: MedMVLForConditionalGeneration
-    processor: Any
+    processor: MedMVLProcessor
     train: StageDataset
     validation: StageDataset | None
     order: TrainingOrder
@@ -92,7 +95,7 @@ def plan_stage(
     recipe: Recipe,
     stage: Stage,
     model: MedMVLForConditionalGeneration,
-    processor: Any,
+    processor: MedMVLProcessor,
     sources: dict[str, LoadedSource],
     before: TrainedOn | None = None,
 ) -> StagePlan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
@@ -20,6 +20,9 @@ from medmvl.errors import SampleError
 from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.schema import Message, Sample
 from medmvl.training.recipe import Stage
+
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
 
 
 class Item(NamedTuple):
@@ -84,7 +87,7 @@ def _current(sample: Sample) -> tuple[Any, ...]:
 def open_dataset(
     sources: Sequence[LoadedSource],
     stage: Stage,
-    processor: Any,
+    processor: MedMVLProcessor,
     max_length: int | None,
     prepared: PreparedCache | None = None,
 ) -> StageDataset:
@@ -141,7 +144,7 @@ def label_names(dataset: StageDataset) -> list[str]:
 class Collate:
     """Makes the batches of one objective."""
 
-    def __init__(self, processor: Any, objective: str, labels: Sequence[str] = ()) -> None:
+    def __init__(self, processor: MedMVLProcessor, objective: str, labels: Sequence[str] = ()) -> None:
         self.processor = processor
         self.objective = objective
         self.labels = tuple(labels)
