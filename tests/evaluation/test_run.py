@@ -136,7 +136,7 @@ def test_protocols_and_calibration_stand_beside_the_rows(tmp_path: Path) -> None
     options = EvaluationOptions(6, 8, controls=False, calibration=True, protocols=("unimed",))
     results = evaluate(tiny_engine(), SAMPLES, image_of, tmp_path, about=ABOUT, options=options)
     scores = {(row["protocol"], row["metric"]): row for row in results.more["protocols"]}
-    assert {protocol for protocol, _ in scores} == {"unimed", "strict"}
+    assert {protocol for protocol, _ in scores} == {"unimed", "strict", "reader"}
     strict = scores["strict", "accuracy"]
     assert strict["score"]["value"] == results.row("3D", "nodule", "en").score.value
     assert strict["n_scored"] == strict["n_total"] == 12 and strict["score"]["clusters"] == 6

@@ -123,7 +123,11 @@ def test_predictions_are_joined_with_data_and_missing_ones_count(
     answers = write(tmp_path / "p.jsonl", {"id": "b", "text": "No."}, {"id": "a", "text": "maybe"})
     code, text = run(capsys, answers, "--reference", data, "--task", "vqa-rad", "--json")
     result = json.loads(text)
-    assert code == 0 and [block["protocol"] for block in result["protocols"]] == ["medevalkit", "strict"]
+    assert code == 0 and [block["protocol"] for block in result["protocols"]] == [
+        "medevalkit",
+        "strict",
+        "reader",
+    ]
     assert result["missing"] == 1 and result["cluster"] == "patient"
     assert scores(result, "strict")["closed en", "accuracy"]["value"] == pytest.approx(1 / 3)
     code, text = run(capsys, answers, "--reference", data, "--task", "m3d-open")

@@ -44,7 +44,7 @@ def evaluate(
         str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
     ] = "",
     protocol: Annotated[
-        str, typer.Option(help="Score by these published conventions, too, strict beside them.")
+        str, typer.Option(help="Score by these published conventions, too, strict and reader next to them.")
     ] = "",
     train: Annotated[Path | None, typer.Option(help="Training samples, for the majority answer.")] = None,
     image_root: ImageRoot = None,

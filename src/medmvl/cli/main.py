@@ -59,6 +59,7 @@ VERBS: dict[str, Verb] = {
         "score",
         "Score answers you already have, by published protocols; no model needed.",
     ),
+    "judge": Verb("medmvl.cli.judge", "app", "Compare judges: agreement and kappa of two files of verdicts."),
     "compare": Verb("medmvl.cli.compare", "compare", "Compare evaluations of the same samples, paired."),
     "experiment": Verb(
         "medmvl.cli.experiment",

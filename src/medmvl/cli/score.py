@@ -16,6 +16,7 @@ from medmvl.cli.asking import listed
 if TYPE_CHECKING:
     from medmvl.tasks.metrics.adapters import LLMJudge
     from medmvl.tasks.metrics.record import Record
+    from medmvl.tasks.protocols import Protocol
 
 
 def score(
@@ -47,8 +48,11 @@ def score(
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="File for a line per answer: id, verdict, score, why.")
+    ] = None,
 ) -> None:
-    """Score predictions without a model; `strict` always stands beside a named protocol."""
+    """Score predictions without a model; `strict` and `reader` always stand next to a named protocol."""
     from medmvl.atomic_files import write_json
     from medmvl.datasets.public import find_task
     from medmvl.evaluation.scoring import score_records
@@ -67,12 +71,32 @@ def score(
         judge=_judge(judge, judge_model),
     )
     result = {"predictions": predictions.name, "task": task, **score_records(records, names, options, seed)}
+    if answers is not None:
+        _write_answers(answers, find_protocol(names[0]), records)
     if out is not None:
         write_json(out / "score.json", result)
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         _show(result)
+
+
+def _write_answers(path: Path, protocol: Protocol, records: Sequence[Record]) -> None:
+    """A line per answer, in the order of the records."""
+    from medmvl.errors import UserError
+    from medmvl.tasks.protocols import PROTOCOLS
+
+    if protocol.judge is None:
+        able = ", ".join(name for name, each in PROTOCOLS.items() if each.judge is not None)
+        raise UserError(
+            f"--answers: protocol {protocol.name} has no verdict on single answers; those that have: {able}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            found = protocol.judge(record)
+            line = {"id": record.id, "verdict": found.verdict, "score": found.score, "why": found.why}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _records(predictions: Path, task: str | None, reference: Path | None) -> list[Record]:

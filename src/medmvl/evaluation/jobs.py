@@ -24,7 +24,7 @@ from medmvl.evaluation.html import write_overview, write_report
 from medmvl.evaluation.results import Results
 from medmvl.evaluation.robustness import check_shifts
 from medmvl.evaluation.run import evaluate_samples
-from medmvl.evaluation.scoring import with_strict
+from medmvl.evaluation.scoring import with_ours
 from medmvl.messages import did_you_mean
 from medmvl.outputs import continued_folder
 from medmvl.schema import Sample
@@ -141,7 +141,7 @@ def evaluation_options(given: dict[str, Any]) -> EvaluationOptions:
                 f"evaluate: unknown option {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}"
             )
     options = EvaluationOptions(**given)
-    protocols = with_strict(options.protocols) if options.protocols else ()
+    protocols = with_ours(options.protocols) if options.protocols else ()
     return replace(options, robustness=check_shifts(options.robustness), protocols=protocols)
 
 
@@ -203,7 +203,7 @@ def _task_job(
     train = folder / "train.jsonl"
     known = task.select(open_data(train).samples) if train.is_file() else None
     about = {**_about(source, path), "data": f"{source.digest} {task.name}", "task": task.name}
-    chosen = protocols or with_strict([samples.protocol])
+    chosen = protocols or with_ours([samples.protocol])
     return Job(list(samples.samples), source.load, about, out, known or None, chosen, task.title)
 
 

@@ -24,7 +24,7 @@ from medmvl.evaluation.consistency import language_consistency, wording_consiste
 from medmvl.evaluation.controls import majority_answers
 from medmvl.evaluation.results import Judged, Results, Row, summarise
 from medmvl.evaluation.robustness import robustness_rows
-from medmvl.evaluation.scoring import protocol_scores, with_strict
+from medmvl.evaluation.scoring import protocol_scores, with_ours
 from medmvl.evaluation.warnings import (
     cluster_warnings,
     control_warnings,
@@ -139,9 +139,8 @@ def _more(
 ) -> dict[str, Any]:
     """What the options ask for beside the rows."""
     more: dict[str, Any] = {}
-    if options.protocols:
-        names = with_strict(options.protocols)
-        more["protocols"] = protocol_scores(task.samples, answers.texts, names, clusters, options.seed)
+    names = with_ours(options.protocols) if options.protocols else ("reader",)
+    more["protocols"] = protocol_scores(task.samples, answers.texts, names, clusters, options.seed)
     if options.robustness:
         more["robustness"] = robustness_rows(task, judged, answers.shifts, options.seed)
     if options.consistency:

@@ -1,4 +1,4 @@
-"""Answers scored by named protocols, `strict` next to each, with intervals over clusters: of a run, or of a file."""
+"""Answers scored by named protocols, `strict` and `reader` next to each, with intervals over clusters: of a run, or of a file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from medmvl.tasks.protocols import Protocol, find_protocol
 from medmvl.tasks.protocols.predictions import record_of
 from medmvl.tasks.protocols.scoring import Score, score, unscored
 
+OURS = ("strict", "reader")
+"""Stand next to every published protocol."""
 
-def with_strict(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of known protocols, `strict` always among them.
+
+def with_ours(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of known protocols, `strict` and `reader` always among them.
 
     Raises:
         UserError: a name is unknown.
     """
-    return tuple(dict.fromkeys(find_protocol(name).name for name in (*names, "strict")))
+    return tuple(dict.fromkeys(find_protocol(name).name for name in (*names, *OURS)))
 
 
 def protocol_scores(
@@ -70,7 +73,7 @@ def score_records(
 
     Args:
         records: answers with their references.
-        names: protocols; `strict` is added where it is missing.
+        names: protocols; `strict` and `reader` are added where they are missing.
         options: what the metrics need, such as a tokenizer or a judge.
         seed: seed for the bootstrap.
 
@@ -88,7 +91,7 @@ def score_records(
         "clusters": len(set(clusters)),
         "warnings": cluster_warnings(cluster, clusters, "record"),
         "protocols": [
-            _protocol(records, find_protocol(name), options, clusters, seed) for name in with_strict(names)
+            _protocol(records, find_protocol(name), options, clusters, seed) for name in with_ours(names)
         ],
     }
 

@@ -36,6 +36,8 @@ class Record:
     patient: str | None = None
     study: str | None = None
     image_group: str | None = None
+    categories: tuple[str, ...] = ()
+    """What the question is about, by the data set's own names; a record may belong to several."""
     labels: Mapping[str, float] = field(default_factory=dict)
     """True findings: 1 present, 0 absent, no entry unknown."""
     box: tuple[float, ...] | None = None

@@ -1,4 +1,4 @@
-"""Named protocols: published ways to score, quirks included, and `strict`, which always stands beside them."""
+"""Named protocols: published ways to score, quirks included, and ours, `strict` and `reader`, which stand next to them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from medmvl.tasks.protocols.ctchat import CTCHAT
 from medmvl.tasks.protocols.m3d import M3D, RAD_3D
 from medmvl.tasks.protocols.medevalkit import MEDEVALKIT
 from medmvl.tasks.protocols.medmvl_ctrate import MEDMVL_CTRATE
+from medmvl.tasks.protocols.reader import READER
 from medmvl.tasks.protocols.strict import STRICT
 from medmvl.tasks.protocols.unimed import UNIMED
 from medmvl.tasks.protocols.vlm3d import VLM3D
 
 PROTOCOLS: dict[str, Protocol] = {
     "strict": STRICT,
+    "reader": READER,
     "unimed": UNIMED,
     "medmvl-ctrate": MEDMVL_CTRATE,
     "m3d": M3D,
@@ -38,4 +40,4 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-__all__ = ["PROTOCOLS", "STRICT", "Protocol", "find_protocol"]
+__all__ = ["PROTOCOLS", "READER", "STRICT", "Protocol", "find_protocol"]

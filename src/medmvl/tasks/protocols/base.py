@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medmvl.tasks.judge import Reading
 from medmvl.tasks.metrics.measures import Measure as Measure
 from medmvl.tasks.metrics.measures import MetricOptions
 from medmvl.tasks.metrics.record import Form, Record
@@ -27,6 +28,8 @@ class Protocol:
     """A rule for all records together."""
     quirks: tuple[str, ...] = field(default=())
     """What it does that `strict` would not."""
+    judge: Callable[[Record], Reading] | None = None
+    """The verdict on one answer, where the convention has verdicts."""
 
 
 def some(

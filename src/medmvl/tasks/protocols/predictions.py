@@ -46,6 +46,9 @@ KIND_KEYS = ("kind", "answer_type", "question_type", "type")
 CHOICES_KEYS = ("choices", "options")
 LANGUAGE_KEYS = ("language", "lang", "q_lang")
 _BEHIND_LETTERS = re.compile(r"\(?[A-Z][.:)]\s*(.+?)(?=\s*[,;]?\s+\(?[A-Z][.:)]\s|\s*$)", re.DOTALL)
+PATIENT_KEYS = ("patient", "patient_id")
+STUDY_KEYS = ("study", "study_id", "case", "case_id")
+CATEGORY_KEYS = ("categories", "category")
 IMAGE_KEYS = ("image_group", "image", "img_name", "image_name")
 
 
@@ -161,14 +164,23 @@ def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
         id=str(_first(entry, ID_KEYS) or name), text=None if entry[key] is None else str(entry[key]),
         references=tuple(references), question=question, kind=kind or ("closed" if choices else "open"), choices=choices,
         language=str(spoken) if spoken else "zh" if has_chinese(question + references[0]) else None,
-        patient=_text_of(entry, ("patient",)), study=_text_of(entry, ("study",)), image_group=_text_of(entry, IMAGE_KEYS),
-        labels=entry.get("labels") or {}, box=_box(entry, where), image_size=_size(entry), confidence=entry.get("confidence"),
+        patient=_text_of(entry, PATIENT_KEYS), study=_text_of(entry, STUDY_KEYS),
+        image_group=_text_of(entry, IMAGE_KEYS),
+        categories=_categories(entry), labels=entry.get("labels") or {}, box=_box(entry, where),
+        image_size=_size(entry), confidence=entry.get("confidence"),
     )  # fmt: skip
 
 
 def _text_of(entry: Mapping[str, Any], keys: Sequence[str]) -> str | None:
     value = _first(entry, keys)
     return None if value is None else str(value)
+
+
+def _categories(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    found = _first(entry, CATEGORY_KEYS)
+    if isinstance(found, list):
+        return tuple(map(str, found))
+    return () if found is None else (str(found),)
 
 
 def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:

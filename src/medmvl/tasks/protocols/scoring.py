@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medmvl.tasks.metrics.measures import DEFAULTS, Measure, MetricOptions
 from medmvl.tasks.metrics.record import Form, Record
+from medmvl.tasks.metrics.tally import Tally
 from medmvl.tasks.protocols.base import Protocol, Scorer
 
 ALL = "all"
@@ -20,7 +21,7 @@ class Score:
     form: Form | None
     """None where all forms are pooled."""
     kind: str
-    """A kind of question, or `"all"` of the form."""
+    """A kind or category of question, or `"all"` of the form."""
     language: str
     measure: Measure
     places: tuple[int, ...]
@@ -47,15 +48,28 @@ def score(records: Sequence[Record], protocol: Protocol, options: MetricOptions 
         scorer = protocol.scorers.get(form)
         if scorer is None:
             continue
-        scores += _scored(records, places, protocol.name, form, ALL, language, scorer, options)
+        whole = _scored(records, places, protocol.name, form, ALL, language, scorer, options)
+        scores += whole
         kinds = sorted({records[place].kind for place in places})
         for kind in kinds if len(kinds) > 1 else ():
             members = [place for place in places if records[place].kind == kind]
             scores += _scored(records, members, protocol.name, form, kind, language, scorer, options)[:1]
+        for category in sorted({name for place in places for name in records[place].categories}):
+            scores += [_of_category(score, records, category) for score in whole[:1]]
     if protocol.pooled is not None and len(forms) > 1:
         everything = range(len(records))
         scores += _scored(records, everything, protocol.name, None, ALL, "-", protocol.pooled, options)
     return scores
+
+
+def _of_category(score: Score, records: Sequence[Record], category: str) -> Score:
+    """The same number of the records of one category."""
+    measure = score.measure
+    inside = [row for row, place in enumerate(score.places) if category in records[place].categories]
+    total = sum(category in record.categories for record in records if record.form == score.form)
+    kept = Tally(measure.tally.rows[inside], measure.tally.value)
+    part = replace(measure, tally=kept, scored=tuple(range(len(inside))), total=max(total, len(inside)))
+    return replace(score, kind=category, measure=part, places=tuple(score.places[row] for row in inside))
 
 
 def unscored(records: Sequence[Record], protocol: Protocol) -> dict[Form, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from medmvl.errors import UserError
+from medmvl.tasks.judge import Reading, judge_record
 from medmvl.tasks.metrics.measures import (
     FINDING_PARTS,
     Measure,
@@ -62,6 +63,14 @@ def _report(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
     return found + [whole(name, part(counts)) for name, part in FINDING_PARTS.items()]
 
 
+def _letter(record: Record) -> Reading:
+    """The verdict by the letter: accuracy of decisions, exact match of free text."""
+    found = judge_record(record.without_thoughts())
+    right = found.score == 1 if found.metric == "accuracy" else found.exact
+    why = f"choice: {found.parsed}" if found.parsed is not None else f"{found.metric}: {found.score:.3f}"
+    return Reading("right" if right else "wrong", round(found.score, 3), why)
+
+
 STRICT = Protocol(
     name="strict",
     title="MedM-VL, without quirks",
@@ -72,4 +81,5 @@ STRICT = Protocol(
         **{form: partial(_free_text, NAMES[form]) for form in FREE_TEXT},
         "report": _report,
     },
+    judge=_letter,
 )

@@ -1,0 +1,267 @@
+"""Judging as a careful reader: what does the answer claim, and does that agree with the reference, given the question?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from medmvl.tasks.answers import visible_answer
+from medmvl.tasks.judge.claims import Claims, read_claims
+from medmvl.tasks.judge.compare import Comparison, Relation, compare
+from medmvl.tasks.judge.question import Question, read_question
+
+Verdict = Literal["right", "partly", "wrong"]
+RIGHT, PARTLY = 0.7, 0.3
+"""Scores from which an answer is right, or partly right."""
+MAIN = frozenset(("part", "side", "level", "place", "state", "number", "vertebra", "ordinal"))
+SEGMENT = frozenset(("seg", "depth", "course", "zone"))
+DETAIL = frozenset(("zone", "depth", "course", "seg", "finding"))
+FACTORS: dict[Relation, tuple[float, float, float]] = {
+    "same": (1.0, 1.0, 1.0),
+    "told": (1.0, 1.0, 1.0),
+    "coarser": (0.65, 0.9, 1.0),
+    "finer": (0.5, 0.8, 1.0),
+    "part": (0.4, 0.6, 0.9),
+    "beyond": (0.25, 0.6, 0.9),
+    "mixed": (0.1, 0.4, 0.85),
+    "against": (0.05, 0.25, 0.8),
+    "missing": (0.75, 0.86, 0.98),
+    "extra": (0.45, 0.72, 0.95),
+}
+"""What is left of a score by relation: for main facets, details, and qualities."""
+MISSED = {
+    "level": 1.0,
+    "place": 1.0,
+    "state": 1.0,
+    "vertebra": 1.0,
+    "zone": 0.7,
+    "seg": 0.8,
+    "depth": 0.5,
+    "course": 0.5,
+    "finding": 0.5,
+}
+"""Weight of what an answer leaves out, beside 1 for each claim it makes."""
+NOT_SAID = 0.3
+"""What is left where the very thing that was asked for is missing."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A verdict and its reason."""
+
+    verdict: Verdict
+    score: float
+    """0 to 1."""
+    why: str
+
+
+def read_answer(question: str, answer: str, reference: str) -> Reading:
+    """Judge one answer."""
+    asked, wanted, given = (
+        read_question(question),
+        read_claims(reference),
+        read_claims(visible_answer(answer)),
+    )
+    score, why = _score(asked, wanted, given)
+    verdict: Verdict = "right" if score >= RIGHT else "partly" if score >= PARTLY else "wrong"
+    return Reading(verdict, round(score, 3), why)
+
+
+def _score(question: Question, reference: Claims, answer: Claims) -> tuple[float, str]:
+    if not answer.words:
+        return 0.0, "no answer"
+    if answer.words == reference.words:
+        return 1.0, "the same words"
+    if answer.names_everything:
+        return 0.02, "names everything"
+    if question.denies:
+        reference, answer = reference.affirmed(), answer.affirmed()
+    reference, answer = reference.completed(question.claims), answer.completed(question.claims)
+    found = [
+        c
+        for c in compare(question, reference, answer)
+        if c.facet != "count" or not question.counts or not reference.quantities
+    ]
+    if question.closed:
+        settled = _closed(question, reference, answer, found)
+        if settled is not None:
+            return settled
+    return _open(question, reference, answer, found)
+
+
+def _closed(
+    question: Question, reference: Claims, answer: Claims, found: Sequence[Comparison]
+) -> tuple[float, str] | None:
+    """Yes or no; None where the answer is neither."""
+    truth, said = reference.polarity, answer.polarity
+    if truth is None and reference.opens is False and said is None:
+        return None
+    said = _stated(question, answer) if said is None and not question.alternatives else said
+    truth = _normality(question, reference, truth)
+    said = _normality(question, answer, said)
+    if said is None:
+        return None
+    if truth is None:
+        if question.alternatives:
+            return (0.1, "yes or no to one of two") if answer.opens and said and not answer.said else None
+        truth = not (reference.values("state") & {"normal"} and not question.claims.values("state"))
+    if truth != said:
+        return 0.0, f"polarity: {_yes(said)} against {_yes(truth)}"
+    if not said:
+        return 0.98, "polarity: no"
+    details = [c for c in found if c.facet in MAIN | DETAIL]
+    if question.asks_more:
+        score, why = _open(question, reference, answer, found)
+        return score, "polarity: yes; " + why
+    wrong = [c for c in details if c.relation in ("against", "mixed", "part", "beyond")]
+    if wrong:
+        return 0.2, "polarity: yes; " + "; ".join(c.why for c in wrong)
+    added = [c for c in details if c.relation == "extra" and c.facet in MAIN]
+    return (0.6, "polarity: yes; " + "; ".join(c.why for c in added)) if added else (0.95, "polarity: yes")
+
+
+def _stated(question: Question, answer: Claims) -> bool | None:
+    """Yes or no by what an answer states: that nothing is wrong, or what was asked about."""
+    if answer.refuses or not (answer.said or answer.others):
+        return None
+    return not ("normal" in answer.values("state") and not question.claims.values("state"))
+
+
+def _normality(question: Question, claims: Claims, polarity: bool | None) -> bool | None:
+    """Asked whether something is normal, `normal` means yes and `abnormal` or `not normal` no."""
+    if claims.opens or "normal" not in question.claims.values("state") or question.alternatives:
+        return polarity
+    if claims.values("state"):
+        return "normal" in claims.values("state") and "abnormal" not in claims.values("state")
+    return polarity
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _open(
+    question: Question, reference: Claims, answer: Claims, found: Sequence[Comparison]
+) -> tuple[float, str]:
+    """Every facet takes its share; without any agreement little is left."""
+    if answer.refuses and not reference.refuses:
+        return 0.03, "no answer given"
+    if reference.polarity is False and not question.denies and _denies_alike(reference, answer):
+        return 0.9, "denies the same"
+    score = _coverage(question, found)
+    for comparison in found:
+        score *= _factor(question, comparison, found)
+    numbers = _numbers(question, reference, answer)
+    if numbers is not None:
+        score *= numbers[0]
+    why = "; ".join([c.why for c in found] + ([numbers[1]] if numbers else []))
+    if not _answers(question, found) and not (numbers and numbers[0] == 1):
+        return score * max(
+            _words(reference, answer), 0.25 if any(c.relation == "told" for c in found) else 0.0
+        ), why or "words in common"
+    return score, why
+
+
+def _answers(question: Question, found: Sequence[Comparison]) -> bool:
+    """Whether anything in the answer agrees beyond what the question says itself."""
+    if any(c.relation in ("same", "coarser", "finer", "part", "beyond", "mixed") for c in found):
+        return True
+    told = [c for c in found if c.relation == "told"]
+    return bool(told) and (
+        question.alternatives or not any(c.relation in ("missing", "against") for c in found)
+    )
+
+
+def _denies_alike(reference: Claims, answer: Claims) -> bool:
+    """Whether the answer denies what the reference denies, or calls normal what the reference finds nothing in."""
+    if answer.polarity is False:
+        return bool(reference.denied & answer.denied) or not answer.said
+    return answer.values("state") == {"normal"} and not reference.values("state")
+
+
+def _factor(question: Question, comparison: Comparison, found: Sequence[Comparison]) -> float:
+    """What one facet leaves of the score."""
+    facet, relation = comparison.facet, comparison.relation
+    if relation == "missing":
+        if _is_asked(question, facet):
+            return NOT_SAID
+        return 0.5 if question.asks_more and facet in MAIN else 1.0
+    if relation == "extra":
+        if facet == "zone" and _zone_of_level(comparison, found):
+            return 0.93
+        if facet == "level" and len(comparison.given) > 1 and _agreed(found, "side"):
+            return 0.9 if len(comparison.given) > 2 else 0.6
+        if facet == "side" and len(comparison.given) > 1:
+            return 0.65
+    place = 0 if facet in MAIN or facet in question.asked else 1 if facet in DETAIL else 2
+    return FACTORS[relation][place]
+
+
+def _is_asked(question: Question, facet: str) -> bool:
+    return facet in question.asked or (facet in SEGMENT and "segment" in question.asked)
+
+
+def _coverage(question: Question, found: Sequence[Comparison]) -> float:
+    """The share of the reference's claims that the answer makes; what was not asked for is not missed."""
+    missing = sum(_missed(c) for c in found if c.relation == "missing" and not _is_asked(question, c.facet))
+    if not missing:
+        return 1.0
+    if (question.alternatives or _asked_is_met(question, found)) and not question.asks_more:
+        return 0.97
+    made = sum(
+        1.0
+        for c in found
+        if c.relation in ("same", "finer", "coarser", "part", "beyond") and c.facet in MAIN | {"zone"}
+    )
+    return float((max(made, 0.5) / (max(made, 0.5) + missing)) ** 0.7)
+
+
+def _missed(comparison: Comparison) -> float:
+    """Weight of a claim that the answer leaves out."""
+    if comparison.facet == "side":
+        return 0.2 if len(comparison.wanted) > 1 else 0.9
+    return MISSED.get(comparison.facet, 0.02)
+
+
+def _asked_is_met(question: Question, found: Sequence[Comparison]) -> bool:
+    asked = [
+        facet for facet in question.asked if facet in ("side", "level", "zone", "depth", "course", "place")
+    ]
+    met = {c.facet for c in found if c.relation in ("same", "told")}
+    return bool(asked) and all(facet in met for facet in asked) and "segment" not in question.asked
+
+
+def _agreed(found: Sequence[Comparison], facet: str) -> bool:
+    return any(c.facet == facet and c.relation in ("same", "told") for c in found)
+
+
+def _zone_of_level(comparison: Comparison, found: Sequence[Comparison]) -> bool:
+    """Whether a zone says no more than a level that agrees: the base of the lung is its lower part."""
+    return comparison.wanted | comparison.given <= {"base", "apex"} and _agreed(found, "level")
+
+
+def _numbers(question: Question, reference: Claims, answer: Claims) -> tuple[float, str] | None:
+    """The share that the quantities leave, and why; None where the reference has none that are asked for."""
+    told = set(question.claims.quantities)
+    bare = question.counts
+    wanted = [
+        quantity for quantity in reference.quantities if quantity not in told and (quantity.kind or bare)
+    ]
+    given = [quantity for quantity in answer.quantities if quantity not in told and (quantity.kind or bare)]
+    if not wanted:
+        return None
+    if not given:
+        return (NOT_SAID, "number: not said") if "number" in question.asked else None
+    if all(any(one.agrees(other) for other in given) for one in wanted) and len(given) <= len(wanted) + 1:
+        return 1.0, "number: agrees"
+    return 0.05, "number: " + _listed(given) + " against " + _listed(wanted)
+
+
+def _listed(quantities: Sequence[object]) -> str:
+    return ", ".join(map(str, quantities))
+
+
+def _words(reference: Claims, answer: Claims) -> float:
+    wanted, given = reference.others, answer.others
+    return len(wanted & given) / len(wanted | given) if wanted | given else 0.0
