@@ -100,7 +100,7 @@ def test_options_that_do_not_fit_are_said(tmp_path: Path, capsys: pytest.Capture
     for arguments, said in (
         (("--weights", "bleurt=x"), "expected NAME=FOLDER with one of ratescore"),
         (("--judge", "http://x"), "both --judge URL and --judge-model"),
-        (("--protocol", "unimedd"), "did you mean unimed"),
+        (("--protocol", "unimedd"), "did you mean 'unimed'"),
         (("--bertscore", "absent"), "nothing at absent"),
     ):
         code, text = run(capsys, file, *arguments)

@@ -38,7 +38,7 @@ def test_every_protocol_of_a_task_is_known() -> None:
     assert {task.protocol for task in TASKS.values()} <= set(PROTOCOLS)
     assert find_protocol("strict").quirks == ()
     assert all(protocol.quirks for name, protocol in PROTOCOLS.items() if name not in ("strict", "reader"))
-    with pytest.raises(UserError, match="did you mean medevalkit"):
+    with pytest.raises(UserError, match="did you mean 'medevalkit'"):
         find_protocol("medevalkits")
 
 

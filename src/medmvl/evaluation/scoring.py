@@ -1,4 +1,4 @@
-"""Answers scored by named protocols, `strict` and `reader` next to each, with intervals over clusters: of a run, or of a file."""
+"""Answers of a run or of a file scored by named protocols, `strict` and `reader` next to each; intervals over clusters."""
 
 from __future__ import annotations
 
