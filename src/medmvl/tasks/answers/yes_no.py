@@ -116,7 +116,11 @@ _ALSO_CONTENT = frozenset(
 
 def word_polarity(text: str) -> bool | None:
     """Yes or no where the whole text is a wording of it, else None."""
-    said = normalise(text)
+    return said_polarity(normalise(text))
+
+
+def said_polarity(said: str) -> bool | None:
+    """What `word_polarity` tells, of text that `normalise` gave."""
     return True if said in YES else False if said in NO else None
 
 

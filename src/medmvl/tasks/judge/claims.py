@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from medmvl.tasks.answers import word_polarity
+from medmvl.tasks.answers.yes_no import said_polarity
 from medmvl.tasks.judge.lexicon import COMPOSED, UNCOUNTED, lexicon
 from medmvl.tasks.judge.numbers import Quantity, read_quantities
 from medmvl.tasks.metrics.text import Word, placed_words, spell
@@ -48,6 +48,7 @@ EVERYTHING = re.compile(
     r"|以上均|全部选项"
 )
 KEPT, SKIPPED = "\x00", "\x01"
+NOTHING: frozenset[str] = frozenset()
 VERTEBRAE = 12
 ROMAN = {
     numeral: str(number)
@@ -107,11 +108,18 @@ def closure(said: frozenset[str]) -> frozenset[str]:
     return frozenset().union(*(implied.get(claim, frozenset((claim,))) for claim in said)) if said else said
 
 
-@lru_cache(maxsize=8192)
 def values_of(said: frozenset[str], facet: str) -> frozenset[str]:
     """The values of a facet among claims and what they imply."""
-    found = {claim.partition(":")[2] for claim in closure(said) if claim.startswith(facet + ":")}
-    return frozenset(found - {"both"} | {"left", "right"} if facet == "side" and "both" in found else found)
+    return _by_facet(said).get(facet, NOTHING)
+
+
+@lru_cache(maxsize=8192)
+def _by_facet(said: frozenset[str]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for claim in closure(said):
+        facet, _, value = claim.partition(":")
+        found.setdefault(facet, set()).update(("left", "right") if claim == "side:both" else (value,))
+    return {facet: frozenset(values) for facet, values in found.items()}
 
 
 @lru_cache(maxsize=4096)
@@ -126,7 +134,7 @@ def read_claims(text: str) -> Claims:
     aside = ASIDE.search(spelled)
     walk = _Walk(hidden, placed, tokens, taken, aside.start() if aside else len(spelled))
     walk.run()
-    plainly = word_polarity(text)
+    plainly = said_polarity(" ".join(tokens))
     opens = bool(tokens) and (
         tokens[0] in YES or (tokens[0] in NO and _ends(spelled, placed[0])) or tokens[0] in "是否对錯错"
     )

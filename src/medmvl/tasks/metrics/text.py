@@ -20,28 +20,40 @@ LATEX = {
 _HAN = re.compile(rf"[{HAN}]")
 _LATEX = re.compile(r"\\(?:leq|le|geq|ge|lt|gt|times|mu|pm|approx)(?![a-z])|\\%")
 _SUPERSCRIPT = re.compile(r"(?<=\d)[⁰¹²³⁴-⁹⁻]+")
-_SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), spelling)
-    for pattern, spelling in (
-        (r"[‐‑−﹣]|–(?=\s?\.?\d)", "-"),
-        (r"\$", " "),
-        (r"[-=]+>", " "),  # an arrow compares nothing
-        (r"<\s?=|=\s?<|[⩽≦]", "≤"),
-        (r">\s?=|=\s?>|[⩾≧]", "≥"),
-        (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
-        (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
-        (r"(?<![\d,])(\d+),(\d{1,2})(?=\s*(?:mm|cm|ml|cc|l|mg|g|%)\b)", r"\1.\2"),  # decimal comma
-        (r"(?<=\d)\s*(?:-|~|至|到)\s*(?=-?\.?\d)", " to "),  # a range, no sign
-        (r"(?<=\d)\s?(mm|cm|HU|mL|ml|cc)\s*(?:-|~)\s*(?=\.?\d)", r" \1 to "),
-        (r"(?:\b[Mm]inus\s+|负|負)(?=\.?\d)", "-"),
-        (r"(?<=\d)\s*(?:mcg|ug)\b", " μg"),
-        (r"(?<=\d)\s*um\b", " μm"),
-        (r"(?<=\d)\s*per\s?cent\b", "%"),
-        (r"(?<=\w)\s*\(\s*([+-]+)\s*\)", r"\1"),  # ER (+)
-        (r"(?:(?<=[A-Z])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
-        (r"(?<=[A-Z0-9])-(?![\w>])", "−"),  # a minus after a receptor, no hanging hyphen
-    )
+Spelling = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def _spelling(*rules: tuple[str, str]) -> Spelling:
+    return tuple((re.compile(pattern), spelling) for pattern, spelling in rules)
+
+
+_SIGNS = _spelling(
+    (r"[‐‑−﹣]|–(?=\s?\.?\d)", "-"),
+    (r"\$", " "),
+    (r"[-=]+>", " "),  # an arrow compares nothing
+    (r"<\s?=|=\s?<|[⩽≦]", "≤"),
+    (r">\s?=|=\s?>|[⩾≧]", "≥"),
 )
+_NUMBERS = _spelling(
+    (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
+    (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
+    (r"(?<![\d,])(\d+),(\d{1,2})(?=\s*(?:mm|cm|ml|cc|l|mg|g|%)\b)", r"\1.\2"),  # decimal comma
+    (r"(?<=\d)\s*(?:-|~|至|到)\s*(?=-?\.?\d)", " to "),  # a range, no sign
+    (r"(?<=\d)\s?(mm|cm|HU|mL|ml|cc)\s*(?:-|~)\s*(?=\.?\d)", r" \1 to "),
+    (r"(?:\b[Mm]inus\s+|负|負)(?=\.?\d)", "-"),
+    (r"(?<=\d)\s*(?:mcg|ug)\b", " μg"),
+    (r"(?<=\d)\s*um\b", " μm"),
+    (r"(?<=\d)\s*per\s?cent\b", "%"),
+)
+"""Of use where the text has a digit."""
+_RECEPTORS = _spelling(
+    (r"(?<=\w)\s*\(\s*([+-]+)\s*\)", r"\1"),  # ER (+)
+    (r"(?:(?<=[A-Z])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
+    (r"(?<=[A-Z0-9])-(?![\w>])", "−"),  # a minus after a receptor, no hanging hyphen
+)
+"""Of use where the text has a plus or a minus."""
+_PLAIN = re.compile(r"[a-zA-Z\s.,;:?!'()/]*")
+_DIGIT, _PLUS_MINUS = re.compile(r"\d"), re.compile(r"[+-]")
 _LATIN = rf"(?![{HAN}])[^\W\d_]"
 _WORD = re.compile(
     rf"[{HAN}]"  # a Chinese character
@@ -97,9 +109,20 @@ def spell_with_case(text: str) -> str:
         text = _LATEX.sub(lambda match: LATEX[match.group()], text)
     text = _SUPERSCRIPT.sub(lambda match: " ^ " + match.group(), text)
     spelled = unicodedata.normalize("NFKC", text).replace("’", "'")
-    for pattern, spelling in _SPELLING:
+    if _PLAIN.fullmatch(spelled):
+        return spelled
+    rules = (
+        _SIGNS,
+        _NUMBERS if _DIGIT.search(spelled) else (),
+        _RECEPTORS if _PLUS_MINUS.search(_dashes(spelled)) else (),
+    )
+    for pattern, spelling in (rule for group in rules for rule in group):
         spelled = pattern.sub(spelling, spelled)
     return spelled
+
+
+def _dashes(text: str) -> str:
+    return _SIGNS[0][0].sub("-", text)
 
 
 def placed_words(spelled: str) -> list[Word]:
