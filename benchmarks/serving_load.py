@@ -130,14 +130,14 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
-def start(model: Path, uploads: Path) -> Server:
+def start(model: Path, uploads: Path, *options: str) -> Server:
     """Start the server and wait until it listens."""
     environment = {
         **os.environ, "TMPDIR": str(uploads), "MEDMVL_API_KEYS": ",".join(KEYS), "HF_HUB_OFFLINE": "1",
         "MALLOC_ARENA_MAX": "2",
     }  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "medmvl", "serve", str(model), "--port", "0"],
+        [sys.executable, "-m", "medmvl", "serve", str(model), "--port", "0", *options],
         env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stderr is not None
