@@ -1,9 +1,10 @@
-"""Writes the reference pages from the code they describe, so that they cannot be out of date. A hook of mkdocs."""
+"""Writes the reference pages, and tables of written ones, from the code they describe. A hook of mkdocs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
@@ -86,6 +87,58 @@ def _type(value: dict[str, Any]) -> str:
     return str(value.get("type", "any"))
 
 
+def datasets_table() -> str:
+    """Every public data set: its licence, layout, size and split."""
+    from medmvl.datasets.public import DATASETS
+
+    head = ("name", "licence to mind", "expected below RAW", "published size", "split written")
+    rows = [
+        (f"[`{name}`]({one.url})", one.licence, one.layout, one.size, one.split)
+        for name, one in DATASETS.items()
+    ]
+    return _table(head, rows)
+
+
+def tasks_table() -> str:
+    """Every task: its data, kinds, languages and protocol."""
+    from medmvl.datasets.public import TASKS
+
+    head = ("task", "what", "data", "kinds", "languages", "protocol")
+    rows = [
+        (f"`{name}`", one.title, f"`{one.data}`", ", ".join(one.kinds), ", ".join(one.languages) or "all",
+         f"`{one.protocol}`")
+        for name, one in TASKS.items()
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def ratios_table() -> str:
+    """Uni-Med's ratios of tasks."""
+    from medmvl.datasets.public.unimed import UNIMED_RATIOS
+
+    return _table(("task", "ratio"), [(f"`{name}`", f"{ratio:g}") for name, ratio in UNIMED_RATIOS.items()])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([re.sub(r"([*|<])", r"\\\1", cell) for cell in row] for row in rows),
+    ]
+    return "\n".join(
+        f"| {' | '.join(cells)} |".replace("| --- ", "|---").replace("--- |", "---|") for cells in lines
+    )
+
+
+TABLES = {"data sets": datasets_table, "tasks": tasks_table, "ratios": ratios_table}
+"""What a page writes as `<!-- table: NAME -->` to the table that comes in its place."""
+
+
+def with_tables(markdown: str) -> str:
+    """A page with its tables in the places it names."""
+    return re.sub(r"<!-- table: (.+?) -->", lambda place: TABLES[place[1]](), markdown)
+
+
 PAGES = {
     "reference/cli.md": cli_page,
     "reference/recipe.md": recipe_page,
@@ -100,3 +153,8 @@ def on_files(files: Any, config: Any) -> Any:
     for name, page in PAGES.items():
         files.append(File.generated(config, name, content=page()))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the tables into a page."""
+    return with_tables(markdown)

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,11 @@ def document(path: Path, value: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     return path
+
+
+def lines(path: Path, records: Sequence[Mapping[str, Any]]) -> Path:
+    """A JSON Lines file."""
+    return text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def text(path: Path, content: str) -> Path:
@@ -283,4 +289,73 @@ def rad_3d(folder: Path) -> Path:
     table(folder / "dataset" / "metadata" / "train_metadata.csv", [
         {"VolumeName": f"train_3_{letter}_1.nii.gz", "StudyDate": day} for letter, day in dates.items()
     ])  # fmt: skip
+    return folder
+
+
+def ct_spatialvqa(folder: Path) -> Path:
+    """Questions about two scans, one in CT-RATE's folders, one beside the table's others."""
+    scan(folder / "valid_fixed" / "valid_1" / "valid_1_a" / "valid_1_a_1.nii.gz", 1, 1.0, -1024.0)
+    scan(folder / "valid_fixed" / "valid_2_b_2.nii.gz", 2, 1.0, -1024.0)
+    root = "3D_VLM_Spatial/dataset/data_volumes/dataset/valid_fixed"
+    lines(folder / "spatial_qa_filtered_full_nifti.jsonl", [
+        {"case_id": f"{case}.nii.gz", "image_path": f"{root}/{case}.nii.gz", "question": asked, "answer": answer}
+        for case, asked, answer in (
+            ("valid_1_a_1", "Where are the nodules?", "In both lungs."),
+            ("valid_1_a_1", "Is there pleural effusion?", "No pleural effusion was detected."),
+            ("valid_2_b_2", "Which lobe is affected?", "The middle lobe of the right lung."),
+        )
+    ])  # fmt: skip
+    return folder
+
+
+def deeptumorvqa(folder: Path) -> Path:
+    """Two scans of the benchmark, asked about in every stage, and a slice to train on."""
+    rows = (
+        ("BDMAP_00000001", "recognition", "liver lesion existence", "Is there a liver lesion?", "Yes",
+         "A: No B: Yes", "B"),
+        ("BDMAP_00000001", "measurement", "organ volume measurement", "What is the volume of the spleen?", "181.5",
+         "A: 95.2 B: 181.5 C: 300.1 D: 402.7", "B"),
+        ("BDMAP_00000002", "visual reasoning", "lesion counting", "How many cysts are in segment B: 4?", "2",
+         "A: 1, B: 2, C: 3", "B"),
+        ("BDMAP_00000002", "medical reasoning", "splenomegaly grading", "Classify the splenic enlargement.",
+         "Normal (no splenomegaly)", "A: Normal (no splenomegaly) B: Moderate C: Severe D: Mild", "A"),
+    )  # fmt: skip
+    records = [
+        {
+            "qid": f"bench_{number:05d}", "image_id": case, "spacing": "[0.8 0.8 5.0]", "shape": "(12, 10, 6)", "sex": None,
+            "age": None, "question": asked, "answer": answer, "mc_question": f"{asked} {options}", "correct_option": letter,
+            "organ": "liver", "lesion": False, "question_type": stage, "question_subtype": subtype, "requires_tools": [],
+        }
+        for number, (case, stage, subtype, asked, answer, options, letter) in enumerate(rows)
+    ]  # fmt: skip
+    for case in ("BDMAP_00000001", "BDMAP_00000002"):
+        scan(folder / "benchmark" / "ct" / case / "ct.nii.gz", zlib.crc32(case.encode()), 1.0, -1024.0)
+    lines(folder / "benchmark" / "test_qa.jsonl", records)
+    picture(folder / "train" / "images_2d" / "whole" / "BDMAP_00000003.png", 3)
+    table(folder / "train" / "train_qa.csv", [records[0] | {"image_id": "BDMAP_00000003"}])
+    return folder
+
+
+def medxpertqa(folder: Path, zipped: bool = True) -> Path:
+    """A question about two pictures, one that lists its own options, and one to develop with; pictures in one archive."""
+    options = {letter: f"Option {letter}" for letter in "ABCDE"}
+    shared = {"options": options, "medical_task": "Diagnosis", "body_system": "Skeletal"}
+    asked = [
+        {"id": "MM-0", "question": "What is shown?", "label": "C", "images": ["MM-0-a.jpeg", "MM-0-b.jpeg"],
+         "question_type": "Reasoning"},
+        {"id": "MM-1", "question": "Which ligament?\nAnswer Choices: (A) Option A (B) Option B", "label": "A",
+         "images": ["MM-1-a.jpeg"], "question_type": "Understanding"},
+        {"id": "MM-2", "question": "Which bone?", "label": "E", "images": ["MM-2-a.jpeg"],
+         "question_type": "Reasoning"},
+    ]  # fmt: skip
+    lines(folder / "MM" / "test.jsonl", [one | shared for one in asked[:2]])
+    lines(folder / "MM" / "dev.jsonl", [asked[2] | shared])
+    names = [str(name) for one in asked for name in one["images"]]
+    if not zipped:
+        for number, name in enumerate(names):
+            picture(folder / "images" / name, number)
+        return folder
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for number, name in enumerate(names):
+            archive.writestr(f"images/{name}", png(number))
     return folder

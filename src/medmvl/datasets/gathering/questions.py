@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from medmvl.errors import UserError
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
 from medmvl.tasks.answers import yes_no_choices
 
@@ -49,6 +50,53 @@ def question(
         target=Target(kind=kind, answers=(answer, *more_answers), choices=tuple(choices)),
         **identity,
     )
+
+
+def choice_question(
+    id: str,
+    visuals: Sequence[Visual],
+    text: str,
+    options: Sequence[str],
+    letter: str,
+    *,
+    kind: str = "choice",
+    **identity: Any,
+) -> Sample:
+    """One turn of multiple choice: the options stand below the question, and the answer is a letter.
+
+    Args:
+        id: differs from all others of the data set.
+        visuals: images or volumes, before the text.
+        text: the question without its options.
+        options: in the order of their letters.
+        letter: the right one; its option is accepted as well.
+        kind: kind of question; begins with `choice`.
+        identity: other fields of `Sample`, such as patient and task.
+
+    Raises:
+        UserError: the letter is none of the options'.
+    """
+    letters, right = LETTERS[: len(options)], letter.strip().upper()
+    if len(right) != 1 or right not in letters:
+        raise UserError(f"the answer {letter!r} is none of the letters of its {len(options)} options")
+    return question(
+        id, visuals, f"{text}\n{lettered(options)}", right, kind=kind, choices=tuple(letters),
+        more_answers=(options[letters.index(right)],), **identity,
+    )  # fmt: skip
+
+
+def options_by_letter(options: Any) -> list[str]:
+    """The options of a mapping from letters to texts, in order.
+
+    Raises:
+        UserError: where it is no such mapping, or a letter between is missing.
+    """
+    if not isinstance(options, Mapping):
+        raise UserError(f"expected options as letters with texts, found {type(options).__name__}")
+    texts = {str(letter).strip().upper(): str(text).strip() for letter, text in options.items() if text}
+    if len(texts) < 2 or "".join(sorted(texts)) != LETTERS[: len(texts)]:
+        raise UserError(f"expected options A, B and so on, found {', '.join(texts) or 'none'}")
+    return [texts[letter] for letter in sorted(texts)]
 
 
 def yes_no(answer: str, question: str = "") -> tuple[str, ...]:

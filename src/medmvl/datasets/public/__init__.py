@@ -5,11 +5,14 @@ from __future__ import annotations
 from medmvl.datasets.gathering.collection import ConvertOptions
 from medmvl.datasets.public import (
     ct_rate,
+    ct_spatialvqa,
+    deeptumorvqa,
     iu_xray,
     m3d,
     medmnist,
     medpix,
     medqa,
+    medxpertqa,
     mimic_cxr,
     omnimedvqa,
     path_vqa,
@@ -44,8 +47,11 @@ PUBLIC: tuple[PublicDataset, ...] = (
     medmnist.DATASET,
     sa_med2d.DATASET,
     medpix.DATASET,
+    medxpertqa.DATASET,
     # 3D
     ct_rate.DATASET,
+    ct_spatialvqa.DATASET,
+    deeptumorvqa.DATASET,
     m3d.DATASET,
     rad_3d.DATASET,
     # text alone
