@@ -33,6 +33,7 @@ def test_a_published_encoder_becomes_a_folder_that_a_recipe_names(tmp_path: Path
     assert any("28 values" in note for note in imported.notes)
     write_folder(imported.save, tmp_path / "encoder")
     assert sorted(path.name for path in (tmp_path / "encoder").iterdir() if path.name[0] != ".") == [
+        "SHA256SUMS",
         "encoder.json",
         "model.safetensors",
     ]
