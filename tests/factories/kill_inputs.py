@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from tests.factories.benchmarks import picture, vqa_rad
 from tests.factories.dicom import ct_series, stored_volume
 from tests.factories.engine import save_tiny_model
 from tests.factories.exchange import llava
+from tests.factories.public_datasets import picture, vqa_rad
 from tests.factories.training import phantoms, recipe, stage, write_recipe
 
 ENCODERS = {"image_encoder": "full", "volume_encoder": "full"}

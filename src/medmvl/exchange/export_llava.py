@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medmvl.errors import UserError
+from medmvl.exchange.llava_folder import rename_for_all
 from medmvl.models.chat import IMAGE_TOKEN
 from medmvl.models.connectors.mlp import MLPConfig
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
@@ -60,8 +61,9 @@ def export_llava(
     if dtype is not None:
         theirs.to(dtype)
     theirs.save_pretrained(folder)
-    _processor(processor).save_pretrained(folder)
-    _plain_names(folder)
+    their_processor = _processor(processor)
+    their_processor.save_pretrained(folder)
+    rename_for_all(folder, their_processor)
 
 
 def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> list[str]:
@@ -111,7 +113,12 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
 
 
 def _name(part: Any) -> str:
-    return str(part.part_config.to_dict())[:120]
+    """The settings of a part on one line; of those nested in them, the kind alone."""
+    shown = []
+    for key, value in part.part_config.to_dict().items():
+        kind = (value.get("model_type") or value.get("type")) if isinstance(value, dict) else value
+        shown += [f"{key} {kind}"] if kind is not None else []
+    return ", ".join(shown)
 
 
 def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> Any:
@@ -129,6 +136,7 @@ def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) 
         vision_feature_layer=-1,
         vision_feature_select_strategy=_strategy(settings),
         projector_hidden_act="gelu",
+        image_seq_length=_num_tokens(processor),
         tie_word_embeddings=bool(llm.config.tie_word_embeddings),
     )
     dtype = next(llm.parameters()).dtype
@@ -143,6 +151,13 @@ def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) 
     theirs.tie_weights()
     theirs.generation_config = model.generation_config
     return theirs.eval()
+
+
+def _num_tokens(processor: MedMVLProcessor) -> int:
+    """Tokens of one picture, which releases before 4.47 compare with what they find."""
+    assert processor.image_settings is not None
+    grid = processor.visual_parts.grid("image", processor.image_settings.size)
+    return int(processor.visual_parts.num_tokens("image", grid))
 
 
 def _take(module: Any, weights: dict[str, Tensor], *, partly: bool = False) -> None:
@@ -174,14 +189,19 @@ def _processor(processor: MedMVLProcessor) -> Any:
     else:
         edge = resizing.shortest_edge or min(resizing.size)
         images = CLIPImageProcessorPil(size={"shortest_edge": edge}, crop_size=size, **common)
+    strategy, additional = _strategy(encoder), encoder.num_prefix_tokens
+    if (
+        strategy == "full" and additional == 0
+    ):  # transformers 4.46 always counts a class token: one more, one less
+        strategy, additional = "default", 1
     return LlavaProcessor(
         images,
         processor.tokenizer,
         patch_size=encoder.tower.patch_size,
-        vision_feature_select_strategy=_strategy(encoder),
+        vision_feature_select_strategy=strategy,
         chat_template=llava_template(processor),
         image_token=IMAGE_TOKEN,
-        num_additional_image_tokens=encoder.num_prefix_tokens,
+        num_additional_image_tokens=additional,
     )
 
 
@@ -192,14 +212,6 @@ def llava_template(processor: MedMVLProcessor) -> str:
     blocks = blocks.replace("ALWAYS", "false" if processor.suffix_before_words else "true")
     fixed = "".join(f"{{%- set {k} = {json.dumps(v)} -%}}\n" for k, v in processor.template_kwargs.items())
     return fixed + blocks + str(processor.tokenizer.chat_template)
-
-
-def _plain_names(folder: Path) -> None:
-    """Name the image processor as every release of transformers knows it."""
-    for path in (folder / "processor_config.json", folder / "preprocessor_config.json"):
-        if path.is_file():
-            text = path.read_text("utf-8")
-            path.write_text(text.replace('ImageProcessorPil"', 'ImageProcessor"'), encoding="utf-8")
 
 
 @torch.no_grad()
