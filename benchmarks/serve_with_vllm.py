@@ -37,15 +37,20 @@ TEXTS = (
 )
 TOWER = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 2,
          "image_size": 64, "patch_size": 16}  # fmt: skip
+OPERATORS = """
+# torchvision's own operators do not load next to a CPU torch; declared, they are not missed (a sitecustomize, for all processes)
+import torch
+library = torch.library.Library("torchvision", "DEF")
+for name in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor",
+             "roi_align(Tensor a, Tensor b, float c, int d, int e, int f, bool g) -> Tensor",
+             "_roi_align_backward(Tensor a, Tensor b, float c, int d, int e, int f, int g, int h, int i, int j, bool k)"
+             " -> Tensor"):
+    library.define(name)
+"""
 THEIRS = '''
 """Runs in vLLM's environment: answers questions with greedy tokens."""
 import json, sys
 import torch
-library = torch.library.Library("torchvision", "DEF")  # torchvision's own operators do not load next to a CPU torch
-for name in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor",
-             "roi_align(Tensor a, Tensor b, float c, int d, int e, int f, bool g) -> Tensor",
-             "_roi_align_backward(Tensor a, Tensor b, float c, int d, int e, int f, int g, int h, int i, int j, bool k) -> Tensor"):
-    library.define(name)
 import vllm
 from PIL import Image
 asked = json.load(open(sys.argv[1]))
@@ -173,9 +178,14 @@ def _vllm(python: str, asked: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         script, task, answer = (Path(folder) / name for name in ("theirs.py", "task.json", "answer.json"))
         script.write_text(THEIRS)
+        (Path(folder) / "sitecustomize.py").write_text(OPERATORS)
         task.write_text(json.dumps(asked))
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": folder,
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+        }
         subprocess.run([python, str(script), str(task), str(answer)], check=True, env=environment)
         found: dict[str, Any] = json.loads(answer.read_text())
         return found

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 REQUEST = ".request.json"
 """In a whole folder: digests of what was asked for, so that the same command knows that it is done."""
 LOCK = ".lock"
+CUT_SHORT = ("PytorchStreamWriter failed", "unexpected pos", "requested and")
+"""In errors of torch and NumPy that tell of a file cut short, and not why."""
 OWNER_ONLY = 0o077
 """The umask while something about patients is written."""
 
@@ -174,12 +176,12 @@ def _umask(mask: int) -> Iterator[None]:
 
 @contextmanager
 def disk_errors(out: Path) -> Iterator[None]:
-    """Make OSErrors of what libraries raise where a disk is full: safetensors and torch have errors of their own."""
+    """Make OSErrors of what libraries raise where a disk is full: safetensors, torch and NumPy have errors of their own."""
     try:
         yield
-    except (UserError, OSError):
-        raise
     except Exception as error:
+        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
         number = _error_number(str(error), out)
         if number is None:
             raise
@@ -189,6 +191,6 @@ def disk_errors(out: Path) -> Iterator[None]:
 def _error_number(text: str, out: Path) -> int | None:
     if found := re.search(r"\(os error (\d+)\)", text):
         return int(found[1])
-    if "PytorchStreamWriter failed" in text or "unexpected pos" in text:
+    if any(words in text for words in CUT_SHORT):
         return errno.EIO if shutil.disk_usage(out.parent).free > 1 << 24 else errno.ENOSPC
     return None

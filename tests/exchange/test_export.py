@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from transformers import LlavaForConditionalGeneration
 
+from medmvl.digests import first_damage
 from medmvl.errors import UserError
 from medmvl.exchange.export import Export, export
 from medmvl.exchange.hf_llava import read
 from medmvl.exchange.imported import Components, write_folder
+from medmvl.exchange.llava_folder import rename_for_all
 from medmvl.models.assemble import load
 from medmvl.models.tuning import PartTuning, apply_tuning, merge_lora, save_adapter
 from tests.factories.exchange import CHATML, llava
@@ -86,6 +91,40 @@ def test_a_llava_gives_the_same_ids_and_logits_in_plain_transformers(tmp_path: P
     ids, logits = ours(source, image)
     assert theirs["ids"].tolist() == ids.tolist()
     assert np.abs(theirs["logits"] - logits.numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("tower", ["clip", "siglip"])
+def test_a_llava_has_the_names_that_all_its_readers_know(tower: str, tmp_path: Path) -> None:
+    llava(tmp_path / "first", tower, CHATML)
+    write_folder(read(tmp_path / "first", Components()).save, tmp_path / "ours")
+    out = tmp_path / "llava"
+    export("llava", Export(tmp_path / "ours", out))
+    names = set(load_file(out / "model.safetensors"))
+    towers = {name for name in names if name.startswith("vision_tower.")}
+    assert towers and all(name.startswith("vision_tower.vision_model.") for name in towers)
+    config, text = json.loads((out / "config.json").read_text()), "text_config"
+    assert config["image_seq_length"] == 16 and config["torch_dtype"] == config["dtype"]
+    assert config[text]["rope_theta"] == config[text]["rope_parameters"]["rope_theta"]
+    settings = json.loads((out / "processor_config.json").read_text())
+    assert "image_processor" not in settings
+    pictures = json.loads((out / "preprocessor_config.json").read_text())
+    assert (
+        pictures["image_processor_type"]
+        == {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}[tower]
+    )
+    assert first_damage(out) is None
+
+
+def test_weights_in_several_files_are_renamed_with_their_index(tmp_path: Path) -> None:
+    model, processor = llava(tmp_path / "whole", "siglip", CHATML)
+    model.save_pretrained(tmp_path / "parts", max_shard_size="20KB")
+    processor.save_pretrained(tmp_path / "parts")
+    rename_for_all(tmp_path / "parts", processor)
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
+    again, found = LlavaForConditionalGeneration.from_pretrained(tmp_path / "parts", output_loading_info=True)
+    assert not any(found.values())
+    state = again.state_dict()
+    assert all(torch.equal(state[name], weight) for name, weight in model.state_dict().items())
 
 
 @pytest.mark.parametrize("tower", ["clip", "siglip"])

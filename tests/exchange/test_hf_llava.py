@@ -123,3 +123,13 @@ def test_what_ours_cannot_be_is_refused_with_the_reason(
     llava(tmp_path / "llava", **change)
     with pytest.raises(UserError, match=message):
         read(tmp_path / "llava", Components())
+
+
+def test_a_checkpoint_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
+    llava(tmp_path / "published" / "ckpt")
+    (tmp_path / "published" / "pictures").mkdir()
+    name, imported = read_checkpoint(tmp_path / "published", Components())
+    assert name == "hf-llava" and imported.notes[0] == f"found in {tmp_path / 'published' / 'ckpt'}"
+    llava(tmp_path / "published" / "other")
+    with pytest.raises(UserError, match="several checkpoints: ckpt, other"):
+        read_checkpoint(tmp_path / "published", Components())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import secrets
 import signal
 import sys
@@ -44,7 +45,9 @@ UNLIKE = (
 """Files and folders that hold times or drawings of them; that they are there is compared."""
 
 
-def start(arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path | None = None) -> int:
+def start(
+    arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path | None = None, most_bytes: int = 0
+) -> int:
     """Run `medmvl ARGUMENTS` in a fork; returns its process id.
 
     Args:
@@ -52,6 +55,7 @@ def start(arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path 
         log: gets what it prints.
         kill_at: it kills itself with SIGKILL at this write; 0: never.
         count: a file that gets the number of writes at the end.
+        most_bytes: no file may become larger, as where a disk is full; 0: any size.
     """
     child = os.fork()
     if child:
@@ -64,6 +68,8 @@ def start(arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path 
         sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
         secrets.token_hex = lambda number=32: "ab" * number  # type: ignore[misc]  # so that two keys are equal
         writes = _count_writes(kill_at)
+        if most_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         code = _run(arguments)
         if count is not None:
             count.write_text(str(writes()))
@@ -129,9 +135,10 @@ def contents(folder: Path) -> dict[str, str]:
         parts = set(name.split("/"))
         if "tensorboard" in parts or "checkpoints" in parts:
             continue  # a resumed run writes another event file; checkpoints hold times
-        data = b"" if parts & set(UNLIKE) else SPENT.sub(rb"\1", path.read_bytes())
+        data = b"" if parts & set(UNLIKE) else path.read_bytes()
         if name.endswith("history.jsonl"):
             data = _without_summary(data)
+        data = SPENT.sub(rb"\1", data)
         found[name] = hashlib.sha256(data).hexdigest()[:12]
     return found
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medmvl.atomic_files import atomic_write
+from medmvl.atomic_files import PARTIAL, atomic_write, sweep
 from medmvl.data.memory import Load
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
 from medmvl.imaging.selector import split_selector
@@ -31,6 +33,7 @@ from medmvl.schema import ImageBlock, VolumeBlock
 if TYPE_CHECKING:
     from medmvl.models.processing import MedMVLProcessor
 
+logger = logging.getLogger(__name__)
 DEFAULT_LIMIT = 50 << 30
 """Bytes."""
 PIXELS_VERSION = 2
@@ -51,8 +54,7 @@ def default_cache_dir() -> Path:
 class PreparedCache:
     """Processed scans under `folder/scans`, at most `limit` bytes of them. Several processes may share it.
 
-    Raises:
-        OSError: where the folder cannot be made.
+    A folder that cannot be made or written to is told once, and read from where it can be.
     """
 
     def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
@@ -60,8 +62,14 @@ class PreparedCache:
         self.limit = limit
         self._total = 0
         self._writes = 0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        self._is_off = False
+        try:
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)
+            if self.folder.stat().st_mode & 0o077:
+                self.folder.chmod(0o700)
+            sweep(self.folder)
+        except OSError as error:
+            self._give_up(error)
 
     def wrap(self, load: BlockLoader, processor: MedMVLProcessor) -> Load:
         """Return a `load` that gives what `processor.process_visual` made of a file before, or makes and keeps it."""
@@ -74,7 +82,7 @@ class PreparedCache:
             found = _read_entry(file, processor.visual_preprocessor)
             if found is None:
                 found = process_block(processor, load, block)
-                self._write_entry(file, found)
+                self._keep(file, found)
             return found
 
         return cached
@@ -95,10 +103,29 @@ class PreparedCache:
 
     def clear(self) -> int:
         """Remove every stored scan, and what a killed process left half written; return how many there were."""
-        files = [*self.entries(), *self.folder.glob(".*.npz.*")]
+        files = [*self.entries(), *self.folder.glob(f".*{PARTIAL}")]
         for file in files:
             file.unlink(missing_ok=True)
         return len(files)
+
+    def _keep(self, file: Path, visual: ProcessedVisual) -> None:
+        """Store a scan; a cache that cannot be written to is read on, and written to no more."""
+        if self._is_off:
+            return
+        try:
+            self._write_entry(file, visual)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._is_off = True
+        worker = torch.utils.data.get_worker_info()
+        if worker is None or worker.id == 0:
+            logger.warning(
+                "the cache of prepared scans in %s takes no more scans (%s): they are prepared each time they are read",
+                self.folder,
+                error.strerror,
+            )
 
     def _write_entry(self, file: Path, visual: ProcessedVisual) -> None:
         if visual.nbytes > self.limit:
@@ -108,9 +135,8 @@ class PreparedCache:
         for number, view in enumerate(visual.views):
             arrays |= {f"{name}.{number}": array for name, array in _arrays_of(view).items()}
             facts.append(_facts_of(view))
-        with atomic_write(file) as out:
+        with atomic_write(file, mode=0o600) as out:
             np.savez(out, **arrays, facts=json.dumps(facts))
-        file.chmod(0o600)
         if self._writes % COUNT_EVERY == 0:
             self._total = self.num_bytes()
         else:
@@ -188,7 +214,8 @@ def _read_entry(file: Path, preprocessor: VisualPreprocessor) -> ProcessedVisual
                 )
                 for number, fact in enumerate(facts)
             ]
-        os.utime(file)
+        with suppress(OSError):  # a cache that can only be read
+            os.utime(file)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None  # not there, being removed by another process, or damaged: it is made anew
     return replace(whole, crops=tuple(crops)) if crops else whole

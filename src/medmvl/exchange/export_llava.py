@@ -155,8 +155,8 @@ def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) 
 
 def _num_tokens(processor: MedMVLProcessor) -> int:
     """Tokens of one picture, which releases before 4.47 compare with what they find."""
-    assert processor.image_settings is not None
-    grid = processor.visual_parts.grid("image", processor.image_settings.size)
+    assert processor.image_processor is not None
+    grid = processor.visual_parts.grid("image", processor.image_processor.size)
     return int(processor.visual_parts.num_tokens("image", grid))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ def read_checkpoint(
 ) -> tuple[str, Imported | ImportedEncoder]:
     """The format of a checkpoint, told by its content unless named, and what was read.
 
+    A folder that is no checkpoint may hold one, such as `ckpt` next to its pictures.
+
     Raises:
         UserError: no such path or format, or nothing recognises it; the message lists what is known.
     """
@@ -46,7 +49,21 @@ def read_checkpoint(
     known = "\n".join(f"  {key}: {known.about}" for key, known in FORMATS.items())
     if name is not None and name not in FORMATS:
         raise UserError(f"unknown format {name!r}. Known:\n{known}")
-    for key in [name] if name is not None else FORMATS:
-        if name is not None or FORMATS[key].recognise(source, components):
-            return key, FORMATS[key].read(source, components)
-    raise UserError(f"{source} is none of the checkpoints that can be imported:\n{known}")
+    if name is not None:
+        return name, FORMATS[name].read(source, components)
+    if key := _format_of(source, components):
+        return key, FORMATS[key].read(source, components)
+    within = sorted(path for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
+    found = [(path, key) for path in within if (key := _format_of(path, components))]
+    if len(found) > 1:
+        listed = ", ".join(path.name for path, _ in found)
+        raise UserError(f"{source} holds several checkpoints: {listed}. Name one of these folders.")
+    if not found:
+        raise UserError(f"{source} is none of the checkpoints that can be imported:\n{known}")
+    path, key = found[0]
+    imported = FORMATS[key].read(path, components)
+    return key, replace(imported, notes=(f"found in {path}", *imported.notes))
+
+
+def _format_of(source: Path, components: Components) -> str | None:
+    return next((key for key, known in FORMATS.items() if known.recognise(source, components)), None)

@@ -151,6 +151,8 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
     if recipe.llm.tokenizer_vocab_size is not None:
         tokenizer = train_tokenizer(texts, recipe.llm.tokenizer_vocab_size)
     else:
+        if recipe.llm.path is not None:
+            refuse_gguf(recipe.llm.path)
         tokenizer = _tokenizer(str(recipe.llm.tokenizer or recipe.llm.path))
     return MedMVLProcessor(
         tokenizer,
@@ -161,6 +163,28 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
         template_kwargs=recipe.llm.template_kwargs,
         chat_template=recipe.llm.chat_template,
     )
+
+
+def refuse_gguf(path: str) -> None:
+    """Raise RecipeError where an LLM is a GGUF file, or a folder with such files and no configuration."""
+    place = Path(path)
+    if place.is_dir():
+        files = [] if (place / "config.json").is_file() else sorted(place.glob("*.gguf"))
+    else:
+        files = [place] if place.is_file() and _is_gguf(place) else []
+    if files:
+        raise RecipeError(
+            f"llm: {files[0]} is a GGUF file: weights for inference, mostly quantised, which are not trained here. Name the "
+            "folder of the model in safetensors. Where there is only the GGUF file, make one: load it with transformers' "
+            f"from_pretrained({str(files[0].parent)!r}, gguf_file={files[0].name!r}) (it needs the package gguf), copy its "
+            "state into a fresh AutoModelForCausalLM.from_config(...), as transformers 5.23 does not save the loaded one, and "
+            "save that with the tokenizer."
+        )
+
+
+def _is_gguf(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"GGUF"
 
 
 def _tokenizer(path: str) -> Any:
@@ -234,6 +258,7 @@ def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
 
 
 def _llm_config(path: str) -> Any:
+    refuse_gguf(path)
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:

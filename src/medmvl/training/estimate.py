@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medmvl.errors import RecipeError
-from medmvl.models.assemble import ModelRecipe, preprocessor_of
+from medmvl.models.assemble import ModelRecipe, preprocessor_of, refuse_gguf
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.features import VisualFeatures
 from medmvl.models.known_sizes import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
@@ -137,6 +137,8 @@ def without_paths(recipe: ModelRecipe) -> tuple[ModelRecipe, tuple[str, ...]]:
         return recipe, ()
     document, notes = recipe.model_dump(mode="json", exclude_unset=True), []
     name = recipe.llm.path
+    if name is not None:
+        refuse_gguf(name)
     if name is not None and not Path(name).is_dir():
         config = llm_config(name)
         if config is None:
