@@ -38,7 +38,7 @@ TEXTS = (
 TOWER = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 2,
          "image_size": 64, "patch_size": 16}  # fmt: skip
 OPERATORS = """
-# torchvision's own operators do not load next to a CPU torch; declared, they are not missed (a sitecustomize, for all processes)
+# A sitecustomize, for all processes: torchvision's operators do not load next to a CPU torch; declared, they are not missed.
 import torch
 library = torch.library.Library("torchvision", "DEF")
 for name in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor",

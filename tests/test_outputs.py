@@ -161,6 +161,7 @@ def test_what_tells_of_patients_is_the_owners(tmp_path: Path, caplog: pytest.Log
             RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
             "No space left",
         ),
+        (OSError(28, "No space left on device"), "No space left"),
         (OSError("131072 requested and 9936 written"), "Input/output error"),
         (RuntimeError("I/O error: Read-only file system (os error 30)"), "Read-only file system"),
     ],

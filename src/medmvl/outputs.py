@@ -180,8 +180,12 @@ def disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
+        if isinstance(error, UserError):
             raise
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.filename is not None:
+                raise
+            raise OSError(error.errno, error.strerror, str(out)) from error
         number = _error_number(str(error), out)
         if number is None:
             raise

@@ -72,14 +72,14 @@ COMMANDS: dict[str, Callable[[Inputs], Command]] = {
     "export": lambda of: lambda to: ["export", of / "model", f"{to}/out", "--format", "merged"],
     "import": lambda of: lambda to: ["import", of / "llava", f"{to}/out"],
     "generate": lambda of: lambda to: [
-        "generate", "--model", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/answers.jsonl",
+        "generate", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/answers.jsonl",
         "--max-new-tokens", "4", "--batch-size", "4",
     ],
     "report": lambda of: lambda to: [
-        "report", of / "scans", "--model", of / "model", "--out", f"{to}/out", "--max-new-tokens", "8",
+        "report", of / "model", of / "scans", "--out", f"{to}/out", "--max-new-tokens", "8",
     ],
     "evaluate": lambda of: lambda to: [
-        "evaluate", "--model", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/out",
+        "evaluate", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/out",
         "--max-new-tokens", "4",
     ],
     "train": lambda of: lambda to: ["train", of / "recipe.yaml", "--out", f"{to}/out"],
