@@ -1,12 +1,24 @@
 """Benchmarks on pictures: their published layouts, splits, kinds and identities, and what is wrong in them by name."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medmvl.datasets.public import find_task
 from medmvl.errors import UserError
-from tests.factories.public_datasets import convert, lines, medxpertqa
+from tests.factories.public_datasets import (
+    convert,
+    document,
+    lines,
+    medthinkvqa,
+    medxpertqa,
+    png,
+    rexvqa,
+    samples,
+    write_parquet,
+)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -41,3 +53,87 @@ def test_medxpertqa_names_what_is_wrong(tmp_path: Path) -> None:
     (raw / "images.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"images\.zip is not a readable zip archive"):
         convert("medxpertqa", raw, tmp_path / "out")
+
+
+def test_rexvqa_shows_every_view_and_hides_who_it_is(tmp_path: Path) -> None:
+    summary = convert("rexvqa", rexvqa(tmp_path / "raw"), tmp_path / "out")
+    assert {name: part["samples"] for name, part in summary["splits"].items()} == {
+        "train": 2,
+        "validation": 2,
+        "test": 2,
+    }
+    assert summary["splits"]["test"]["kinds"] == {
+        "choice_negation_detection": 1,
+        "choice_presence_assessment": 1,
+    }
+    first, second = find_task("rexvqa").load(tmp_path / "out").samples
+    assert len(first.visuals) == 2 and first.study == second.study and first.patient == second.patient
+    assert first.target is not None and first.target.answers == ("B", "Effusion")
+    assert "A. None\nB. Effusion\nC. Nodule\nD. Fracture" in first.messages[0].text
+    for one in (first, second):
+        assert "GRDN" not in f"{one.id}{one.patient}" and "1.2.840" not in f"{one.id}{one.study}"
+
+
+def test_rexvqa_names_what_is_wrong(tmp_path: Path) -> None:
+    raw = rexvqa(tmp_path / "raw")
+    path = raw / "metadata" / "test_vqa_data.json"
+    name, good = next(iter(json.loads(path.read_text(encoding="utf-8")).items()))
+    for change, said in (
+        ({"options": ["A. one", "C. two"]}, "expected options that begin with A, B and so on"),
+        ({"options": "A. one"}, "expected a list of at least two options"),
+        ({"ImagePath": []}, "expected a list of pictures as ImagePath"),
+        ({"ImagePath": ["../deid_png/../../secret.png"]}, "leads out of the data set's folder"),
+        ({"ImagePath": ["../deid_png/none.png"]}, r"deid_png/none\.png is missing"),
+        ({"correct_answer": "Effusion"}, "'Effusion' is none of the letters of its 4 options"),
+        ({"task_name": ""}, "it has no 'task_name'"),
+    ):  # fmt: skip
+        document(path, {name: good | change})
+        with pytest.raises(UserError, match=rf"test_vqa_data.json, question 1: .*{said}"):
+            convert("rexvqa", raw, tmp_path / "out")
+
+
+def test_medthinkvqa_asks_in_three_steps(tmp_path: Path) -> None:
+    convert("medthinkvqa", medthinkvqa(tmp_path / "raw"), tmp_path / "out")
+    parts = samples(tmp_path / "out")
+    kinds = [one.target.kind for one in parts["test"] if one.target]
+    assert kinds == ["choice_longitudinal", "report", "caption", "caption", "caption"]
+    assert [one.target.kind for one in parts["train"] if one.target] == ["choice_single", "report", "caption"]
+    assert [len(one.visuals) for one in parts["test"]] == [3, 3, 1, 1, 1]
+    assert {one.patient for one in parts["test"]} == {"eurorad:19254"}
+    (choice,) = find_task("medthinkvqa").load(tmp_path / "out").samples
+    assert choice.target is not None and choice.target.answers == ("B", "Disease B")
+    assert "A man with pain." in choice.messages[0].text and "Oedema" not in choice.messages[0].text
+
+
+def test_medthinkvqa_names_what_is_wrong(tmp_path: Path) -> None:
+    raw = medthinkvqa(tmp_path / "raw")
+    table = raw / "test.jsonl"
+    good = json.loads(table.read_text(encoding="utf-8"))
+    for change, said in (
+        ({"image_count": 2}, "image_count is 2, but there is an image_03_path"),
+        ({"image_count": 4}, "it has no 'image_04_path'"),
+        ({"image_count": "many"}, "expected a number as image_count"),
+        ({"is_longitudinal": "yes"}, "expected true or false as is_longitudinal"),
+        ({"correct_answer": "F"}, "'F' is none of the letters of its 5 options"),
+        ({"image_02_path": "images/none.jpg"}, r"images/none\.jpg is missing"),
+    ):  # fmt: skip
+        lines(table, [good | change])
+        with pytest.raises(UserError, match=rf"test.jsonl, case 1: .*{said}"):
+            convert("medthinkvqa", raw, tmp_path / "out")
+
+
+def test_slake_as_parquet_is_its_english_part(tmp_path: Path) -> None:
+    def row(seed: int, answer: str) -> dict[str, Any]:
+        return {"image": {"bytes": png(seed), "path": None}, "question": "Is it?", "answer": answer}
+
+    for split, seed in (("train", 1), ("validation", 2), ("test", 3)):
+        rows = [row(seed, answer) for answer in ("Yes", "Liver", "")]
+        write_parquet(tmp_path / "raw" / "data" / f"{split}-00000-of-00001-eb88.parquet", rows)
+    summary = convert("slake", tmp_path / "raw", tmp_path / "out")
+    assert {name: part["samples"] for name, part in summary["splits"].items()} == {
+        "train": 2,
+        "validation": 2,
+        "test": 2,
+    }
+    assert summary["notes"] == {"questions with an empty answer, as published": 3}
+    assert len(find_task("slake-en").load(tmp_path / "out").samples) == 2

@@ -9,6 +9,8 @@ from medmvl.datasets.public import find_task
 from medmvl.datasets.public.deeptumorvqa import STAGE_OF, STAGES, options_in
 from medmvl.errors import UserError
 from tests.factories.public_datasets import (
+    MR_RATE_LABELS,
+    amos_mm,
     convert,
     ct_rate,
     ct_spatialvqa,
@@ -16,7 +18,9 @@ from tests.factories.public_datasets import (
     document,
     everything,
     lines,
+    mr_rate,
     samples,
+    table,
 )
 
 
@@ -91,3 +95,95 @@ def test_options_are_the_last_list_of_a_question() -> None:
     assert options_in("Grade A: or B: of A? A: one B: two") == ("Grade A: or B: of A?", ["one", "two"])
     with pytest.raises(UserError, match="ends in no options"):
         options_in("Which? A: one C: three")
+
+
+def test_amos_mm_asks_for_reports_by_region_and_choices(tmp_path: Path) -> None:
+    summary = convert("amos-mm", amos_mm(tmp_path / "raw"), tmp_path / "out")
+    kinds = {"abdomen_report": 1, "choice": 2, "pelvis_report": 1}
+    assert {name: part["kinds"] for name, part in summary["splits"].items()} == {
+        "train": kinds,
+        "test": kinds,
+    }
+    abdomen, pelvis = find_task("amos-mm-report").load(tmp_path / "out").samples
+    assert abdomen.messages[-1].text == "Cyst in the liver of amos_7008." and pelvis.study == "amos:amos_7008"
+    assert abdomen.visuals[0].units == "HU"
+    first = find_task("amos-mm-choice").load(tmp_path / "out").samples[0]
+    assert first.target is not None and first.target.answers == ("A", "Cyst")
+
+
+def test_amos_mm_in_one_table_is_the_same(tmp_path: Path) -> None:
+    raw = amos_mm(tmp_path / "raw")
+    halves = [
+        json.loads((raw / f"{name}_train_val.json").read_text()) for name in ("report_generation", "vqa")
+    ]
+    whole = {
+        part: [one | {"labels": one["labels"] | other["labels"]} for one, other in zip(*(h[part] for h in halves), strict=True)]
+        for part in ("training", "validation")
+    }  # fmt: skip
+    document(raw / "dataset.json", whole)
+    with pytest.raises(UserError, match=r"dataset\.json repeats the other tables"):
+        convert("amos-mm", raw, tmp_path / "out")
+    convert("amos-mm", raw := amos_mm(tmp_path / "again"), tmp_path / "halves")
+    (raw / "vqa_train_val.json").unlink()
+    (raw / "report_generation_train_val.json").unlink()
+    document(raw / "dataset.json", whole)
+    convert("amos-mm", raw, tmp_path / "out")
+    ids = [{one.id for one in everything(tmp_path / name)} for name in ("out", "halves")]
+    assert ids[0] == ids[1] and len(ids[0]) == 8
+
+
+def test_amos_mm_names_what_is_wrong(tmp_path: Path) -> None:
+    raw = amos_mm(tmp_path / "raw")
+    path = raw / "vqa_train_val.json"
+    good = json.loads(path.read_text())
+    for change, said in (
+        ({"labels": {}}, "validation 1: amos_7008: expected labels with report or qa"),
+        ({"labels": {"report": {"findings": "All well."}}}, "expected findings by region"),
+        ({"labels": {"qa": [{"question": "q", "options": {"A": "a"}, "answer": "A"}]}}, "amos_7008, qa 1: expected options"),
+        ({"image": "./imagesVa/amos_9.nii.gz"}, r"imagesVa/amos_9\.nii\.gz is missing"),
+    ):  # fmt: skip
+        document(path, good | {"validation": [good["validation"][0] | change]})
+        with pytest.raises(UserError, match=said):
+            convert("amos-mm", raw, tmp_path / "out")
+
+
+def test_mr_rate_shows_all_series_in_the_order_of_their_acquisition(tmp_path: Path) -> None:
+    summary = convert("mr-rate", mr_rate(tmp_path / "raw"), tmp_path / "out")
+    counts = {
+        name: (part["studies"], part["patients"], part["files"]) for name, part in summary["splits"].items()
+    }
+    assert counts == {"train": (2, 1, 3), "test": (1, 1, 3)}
+    by_id = {one.id: one for one in everything(tmp_path / "out")}
+    shown = [Path(block.path).name for block in by_id["mr_rate-S3"].visuals]
+    assert shown == ["S3_t1w-raw-axi-2.nii.gz", "S3_t1w-raw-axi.nii.gz", "S3_flair-raw-axi.nii.gz"]
+    assert all((tmp_path / "out" / block.path).is_file() for one in by_id.values() for block in one.visuals)
+    assert by_id["mr_rate-S1"].days_before_current == 60 and by_id["mr_rate-S2"].days_before_current == 0
+    assert (
+        set(by_id["mr_rate-S1"].labels) == set(MR_RATE_LABELS)
+        and by_id["mr_rate-S1"].labels["Pathology 3"] == 1
+    )
+    assert by_id["mr_rate-S2"].messages[-1].text == "Findings: White matter of S2. Impression: \u2014 Normal."
+    assert not list((tmp_path / "out").rglob("*mask*")), "masks stay in the archive"
+
+
+def test_mr_rate_names_what_is_wrong(tmp_path: Path) -> None:
+    raw = mr_rate(tmp_path / "raw")
+    archive = raw / "mri" / "batch00" / "S3.zip"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:200])
+    with pytest.raises(UserError, match=r"reports\.csv, row 3: S3\.zip is not a readable zip archive"):
+        convert("mr-rate", raw, tmp_path / "out")
+    archive.unlink()
+    with pytest.raises(UserError, match=r"row 3: neither mri/\*/S3\.zip nor a folder"):
+        convert("mr-rate", raw, tmp_path / "out")
+    archive.write_bytes(whole)
+    (raw / "mri" / "batch00" / "S2" / "img" / "S2_t1w-raw-axi.nii.gz").unlink()
+    with pytest.raises(UserError, match="row 2: study S2: no img/ of t1w-raw-axi in S2"):
+        convert("mr-rate", raw, tmp_path / "out")
+    splits = [{"patient_uid": "P1", "study_uid": "S1", "split": "holdout"}]
+    table(raw / "splits.csv", splits)
+    with pytest.raises(UserError, match=r"splits\.csv: expected train, .* found 'holdout'"):
+        convert("mr-rate", raw, tmp_path / "out")
+    table(raw / "splits.csv", [splits[0] | {"split": "train"}])
+    with pytest.raises(UserError, match=r"row 2: splits\.csv has no study S2"):
+        convert("mr-rate", raw, tmp_path / "out")

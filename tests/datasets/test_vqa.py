@@ -23,6 +23,7 @@ from tests.factories.public_datasets import (
     table,
     text,
     vqa_rad,
+    write_parquet,
 )
 
 
@@ -34,14 +35,6 @@ def targets(out: Path) -> set[tuple[str, tuple[str, ...], tuple[str, ...]]]:
 
 def groups(out: Path) -> dict[str, set[str | None]]:
     return {split: {one.image_group for one in part} for split, part in samples(out).items()}
-
-
-def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet as parquet
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
 def test_vqa_rad_is_split_by_picture(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 from PIL import Image
 
 from medmvl.datasets.public import ConvertOptions, find_dataset
@@ -71,6 +73,16 @@ def document(path: Path, value: Any) -> Path:
     """A JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """A Parquet file; the test skips without pyarrow."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
     return path
 
 
@@ -358,4 +370,108 @@ def medxpertqa(folder: Path, zipped: bool = True) -> Path:
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for number, name in enumerate(names):
             archive.writestr(f"images/{name}", png(number))
+    return folder
+
+
+def rexvqa(folder: Path) -> Path:
+    """A study in train and one in test, each with a frontal and a lateral view, under published identifiers."""
+    for number, (part, patient) in enumerate(
+        (("train", "GRDN00A"), ("valid", "GRDN00B"), ("test", "GRDN00C"))
+    ):
+        study = f"1.2.840.{number}"
+        names = [f"../deid_png/{patient}/studies/{study}/{view}.png" for view in (0, 1)]
+        for view, name in enumerate(names):
+            picture(folder / name.removeprefix("../"), 10 * number + view)
+        shared = {
+            "StudyInstanceUid": study, "study_id": f"{patient}_{study}", "PatientID": patient, "ImagePath": names,
+            "ImageViewPosition": ["PA", "LATERAL"], "category": "Pleura", "correct_answer_explanation": "Because.",
+        }  # fmt: skip
+        document(folder / "metadata" / f"{part}_vqa_data.json", {
+            f"{study}_0": shared | {
+                "task_name": "presence_assessment", "question": "Which finding is present?", "correct_answer": "B",
+                "options": ["A. None", "B. Effusion", "C. Nodule", "D. Fracture"],
+            },
+            f"{study}_1": shared | {
+                "task_name": "Negation Detection", "question": "Which is absent?", "correct_answer": "A",
+                "options": ["A. Effusion", "B. Nodule"],
+            },
+        })  # fmt: skip
+    return folder
+
+
+def medthinkvqa(folder: Path) -> Path:
+    """A case with three pictures from two times in test, and one with one picture in train."""
+    for split, case, count in (("train", 11, 1), ("test", 19254, 3)):
+        names = [f"images/case{case}/img{number}.jpg" for number in range(count)]
+        for number, name in enumerate(names):
+            picture(folder / name, case + number)
+        record = {
+            "title": f"Case number {case}", "CLINICAL_HISTORY": "A man with pain.", "IMAGING_FINDINGS": "Oedema of muscle.",
+            "options": {letter: f"Disease {letter}" for letter in "ABCDE"}, "correct_answer": "B",
+            "correct_answer_text": "Disease B", "is_longitudinal": count > 1, "timepoint_count": min(count, 2),
+            "image_count": count,
+        }  # fmt: skip
+        for number, name in enumerate(names, start=1):
+            record |= {f"image_{number:02d}_path": name, f"image_{number:02d}_caption": f"Picture {number}."}
+        record |= {f"image_{number:02d}_path": "" for number in range(count + 1, 50)}
+        lines(folder / f"{split}.jsonl", [record])
+    return folder
+
+
+def amos_mm(folder: Path) -> Path:
+    """A scan to train on that shows two regions, and one of validation; a table of reports, one of questions."""
+    reports: dict[str, Any] = {"name": "AMOS-MM"}
+    questions: dict[str, Any] = {"name": "AMOS-MM"}
+    for part, home, case in (("training", "imagesTr", "amos_0001"), ("validation", "imagesVa", "amos_7008")):
+        scan(folder / home / f"{case}.nii.gz", zlib.crc32(case.encode()), 1.0, -1024.0)
+        entry = {"image": f"./{home}/{case}.nii.gz", "meta": {"spacing": [0.75, 0.75, 1.5]}}
+        findings = {"chest": "", "abdomen": f"Cyst in the liver\nof {case}.", "pelvis": "No mass."}
+        reports[part] = [
+            entry | {"labels": {"report": {"findings": findings, "impression": {"abdomen": ["Cyst."]}}}}
+        ]
+        asked = {
+            "question": "What lies in the liver?", "options": dict(zip("ABCD", ("Cyst", "Stone", "Gas", "Fat"), strict=True)),
+            "answer": "A", "reasoning": "It is dark.",
+        }  # fmt: skip
+        questions[part] = [entry | {"labels": {"qa": [asked, asked | {"question": "Is it benign?"}]}}]
+    document(folder / "report_generation_train_val.json", reports)
+    document(folder / "vqa_train_val.json", questions)
+    return folder
+
+
+MR_RATE_LABELS = tuple(f"Pathology {number}" for number in range(37))
+
+
+def mr_rate(folder: Path) -> Path:
+    """A patient with two studies, one zipped and one unpacked, and a test patient with one, zipped."""
+    studies = {
+        "S1": ("P1", "train", "2020-01-01", ("t2w-raw-axi", "t1w-raw-sag")),
+        "S2": ("P1", "train", "2020-03-01", ("t1w-raw-axi",)),
+        "S3": ("P2", "test", "2021-01-01", ("flair-raw-axi", "t1w-raw-axi", "t1w-raw-axi-2")),
+    }
+    metadata, reports, labels, splits = [], [], [], []
+    for name, (patient, split, day, series) in studies.items():
+        splits.append({"batch_id": "batch00", "patient_uid": patient, "study_uid": name, "split": split})
+        reports.append({
+            "study_uid": name, "report": "Whole.", "clinical_information": "", "technique": "MR",
+            "findings": f"White matter of {name}.", "impression": "\u2014 Normal.",
+        })  # fmt: skip
+        labels.append({"study_uid": name, **dict.fromkeys(MR_RATE_LABELS, 0), "Pathology 3": 1})
+        home = folder / "mri" / "batch00" / name
+        for number, one in enumerate(series):
+            metadata.append({
+                "patient_uid": patient, "study_uid": name, "series_id": one, "SeriesNumber": len(series) - number,
+                "anon_study_date": day,
+            })  # fmt: skip
+            scan(home / "img" / f"{name}_{one}.nii.gz", zlib.crc32(f"{name}{one}".encode()))
+            scan(home / "seg" / f"{name}_{one}_brain-mask.nii.gz", 0)
+        if name != "S2":
+            with zipfile.ZipFile(home.with_suffix(".zip"), "w") as archive:
+                for path in sorted(home.rglob("*.nii.gz")):
+                    archive.write(path, f"{name}/{path.relative_to(home).as_posix()}")
+            shutil.rmtree(home)
+    table(folder / "splits.csv", splits)
+    table(folder / "reports" / "batch00_reports.csv", reports)
+    table(folder / "metadata" / "batch00_metadata.csv", metadata)
+    table(folder / "pathology_labels" / "mrrate_labels.csv", labels)
     return folder

@@ -34,6 +34,9 @@ def gather_parquet(found: Collection, task: str) -> bool:
         if split is None:
             raise UserError(f"{path}: the name of a split, such as train-..., was expected")
         for number, row in enumerate(iter_parquet(found.table(path))):
+            if row.get("answer") == "":
+                found.note("questions with an empty answer, as published")
+                continue
             with found.record(f"{path.name}, row {number + 1}"):
                 _take(found, row, f"{task}-{path.stem.split('-of-')[0]}-{number:06d}", split, task)
     return bool(files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medmvl.datasets.gathering.collection import ConvertOptions
 from medmvl.datasets.public import (
+    amos_mm,
     ct_rate,
     ct_spatialvqa,
     deeptumorvqa,
@@ -12,14 +13,17 @@ from medmvl.datasets.public import (
     medmnist,
     medpix,
     medqa,
+    medthinkvqa,
     medxpertqa,
     mimic_cxr,
+    mr_rate,
     omnimedvqa,
     path_vqa,
     phantoms,
     pmc_vqa,
     pubmedqa,
     rad_3d,
+    rexvqa,
     sa_med2d,
     slake,
     unimed,
@@ -48,10 +52,14 @@ PUBLIC: tuple[PublicDataset, ...] = (
     sa_med2d.DATASET,
     medpix.DATASET,
     medxpertqa.DATASET,
+    rexvqa.DATASET,
+    medthinkvqa.DATASET,
     # 3D
     ct_rate.DATASET,
     ct_spatialvqa.DATASET,
     deeptumorvqa.DATASET,
+    amos_mm.DATASET,
+    mr_rate.DATASET,
     m3d.DATASET,
     rad_3d.DATASET,
     # text alone

@@ -4,6 +4,11 @@ Layout (med-vqa.com/slake; huggingface.co/datasets/BoKelvin/SLAKE): `train.json`
 and `imgs/xmlab102/{source.jpg,detection.json}`, whose boxes are `[{"Liver": [x, y, width, height]}, ...]`.
 A picture goes where the English part puts it, in every language: the published splits of the two languages
 together train on 142 of 180 test pictures.
+
+The English part as Parquet (huggingface.co/datasets/mdwiratathya/SLAKE-vqa-english: `image`, `question`, `answer` in
+`data/{train,validation,test}-*.parquet`) is read as well. It says neither which questions are closed nor where boxes are,
+so what is answered with yes or no is closed. Columns and rows (4,919 / 1,053 / 1,061) are as public code that loads it
+tells; the files themselves were not seen. The hub's `validation.json` is read like `validate.json`.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from medmvl.datasets.gathering.collection import Collection
+from medmvl.datasets.gathering.parquet import gather_parquet
 from medmvl.datasets.gathering.questions import question, yes_no
 from medmvl.datasets.gathering.readers import below, load_records, text_field
 from medmvl.datasets.gathering.regions import Region, add_regions, half_open
@@ -21,7 +27,12 @@ from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
-FILES = {"train.json": "train", "validate.json": "validation", "test.json": "test"}
+FILES = {
+    "train.json": "train",
+    "validate.json": "validation",
+    "validation.json": "validation",
+    "test.json": "test",
+}
 KINDS = {"CLOSED": "closed", "OPEN": "open"}
 
 
@@ -29,7 +40,11 @@ def gather(found: Collection) -> None:
     """Take every question, then the boxes of every picture asked about."""
     tables = [found.raw / name for name in FILES if (found.raw / name).is_file()]
     if not tables:
-        raise UserError(f"{found.raw}: expected {', '.join(FILES)} and imgs/")
+        if gather_parquet(found, "slake"):
+            return
+        raise UserError(
+            f"{found.raw}: expected train.json, validate.json, test.json and imgs/, or data/*.parquet"
+        )
     records = [
         (path, number, record)
         for path in tables
@@ -122,7 +137,8 @@ DATASET = PublicDataset(
     title="SLAKE",
     licence="CC BY 4.0",
     url="https://www.med-vqa.com/slake",
-    layout="train.json, validate.json, test.json, imgs/<picture>/{source.jpg,detection.json}",
+    layout="train.json, validate.json, test.json, imgs/<picture>/{source.jpg,detection.json}; or data/*.parquet of "
+    "Hugging Face (English)",
     size="642 pictures, 14,028 questions (7,033 English, 6,995 Chinese)",
     split="every picture where the English part puts it, in both languages and for boxes",
     gather=gather,
