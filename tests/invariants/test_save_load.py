@@ -121,7 +121,7 @@ def test_the_stop_tokens_are_saved_for_generate(tmp_path):
 
 
 def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path):
-    with pytest.raises(ValueError, match=r"not a saved MedM-VL model: it has no config\.json"):
+    with pytest.raises(ValueError, match=r"no model found \(config\.json"):
         load(tmp_path)
 
 
