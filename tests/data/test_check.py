@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from medmvl.data.check import PROBLEMS, DataCheck, check
 from medmvl.data.sources import open_data
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.schema import write_samples
+from medmvl.schema import Target, write_samples
 from tests.factories.data import dataset, picture, processor, sample
 
 
@@ -61,6 +63,27 @@ def test_every_problem_is_found(tmp_path: Path, tiny: MedMVLProcessor) -> None:
     fast = check(splits, fast=True)
     assert "broken_files" not in found(fast)
     assert fast.tokens == {}
+
+
+def test_what_is_in_it_is_counted_and_doubts_are_told(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(-1000, 400, (6, 16, 16)).astype(np.int16)
+    for name in ("a", "b"):
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 1, 5, 1])), tmp_path / f"{name}.nii.gz")
+    choices = {"kind": "nodule", "choices": ["yes", "no"]}
+    write_samples(
+        tmp_path / "train.jsonl",
+        [
+            sample(number, {"type": "volume", "volume": f"{'ab'[number % 2]}.nii.gz"}, language="en")
+            .model_copy(update={"target": Target(answers=("No" if number else "yes",), **choices)})
+            for number in range(4)
+        ],
+    )  # fmt: skip
+    report = check({"train": [open_data(tmp_path / "train.jsonl")]})
+    assert report.ok and report.kinds == {"nodule": 4} and report.languages == {"en": 4}
+    assert report.answers == {"no": 3, "yes": 1}
+    assert report.modalities == {"unknown": 2} and report.units == {"arbitrary": 2}
+    (doubt,) = [text for text in report.warnings if "Hounsfield" in text]
+    assert report.warnings[doubt].count == 2
 
 
 def test_several_processes_find_the_same(tmp_path: Path) -> None:

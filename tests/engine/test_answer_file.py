@@ -45,7 +45,7 @@ def test_a_kill_at_any_byte_loses_at_most_the_line_being_written(tmp_path: Path,
 
 def test_another_run_is_refused_by_name(tmp_path: Path) -> None:
     written(tmp_path / "o.jsonl")
-    with pytest.raises(UserError, match="another options"):
+    with pytest.raises(UserError, match="other settings: max_new_tokens 8, now 9"):
         AnswerFile(tmp_path / "o.jsonl", {**RUN, "options": {"max_new_tokens": 9}})
     (tmp_path / "mine.jsonl").write_text("my notes\n")
     with pytest.raises(UserError, match="not written by this command"):

@@ -137,7 +137,9 @@ def test_fhir_is_valid_preliminary_and_says_whose_it_is(reports: Path) -> None:
     assert {one.status for one in read.values()} == {"preliminary"}
     texts = {row["id"]: row["text"] for row in rows(reports / "reports.csv")}
     ct = read[names["scans/ct#series=1"]]
-    assert ct.conclusion == NOTICES["en"] + "\n\n" + texts[names["scans/ct#series=1"]]
+    notice, *warnings, text = ct.conclusion.split("\n\n", 2)
+    assert (notice, text) == (NOTICES["en"], texts[names["scans/ct#series=1"]])
+    assert warnings == ["Warning about this report: the report was cut off after 8 tokens"]
     assert ct.subject.identifier.value == "P-4711" and ct.subject.display == "李^雷"
     assert ct.imagingStudy[0].identifier.value == f"urn:oid:{CT_STUDY}"
     assert ct.basedOn[0].identifier.value == "A99" and str(ct.effectiveDateTime) == "2024-02-29"
@@ -215,6 +217,46 @@ def test_a_damaged_slice_stops_its_series_not_the_pictures(
     assert not (tmp_path / "out" / "sr").exists() and "Notice: 2 could not be done" in capsys.readouterr().err
     (written,) = (tmp_path / "out" / "fhir").iterdir()
     assert json.loads(written.read_text())["conclusion"].startswith(NOTICES["zh"])
+
+
+def test_what_the_reader_doubts_is_told_with_the_report(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ct_series(tmp_path / "lost", stored_volume(6, 16, 16), StudyInstanceUID=CT_STUDY, **WHO)
+    lost = sorted(folder.iterdir())[2]
+    lost.write_bytes(lost.read_bytes()[:300])  # it ends before its pixels, and before its UIDs
+    assert report(model, tmp_path / "out", folder) == 0
+    shown = capsys.readouterr().err
+    (row,) = rows(tmp_path / "out" / "reports.csv")
+    (line,) = [json.loads(text) for text in (tmp_path / "out" / "reports.jsonl").read_text().splitlines()]
+    (missing,) = [warning for warning in line["warnings"] if "missing" in warning]
+    assert missing in row["warnings"]
+    fhir = json.loads((tmp_path / "out" / row["fhir"]).read_text())
+    assert missing in fhir["conclusion"] and missing in fhir["text"]["div"]
+    document = pydicom.dcmread(tmp_path / "out" / row["sr"])
+    assert any(
+        missing in str(element.value) for element in document.iterall() if element.keyword == "TextValue"
+    )
+    assert f"{folder.name}: {missing}" in shown
+    assert (
+        report(model, tmp_path / "out", folder) == 0
+    )  # continued: nothing is asked again, and it is told again
+    assert f"{folder.name}: {missing}" in capsys.readouterr().err
+    assert medmvl("generate", model, "--prompt", "Any nodule?", "--volume", folder) == 0
+    assert capsys.readouterr().err.count(missing) == 1
+
+
+def test_the_default_limit_shrinks_to_the_context_and_a_given_one_is_refused(
+    model: Path, studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, out = studies / "other" / "b.npy", tmp_path / "out"
+    refused = medmvl("report", model, scan, "--out", out, "--max-new-tokens", 512)
+    assert refused == 2 and "set --max-new-tokens to at most" in capsys.readouterr().err
+    assert medmvl("report", model, scan, "--out", out) == 0  # the folder holds no report yet: it continues
+    assert rows(out / "reports.csv")[0]["text"]
+    capsys.readouterr()
+    assert report(model, out, scan) == 2
+    assert "--max-new-tokens 512, now 8" in capsys.readouterr().err
 
 
 def test_nothing_reported_is_code_2(model: Path, studies: Path, tmp_path: Path) -> None:

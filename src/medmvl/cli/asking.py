@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from medmvl.errors import UserError
 from medmvl.messages import first_of
@@ -56,6 +59,40 @@ def _prior(text: str, declarations: dict[str, Any], *, is_volume: bool) -> Image
     if is_volume:
         return VolumeBlock.model_validate({"volume": path, **facts})
     return ImageBlock.model_validate({"image": path, **facts})
+
+
+def token_limit(given: int | None, default: int) -> dict[str, Any]:
+    """Options of decoding: a limit that the user gave holds, the default shrinks to what the LLM's context leaves."""
+    return {"max_new_tokens": given or default, "shrink_to_fit": given is None}
+
+
+def as_options(text: str) -> str:
+    """A message about decoding with the names that the command line has for its settings."""
+    return re.sub(
+        r"(?<![\w-])(max_new_tokens|num_beams|top_p)\b", lambda name: f"--{name[0].replace('_', '-')}", text
+    )
+
+
+@contextmanager
+def named_as_options() -> Iterator[None]:
+    """Raise the UserErrors of decoding with the command line's names in them."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(as_options(str(error))) from error
+
+
+def tell_warnings(found: Iterable[tuple[str, Sequence[str]]], hint: str = "") -> None:
+    """Print what the reader could not settle about scans on stderr, each scan once.
+
+    Args:
+        found: name of each scan, and the warnings about it.
+        hint: where the rest of a long list is.
+    """
+    lines = [f"  {name}: {warning}" for name, warnings in found for warning in warnings]
+    if lines:
+        listed = first_of(list(dict.fromkeys(lines)), hint=hint)
+        typer.echo(f"Warning: what was read may not be what you think:\n{listed}", err=True)
 
 
 @contextmanager

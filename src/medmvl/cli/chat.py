@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from medmvl.cli.options import (
+    AnswerLimit,
     Device,
     Dtype,
     Images,
-    MaxNewTokens,
     Modality,
     ModelFolder,
     SamplingSeed,
@@ -37,7 +37,7 @@ def chat(
     model: ModelFolder,
     image: Images = None,
     volume: Volumes = None,
-    max_new_tokens: MaxNewTokens = 256,
+    max_new_tokens: AnswerLimit = None,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     seed: SamplingSeed = 0,
@@ -48,11 +48,11 @@ def chat(
     dtype: Dtype = "auto",
 ) -> None:
     """Talk with a model. A question may run over several turns; scans are read when they are added."""
-    from medmvl.cli.asking import declared, visual_blocks
+    from medmvl.cli.asking import declared, token_limit, visual_blocks
     from medmvl.engine import Engine, GenerationOptions
 
     options = GenerationOptions(
-        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+        **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, seed=seed
     )
     declarations = declared(units, modality, spacing)
     first = visual_blocks(image or [], volume or [], declarations)
@@ -87,8 +87,12 @@ class Conversation:
         self.seen: dict[VisualBlock, Any] = {}
 
     def add(self, block: VisualBlock) -> str:
-        """Read a scan for the next question, and say what was read."""
+        """Read a scan for the next question, and say what was read; warnings of the reader go to stderr."""
+        from medmvl.cli.asking import tell_warnings
+
         visual = self.engine.processor.process_visual(self.read(block))
+        if block not in self.seen:
+            tell_warnings([(block.path, visual.warnings)])
         self.seen[block] = visual
         self.waiting.append(block)
         shape = "x".join(str(length) for length in visual.source["shape"])
@@ -96,10 +100,12 @@ class Conversation:
 
     def take(self, line: str) -> Iterator[str]:
         """Do what one line asks; yield what to print. What the user can cause is printed, and the chat goes on."""
+        from medmvl.cli.asking import as_options
+
         try:
             yield from self._take(line.strip())
         except (ValueError, OSError) as error:
-            yield f"[{error}]"
+            yield f"[{as_options(str(error))}]"
 
     def _take(self, line: str) -> Iterator[str]:
         from medmvl.cli.asking import visual_blocks

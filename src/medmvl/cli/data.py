@@ -337,6 +337,14 @@ def _as_text(report: DataCheck) -> str:
         f"Files:    {report.images} images, {report.volumes} volumes, {'all' if report.files_read else 'none'} read; "
         f"text-only samples: {report.text_only}",
     ]
+    for what in ("kinds", "languages", "answers", "modalities", "units"):
+        if counts := getattr(report, what):
+            shown = [
+                f"{count} {name!r}" if what == "answers" else f"{count} {name}"
+                for name, count in counts.most_common()
+            ]
+            title = "Closed" if what == "answers" else what.capitalize()
+            lines.append(f"{title + ':':11}" + first_of(shown, 10, separator=", "))
     for name, values in report.tokens.items():
         lines.append(f"Tokens:   {name:6} " + ", ".join(f"{key} {value}" for key, value in values.items()))
     if report.limit is not None:
@@ -345,4 +353,7 @@ def _as_text(report: DataCheck) -> str:
         if found.count:
             lines.append(f"Wrong:    {found.count} {PROBLEMS[name]}")
             lines.append(indent + first_of(found.examples, total=found.count, separator="\n" + indent))
+    for warning, found in report.warnings.items():
+        lines.append(f"Look at:  {found.count} files: {warning}")
+        lines.append(indent + first_of(found.examples, 5, total=found.count, separator="\n" + indent))
     return "\n".join([*lines, "Nothing is wrong." if report.ok else "Something is wrong."])

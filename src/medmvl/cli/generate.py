@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medmvl.cli.options import (
+    AnswerLimit,
     Device,
     Dtype,
     ImageRoot,
     Images,
-    MaxNewTokens,
     Modality,
     ModelFolder,
     NumBeams,
@@ -58,7 +58,7 @@ def generate(
         Path | None, typer.Option(help="Answers to the data, .jsonl; continued if it is there.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 16,
-    max_new_tokens: MaxNewTokens = 256,
+    max_new_tokens: AnswerLimit = None,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     num_beams: NumBeams = 1,
@@ -71,20 +71,21 @@ def generate(
 ) -> None:
     """Ask a model about images and volumes."""
     _check_way(prompt, data, out, bool(image or volume or prior), as_json)
-    from medmvl.cli.asking import declared, listed, visual_blocks
+    from medmvl.cli.asking import declared, listed, named_as_options, token_limit, visual_blocks
     from medmvl.engine import GenerationOptions
 
     options = GenerationOptions.from_arguments(
-        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
+        **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
         choices=tuple(listed(choices)), json_schema=_schema(schema),
     )  # fmt: skip
     declarations = declared(units, modality, spacing)
-    if prompt is not None:
-        blocks = visual_blocks(image or [], volume or [], declarations, prior or [])
-        _answer_one(model, prompt, blocks, options, (device, dtype), as_json)
-    elif data is not None and out is not None:
-        roots = {"image_root": image_root, "volume_root": volume_root}
-        _answer_all(model, data, roots, out, declarations, options, (device, dtype), batch_size)
+    with named_as_options():
+        if prompt is not None:
+            blocks = visual_blocks(image or [], volume or [], declarations, prior or [])
+            _answer_one(model, prompt, blocks, options, (device, dtype), as_json)
+        elif data is not None and out is not None:
+            roots = {"image_root": image_root, "volume_root": volume_root}
+            _answer_all(model, data, roots, out, declarations, options, (device, dtype), batch_size)
 
 
 def _check_way(prompt: str | None, data: Path | None, out: Path | None, visuals: bool, as_json: bool) -> None:
@@ -117,6 +118,7 @@ def _answer_one(
     where: tuple[str, str],
     as_json: bool,
 ) -> None:
+    from medmvl.cli.asking import tell_warnings
     from medmvl.datasets.loader import BlockLoader
     from medmvl.engine import Engine, Request
     from medmvl.schema import Message, TextBlock
@@ -125,7 +127,10 @@ def _answer_one(
     engine = Engine.load(model, where[0], where[1])
     if as_json and options.num_beams == 1:
         options = options.model_copy(update={"logprobs": 0})
-    request = Request((Message(role="user", content=blocks),), BlockLoader(Path.cwd()))
+    read = BlockLoader(Path.cwd())
+    seen = {block: engine.processor.process_visual(read(block)) for block in dict.fromkeys(visuals)}
+    tell_warnings((block.path, visual.warnings) for block, visual in seen.items())
+    request = Request((Message(role="user", content=blocks),), seen.__getitem__)
     answer = engine.answer([request], options)[0]
     typer.echo(json.dumps(answer.to_json(), ensure_ascii=False) if as_json else answer.text)
 
@@ -140,9 +145,9 @@ def _answer_all(
     where: tuple[str, str],
     batch_size: int,
 ) -> None:
-    from medmvl.cli.asking import progress_bars, raise_failures
+    from medmvl.cli.asking import progress_bars, raise_failures, tell_warnings
     from medmvl.data.sources import open_data
-    from medmvl.engine import Engine, answer_samples, joined_process_group, model_digest
+    from medmvl.engine import Engine, answer_samples, joined_process_group, model_digest, read_answers
 
     source = open_data(data, **roots, declared=declarations)
     with joined_process_group() as processes, progress_bars(quiet=not processes.first) as advance:
@@ -160,5 +165,7 @@ def _answer_all(
             progress=lambda count: advance("answers", count, len(samples)),
         )
     if processes.first:
+        scans = {sample.id: "; ".join(block.path for block in sample.visuals) for sample in samples}
+        tell_warnings((scans[one.id], one.warnings) for one in read_answers(out) if one.id in scans)
         raise_failures(failures, len(samples))
         typer.echo(f"{len(samples)} answers in {out}")

@@ -20,6 +20,12 @@ Spacing = Annotated[str | None, typer.Option(help="Millimetres in array order: 5
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Token limit for an answer.")]
+AnswerLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--max-new-tokens", min=1, help="Token limit for an answer; by default what the LLM has room for."
+    ),
+]
 Temperature = Annotated[float, typer.Option(help="0 is greedy; above 0 samples.")]
 TopP = Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total probability.")]
 NumBeams = Annotated[int, typer.Option(help="More than 1 searches beams.")]

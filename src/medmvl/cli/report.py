@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medmvl.cli.options import Device, Dtype, MaxNewTokens, Modality, ModelFolder, NumBeams, Spacing, Units
+from medmvl.cli.options import AnswerLimit, Device, Dtype, Modality, ModelFolder, NumBeams, Spacing, Units
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.messages import first_of
 
@@ -27,7 +27,7 @@ def report(
     fhir: Annotated[bool, typer.Option(help="Write a FHIR DiagnosticReport for each study.")] = True,
     sr: Annotated[bool, typer.Option(help="Write a DICOM SR for each study that came as DICOM.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Studies asked together.")] = 4,
-    max_new_tokens: MaxNewTokens = 512,
+    max_new_tokens: AnswerLimit = None,
     num_beams: NumBeams = 1,
     units: Units = None,
     modality: Modality = None,
@@ -40,7 +40,7 @@ def report(
     Unverified machine output. Exit code 2 where not one report could be written.
     """
     check_extras(fhir=fhir, sr=sr)
-    from medmvl.cli.asking import declared
+    from medmvl.cli.asking import declared, named_as_options, token_limit
     from medmvl.engine import GenerationOptions
     from medmvl.reporting.notice import PROMPTS
     from medmvl.reporting.run import ReportSettings
@@ -49,8 +49,9 @@ def report(
     declarations = declared(units, modality, spacing)
     found = find_studies(studies, declarations)
     settings = ReportSettings(prompt or PROMPTS[language], language, fhir, sr)
-    options = GenerationOptions(max_new_tokens=max_new_tokens, num_beams=num_beams)
-    _report(model, found, out, settings, options, declarations, (device, dtype), batch_size)
+    options = GenerationOptions(**token_limit(max_new_tokens, 512), num_beams=num_beams)
+    with named_as_options():
+        _report(model, found, out, settings, options, declarations, (device, dtype), batch_size)
 
 
 def check_extras(*, fhir: bool, sr: bool) -> None:
@@ -81,6 +82,8 @@ def _report(
 
 
 def _tell(outcome: Outcome, found: Found, out: Path) -> None:
+    from medmvl.cli.asking import tell_warnings
+
     lines = [f"  {bad.path} ({bad.step}): {bad.error}" for bad in outcome.bad]
     listed = first_of(lines, hint=f", see {out / 'bad.csv'}")
     if not outcome.num_reports:
@@ -88,5 +91,6 @@ def _tell(outcome: Outcome, found: Found, out: Path) -> None:
     typer.echo(f"{outcome.num_reports} reports in {out}; unverified machine output")
     if found.num_ignored:
         typer.echo(f"{found.num_ignored} files that are no images were passed over")
+    tell_warnings(outcome.warnings, hint=f", see {out / 'reports.csv'}")
     if lines:
         typer.echo(f"Notice: {len(outcome.bad)} could not be done:\n{listed}", err=True)

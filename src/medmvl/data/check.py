@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import starmap
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +72,17 @@ class DataCheck:
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
     """Percentiles of `text`, `visual` and `total`; empty without a processor."""
     limit: int | None = None
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Samples of each kind of target, such as `closed`; `none` where a sample says none."""
+    languages: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    """How often each answer to questions with choices is given, in lower case."""
+    modalities: Counter[str] = field(default_factory=Counter)
+    """Files read of each modality; `unknown` where neither the file nor the data says it."""
+    units: Counter[str] = field(default_factory=Counter)
+    """Files read in each unit."""
+    warnings: dict[str, ProblemCases] = field(default_factory=dict)
+    """What the reader could not settle, and the files concerned; it does not make the check fail."""
     problems: dict[str, ProblemCases] = field(
         default_factory=lambda: {name: ProblemCases() for name in PROBLEMS}
     )
@@ -160,6 +172,7 @@ class _Survey:
         if sample.id in self._ids.setdefault(split, set()):
             report.problems["duplicate_ids"].add(name)
         self._ids[split].add(sample.id)
+        _count(report, sample)
         if self.supervised and not sample.has_answer:
             report.problems["no_answer"].add(name)
         self._note_identity(split, source, sample, name)
@@ -217,16 +230,21 @@ def _check_files(
             report.problems["missing_files"].add(f"{name}: {load.reference(block)}")
     if fast:
         return
-    for done, (name, problem) in enumerate(_read_all(present, workers), 1):
-        if problem is not None:
-            report.problems["broken_files"].add(f"{name}: {problem}")
+    for done, (name, found) in enumerate(_read_all(present, workers), 1):
+        if isinstance(found, str):
+            report.problems["broken_files"].add(f"{name}: {found}")
+        else:
+            report.modalities[found.modality] += 1
+            report.units[found.units] += 1
+            for warning in found.warnings:
+                report.warnings.setdefault(warning, ProblemCases()).add(name)
         if progress is not None:
             progress("files", done, len(present))
 
 
 def _read_all(
     files: Sequence[tuple[str, BlockLoader, ImageBlock | VolumeBlock]], workers: int
-) -> Iterable[tuple[str, str | None]]:
+) -> Iterable[tuple[str, _Read | str]]:
     if workers == 1 or len(files) < 2:
         yield from starmap(_read_one, files)
         return
@@ -234,13 +252,30 @@ def _read_all(
         yield from pool.map(_read_one, *zip(*files, strict=True), chunksize=4)
 
 
-def _read_one(name: str, load: BlockLoader, block: ImageBlock | VolumeBlock) -> tuple[str, str | None]:
-    """Read one file and return what is wrong with it, or None."""
+class _Read(NamedTuple):
+    """What is told of a file that could be read."""
+
+    modality: str
+    units: str
+    warnings: tuple[str, ...]
+
+
+def _read_one(name: str, load: BlockLoader, block: ImageBlock | VolumeBlock) -> tuple[str, _Read | str]:
+    """Read one file and return what it is, or what is wrong with it."""
     try:
-        load(block)
+        image = load(block)
     except (UserError, OSError) as error:
         return name, str(error)
-    return name, None
+    return name, _Read(image.modality or "unknown", image.units, image.warnings)
+
+
+def _count(report: DataCheck, sample: Sample) -> None:
+    """Count what a sample asks for."""
+    target = sample.target
+    report.kinds["none" if target is None else target.kind] += 1
+    report.languages[sample.language or "not said"] += 1
+    if target is not None and target.choices:
+        report.answers[target.answers[0].strip().lower()] += 1
 
 
 def _percentiles(values: Sequence[int]) -> dict[str, int]:

@@ -199,7 +199,7 @@ def _arrays_of(view: ProcessedVisual) -> dict[str, Any]:
 
 
 def _facts_of(view: ProcessedVisual) -> dict[str, Any]:
-    return {"kind": view.kind, "notes": view.notes, "source": view.source}
+    return {"kind": view.kind, "notes": view.notes, "warnings": view.warnings, "source": view.source}
 
 
 def _read_entry(file: Path, preprocessor: VisualPreprocessor) -> ProcessedVisual | None:
@@ -234,6 +234,7 @@ def _view_of(
         matrices[0],
         tuple(facts["notes"]),
         facts["source"],
+        warnings=tuple(facts["warnings"]),
         tile_matrices=matrices if len(matrices) > 1 else None,
         positions_mm=torch.from_numpy(positions) if len(positions) else None,
     )

@@ -1,4 +1,6 @@
-"""A file of answers that survives a kill at any byte: one JSON line an answer, `id`, `text`, `tokens`.
+"""A file of answers that survives a kill at any byte: one JSON line per answer: `id`, `text`, `tokens`.
+
+The reader's `warnings` stand with it where there are any, and `cut` where the answer ran out of tokens.
 
 Beside `answers.jsonl` stands `answers.jsonl.run.json`: the digest of what is being run, so that answers of
 two models or two settings are never mixed in one file.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from medmvl.errors import UserError
 
 RECORD = ".run.json"
 """Ends the name of the file that says what is being run."""
+_DIGEST = re.compile(r"[0-9a-f]{32,}")
 OWNER_ONLY = 0o600
 """Mode of a file of answers: they are about patients."""
 
@@ -29,10 +33,16 @@ class StoredAnswer:
     id: str
     text: str
     tokens: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+    """What the reader could not settle about the scans."""
+    cut: bool = False
+    """Whether the answer ended because it had no tokens left."""
 
     def to_line(self) -> bytes:
         """The line, Chinese as it is."""
-        values = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}
+        values: dict[str, Any] = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}
+        values |= {"warnings": list(self.warnings)} if self.warnings else {}
+        values |= {"cut": True} if self.cut else {}
         return (json.dumps(values, ensure_ascii=False) + "\n").encode()
 
 
@@ -59,10 +69,10 @@ class AnswerFile:
         is_begun = self.path.exists() and self.path.stat().st_size > 0
         if record.exists() and is_begun:
             before = json.loads(record.read_text(encoding="utf-8"))
-            changed = sorted(key for key in before.keys() | run.keys() if before.get(key) != run.get(key))
+            changed = _changes(before, run)
             if changed:
                 raise UserError(
-                    f"{self.path}: was begun with another {', '.join(changed)}. Continue with the same "
+                    f"{self.path}: was begun with other settings: {'; '.join(changed)}. Continue with the same "
                     "settings, or choose another output file."
                 )
         elif is_begun:
@@ -86,6 +96,26 @@ class AnswerFile:
         with atomic_write(self.path, OWNER_ONLY) as file:
             file.writelines(answer.to_line() for answer in answers)
         self.answers = {answer.id: answer for answer in answers}
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two records, each as `max_new_tokens 512, now 128`; a digest says only that it differs."""
+    changed = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += _changes(old, new)
+        elif any(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (old, new)):
+            changed.append(f"another {key}")
+        else:
+            changed.append(f"{key} {_shown(old)}, now {_shown(new)}")
+    return changed
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def read_answers(path: Path) -> list[StoredAnswer]:
@@ -118,7 +148,10 @@ def _repaired(path: Path) -> list[StoredAnswer]:
 def _parse(line: bytes, where: str) -> StoredAnswer:
     try:
         values = json.loads(line)
-        return StoredAnswer(values["id"], values["text"], tuple(values["tokens"]))
+        return StoredAnswer(
+            values["id"], values["text"], tuple(values["tokens"]), tuple(values.get("warnings", ())),
+            bool(values.get("cut")),
+        )  # fmt: skip
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{where}: not an answer of the form {{id, text, tokens}}. Remove the line to have it answered again."

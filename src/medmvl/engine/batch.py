@@ -157,7 +157,11 @@ def _answer_batch(
             failures += [Failure(sample.id, outcome.error) for sample in same]
             logger.warning("%s: %s", outcome.name, outcome.error)
         else:
-            answers += [StoredAnswer(sample.id, outcome.text, outcome.tokens) for sample in same]
+            cut = outcome.finish == "length"
+            answers += [
+                StoredAnswer(sample.id, outcome.text, outcome.tokens, outcome.warnings, cut)
+                for sample in same
+            ]
     file.append(answers)
     return failures
 

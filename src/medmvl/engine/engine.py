@@ -137,11 +137,20 @@ class Engine:
         self, prepared: Sequence[tuple[ProcessedSample, str]], options: GenerationOptions
     ) -> list[SequenceState]:
         samples, owners = [sample for sample, _ in prepared], [owner for _, owner in prepared]
-        sequences = [self.new_sequence(options) for _ in samples]
-        if options.num_beams > 1:
-            self.search_beams(samples, sequences, options, owners)
-        else:
+        sequences = [self.new_sequence(self.fitted(options, sample)) for sample in samples]
+        if options.num_beams == 1:
             self.decode_sequences(samples, sequences, owners)
+            return sequences
+        limits: dict[int, list[int]] = {}
+        for index, sequence in enumerate(sequences):
+            limits.setdefault(sequence.options.max_new_tokens, []).append(index)
+        for (
+            same
+        ) in limits.values():  # one length per search, so that no answer depends on who shares its batch
+            self.search_beams(
+                [samples[index] for index in same], [sequences[index] for index in same], sequences[same[0]].options,
+                [owners[index] for index in same],
+            )  # fmt: skip
         return sequences
 
     def answer_samples(
@@ -237,7 +246,7 @@ class Engine:
                 "beam search knows its answer only at the end and cannot be streamed; set num_beams to 1"
             )
         prepared = self.prepare(request, options)
-        sequence = self.new_sequence(options)
+        sequence = self.new_sequence(self.fitted(options, prepared))
         return stream_pieces(sequence, lambda: self.decode_sequences([prepared], [sequence], [request.owner]))
 
     def prepare(self, request: Request, options: GenerationOptions = GREEDY) -> ProcessedSample:
@@ -263,15 +272,31 @@ class Engine:
             )
         except (ValueError, OSError) as error:
             return Failure(request.name, str(error).removeprefix(f"{request.name}: "))
-        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
-        needed = len(prepared.input_ids) + options.max_new_tokens
-        if limit is not None and needed > limit:
+        room = self._room(prepared)
+        wanted = 1 if options.shrink_to_fit else options.max_new_tokens
+        if room is not None and wanted > room:
+            count = len(prepared.input_ids)
             return Failure(
                 request.name,
-                f"{len(prepared.input_ids)} tokens and an answer of up to {options.max_new_tokens} are more than the "
-                f"{limit} the LLM reads; ask with fewer images or turns, or lower max_new_tokens",
+                f"{count} tokens and an answer of up to {options.max_new_tokens} are more than the {count + room} "
+                f"the LLM reads; ask with fewer images or turns, or set max_new_tokens to at most {room}"
+                if room > 0
+                else f"{count} tokens leave no room for an answer, as the LLM reads {count + room}; ask with fewer "
+                "images or turns",
             )
         return prepared
+
+    def _room(self, prepared: ProcessedSample) -> int | None:
+        """Tokens of an answer that the LLM's context leaves; None where it has no limit."""
+        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
+        return None if limit is None else int(limit) - len(prepared.input_ids)
+
+    def fitted(self, options: GenerationOptions, prepared: ProcessedSample) -> GenerationOptions:
+        """The options, with no more new tokens than fit after the conversation where `shrink_to_fit` is set."""
+        room = self._room(prepared)
+        if not options.shrink_to_fit or room is None or room >= options.max_new_tokens:
+            return options
+        return options.model_copy(update={"max_new_tokens": room})
 
     def new_sequence(self, options: GenerationOptions) -> SequenceState:
         """A sequence to decode into.

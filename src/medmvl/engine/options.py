@@ -18,6 +18,8 @@ class GenerationOptions(StrictModel):
     """Greedy by default; sampling with a temperature; beam search with more than one beam."""
 
     max_new_tokens: PositiveInt = 256
+    shrink_to_fit: bool = False
+    """Give fewer than `max_new_tokens` where the LLM's context has no room for so many, instead of refusing the question."""
     temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0

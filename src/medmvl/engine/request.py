@@ -55,6 +55,11 @@ class Answer:
     """One a token, where the options ask for them."""
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader could not settle about the scans, each once."""
+        return tuple(dict.fromkeys(warning for seen in self.seen for warning in seen["warnings"]))
+
+    @property
     def probability(self) -> float | None:
         """How likely the whole answer was, token by token; None without log-probabilities."""
         if not self.logprobs:
@@ -92,7 +97,7 @@ def seen_of(visual: Any) -> dict[str, Any]:
         `kind`, what was read (`shape`, `spacing_mm`, `units`, `modality` as the processor noted them),
         `model_shape` of the pixels, the encoder's `grid`, the `tokens` the LLM reads,
         `kept_share` of the encoder's tokens where unchanged patches are left out, `notes` such as the
-        windows, and `matrix`, 4x4 from model voxel to canonical voxel.
+        windows, the reader's `warnings`, and `matrix`, 4x4 from model voxel to canonical voxel.
     """
     return {
         "kind": visual.kind,
@@ -102,5 +107,6 @@ def seen_of(visual: Any) -> dict[str, Any]:
         "tokens": visual.num_tokens,
         "kept_share": round(visual.kept_share, 4),
         "notes": list(visual.notes),
+        "warnings": list(visual.warnings),
         "matrix": visual.matrix.tolist(),
     }

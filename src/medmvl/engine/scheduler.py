@@ -66,7 +66,8 @@ class QueuedRequest:
 
     def new_sequence(self, engine: Engine) -> SequenceState:
         """A sequence of its own; a second try does not give out again what the first gave."""
-        sequence = engine.new_sequence(self.options)
+        assert self.prepared is not None
+        sequence = engine.new_sequence(engine.fitted(self.options, self.prepared))
         sequence.cancelled, sequence.deadline = self._gone.is_set, self.deadline
         if self.listen is not None:
             sequence.listen = _skipping(self._hand_over, self._given)
@@ -269,7 +270,7 @@ class Scheduler:
         owners = [question.request.owner for question in queued]
         sequences = [question.new_sequence(self.engine) for question in queued]
         if queued[0].options.num_beams > 1:
-            self.engine.search_beams(samples, sequences, queued[0].options, owners)
+            self.engine.search_beams(samples, sequences, sequences[0].options, owners)
         else:
             self.engine.decode_sequences(samples, sequences, owners)
         return sequences

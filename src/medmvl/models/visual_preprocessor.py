@@ -57,6 +57,7 @@ class VisualPreprocessor:
                 notes,
                 source,
                 tile_matrices=matrices if len(matrices) > 1 else None,
+                warnings=image.warnings,
             )
         if image.kind == "volume" and self.volume_processor is not None:
             whole, *crops = [
@@ -65,7 +66,8 @@ class VisualPreprocessor:
                 )
                 for view in self.volume_processor.views(image)
             ]
-            return replace(whole, crops=tuple(crops), notes=(*whole.notes, *image.warnings))
+            notes = (*whole.notes, *image.warnings)
+            return replace(whole, crops=tuple(crops), notes=notes, warnings=image.warnings)
         raise UserError(f"this model reads no {image.kind}s; it was given one of shape {image.shape}.")
 
     def visual_of(
@@ -187,6 +189,7 @@ def describe(visual: ProcessedVisual) -> dict[str, Any]:
         "mean": float(visual.pixels.mean()),
         "matrix": visual.matrix.tolist(),
         "notes": list(visual.notes),
+        "warnings": list(visual.warnings),
     }
     if visual.tiles > 1:
         described["tile_matrices"] = visual.matrices.tolist()

@@ -61,6 +61,8 @@ class ProcessedVisual:
     """`(D,)`: where each slice of a volume lies along the slice axis; None where unknown."""
     notes: tuple[str, ...] = ()
     """Plain words on what was done to the intensities, and warnings of the reader."""
+    warnings: tuple[str, ...] = ()
+    """What the reader noticed and could not settle, such as a missing slice; without identity."""
     source: dict[str, Any] = field(default_factory=dict)
     """What was read: kind, shape, spacing, units, modality; never identity."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from medmvl.reporting.notice import NOTICES
+from medmvl.reporting.notice import notices
 
 _CATEGORY = ("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")
 _CODE = ("http://loinc.org", "18748-4", "Diagnostic imaging study")
@@ -20,7 +20,12 @@ _SECURITY = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 
 
 def diagnostic_report(
-    study: str, text: str, language: str, sources: Sequence[Dataset], issued: datetime | None = None
+    study: str,
+    text: str,
+    language: str,
+    sources: Sequence[Dataset],
+    warnings: Sequence[str] = (),
+    issued: datetime | None = None,
 ) -> dict[str, Any]:
     """Build and validate the resource.
 
@@ -29,6 +34,7 @@ def diagnostic_report(
         text: the report, not empty.
         language: `"en"` or `"zh"`.
         sources: from `source_instances`; empty where the source was no DICOM: then the resource names no one.
+        warnings: what is doubtful about the scan or the report; they follow the notice.
         issued: when it was written; now.
 
     Returns:
@@ -40,7 +46,7 @@ def diagnostic_report(
     """
     from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
-    written = f"{NOTICES[language]}\n\n{text}"
+    written = "\n\n".join([*notices(language, warnings), text])
     resource: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "id": study,

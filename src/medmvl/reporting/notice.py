@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 STATUS = "unverified machine output"
 NOTICES = {
     "en": "Unverified machine output of research software. Preliminary; not a diagnosis.",
     "zh": "研究软件的机器输出，未经核实。仅为初步结果，不作诊断。",
 }
+WARNINGS = {"en": "Warning about this report", "zh": "关于本报告的警告"}
+"""Begins what is said about a scan that is incomplete or was read with doubts; the warning itself is in English."""
 PROMPTS = {"en": "Write a report of this study.", "zh": "请为该检查写一份报告。"}
+
+
+def notices(language: str, warnings: Sequence[str]) -> list[str]:
+    """The notice, and one line per warning, in order."""
+    return [NOTICES[language], *(f"{WARNINGS[language]}: {plain(warning)}" for warning in warnings)]
 
 
 def plain(text: str) -> str:

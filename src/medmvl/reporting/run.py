@@ -14,12 +14,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medmvl import __version__
 from medmvl.atomic_files import write_json, write_text
 from medmvl.datasets.loader import BlockLoader
-from medmvl.engine import Engine, GenerationOptions, ProcessGroup, answer_samples, read_answers
+from medmvl.engine import Engine, GenerationOptions, ProcessGroup, StoredAnswer, answer_samples, read_answers
 from medmvl.engine.batch import Progress
 from medmvl.engine.process_group import SINGLE_PROCESS
 from medmvl.errors import UserError
@@ -50,6 +50,8 @@ class Outcome:
 
     num_reports: int
     bad: tuple[Bad, ...]
+    warnings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Path of each study reported on, and what is doubtful about its report."""
 
 
 def write_reports(
@@ -99,18 +101,32 @@ def _write_missing(
     )  # fmt: skip
     names = {study.id: study.name for study in found.studies}
     bad = [*found.bad, *(Bad(names[one.name], "ask", one.error) for one in failures)]
-    texts = {answer.id: plain(answer.text) for answer in read_answers(answers)}
+    texts = {answer.id: _Text(plain(answer.text), _doubts(answer)) for answer in read_answers(answers)}
     done = [study for study in found.studies if study.id in texts]
     if processes.first:
         for study in done:
             bad += _export(out, study, texts[study.id], settings)
         _write_tables(out, done, texts, bad, settings, run)
     processes.wait()
-    return Outcome(len(done), tuple(bad))
+    return Outcome(len(done), tuple(bad), tuple((study.name, texts[study.id].warnings) for study in done))
 
 
-def _export(out: Path, study: Study, text: str, settings: ReportSettings) -> list[Bad]:
+class _Text(NamedTuple):
+    """A report, and what is doubtful about it."""
+
+    text: str
+    warnings: tuple[str, ...]
+
+
+def _doubts(answer: StoredAnswer) -> tuple[str, ...]:
+    """What the reader could not settle about the scan, and whether the report is whole."""
+    cut = (f"the report was cut off after {len(answer.tokens)} tokens",) if answer.cut else ()
+    return (*answer.warnings, *cut)
+
+
+def _export(out: Path, study: Study, report: _Text, settings: ReportSettings) -> list[Bad]:
     """Write FHIR and SR of one study, where they are not there yet; what could not be written."""
+    text, warnings = report
     if not text:
         return [Bad(study.name, "report", EMPTY)]
     fhir, sr = out / "fhir" / f"{study.id}.json", out / "sr" / f"{study.id}.dcm"
@@ -118,10 +134,10 @@ def _export(out: Path, study: Study, text: str, settings: ReportSettings) -> lis
     try:
         if settings.fhir and not fhir.exists():
             sources = source_instances(study.dicom)
-            write_json(fhir, diagnostic_report(study.id, text, settings.language, sources))
+            write_json(fhir, diagnostic_report(study.id, text, settings.language, sources, warnings))
         if settings.sr and study.dicom and not sr.exists():
             sources = source_instances(study.dicom)
-            write_structured_report(sr, study.id, text, settings.language, sources, __version__)
+            write_structured_report(sr, study.id, text, settings.language, sources, __version__, warnings)
     except (ValueError, OSError) as error:
         step = "fhir" if settings.fhir and not fhir.exists() else "sr"
         bad.append(Bad(study.name, step, _said(error)))
@@ -136,12 +152,12 @@ def _said(error: Exception) -> str:
 
 
 def _write_tables(
-    out: Path, done: Sequence[Study], texts: Mapping[str, str], bad: Sequence[Bad], settings: ReportSettings,
+    out: Path, done: Sequence[Study], texts: Mapping[str, _Text], bad: Sequence[Bad], settings: ReportSettings,
     run: Mapping[str, Any],
 ) -> None:  # fmt: skip
     rows = [
         {
-            "id": study.id, "text": texts[study.id], "status": STATUS, "language": settings.language,
+            "id": study.id, **texts[study.id]._asdict(), "status": STATUS, "language": settings.language,
             "kinds": [block.type for block in study.blocks], "modality": study.modality,
             "fhir": _if_there(out, f"fhir/{study.id}.json"), "sr": _if_there(out, f"sr/{study.id}.dcm"),
             "model": run.get("model"),
@@ -149,10 +165,14 @@ def _write_tables(
         for study in done
     ]  # fmt: skip
     write_text(out / "reports.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    columns = ("id", "text", "status", "language", "modality", "fhir", "sr")
-    _write_csv(out / "reports.csv", columns, ([row[name] or "" for name in columns] for row in rows))
+    columns = ("id", "text", "status", "warnings", "language", "modality", "fhir", "sr")
+    _write_csv(out / "reports.csv", columns, ([_cell(row[name]) for name in columns] for row in rows))
     _write_csv(out / "sources.csv", ("id", "path"), ((study.id, study.name) for study in done))
     _write_csv(out / "bad.csv", Bad._fields, bad)
+
+
+def _cell(value: Any) -> str:
+    return "; ".join(value) if isinstance(value, tuple) else value or ""
 
 
 def _if_there(out: Path, name: str) -> str | None:

@@ -17,7 +17,7 @@ from pydicom.uid import BasicTextSRStorage, generate_uid
 from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
 from medmvl.imaging.silence import silent_libraries
-from medmvl.reporting.notice import NOTICES
+from medmvl.reporting.notice import notices
 
 SERIES_NUMBER = 9001
 DEVICE = "MedM-VL"
@@ -38,7 +38,13 @@ _CODES = {
 
 
 def write_structured_report(
-    path: Path, study: str, text: str, language: str, sources: Sequence[Dataset], version: str
+    path: Path,
+    study: str,
+    text: str,
+    language: str,
+    sources: Sequence[Dataset],
+    version: str,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write the document, then read it back.
 
@@ -49,6 +55,7 @@ def write_structured_report(
         language: `"en"` or `"zh"`.
         sources: from `source_instances`.
         version: of this software.
+        warnings: what is doubtful about the scan or the report; each is a comment after the notice.
 
     Raises:
         UserError: what was written is not what was meant.
@@ -56,7 +63,7 @@ def write_structured_report(
     """
     buffer = BytesIO()
     with silent_libraries():  # their warnings quote the patient's tags
-        document = _document(study, text, language, sources, version)
+        document = _document(study, text, language, sources, version, warnings)
         pydicom.dcmwrite(buffer, document, enforce_file_format=True)
         check(buffer, text, sources)
     with atomic_write(path) as file:
@@ -95,12 +102,14 @@ def check(file: Path | BytesIO, text: str, sources: Sequence[Dataset]) -> None:
         raise UserError(f"the DICOM SR does not read back as written: {', '.join(different)}")
 
 
-def _document(study: str, text: str, language: str, sources: Sequence[Dataset], version: str) -> Any:
+def _document(
+    study: str, text: str, language: str, sources: Sequence[Dataset], version: str, warnings: Sequence[str]
+) -> Any:
     from highdicom.sr import EnhancedSR
 
     document = EnhancedSR(
         evidence=list(sources),
-        content=_content(text, language, sources, version),
+        content=_content(text, language, sources, version, warnings),
         series_instance_uid=generate_uid(entropy_srcs=[study, "series"]),
         series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(entropy_srcs=[study, text]),
@@ -120,7 +129,9 @@ def _document(study: str, text: str, language: str, sources: Sequence[Dataset], 
     return document
 
 
-def _content(text: str, language: str, sources: Sequence[Dataset], version: str) -> Any:
+def _content(
+    text: str, language: str, sources: Sequence[Dataset], version: str, warnings: Sequence[str]
+) -> Any:
     from highdicom.sr import ContainerContentItem, ContentSequence
 
     root = ContainerContentItem(name=_code("report"), template_id="2000")
@@ -128,7 +139,7 @@ def _content(text: str, language: str, sources: Sequence[Dataset], version: str)
         [
             *_context(language, version),
             _container("findings", [_text("finding", text, "CONTAINS")]),
-            _text("comment", NOTICES[language], "CONTAINS"),
+            *(_text("comment", said, "CONTAINS") for said in notices(language, warnings)),
             _container("images", [_image(source) for source in sources]),
         ]
     )

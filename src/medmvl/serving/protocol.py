@@ -237,12 +237,14 @@ class ChatRequest(_UnservedFields):
         count = self.n or 1
         if count > limits.answers:
             raise UserError(f"n is {count}; at most {limits.answers} answers are given to one question")
-        wanted = self.max_completion_tokens or self.max_tokens or min(256, limits.new_tokens)
+        asked = self.max_completion_tokens or self.max_tokens
+        wanted = asked or min(256, limits.new_tokens)
         temperature = 0.0 if self.temperature is None else self.temperature
         top_p = 1.0 if self.top_p is None or temperature == 0 else self.top_p
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         settings = {
             "max_new_tokens": min(wanted, limits.new_tokens),
+            "shrink_to_fit": asked is None,
             "temperature": temperature,
             "top_p": top_p,
             "stop": tuple(text for text in stop if text),
