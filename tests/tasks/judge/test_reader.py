@@ -91,6 +91,18 @@ def test_naming_several_lobes_for_one_is_not_right(order: list[str], count: int)
     assert verdict("Where is the nodule?", ", ".join(order[:count]), order[0]) != "right"
 
 
+@given(st.permutations(("left upper", "left lower", "right upper", "right lower")), st.booleans())
+def test_sides_and_levels_stay_together(places: list[str], exchanged: bool) -> None:
+    one, other = places[:2]
+    answer = f"{other} lobe and {one} lobe"
+    if exchanged:
+        sides, levels = (one.split()[0], other.split()[0]), (one.split()[1], other.split()[1])
+        answer = f"{sides[0]} {levels[1]} lobe and {sides[1]} {levels[0]} lobe"
+    differs = exchanged and one.split()[0] != other.split()[0] and one.split()[1] != other.split()[1]
+    found = verdict("Where are the nodules?", answer, f"In the {one} lobe and the {other} lobe.")
+    assert (found == "right") == (not differs)
+
+
 @given(st.sampled_from(FINDINGS), st.booleans(), st.booleans(), st.data())
 def test_polarity_in_every_wording(finding: str, true: bool, said: bool, data: st.DataObject) -> None:
     answer = data.draw(st.sampled_from(AFFIRMED if said else DENIED)).format(finding)

@@ -48,6 +48,8 @@ EVERYTHING = re.compile(
     r"|以上均|全部选项"
 )
 KEPT, SKIPPED = "\x00", "\x01"
+JOINTS = frozenset(("and", "or", "和", "及", "与", "或"))
+JOINT = re.compile(r"[,;、，；/]")
 NOTHING: frozenset[str] = frozenset()
 VERTEBRAE = 12
 ROMAN = {
@@ -71,6 +73,8 @@ class Claims:
     main: frozenset[str]
     """Those before the first aside (`especially ...`, `measuring ...`)."""
     denied: frozenset[str]
+    pairs: frozenset[tuple[str, str]]
+    """Side and level that were said of one thing: `left upper and right lower lobe` are two pairs."""
     quantities: tuple[Quantity, ...]
     others: frozenset[str]
     """Words outside the lexicon that may carry a claim."""
@@ -147,6 +151,7 @@ def read_claims(text: str) -> Claims:
         said=said,
         main=main or said,
         denied=frozenset(walk.denied),
+        pairs=_pairs(walk.items),
         quantities=quantities,
         others=frozenset(walk.others),
         refuses=REFUSAL.search(spelled) is not None,
@@ -168,6 +173,17 @@ def _polarity(tokens: Sequence[str], opens: bool, denials: int) -> bool | None:
     return False if tokens[0] in NO or denials else None
 
 
+def _pairs(items: Sequence[set[str]]) -> frozenset[tuple[str, str]]:
+    """Sides with the levels said of them; a member of a list without a side has that of the one before it."""
+    found: set[tuple[str, str]] = set()
+    sides: frozenset[str] = frozenset()
+    for item in items:
+        said = frozenset(item)
+        sides = values_of(said, "side") or sides
+        found.update((side, level) for side in sides for level in values_of(said, "level"))
+    return frozenset(found)
+
+
 class _Walk:
     """One pass over the words of a text."""
 
@@ -180,6 +196,8 @@ class _Walk:
         self.denied: set[str] = set()
         self.others: set[str] = set()
         self.denials = 0
+        self.items: list[set[str]] = [set()]
+        """Claims said, a set for each member of a list."""
 
     def run(self) -> None:
         """Sort every phrase into claims said, claims denied and other words."""
@@ -193,6 +211,8 @@ class _Walk:
             if SKIPPED in self.hidden[word.start : word.end]:  # part of a phrase such as `cannot be excluded`
                 end, index = word.end, index + 1
                 continue
+            if tokens[index] in JOINTS or JOINT.search(self.hidden[end : word.start]):
+                self.items.append(set())
             size, claims = self._numbered(index) or table.match(tokens, index)
             if size:
                 self._claim(claims, denying, word.start)
@@ -209,6 +229,7 @@ class _Walk:
             self.denied.update(claims)
         else:
             self.said.update(claims)
+            self.items[-1].update(claims)
             if place < self.aside:
                 self.main.update(claims)
 

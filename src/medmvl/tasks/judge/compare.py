@@ -68,6 +68,8 @@ def compare(question: Question, reference: Claims, answer: Claims) -> Iterator[C
     others = _other_part(question, reference, answer)
     if others is not None:
         yield others
+    if _exchanged(reference, answer):
+        yield Comparison("sides and levels", "against", _bound(reference), _bound(answer))
     for facet in ORDERED:
         told, wanted, given = question.claims.values(facet), reference.values(facet), answer.values(facet)
         if question.alternatives and wanted and given:
@@ -89,6 +91,19 @@ def _other_part(question: Question, reference: Claims, answer: Claims) -> Compar
         return None
     facets = {claim.partition(":")[0] for claim in wanted} & {claim.partition(":")[0] for claim in given}
     return None if facets else Comparison("part", "against", _bare(wanted), _bare(given))
+
+
+def _exchanged(reference: Claims, answer: Claims) -> bool:
+    """Whether the same sides and levels are bound otherwise: left upper and right lower for right upper and left lower."""
+    same = all(reference.values(facet) == answer.values(facet) for facet in ("side", "level"))
+    bound = all(
+        len({pair[place] for pair in claims.pairs}) > 1 for claims in (reference, answer) for place in (0, 1)
+    )
+    return same and bound and reference.pairs != answer.pairs
+
+
+def _bound(claims: Claims) -> frozenset[str]:
+    return frozenset(f"{side} {level}" for side, level in claims.pairs)
 
 
 def _parts(claims: Claims) -> frozenset[str]:

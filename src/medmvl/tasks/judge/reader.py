@@ -14,7 +14,9 @@ from medmvl.tasks.judge.question import Question, read_question
 Verdict = Literal["right", "partly", "wrong"]
 RIGHT, PARTLY = 0.7, 0.3
 """Scores from which an answer is right, or partly right."""
-MAIN = frozenset(("part", "side", "level", "place", "state", "number", "vertebra", "ordinal"))
+MAIN = frozenset(
+    ("sides and levels", "part", "side", "level", "place", "state", "number", "vertebra", "ordinal")
+)
 SEGMENT = frozenset(("seg", "depth", "course", "zone"))
 DETAIL = frozenset(("zone", "depth", "course", "seg", "finding"))
 FACTORS: dict[Relation, tuple[float, float, float]] = {
