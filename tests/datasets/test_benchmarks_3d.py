@@ -8,6 +8,9 @@ import pytest
 from medmvl.datasets.public import find_task
 from medmvl.datasets.public.deeptumorvqa import STAGE_OF, STAGES, options_in
 from medmvl.errors import UserError
+from medmvl.tasks.protocols import STRICT, find_protocol
+from medmvl.tasks.protocols.predictions import record_of
+from medmvl.tasks.protocols.scoring import score
 from tests.factories.public_datasets import (
     MR_RATE_LABELS,
     amos_mm,
@@ -30,6 +33,12 @@ def test_ct_spatialvqa_is_asked_about_ct_rates_validation_scans(tmp_path: Path) 
     asked = everything(tmp_path / "out")
     assert [one.study for one in asked] == ["ct-rate:valid_1_a", "ct-rate:valid_1_a", "ct-rate:valid_2_b"]
     assert {block.units for one in asked for block in one.visuals} == {"HU"}
+    task = find_task("ct-spatialvqa").load(tmp_path / "out")
+    said = ("Bilateral.", "No", "The upper lobe of the left lung.")
+    records = [record_of(one, {"prediction": text}) for one, text in zip(task.samples, said, strict=True)]
+    assert score(records, find_protocol(task.protocol))[0].measure.value == pytest.approx(2 / 3), (
+        "judged by what is claimed"
+    )
     convert("ct-rate", ct_rate(tmp_path / "ct-rate"), tmp_path / "other")
     shared = {one.study for one in asked} & {one.study for one in samples(tmp_path / "other")["test"]}
     assert shared == {"ct-rate:valid_1_a"}, "a leak between the two is seen"
@@ -61,9 +70,13 @@ def test_deeptumorvqa_is_asked_by_stage(tmp_path: Path) -> None:
         ("B", "Yes"), ("B", "181.5"), ("B", "2"), ("A", "Normal (no splenomegaly)"),
     ]  # fmt: skip
     assert "segment B: 4?\nA. 1\nB. 2\nC. 3\n" in choices[2].messages[0].text
-    assert (
-        choices[1].task == "deeptumorvqa: organ volume measurement"
-        and choices[1].patient == "bdmap:BDMAP_00000001"
+    assert choices[1].patient == "bdmap:BDMAP_00000001"
+    said = ("B. Yes", "A", "It is B.", "<think>A?</think> A")
+    records = [record_of(one, {"prediction": text}) for one, text in zip(choices, said, strict=True)]
+    scores = {one.kind: one.measure.value for one in score(records, STRICT)}
+    assert scores["all"] == 0.75 and scores["choice_measurement"] == scores["organ volume measurement"] == 0
+    assert scores["choice_visual_reasoning"] == scores["lesion counting"] == 1, (
+        "by stage, and by kind of question"
     )
     nested = deeptumorvqa(tmp_path / "nested")
     flat = nested / "benchmark" / "test_qa.jsonl"

@@ -14,7 +14,8 @@ from tests.factories.training import recipe, stage
 
 LAYOUTS = {
     "slake": layouts.slake, "mimic-cxr": layouts.mimic_cxr, "ct-rate": layouts.ct_rate, "m3d": layouts.m3d,
-    "3d-rad": layouts.rad_3d,
+    "3d-rad": layouts.rad_3d, "medthinkvqa": layouts.medthinkvqa, "deeptumorvqa": layouts.deeptumorvqa,
+    "mr-rate": layouts.mr_rate,
 }  # fmt: skip
 
 

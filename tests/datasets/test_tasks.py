@@ -105,7 +105,9 @@ def test_the_mixture_has_the_ratios_of_uni_med() -> None:
 
 CONVERTED: dict[str, Callable[[Path], Path]] = {
     "vqa-rad": layouts.vqa_rad, "slake": layouts.slake, "mimic-cxr": layouts.mimic_cxr,
-    "ct-rate": layouts.ct_rate, "m3d": layouts.m3d, "3d-rad": layouts.rad_3d,
+    "ct-rate": layouts.ct_rate, "m3d": layouts.m3d, "3d-rad": layouts.rad_3d, "medxpertqa": layouts.medxpertqa,
+    "rexvqa": layouts.rexvqa, "medthinkvqa": layouts.medthinkvqa, "ct-spatialvqa": layouts.ct_spatialvqa,
+    "deeptumorvqa": layouts.deeptumorvqa, "amos-mm": layouts.amos_mm, "mr-rate": layouts.mr_rate,
 }  # fmt: skip
 CASES = [
     (name, task.data) for name, task in TASKS.items() if task.data in CONVERTED and task.data != "3d-rad"

@@ -408,7 +408,8 @@ def medthinkvqa(folder: Path) -> Path:
         record = {
             "title": f"Case number {case}", "CLINICAL_HISTORY": "A man with pain.", "IMAGING_FINDINGS": "Oedema of muscle.",
             "options": {letter: f"Disease {letter}" for letter in "ABCDE"}, "correct_answer": "B",
-            "correct_answer_text": "Disease B", "is_longitudinal": count > 1, "timepoint_count": min(count, 2),
+            "correct_answer_text": "Disease B",
+            "ICD Chapter": "Chapter XIII", "is_longitudinal": count > 1, "timepoint_count": min(count, 2),
             "image_count": count,
         }  # fmt: skip
         for number, name in enumerate(names, start=1):

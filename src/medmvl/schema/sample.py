@@ -60,6 +60,8 @@ class Target(StrictModel):
     """Accepted answers; the first is the reference."""
     choices: tuple[str, ...] = ()
     """The closed set of answers; empty where the question is open."""
+    categories: tuple[str, ...] | None = None
+    """What it is about, by the data set's own names, finer than `kind` or across kinds; protocols score each as well."""
 
 
 class Sample(StrictModel):

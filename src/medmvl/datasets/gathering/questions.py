@@ -24,6 +24,7 @@ def question(
     kind: str,
     choices: Sequence[str] = (),
     more_answers: Sequence[str] = (),
+    categories: Sequence[str] = (),
     language: Literal["en", "zh"] = "en",
     **identity: Any,
 ) -> Sample:
@@ -37,6 +38,7 @@ def question(
         kind: kind of question.
         choices: the closed set of answers.
         more_answers: accepted as well.
+        categories: what it is about, by the data set's own names.
         language: of the question.
         identity: other fields of `Sample`, such as patient, task and labels.
     """
@@ -47,7 +49,12 @@ def question(
             Message(role="assistant", content=(TextBlock(text=answer),)),
         ),
         language=language,
-        target=Target(kind=kind, answers=(answer, *more_answers), choices=tuple(choices)),
+        target=Target(
+            kind=kind,
+            answers=(answer, *more_answers),
+            choices=tuple(choices),
+            categories=tuple(categories) or None,
+        ),
         **identity,
     )
 
@@ -71,7 +78,7 @@ def choice_question(
         options: in the order of their letters.
         letter: the right one; its option is accepted as well.
         kind: kind of question; begins with `choice`.
-        identity: other fields of `Sample`, such as patient and task.
+        identity: other arguments of `question`, such as categories, patient and task.
 
     Raises:
         UserError: the letter is none of the options'.

@@ -4,7 +4,8 @@ Layout: one JSON Lines file with `case_id` (`valid_1_a_1.nii.gz`), `image_path`,
 in CT-RATE's own folders (`valid_fixed/valid_1/valid_1_a/`) or side by side in `valid_fixed/`, as `image_path` says.
 Checked in `3D_VLM_Spatial/qa_generation_v2/spatial_qa_filtered_full_nifti.jsonl` of github.com/Mashrafi27/CT-SpatialVQA:
 the fields, the names of cases, the paths. That repository names no licence. Its answers were judged by three LLMs.
-Not checked: whether a later release differs, and the six spatial categories, which that file does not hold.
+Not checked: whether a later release differs, and how it holds the six spatial categories, which that file lacks; a
+`category`, a text or a list, is taken where there is one. Judged by `reader`, since answers are sentences.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ def gather(found: Collection) -> None:
 def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     case = text_field(record, "case_id").removesuffix(".nii.gz")
     volume = f"{case}.nii.gz"
+    said = record.get("category") or ()
     block = VolumeBlock(volume=found.volume(_scan(found.raw, volume)), units="HU", modality="CT")
     sample = question(
         id, [block], text_field(record, "question"), text_field(record, "answer"),
-        kind="open", task="ct_spatialvqa", **identity_of(volume),
+        kind="open", categories=(said,) if isinstance(said, str) else tuple(map(str, said)), task="ct_spatialvqa",
+        **identity_of(volume),
     )  # fmt: skip
     found.add(sample, "test")
 
@@ -59,7 +62,7 @@ def _scan(raw: Path, volume: str) -> Path:
 
 
 CT_SPATIALVQA = Benchmark(
-    name="ct-spatialvqa", title="CT-SpatialVQA, positions in chest CT", data="ct-spatialvqa",
+    name="ct-spatialvqa", title="CT-SpatialVQA, positions in chest CT", data="ct-spatialvqa", protocol="reader",
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -84,8 +84,9 @@ def _take(found: Collection, record: Mapping[str, Any], folder: str, id: str) ->
     stage, subtype = _stage(record)
     case = text_field(record, "image_id")
     shown = [_shown(found, folder, case)]
-    shared: dict[str, Any] = {"patient": f"bdmap:{case}", "study": f"bdmap:{case}"}
-    shared["task"] = f"deeptumorvqa: {subtype}"
+    shared: dict[str, Any] = {
+        "patient": f"bdmap:{case}", "study": f"bdmap:{case}", "categories": (subtype,), "task": "deeptumorvqa",
+    }  # fmt: skip
     asked, options = options_in(text_field(record, "mc_question"))
     letter = text_field(record, "correct_option")
     kind = stage.replace(" ", "_")

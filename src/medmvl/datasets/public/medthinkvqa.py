@@ -1,8 +1,9 @@
 """MedThinkVQA (ICLR 2026): diagnoses from several pictures of a case of Eurorad, with what each picture shows.
 
 Layout (huggingface.co/datasets/bio-nlp-umass/MedThinkVQA): `train.jsonl` and `test.jsonl`, a case each with `title`,
-`CLINICAL_HISTORY`, `IMAGING_FINDINGS`, `options` (`{"A": ...}`), `correct_answer` (a letter), `is_longitudinal`,
-`image_count`, `image_01_path` to `image_49_path` (`images/case19254/6D-JPs9h.jpg`) and `image_01_caption`.
+`CLINICAL_HISTORY`, `IMAGING_FINDINGS`, `options` (`{"A": ...}`), `correct_answer` (a letter), `ICD Chapter` (a category),
+`is_longitudinal`, `image_count`, `image_01_path` to `image_49_path` (`images/case19254/6D-JPs9h.jpg`) and
+`image_01_caption`.
 Its three steps are three kinds of question: what one picture shows (`caption`), what all show together (`report`), and
 which of five diagnoses fits (`choice_single` and, where pictures are from several times, `choice_longitudinal`).
 Checked in the README of github.com/benluwang/MedThinkVQA: files, fields with an example, numbers, licence. Not checked: the
@@ -49,7 +50,8 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     steps = [
         choice_question(
             f"medthinkvqa-choice-{id}", blocks, ASK_CHOICE.format(history=history),
-            options_by_letter(record.get("options")), text_field(record, "correct_answer"), kind=f"choice_{times}", **shared,
+            options_by_letter(record.get("options")), text_field(record, "correct_answer"), kind=f"choice_{times}",
+            categories=[str(record["ICD Chapter"])] if record.get("ICD Chapter") else (), **shared,
         )
     ]  # fmt: skip
     if record.get("IMAGING_FINDINGS"):

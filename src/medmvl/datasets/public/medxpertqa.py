@@ -2,7 +2,8 @@
 
 Layout (huggingface.co/datasets/TsinghuaC3I/MedXpertQA): `MM/test.jsonl` and `MM/dev.jsonl`, records with `id`, `question`,
 `options` (`{"A": ...}`), `label` (a letter), `images` (names such as `MM-0-a.jpeg`), `question_type` (Reasoning or
-Understanding), and the pictures in `images.zip` or the folder `images/`. The five questions of `dev` are validation.
+Understanding), `medical_task` and `body_system`, which become categories; and the pictures in `images.zip` or the folder
+`images/`. The five questions of `dev` are validation.
 Checked in public code that reads it: the files, the fields, that `images` are names in the one archive; the size and the
 MIT licence in the repository's README. Not checked: whether every question lists its options itself; where it does, after
 `Answer Choices:`, that list is taken off and ours is put below. The subset `Text` has no pictures and is not read.
@@ -85,6 +86,7 @@ def _take(found: Collection, record: Mapping[str, Any], split: str, picture: Pic
         options_by_letter(record.get("options")),
         text_field(record, "label"),
         kind=KINDS[form.lower()],
+        categories=[str(record[key]) for key in ("medical_task", "body_system") if record.get(key)],
         image_group=name,
         task="medxpertqa",
     )

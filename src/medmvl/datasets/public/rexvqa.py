@@ -2,7 +2,7 @@
 
 Layout: `metadata/{train,valid,test}_vqa_data.json` of huggingface.co/datasets/rajpurkarlab/ReXVQA, each an object of
 questions by id with `question`, `options` (`["A. ...", ...]`), `correct_answer` (a letter), `task_name` (the skill),
-`ImagePath` (`../deid_png/...`), `StudyInstanceUid`, `PatientID`; pictures in `deid_png/` of ReXGradient-160K.
+`category`, `ImagePath` (`../deid_png/...`), `StudyInstanceUid`, `PatientID`; pictures in `deid_png/` of ReXGradient-160K.
 Checked in public code that reads it (github.com/carlesonielfa/gemma-4-good-rexvqa among it): files, fields, letters before
 options, accuracy per group of questions. Not checked, as the data are gated: the five spellings of `task_name`, which
 are taken as they come, and the licence. Patients and studies become keyed hashes; file names still carry the published ones.
@@ -53,6 +53,7 @@ def _take(found: Collection, hashes: Pseudonyms, record: Any, id: str, split: st
         _options(record),
         text_field(record, "correct_answer"),
         kind=f"choice_{skill}",
+        categories=[str(record["category"])] if record.get("category") else (),
         patient=hashes.of("patient", str(patient)) if patient else None,
         study=hashes.of("study", study),
         task="rexvqa",

@@ -110,7 +110,7 @@ def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
         id=sample.id, text=None if text is None else str(text), references=target.answers,
         question=sample.prompt().messages[-1].text.strip(), kind=target.kind, choices=target.choices,
         language=sample.language, patient=sample.patient, study=sample.study, image_group=sample.image_group,
-        labels=sample.labels, confidence=given.get("confidence"),
+        categories=target.categories or (), labels=sample.labels, confidence=given.get("confidence"),
     )  # fmt: skip
 
 
