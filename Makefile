@@ -22,7 +22,7 @@ endif
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup test browser lint quickstart docs bench clean
+.PHONY: help setup test latest browser lint quickstart docs bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -53,6 +53,13 @@ browser: ## Chromium for the tests of the page
 
 test: lint browser ## Everything that must hold: lint, types, import contracts and all tests
 	$(BIN)/pytest -n $(WORKERS)
+
+latest: ## All tests with the newest dependencies that pyproject.toml allows, in an environment of its own
+	@rm -rf .venv-latest && "$(PYTHON)" -m venv .venv-latest
+	@.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --upgrade -e '.[dev]'
+	@.venv-latest/bin/python -m pip list --disable-pip-version-check --format=freeze > .venv-latest/versions.txt
+	@echo "The versions are in .venv-latest/versions.txt"
+	.venv-latest/bin/pytest -n $(WORKERS)
 
 # glibc would give the large buffers of every training step back to the system and take them again: a fifth of the time
 quickstart: export MALLOC_MMAP_THRESHOLD_ ?= 4294967296

@@ -121,3 +121,16 @@ def test_the_navigation_names_every_page_and_no_other() -> None:
     named = set(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
     written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert named == written | GENERATED
+
+
+def test_the_drawing_of_the_rooms_is_the_import_contract() -> None:
+    """A layer per line, lowest last; brackets mark a layer that may be absent."""
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8")
+    layers = re.search(r"containers =\n    medmvl\nlayers =\n((?:    .+\n)+)", contract)
+    drawing = re.search(
+        r"```text\n(.*?)```",
+        (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    assert layers is not None and drawing is not None
+    assert drawing.group(1).split() == re.sub(r"[()]", "", layers.group(1)).split()

@@ -102,7 +102,8 @@ def test_pins_are_plain_versions() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
 
 
-def test_the_version_is_the_one_of_the_changelog_and_the_metadata() -> None:
+def test_the_version_is_the_one_of_the_changelog_the_citation_and_the_metadata() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == medmvl.__version__
-    assert medmvl.__version__ in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {medmvl.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {medmvl.__version__}\n" in (ROOT / "CITATION.cff").read_text()

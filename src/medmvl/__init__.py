@@ -11,7 +11,7 @@ from typing import Any
 
 from medmvl import auto_classes
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 PUBLIC_NAMES: dict[str, str] = {
     # images and samples
