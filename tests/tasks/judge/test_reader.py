@@ -159,6 +159,9 @@ def test_any_text_is_read(question: str, answer: str, reference: str) -> None:
     ("question", "reference", "answer", "expected"),
     [
         ("Is it on the left or on the right?", "On the left.", "Left", "right"),
+        ("What is its nature?", "malignant", "Not malignant", "not right"),
+        ("What is its nature?", "malignant", "benign", "not right"),
+        ("What is it?", "an unheard-of thing", "no unheard-of thing", "not right"),
         ("Is it on the left or on the right?", "On the left.", "Both", "not right"),
         ("Is the lesion solid or cystic?", "Solid", "It is a solid lesion.", "right"),
         ("Is the lesion solid or cystic?", "Solid", "cystic", "not right"),

@@ -220,7 +220,10 @@ class _Walk:
                 denying = not (index == 0 and _ends(self.hidden, word))
                 self.denials += denying
             elif index not in self.taken and tokens[index] not in UNCOUNTED:
-                self.others.add(tokens[index])
+                if denying:
+                    self.denied.add(f"word:{tokens[index]}")
+                else:
+                    self.others.add(tokens[index])
             end = placed[index + max(size, 1) - 1].end
             index += max(size, 1)
 

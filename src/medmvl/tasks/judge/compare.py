@@ -18,7 +18,8 @@ the reference says nothing."""
 
 ORDERED = (
     "side", "level", "zone", "depth", "course", "seg", "vertebra", "ordinal", "extent", "state", "size", "degree", "change",
-    "symmetry", "matter", "edge", "shape", "count", "direction",
+    "symmetry",
+    "nature", "matter", "edge", "shape", "count", "direction",
 )  # fmt: skip
 BACKGROUND = frozenset(
     ("lung", "chest", "parenchyma", "wall", "lumen", "vessel", "fat", "junction", "corpus", "pole", "cortex", "abdomen",

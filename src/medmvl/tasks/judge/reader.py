@@ -15,7 +15,7 @@ Verdict = Literal["right", "partly", "wrong"]
 RIGHT, PARTLY = 0.7, 0.3
 """Scores from which an answer is right, or partly right."""
 MAIN = frozenset(
-    ("sides and levels", "part", "side", "level", "place", "state", "number", "vertebra", "ordinal")
+    ("sides and levels", "part", "side", "level", "place", "state", "nature", "number", "vertebra", "ordinal")
 )
 SEGMENT = frozenset(("seg", "depth", "course", "zone"))
 DETAIL = frozenset(("zone", "depth", "course", "seg", "finding"))

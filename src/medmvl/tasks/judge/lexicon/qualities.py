@@ -21,6 +21,8 @@ change:more: progressed, progression, increasing, growing, grown, worsened, 进�
 change:less: regressed, regression, decreasing, improved, resolved, 吸收, 好转
 symmetry:symmetric: symmetric, symmetrical, symmetrically, equal, equally, 对称
 symmetry:asymmetric: asymmetric, asymmetrical, asymmetrically, unequal, 不对称
+nature:malignant: malignant, cancerous, 恶性
+nature:benign: benign, non malignant, noncancerous, 良性
 edge:irregular: irregular, spiculated, lobulated, ill defined, indistinct, 不规则, 分叶, 毛刺
 edge:smooth: smooth, well defined, well circumscribed, sharply, regular borders, 光滑, 清楚
 matter:solid: solid, 实性
