@@ -8,9 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import medmvl
 from medmvl.errors import RecipeError, SampleError
 from medmvl.models.assemble import load
 from medmvl.models.tuning import load_adapter
+from medmvl.phantoms import write_dataset
 from medmvl.training.checkpoints import checkpoints, is_complete
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import parse_recipe
@@ -74,6 +76,22 @@ def test_a_run_folder_tells_how_it_was_made(finished: Path) -> None:
     ]  # none of them twice
     assert (finished / "stages" / "01-encoders" / "model" / "heads.safetensors").is_file()
     assert list((finished / "stages" / "03-adapt" / "tensorboard").iterdir())
+
+
+def test_an_evaluation_on_the_training_patients_says_so(finished: Path, tmp_path: Path) -> None:
+    """Whatever the file is called, and whoever wrote it: the patients are the run's own."""
+    for name, seed in (("same", 0), ("other", 1)):
+        write_dataset(tmp_path / name, patients=2, seed=seed, preset="quickstart", splits={"train": 2})
+    found = {}
+    for name in ("same", "other"):
+        data = tmp_path / name / "train.jsonl"
+        found[name] = medmvl.evaluate(
+            finished / "model", data, out=tmp_path / f"{name}-out", controls=False, pages=False
+        )
+    warning = found["same"].warnings[0]
+    assert warning.startswith("Trained on: 2 of 2 patients") and found["same"].about["trained_on"] == 2
+    assert found["other"].about["trained_on"] == 0
+    assert not any("rained on" in warning or "unseen" in warning for warning in found["other"].warnings)
 
 
 def test_the_log_says_that_the_first_pass_reads_the_scans(
