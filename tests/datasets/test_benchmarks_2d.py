@@ -112,7 +112,8 @@ def test_medthinkvqa_names_what_is_wrong(tmp_path: Path) -> None:
     for change, said in (
         ({"image_count": 2}, "image_count is 2, but there is an image_03_path"),
         ({"image_count": 4}, "it has no 'image_04_path'"),
-        ({"image_count": "many"}, "expected a number as image_count"),
+        ({"image_count": "many"}, "expected a number of pictures as image_count, found 'many'"),
+        ({"image_count": 0}, "expected a number of pictures as image_count, found '0'"),
         ({"is_longitudinal": "yes"}, "expected true or false as is_longitudinal"),
         ({"correct_answer": "F"}, "'F' is none of the letters of its 5 options"),
         ({"image_02_path": "images/none.jpg"}, r"images/none\.jpg is missing"),

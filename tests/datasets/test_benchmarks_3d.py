@@ -97,6 +97,7 @@ def test_deeptumorvqa_names_what_is_wrong(tmp_path: Path) -> None:
         ({"question_type": "measurement"}, "is published as recognition, but its question_type is 'measurement'"),
         ({"correct_option": "D"}, "'D' is none of the letters of its 2 options"),
         ({"mc_question": "Is there a lesion?"}, "ends in no options A:, B:"),
+        ({"image_id": "../../secret"}, "leads out of the data set's folder"),
         ({"image_id": "BDMAP_00000009"}, r"BDMAP_00000009/ct\.nii\.gz is missing"),
     ):  # fmt: skip
         lines(table, [good | change])

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medmvl.datasets.gathering.collection import WHOLE_BYTES, file_digest
@@ -150,10 +150,36 @@ JSON_TABLES = {
     "iu-xray": ("annotation.json", "images", ["id", "report", "image_path"]),
     "ct-rate": ("dataset/vqa/train_vqa.json", "dataset/train", ["image", "conversations", "id"]),
     "pubmedqa": ("train_set.json", "x", ["QUESTION", "final_decision"]),
+    "medxpertqa": (
+        "MM/test.jsonl",
+        "images",
+        ["id", "question", "options", "label", "images", "question_type"],
+    ),
+    "rexvqa": (
+        "metadata/test_vqa_data.json",
+        "deid_png",
+        ["task_name", "study_id", "ImagePath", "question", "options"],
+    ),
+    "medthinkvqa": (
+        "test.jsonl",
+        "images",
+        ["image_count", "image_01_path", "title", "CLINICAL_HISTORY", "options"],
+    ),
+    "ct-spatialvqa": ("a.jsonl", "valid_fixed", ["case_id", "question", "answer", "category"]),
+    "deeptumorvqa": (
+        "benchmark/test_qa.json",
+        "benchmark/ct",
+        ["image_id", "question_type", "question_subtype"],
+    ),
+    "amos-mm": ("dataset.json", "imagesTr", ["image", "labels"]),
 }
 
 
+PARTS = ("train", "test", "training", "validation", "questions")
+
+
 @pytest.mark.parametrize("name", JSON_TABLES)
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_any_json_is_converted_or_refused_with_words(name: str, data: st.DataObject) -> None:
     table_name, folder, fields = JSON_TABLES[name]
@@ -161,7 +187,7 @@ def test_any_json_is_converted_or_refused_with_words(name: str, data: st.DataObj
     value = data.draw(
         JSON
         | st.lists(record, max_size=3)
-        | st.dictionaries(st.sampled_from(["train", "test"]), st.lists(record, max_size=2))
+        | st.dictionaries(st.sampled_from(PARTS), st.lists(record, max_size=2) | record)
     )
     with tempfile.TemporaryDirectory() as scratch:
         raw = Path(scratch) / "raw"

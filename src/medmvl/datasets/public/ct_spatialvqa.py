@@ -16,7 +16,7 @@ from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import question
-from medmvl.datasets.gathering.readers import iter_json, text_field
+from medmvl.datasets.gathering.readers import below, iter_json, text_field
 from medmvl.datasets.public.ct_rate import identity_of, patient_of, root_of, study_of
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
@@ -40,7 +40,9 @@ def gather(found: Collection) -> None:
 def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     case = text_field(record, "case_id").removesuffix(".nii.gz")
     volume = f"{case}.nii.gz"
-    said = record.get("category") or ()
+    said = record.get("category") or []
+    if not isinstance(said, str | list):
+        raise UserError(f"expected a text or a list as category, found {type(said).__name__}")
     block = VolumeBlock(volume=found.volume(_scan(found.raw, volume)), units="HU", modality="CT")
     sample = question(
         id, [block], text_field(record, "question"), text_field(record, "answer"),
@@ -51,11 +53,11 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
 
 
 def _scan(raw: Path, volume: str) -> Path:
-    """The scan in CT-RATE's folders or beside the others; only `valid_fixed` holds Hounsfield units."""
+    """The scan in CT-RATE's folders or next to the others; only `valid_fixed` holds Hounsfield units."""
     study = study_of(volume)
     nested = f"{patient_of(study)}/{study}/{volume}"
     folder = root_of(raw) / "valid_fixed"
-    for path in (folder / nested, folder / volume):
+    for path in (below(folder, nested), below(folder, volume)):
         if path.is_file():
             return path
     raise ReadError(f"the scan is missing: neither valid_fixed/{nested} nor valid_fixed/{volume} is there")

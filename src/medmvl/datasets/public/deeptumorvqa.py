@@ -20,7 +20,7 @@ from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import LETTERS, Visual, choice_question, question
-from medmvl.datasets.gathering.readers import as_records, iter_csv, iter_json, load_object, text_field
+from medmvl.datasets.gathering.readers import as_records, below, iter_csv, iter_json, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
 from medmvl.schema import ImageBlock, VolumeBlock
@@ -139,12 +139,12 @@ def _shown(found: Collection, folder: str, case: str) -> Visual:
     """The scan where scans are there, else the one slice that stands for it."""
     scans = found.raw / folder / "ct"
     if scans.is_dir():
-        return VolumeBlock(volume=found.volume(scans / case / "ct.nii.gz"), units="HU", modality="CT")
+        return VolumeBlock(volume=found.volume(below(scans, case) / "ct.nii.gz"), units="HU", modality="CT")
     slices = found.raw / folder / "images_2d" / "whole"
     if not slices.is_dir():
         raise ReadError(f"neither {folder}/ct/ nor {folder}/images_2d/whole/ is there")
     found.note(f"questions about one slice of a scan, because {folder}/ct/ is not there")
-    return ImageBlock(image=found.image(slices / f"{case}.png"))
+    return ImageBlock(image=found.image(below(slices, f"{case}.png")))
 
 
 DEEPTUMORVQA = Benchmark(

@@ -12,6 +12,7 @@ wording of its prompts, which that repository does not hold; ours gives the clin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,12 +82,10 @@ def _longitudinal(record: Mapping[str, Any]) -> bool:
 
 def _pictures(found: Collection, record: Mapping[str, Any]) -> list[tuple[ImageBlock, str]]:
     """The pictures of a case with what is said of each, as many as it counts."""
-    try:
-        count = int(text_field(record, "image_count"))
-    except ValueError:
-        raise UserError(f"expected a number as image_count, found {record['image_count']!r}") from None
-    if count < 1:
-        raise UserError("a case without pictures")
+    said = text_field(record, "image_count")
+    if not re.fullmatch(r"[0-9]{1,3}", said) or int(said) < 1:
+        raise UserError(f"expected a number of pictures as image_count, found {said!r}")
+    count = int(said)
     shown = []
     for number in range(1, count + 1):
         path = below(found.raw, text_field(record, f"image_{number:02d}_path"))
