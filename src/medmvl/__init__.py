@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from medmvl import auto_classes
+from medmvl import auto_classes, foreign_warnings
 
 __version__ = "0.2.0"
 
@@ -59,3 +59,4 @@ def __dir__() -> list[str]:
 
 
 auto_classes.install()
+foreign_warnings.keep_back()

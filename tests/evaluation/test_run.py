@@ -1,6 +1,7 @@
 """An evaluation: scores and controls as counted by hand, resumable, failed answers wrong, and a picture of cases."""
 
 import json
+import warnings
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -186,7 +187,10 @@ def test_cases_show_every_group_and_a_wrong_answer(speaking: Speaking, tmp_path:
     assert any(
         case.judgement.score == 0 and case.group.kind == "nodule" for case in choose_cases(right_first, 2)
     )
-    assert draw_cases(tmp_path / "cases.png", judged, SAMPLES, image_of, note="not medicine")
+    strange = [replace(judged[0], text="两侧胸腔积液 𓀀, $5 and $6 \\frac"), *judged[1:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a glyph that no font has
+        assert draw_cases(tmp_path / "cases.png", strange, SAMPLES, image_of, note="not medicine")
     assert Image.open(tmp_path / "cases.png").width > 500
     assert not draw_cases(tmp_path / "none.png", [], SAMPLES, image_of)
 

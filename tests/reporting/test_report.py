@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pydicom
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from PIL import Image
+from pydicom.config import disable_value_validation
 from pydicom.uid import BasicTextSRStorage
 
 from medmvl.cli.main import main
@@ -127,6 +129,40 @@ def test_who_the_patient_is_stays_in_fhir_and_sr(
     for text in [shown, *(path.read_text() for path in tables)]:
         for secret in (*PERSON.values(), SECRET, "19010203", CT_STUDY, XRAY_STUDY, "1.2.3.4.5"):
             assert secret not in text
+
+
+HOSTILE = {
+    "PatientName": "HEAD", "ReferringPhysicianName": "GREGOR", "PatientID": "MRN" + "7" * 70, "StudyDate": "2024-FEB-29",
+    "AccessionNumber": "A" * 20 + "99", "PatientBirthDate": "19O10203", "StudyDescription": "KOPF" * 20, "StudyTime": "25h",
+}  # fmt: skip
+"""Values that libraries warn about, quoting them: a name of one component, too long texts, dates that are none."""
+
+
+@pytest.mark.parametrize("keywords", [("PatientName", "ReferringPhysicianName"), tuple(HOSTILE)])
+def test_no_library_quotes_a_header(
+    keywords: tuple[str, ...],
+    model: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "scan"
+    for file in sorted(ct_series(folder, stored_volume(3, 16, 16), StudyInstanceUID=CT_STUDY).iterdir()):
+        written = pydicom.dcmread(file)
+        with disable_value_validation():
+            for keyword in keywords:
+                setattr(written, keyword, HOSTILE[keyword])
+            written.save_as(file)
+    with warnings.catch_warnings(record=True) as caught:  # pytest keeps them from stderr
+        warnings.simplefilter("always")
+        assert report(model, tmp_path / "out", folder) == 0
+        assert medmvl("inspect", folder) == 0
+        assert medmvl("generate", model, "--prompt", "Any nodule?", "--volume", folder) == 0
+    assert len(keywords) > 2 or len(list((tmp_path / "out" / "sr").iterdir())) == 1
+    shown = "".join(capfd.readouterr()) + caplog.text + "".join(str(one.message) for one in caught)
+    assert "scan" in shown
+    for value in HOSTILE.values():
+        assert value not in shown
 
 
 def test_fhir_is_valid_preliminary_and_says_whose_it_is(reports: Path) -> None:

@@ -145,16 +145,10 @@ def describe_error(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-NOISY = ("torchao", "torch.utils._pytree")
-"""Loggers that warn, on every start, of GPU kernels this machine has no use for."""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 for what a user can fix, 130 interrupted, 1 for a bug."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("medmvl").setLevel(logging.INFO)
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         typer.main.get_command(app).main(args=cast(Any, arguments), prog_name="medmvl")
     except (ValueError, OSError) as error:

@@ -18,6 +18,8 @@ CJK_FONTS = (
     "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Droid Sans Fallback",
 )  # fmt: skip
 RIGHT, WRONG = "#1a7f37", "#cf222e"
+MISSING = "\N{WHITE SQUARE}"
+"""Drawn for a character that no installed font has."""
 _WIDTH = 44
 
 
@@ -86,10 +88,11 @@ def draw_cases(
         top=1 - 0.3 / height, hspace=0.08, wspace=0.08,
     )  # fmt: skip
     fonts = [*cjk[:1], "DejaVu Sans"]
+    known = _glyphs(fonts)
     for number, case in enumerate(cases):
         row, column = divmod(number, columns)
         axes = figure.add_subplot(grid[2 * row, column]), figure.add_subplot(grid[2 * row + 1, column])
-        _draw_case(axes, case, by_id[case.id], load, fonts)
+        _draw_case(axes, case, by_id[case.id], load, fonts, known)
     if note:
         figure.text(0.5, 0.008, note, ha="center", va="bottom", fontsize=9, style="italic", color="#57606a")
     with atomic_write(path) as file:
@@ -97,7 +100,22 @@ def draw_cases(
     return True
 
 
-def _draw_case(axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, fonts: list[str]) -> None:
+def _glyphs(fonts: Sequence[str]) -> set[int]:
+    """Characters that some of the fonts can draw, in normal and in bold."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    weights = [
+        set().union(
+            *(get_font(findfont(FontProperties(family=name, weight=weight))).get_charmap() for name in fonts)
+        )
+        for weight in ("normal", "bold")
+    ]
+    return weights[0] & weights[1]
+
+
+def _draw_case(
+    axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, fonts: list[str], known: set[int]
+) -> None:
     picture, words = axes
     picture.imshow(case_picture(sample, load), interpolation="nearest")
     picture.set_axis_off()
@@ -113,7 +131,7 @@ def _draw_case(axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, 
     ]
     place = 0.97
     for text, shade, weight in lines:
-        wrapped = _wrap(text)
+        wrapped = _wrap("".join(sign if ord(sign) in known or sign.isspace() else MISSING for sign in text))
         words.text(
             0,
             place,
@@ -124,6 +142,7 @@ def _draw_case(axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, 
             va="top",
             family=fonts,
             linespacing=1.15,
+            parse_math=False,  # a $ is a dollar
         )
         place -= 0.1 * (wrapped.count("\n") + 1) + 0.04
 
