@@ -173,3 +173,13 @@ def test_recipes_that_say_nonsense_are_refused(document, message):
 def test_an_llm_that_is_not_there_is_a_recipe_error(tmp_path):
     with pytest.raises(RecipeError, match="no-such-model"):
         assemble(ModelRecipe.model_validate({"llm": {"path": str(tmp_path / "no-such-model")}}))
+
+
+@pytest.mark.parametrize("named", ["tiny.gguf", "weights.bin", "."])
+def test_a_gguf_file_is_called_one(tmp_path, named):
+    (tmp_path / ("tiny.gguf" if named == "." else named)).write_bytes(b"GGUF" + bytes(20))
+    document = recipe("qwen2").model_dump(mode="json", exclude_unset=True) | {
+        "llm": {"path": str(tmp_path / named)}
+    }
+    with pytest.raises(RecipeError, match="is a GGUF file: weights for inference"):
+        assemble(ModelRecipe.model_validate(document))

@@ -85,21 +85,27 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_ends_the_same(
     assert same(tmp_path / "run", whole)
 
 
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory: pytest.TempPathFactory, phantom_cache: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        stopped(out, patch)
+    return out
+
+
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "optimizer.pt": flip,
     "scheduler.pt": lambda file: os.truncate(file, 10),
     "rng_state.pth": lambda file: file.unlink(),
-    "model.safetensors": flip,
-    "trainer_state.json": flip,
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
-    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+    tmp_path: Path, whole: Path, stopped_once: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    kept = stopped(tmp_path / "run", monkeypatch)
-    DAMAGES[name](kept / "checkpoint-3" / name)
+    shutil.copytree(stopped_once, tmp_path / "run")
+    DAMAGES[name](tmp_path / "run" / "stages" / "02-instruct" / "checkpoints" / "checkpoint-3" / name)
     caplog.set_level(logging.INFO)
     train(two_stages(), tmp_path / "run")
     assert f"checkpoint-3/{name}" in caplog.text and "set aside as damaged-checkpoint-3" in caplog.text
@@ -107,10 +113,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     assert same(tmp_path / "run", whole)
 
 
-def test_a_damaged_model_of_a_stage_is_made_again(
-    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stopped(tmp_path / "run", monkeypatch)
+def test_a_damaged_model_of_a_stage_is_made_again(tmp_path: Path, whole: Path, stopped_once: Path) -> None:
+    shutil.copytree(stopped_once, tmp_path / "run")
     flip(tmp_path / "run" / "stages" / "01-encoders" / "model" / "model.safetensors")
     train(two_stages(), tmp_path / "run")
     assert same(tmp_path / "run", whole)
