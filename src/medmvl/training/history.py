@@ -14,7 +14,9 @@ Record = dict[str, Any]
 
 def write_lines(path: Path, records: Iterable[Record]) -> None:
     """JSON Lines."""
-    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    write_text(
+        path, "".join(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n" for record in records)
+    )
 
 
 def read_lines(path: Path) -> list[Record]:
