@@ -187,6 +187,10 @@ def test_mr_rate_names_what_is_wrong(tmp_path: Path) -> None:
     archive.write_bytes(whole[:200])
     with pytest.raises(UserError, match=r"reports\.csv, row 3: S3\.zip is not a readable zip archive"):
         convert("mr-rate", raw, tmp_path / "out")
+    middle = len(whole) // 3
+    archive.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    with pytest.raises(UserError, match=r"row 3: S3\.zip is not a readable zip archive \(Bad CRC"):
+        convert("mr-rate", raw, tmp_path / "out")
     archive.unlink()
     with pytest.raises(UserError, match=r"row 3: neither mri/\*/S3\.zip nor a folder"):
         convert("mr-rate", raw, tmp_path / "out")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -21,7 +23,7 @@ def open_zip(path: Path) -> Iterator[ZipFile]:
     try:
         with ZipFile(path) as archive:
             yield archive
-    except (BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise ReadError(f"{path.name} is not a readable zip archive ({error})") from None
 
 
@@ -43,6 +45,7 @@ def write_volumes(found: Collection, path: Path, folder: str, suffix: str) -> di
             reference = f"volumes/{path.stem}/{name.name}"
             target = found.folder / reference
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(member))
+            with archive.open(member) as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
             written[name.name] = found.written(reference)
     return written
