@@ -44,6 +44,19 @@ def test_ct_spatialvqa_is_asked_about_ct_rates_validation_scans(tmp_path: Path) 
     assert shared == {"ct-rate:valid_1_a"}, "a leak between the two is seen"
 
 
+def test_ct_spatialvqa_takes_a_scan_from_where_its_table_says(tmp_path: Path) -> None:
+    raw = ct_spatialvqa(tmp_path / "raw")
+    (raw / "scans").mkdir()
+    (raw / "valid_fixed" / "valid_2_b_2.nii.gz").rename(raw / "scans" / "valid_2_b_2.nii.gz")
+    path = raw / "spatial_qa_filtered_full_nifti.jsonl"
+    root = "3D_VLM_Spatial/dataset/data_volumes/dataset/valid_fixed/valid_2"
+    path.write_text(path.read_text(encoding="utf-8").replace(root, "scans/valid_2"), encoding="utf-8")
+    convert("ct-spatialvqa", raw, tmp_path / "out")
+    assert [one.visuals[0].units for one in everything(tmp_path / "out")] == ["HU", "HU", None], (
+        "only valid_fixed is known"
+    )
+
+
 def test_ct_spatialvqa_names_what_is_missing(tmp_path: Path) -> None:
     raw = ct_spatialvqa(tmp_path / "raw")
     (raw / "valid_fixed" / "valid_2_b_2.nii.gz").unlink()
@@ -203,5 +216,19 @@ def test_mr_rate_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"splits\.csv: expected train, .* found 'holdout'"):
         convert("mr-rate", raw, tmp_path / "out")
     table(raw / "splits.csv", [splits[0] | {"split": "train"}])
-    with pytest.raises(UserError, match=r"row 2: splits\.csv has no study S2"):
+    with pytest.raises(UserError, match=r"row 3: splits\.csv has neither the study S3 nor its patient"):
         convert("mr-rate", raw, tmp_path / "out")
+    table(raw / "splits.csv", [splits[0] | {"split": one, "study_uid": one} for one in ("train", "test")])
+    with pytest.raises(UserError, match="the patient P1 is in train and in test"):
+        convert("mr-rate", raw, tmp_path / "out")
+
+
+def test_mr_rate_is_split_by_patient(tmp_path: Path) -> None:
+    raw = mr_rate(tmp_path / "raw")
+    rows = [{"patient_uid": "P1", "split": "train"}, {"patient_uid": "P2", "split": "Validation"}]
+    table(raw / "splits.csv", rows)
+    convert("mr-rate", raw, tmp_path / "out")
+    assert {name: len(part) for name, part in samples(tmp_path / "out").items()} == {
+        "train": 2,
+        "validation": 1,
+    }

@@ -43,7 +43,9 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     said = record.get("category") or []
     if not isinstance(said, str | list):
         raise UserError(f"expected a text or a list as category, found {type(said).__name__}")
-    block = VolumeBlock(volume=found.volume(_scan(found.raw, volume)), units="HU", modality="CT")
+    path = _scan(found.raw, volume, record.get("image_path"))
+    units = "HU" if "valid_fixed" in path.parts else None
+    block = VolumeBlock(volume=found.volume(path), units=units, modality="CT")
     sample = question(
         id, [block], text_field(record, "question"), text_field(record, "answer"),
         kind="open", categories=(said,) if isinstance(said, str) else tuple(map(str, said)), task="ct_spatialvqa",
@@ -52,15 +54,20 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     found.add(sample, "test")
 
 
-def _scan(raw: Path, volume: str) -> Path:
-    """The scan in CT-RATE's folders or next to the others; only `valid_fixed` holds Hounsfield units."""
+def _scan(raw: Path, volume: str, named: Any) -> Path:
+    """The scan in CT-RATE's folders, next to the others, or where the table says; `valid_fixed` holds Hounsfield units."""
     study = study_of(volume)
     nested = f"{patient_of(study)}/{study}/{volume}"
     folder = root_of(raw) / "valid_fixed"
-    for path in (below(folder, nested), below(folder, volume)):
-        if path.is_file():
-            return path
-    raise ReadError(f"the scan is missing: neither valid_fixed/{nested} nor valid_fixed/{volume} is there")
+    places = [below(folder, nested), below(folder, volume)]
+    if isinstance(named, str) and Path(named).name == volume and not Path(named).is_absolute():
+        places.append(below(raw, named))
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise ReadError(
+            f"the scan is missing: neither valid_fixed/{nested} nor valid_fixed/{volume} is there"
+        )
+    return found
 
 
 CT_SPATIALVQA = Benchmark(

@@ -54,9 +54,9 @@ class _Study:
 
 def gather(found: Collection) -> None:
     """Take the report of every study, with all its series."""
-    reports = sorted((found.raw / "reports").glob("*_reports.csv"))
+    reports = sorted((found.raw / "reports").glob("*.csv"))
     if not reports or not (found.raw / "splits.csv").is_file():
-        raise UserError(f"{found.raw}: expected splits.csv, reports/*_reports.csv and mri/batch*/")
+        raise UserError(f"{found.raw}: expected splits.csv, reports/*.csv and mri/batch*/")
     studies = _studies(found)
     latest = _latest(studies)
     labels = _labels(found)
@@ -66,7 +66,7 @@ def gather(found: Collection) -> None:
             with found.record(f"{table.name}, row {number + 1}"):
                 name = text_field(row, "study_uid")
                 if name not in studies:
-                    raise UserError(f"splits.csv has no study {name}")
+                    raise UserError(f"splits.csv has neither the study {name} nor its patient")
                 study = studies[name]
                 report = joined(row.get("findings", ""), row.get("impression", ""))
                 sample = question(
@@ -78,16 +78,25 @@ def gather(found: Collection) -> None:
 
 
 def _studies(found: Collection) -> dict[str, _Study]:
+    """Every study; splits are by patient, so one that only the metadata names goes where its patient is."""
     studies: dict[str, _Study] = {}
+    splits: dict[str, str] = {}
     for row in iter_csv(found.table(found.raw / "splits.csv")):
-        said = text_field(row, "split")
+        said, patient = text_field(row, "split"), text_field(row, "patient_uid")
         if said.lower() not in SPLITS:
             raise UserError(
                 f"{found.raw / 'splits.csv'}: expected {', '.join(SPLITS)} as split, found {said!r}"
             )
-        studies[text_field(row, "study_uid")] = _Study(text_field(row, "patient_uid"), SPLITS[said.lower()])
+        split = splits.setdefault(patient, SPLITS[said.lower()])
+        if split != SPLITS[said.lower()]:
+            raise UserError(f"{found.raw / 'splits.csv'}: the patient {patient} is in {split} and in {said}")
+        if row.get("study_uid"):
+            studies[row["study_uid"]] = _Study(patient, split)
     for line in _metadata(found):
-        study = studies.get(text_field(line, "study_uid"))
+        name, patient = text_field(line, "study_uid"), line.get("patient_uid", "")
+        if name not in studies and patient in splits:
+            studies[name] = _Study(patient, splits[patient])
+        study = studies.get(name)
         if study is None:
             continue
         study.series[text_field(line, "series_id")] = _number(line.get("SeriesNumber", ""))

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
-from medmvl.datasets.gathering.questions import LETTERS, choice_question, option_text
+from medmvl.datasets.gathering.questions import LETTERS, choice_question, option_text, options_by_letter
 from medmvl.datasets.gathering.readers import below, load_object, text_field
 from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
@@ -64,6 +64,8 @@ def _take(found: Collection, hashes: Pseudonyms, record: Any, id: str, split: st
 def _options(record: Mapping[str, Any]) -> list[str]:
     """The options without their letters, which must be A, B and so on."""
     options = record.get("options")
+    if isinstance(options, Mapping):
+        return options_by_letter(options)
     if not isinstance(options, list) or len(options) < 2:
         raise UserError("expected a list of at least two options")
     letters = [match[1] if (match := _LETTER.match(str(option))) else None for option in options]
