@@ -3,10 +3,12 @@
 import json
 import re
 import stat
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pytest
 
 from medmvl.data.sources import open_data
@@ -214,3 +216,105 @@ def test_units_of_a_table_are_known_and_stamp_no_mr(tmp_path: Path, files: Path)
         (tmp_path / "row.csv").write_text(f"path,question,answer,units\n{path},Large?,yes,{units}\n")
         with pytest.raises(UserError, match=rf"line 2.*{words}"):
             from_csv(tmp_path / "row.csv", files, tmp_path / "c", CsvOptions())
+
+
+def test_every_column_is_used_or_named(tmp_path: Path, files: Path) -> None:
+    volume(files / "old.npy")
+    text = (
+        "id,patient,path,modality,prior,prior_days,split,question,answer,ward,nurse\n"
+        "r1,A,sub/v.npy,ct,old.npy,180,train,Larger?,yes,3,x\n"
+        "r2,B,a.png,,,,val,Effusion?,no,3,x\n"
+        "r3,A,sub/v.npy,CT,,,train,Effusion?,no,4,y\n"
+    )
+    result = convert(tmp_path, files, text, keep_ids=True)
+    assert result.unused == ("ward", "nurse")
+    first, third = iter_samples(tmp_path / "out" / "train.jsonl")
+    (second,) = iter_samples(tmp_path / "out" / "validation.jsonl")
+    assert [one.id for one in (first, second, third)] == ["r1-closed", "r2-closed", "r3-closed"]
+    current, prior = first.visuals
+    assert (current.days_before_current, prior.days_before_current) == (None, 180)
+    assert prior.path.endswith("old.npy") and (current.modality, prior.modality) == ("CT", "CT")
+    assert {one.patient for one in (first, third)} == {"A"}
+
+
+def test_ids_of_a_table_are_pseudonyms_unless_kept(tmp_path: Path, files: Path) -> None:
+    convert(tmp_path, files, "id,path,question,answer\nSmith-1,a.png,Effusion?,no\n")
+    (one,) = samples(tmp_path)
+    assert "Smith" not in one.id
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,prior,question,answer\na.png,b.png,q,no\n", "line 2: an earlier study without its days"),
+        ("path,prior,prior_days,question,answer\na.png,b.png,soon,q,no\n", "found 'soon'"),
+        ("path,prior_days,question,answer\na.png,9,q,no\n", "'prior_days'.*without one for prior"),
+        ("path,split,question,answer\na.png,other,q,no\n", "split 'other': expected train"),
+        ("path,split,question,answer\na.png,,q,no\n", "split '': expected train"),
+        ("patient,path,split,question,answer\nA,a.png,train,q,no\nA,b.png,test,q,no\n", "1 of kind patient"),
+        ("path,split,question,answer\na.png,train,q,no\na.png,test,p,no\n", "1 of kind file"),
+        ("id,path,question,answer\nx,a.png,q,no\nx,b.png,q,no\n", "lines 2 and 3 have the same id"),
+        ("path,modality,question,answer\nct,MR,q,no\n", "said to be MR, but the file says modality CT"),
+    ],
+)
+def test_what_a_column_cannot_say(tmp_path: Path, files: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        convert(tmp_path, files, text)
+    assert not (tmp_path / "out").exists()
+
+
+def test_repeated_rows_are_counted(tmp_path: Path, files: Path) -> None:
+    rows = ("A,a.png,q,no", "A,a.png,q,no", "A,a.png,q,yes", "B,b.png,q,no", "A,a.png,q,no")
+    result = convert(tmp_path, files, "patient,path,question,answer\n" + "\n".join(rows) + "\n")
+    assert any(warning.startswith("2 of 5 samples repeat") for warning in result.warnings)
+
+
+def test_a_picture_among_volumes_is_questioned(tmp_path: Path, files: Path) -> None:
+    text = "volume,question,answer\na.png,q,no\n"
+    assert any("column of volumes" in warning for warning in convert(tmp_path, files, text).warnings)
+    with pytest.raises(UserError, match="expected one volume, but the file holds one image"):
+        from_csv(tmp_path / "table.csv", files, tmp_path / "b", CsvOptions(columns={"volume": "volume"}))
+    (tmp_path / "ct.csv").write_text("path,modality,question,answer\na.png,CT,q,no\n")
+    result = from_csv(tmp_path / "ct.csv", files, tmp_path / "c", CsvOptions(fractions={"train": 1.0}))
+    assert any("Hounsfield units are lost" in warning for warning in result.warnings)
+
+
+def test_dates_in_another_order(tmp_path: Path, files: Path) -> None:
+    text = "patient,date,path,question,answer\nA,01/05/2024,a.png,q,no\nA,03/05/2024,b.png,q,no\n"
+    with pytest.raises(UserError, match="--date-format"):
+        convert(tmp_path, files, text)
+    convert(tmp_path, files, text, date_format="%d/%m/%Y")
+    assert [one.days_before_current for one in samples(tmp_path)] == [2, 0]
+
+
+def test_a_workbook_reads_as_its_csv(tmp_path: Path, files: Path) -> None:
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
+    for row in (["patient", "date", "path", "question", "answer"], [7, date(2024, 5, 1), "a.png", "有积液吗？", "没有"],
+                [7.0, datetime(2024, 5, 3, 8, 30), "b.png", "How many?", 2.0], [None, None, None, None, None]):  # fmt: skip
+        sheet.append(row)
+    workbook.create_sheet("empty")
+    workbook.save(tmp_path / "t.xlsx")
+    table = read_table(tmp_path / "t.xlsx")
+    assert [line for line, _ in table.rows] == [2, 3]
+    assert table.rows[1][1] == {
+        "patient": "7", "date": "2024-05-03 08:30:00", "path": "b.png", "question": "How many?", "answer": "2"
+    }  # fmt: skip
+    from_csv(
+        tmp_path / "t.xlsx", files, tmp_path / "out", CsvOptions(fractions={"train": 1.0}, keep_ids=True)
+    )
+    assert [(one.patient, one.days_before_current) for one in samples(tmp_path)] == [("7", 2), ("7", 0)]
+    sheet["E2"] = "#REF!"
+    sheet["E2"].data_type = "e"
+    workbook.save(tmp_path / "error.xlsx")
+    with pytest.raises(UserError, match=r"row 2: a cell holds the error #REF!"):
+        read_table(tmp_path / "error.xlsx")
+    workbook["empty"].append(["x", "y"])
+    workbook.save(tmp_path / "two.xlsx")
+    (tmp_path / "no.xlsx").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(UserError, match="not a workbook"):
+        read_table(tmp_path / "no.xlsx")
+    sheet["E2"] = "no"
+    workbook.save(tmp_path / "two.xlsx")
+    with pytest.raises(UserError, match="found: Sheet, empty"):
+        read_table(tmp_path / "two.xlsx")

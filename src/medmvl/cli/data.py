@@ -27,7 +27,9 @@ DEFAULT_SPLIT = "0.8,0.1,0.1"
 
 @app.command("from-csv")
 def from_csv(
-    table: Annotated[Path, typer.Argument(help="CSV or TSV, UTF-8 or GB 18030; one row an examination.")],
+    table: Annotated[
+        Path, typer.Argument(help="CSV or TSV, UTF-8 or GB 18030, or XLSX; one row per examination.")
+    ],
     out: Annotated[Path, typer.Argument(help="New folder for the data set.")],
     images: Annotated[Path, typer.Option(help="Folder that paths in the table start from.")],
     image_column: Annotated[str | None, typer.Option(help="Column with paths of 2D images.")] = None,
@@ -38,6 +40,17 @@ def from_csv(
     patient_column: Annotated[str | None, typer.Option()] = None,
     study_column: Annotated[str | None, typer.Option()] = None,
     date_column: Annotated[str | None, typer.Option()] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="How dates are written where not year first, such as %d/%m/%Y.")
+    ] = None,
+    units_column: Annotated[str | None, typer.Option()] = None,
+    modality_column: Annotated[str | None, typer.Option()] = None,
+    prior_column: Annotated[str | None, typer.Option(help="Column with paths of earlier studies.")] = None,
+    prior_days_column: Annotated[
+        str | None, typer.Option(help="Column with the days by which they are older.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with an id of each row.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="Column with train, validation or test.")] = None,
     question: Annotated[str | None, typer.Option(help="Asked about rows without a question.")] = None,
     kind: Annotated[
         str | None, typer.Option(help="image or volume; looked up in the files by default.")
@@ -59,6 +72,8 @@ def from_csv(
     columns = {
         "image": image_column, "volume": volume_column, "question": question_column, "answer": answer_column,
         "report": report_column, "patient": patient_column, "study": study_column, "date": date_column,
+        "units": units_column, "modality": modality_column, "prior": prior_column, "prior_days": prior_days_column,
+        "id": id_column, "split": split_column,
     }  # fmt: skip
     options = module.CsvOptions(
         columns=columns,
@@ -71,10 +86,13 @@ def from_csv(
         seed=seed,
         keep_ids=keep_ids,
         skip_bad=skip_bad,
+        date_format=date_format,
     )
     with _bar() as progress:
         result = module.from_csv(table, images, out, options, lambda done, n: progress("rows", done, n))
     typer.echo("Columns: " + ", ".join(f"{role} = '{column}'" for role, column in result.columns.items()))
+    if result.unused:
+        typer.echo("Unused: " + ", ".join(f"'{column}'" for column in result.unused))
     for row in result.bad_rows:
         typer.echo(f"Left out: {row}", err=True)
     for warning in result.warnings:

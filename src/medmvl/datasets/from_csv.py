@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -23,6 +23,13 @@ from medmvl.outputs import whole_folder
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
 from medmvl.tasks.answers import yes_no_choices
 
+FOLLOWS = {"prior_days": "prior"}
+"""Role of a column that says something only beside another one."""
+SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+"""What a column of splits may say."""
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Ends of names that are looked into although the user says that they are volumes."""
 DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日")
 REPORT_PROMPTS = {"en": "Write the report.", "zh": "请写出影像报告。"}
 Language = Literal["en", "zh", "auto"]
@@ -42,7 +49,7 @@ class CsvOptions:
     """`auto`: Chinese where the text has Chinese characters."""
     units: str | None = None
     modality: str | None = None
-    """Declared for files that do not say; DICOM says both. A column `units` says it for a row."""
+    """Declared for files that do not say; DICOM says both. The columns `units` and `modality` say it for a row."""
     fractions: Mapping[str, float] = field(
         default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
     )
@@ -50,6 +57,8 @@ class CsvOptions:
     keep_ids: bool = False
     """Keep the patient and study columns as they are: only where they are pseudonyms already."""
     skip_bad: bool = False
+    date_format: str | None = None
+    """How the date column is written, as of `datetime.strptime`, such as `%d/%m/%Y`; None: year, month, day in this order."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class CsvResult:
     """Role to column, those given and those guessed."""
     bad_rows: list[str]
     warnings: list[str]
+    unused: tuple[str, ...] = ()
+    """Columns that nothing was taken from."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class _Row:
     patient: str | None
     study: str | None
     date: date | None
+    id: str | None = None
+    split: str | None = None
 
 
 def from_csv(
@@ -133,17 +146,43 @@ def _write(
         raise UserError(_list_bad(table_path, bad, len(table.rows)))
     if not rows:
         raise UserError(_list_bad(table_path, bad, len(table.rows)))
-    samples, warnings = _make_samples(rows, out, options)
+    _check_ids(rows, table_path)
+    samples, splits, warnings = _make_samples(rows, out, options)
+    warnings += _duplicates(samples)
+    unused = tuple(name for name in table.header if name not in columns.values())
     about = {
         "source": "medmvl data from-csv",
         "columns": columns,
+        "unused": list(unused),
         "encoding": table.encoding,
         "rows": len(table.rows),
         "bad_rows": len(bad),
         "pseudonymous": not options.keep_ids,
     }
-    summary = write_splits(folder, samples, options.fractions, options.seed, about)
-    return CsvResult(summary, columns, bad, [*warnings, *files.warnings()])
+    given = splits if "split" in columns else None
+    summary = write_splits(folder, samples, options.fractions, options.seed, about, given)
+    return CsvResult(summary, columns, bad, [*warnings, *files.warnings()], unused)
+
+
+def _check_ids(rows: Sequence[_Row], path: Path) -> None:
+    """Raise UserError where two rows have one id."""
+    first: dict[str, int] = {}
+    for row in rows:
+        if row.id is not None and first.setdefault(row.id, row.line) != row.line:
+            raise UserError(
+                f"{path}: lines {first[row.id]} and {row.line} have the same id; give every row one of its own"
+            )
+
+
+def _duplicates(samples: Sequence[Sample]) -> list[str]:
+    """Say how many samples repeat another one: same files, same words, same patient."""
+    counts = Counter((sample.patient, sample.messages) for sample in samples)
+    repeated = len(samples) - len(counts)
+    if not repeated:
+        return []
+    return [
+        f"{repeated} of {len(samples)} samples repeat another one word for word: each of them counts twice in training"
+    ]
 
 
 def _check_columns(columns: Mapping[str, str], table: Table) -> None:
@@ -152,6 +191,12 @@ def _check_columns(columns: Mapping[str, str], table: Table) -> None:
         raise UserError(
             f"no column names the files; say which with --image-column or --volume-column; {listing}"
         )
+    if missing := [
+        f"'{columns[role]}' ({role}) without one for {of}"
+        for role, of in FOLLOWS.items()
+        if role in columns and of not in columns
+    ]:
+        raise UserError(f"column {missing[0]}; name it with --{FOLLOWS['prior_days']}-column; {listing}")
     if "answer" not in columns and "report" not in columns:
         raise UserError(
             f"no column has answers; say which with --answer-column or --report-column; {listing}"
@@ -178,15 +223,17 @@ class _FileBlocks:
         self.images = images
         self.out = out
         self.options = options
-        self._seen: dict[tuple[str, str | None], _Facts] = {}
+        self._seen: dict[tuple[str, str | None, str | None], _Facts] = {}
         self._noticed: Counter[str] = Counter()
 
     def warnings(self) -> list[str]:
         """What was noticed about units, with the number of files."""
         return [f"{count} files: {what}" for what, count in sorted(self._noticed.items())]
 
-    def make(self, text: str, kind: str | None, units: str | None = None) -> list[ImageBlock | VolumeBlock]:
-        """Turn a cell, several paths separated by `;`, into blocks; `units` are those of the row.
+    def make(
+        self, text: str, kind: str | None, units: str | None, modality: str | None, role: str
+    ) -> list[ImageBlock | VolumeBlock]:
+        """Turn a cell, several paths separated by `;`, into blocks; `units` and `modality` are those of the row.
 
         Raises:
             ReadError: where a file is missing, cannot be read, or is said to be in units that it cannot have.
@@ -197,7 +244,12 @@ class _FileBlocks:
             path, selector = split_selector(reference)
             if not path.exists():
                 raise ReadError(f"{part}: there is no such file or folder below {self.images}")
-            facts = self._look(reference, kind, units)
+            facts = self._look(reference, kind, units, modality)
+            if role == "volume" and facts.kind == "image":
+                self._noticed[
+                    "pictures in the column of volumes: they become 2D images. A CT saved as a picture has lost its "
+                    "Hounsfield units and its other slices; use the DICOM or NIfTI it came from"
+                ] += 1
             name = path_from(self.out, path) + str(selector)
             if facts.kind == "image":
                 blocks.append(ImageBlock(image=name, **facts.declared))
@@ -205,14 +257,22 @@ class _FileBlocks:
                 blocks.append(VolumeBlock(volume=name, **facts.declared))
         return blocks
 
-    def _look(self, reference: str, kind: str | None, units: str | None) -> _Facts:
+    def _look(self, reference: str, kind: str | None, units: str | None, modality: str | None) -> _Facts:
         """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
         said = None if units is None else known_units(units)
-        wanted = {"units": said or self.options.units, "modality": self.options.modality}
-        if kind is not None and not any(wanted.values()):
+        wanted = {"units": said or self.options.units, "modality": modality or self.options.modality}
+        doubtful = kind == "volume" and reference.lower().endswith(PICTURES)
+        if kind is not None and not any(wanted.values()) and not doubtful:
             return _Facts(kind, {})
-        if (reference, said) not in self._seen:
+        key = (reference, said, modality)
+        if key not in self._seen:
             image = read(reference, units=said)
+            if modality is not None and image.modality not in (None, modality):
+                raise ReadError(
+                    f"{reference}: said to be {modality}, but the file says modality {image.modality}"
+                )
+            if image.units == "display" and "CT" in (modality, self.options.modality):
+                self._noticed["a CT saved as a picture: its Hounsfield units are lost"] += 1
             if kind not in (None, image.kind):
                 raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
             silent = {
@@ -220,8 +280,8 @@ class _FileBlocks:
                 "modality": image.modality is None,
             }
             declared = {name: value for name, value in wanted.items() if value is not None and silent[name]}
-            self._seen[reference, said] = _Facts(image.kind, declared)
-        return self._seen[reference, said]
+            self._seen[key] = _Facts(image.kind, declared)
+        return self._seen[key]
 
     def _takes_units(self, image: MedicalImage) -> bool:
         """Whether the units declared for all files hold for this one, which must not say otherwise or be no CT."""
@@ -264,18 +324,44 @@ def _read_row(line: int, cells: Mapping[str, str], files: _FileBlocks, options: 
     blocks = [
         block
         for role in ("path", "image", "volume")
-        for block in files.make(cells.get(role, ""), _told_kind(role, options), cells.get("units") or None)
+        for block in files.make(
+            cells.get(role, ""), _told_kind(role, options), cells.get("units") or None, _modality(cells), role
+        )
     ]
     if not blocks:
         raise UserError("no file is named")
+    blocks += _priors(cells, files, blocks[-1].type)
+    split = cells.get("split", "").lower()
+    if "split" in cells and split not in SPLITS:
+        raise UserError(f"split {cells['split']!r}: expected {', '.join(SPLITS)}")
     return _Row(
         line=line,
         blocks=tuple(blocks),
         turns=_turns(cells, options),
         patient=cells.get("patient") or None,
         study=cells.get("study") or None,
-        date=_parse_date(cells["date"]) if cells.get("date") else None,
+        date=_parse_date(cells["date"], options.date_format) if cells.get("date") else None,
+        id=cells.get("id") or None,
+        split=SPLITS[split] if split else None,
     )
+
+
+def _modality(cells: Mapping[str, str]) -> str | None:
+    return cells.get("modality", "").upper() or None
+
+
+def _priors(cells: Mapping[str, str], files: _FileBlocks, kind: str) -> list[ImageBlock | VolumeBlock]:
+    """Blocks of the earlier study, which say by how many days it is older."""
+    paths, days = cells.get("prior", ""), cells.get("prior_days", "")
+    if not paths:
+        return []
+    if not days.isdigit() or int(days) == 0:
+        found = f"{days!r}" if days else "nothing"
+        raise UserError(
+            f"an earlier study without its days: expected a number above 0 in the column of days, found {found}"
+        )
+    made = files.make(paths, kind, cells.get("units") or None, _modality(cells), "prior")
+    return [block.model_copy(update={"days_before_current": int(days)}) for block in made]
 
 
 def _told_kind(role: str, options: CsvOptions) -> str | None:
@@ -309,25 +395,30 @@ def _language(text: str, wanted: Language) -> Literal["en", "zh"]:
     return "zh" if any("\u4e00" <= character <= "\u9fff" for character in text) else "en"
 
 
-def _parse_date(text: str) -> date:
-    day = text.replace("T", " ").split(" ")[0]
-    for pattern in DATE_FORMATS:
+def _parse_date(text: str, date_format: str | None) -> date:
+    day = text if date_format and " " in date_format else text.replace("T", " ").split(" ")[0]
+    for pattern in (date_format, *DATE_FORMATS[:1]) if date_format else DATE_FORMATS:
         try:
             return datetime.strptime(day, pattern).date()
         except ValueError:
             continue
     raise UserError(
-        f"a date that is not understood ({len(text)} characters); expected YYYY-MM-DD or YYYYMMDD"
+        f"a date that is not understood ({len(text)} characters); expected "
+        + (date_format or "YYYY-MM-DD or YYYYMMDD; --date-format says another way, such as %d/%m/%Y")
     )
 
 
-def _make_samples(rows: list[_Row], out: Path, options: CsvOptions) -> tuple[list[Sample], list[str]]:
+def _make_samples(
+    rows: list[_Row], out: Path, options: CsvOptions
+) -> tuple[list[Sample], list[str | None], list[str]]:
+    """The samples, the split that the table gives each, and what is to be told."""
     names = None if options.keep_ids else Pseudonyms.from_file(out.with_name(f"{out.name}.key"))
     latest: dict[str, date] = {}
     for row in rows:
         if row.patient is not None and row.date is not None:
             latest[row.patient] = max(row.date, latest.get(row.patient, row.date))
-    samples = [sample for row in rows for sample in _samples_of(row, names, latest, out.name, options)]
+    made = [(one, row.split) for row in rows for one in _samples_of(row, names, latest, out.name, options)]
+    samples, splits = [one for one, _ in made], [split for _, split in made]
     missing = sum(row.patient is None for row in rows)
     warnings = []
     if missing:
@@ -335,7 +426,14 @@ def _make_samples(rows: list[_Row], out: Path, options: CsvOptions) -> tuple[lis
             f"{missing} of {len(rows)} rows name no patient: each of their files counts as a patient of its own, and two "
             "examinations of one person may fall into different splits"
         )
-    return samples, warnings
+    return samples, splits, warnings
+
+
+def _id_of(row: _Row, kind: str, prefix: str, names: Pseudonyms | None) -> str:
+    """The table's own id as a pseudonym, as it may name a patient; or the number of the line."""
+    if row.id is None:
+        return f"{prefix}-{row.line:07d}-{kind}"
+    return f"{row.id if names is None else names.of('id', row.id)}-{kind}"
 
 
 def _samples_of(
@@ -350,7 +448,7 @@ def _samples_of(
     for kind, question, answer in row.turns:
         samples.append(
             Sample(
-                id=f"{prefix}-{row.line:07d}-{kind}",
+                id=_id_of(row, kind, prefix, names),
                 messages=(
                     Message(role="user", content=(*row.blocks, TextBlock(text=question))),
                     Message(role="assistant", content=(TextBlock(text=answer),)),

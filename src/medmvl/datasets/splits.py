@@ -7,6 +7,7 @@ images are also trained on).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -86,6 +87,31 @@ def split_groups(groups: Sequence[int], fractions: Mapping[str, float], seed: in
         wanted = max(parts, key=lambda name: fractions[name] * len(groups) - len(parts[name]))
         parts[wanted].extend(following)
     return {name: sorted(part) for name, part in parts.items()}
+
+
+def given_splits(samples: Sequence[Sample], given: Sequence[str | None]) -> dict[str, list[int]]:
+    """The indices of each split where the data says the split of every sample.
+
+    Raises:
+        UserError: what shares a patient, a study or a file is in two of them.
+    """
+    parts: dict[str, list[int]] = {}
+    where: dict[tuple[str, Hashable], str] = {}
+    divided: set[tuple[str, Hashable]] = set()
+    for index, (sample, name) in enumerate(zip(samples, given, strict=True)):
+        assert name is not None, "a given split is given for every sample"
+        parts.setdefault(name, []).append(index)
+        divided |= {
+            tie for tie in ties_of(sample, lambda block: block.path) if where.setdefault(tie, name) != name
+        }
+    if divided:
+        counts = Counter(kind for kind, _ in divided)
+        shown = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(counts.items()))
+        raise UserError(
+            f"the column of splits divides what must stay together ({shown}): a patient, a study or a file is in two splits; "
+            "correct it, or leave the column out and let --split deal"
+        )
+    return {name: parts[name] for name in SPLIT_NAMES if name in parts}
 
 
 def split_samples(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,11 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "mrn", "病人", "患者", "患者id", "病历号"),
     "study": ("study", "study_id", "studyid", "accession", "accession_number", "exam_id", "检查号", "检查编号"),
     "units": ("units", "单位"),
+    "modality": ("modality", "检查类型", "模态"),
+    "prior": ("prior", "prior_path", "prior_image", "prior_study", "既往影像"),
+    "prior_days": ("prior_days", "days_before_current", "days_before", "既往天数"),
+    "id": ("id", "sample_id", "row_id", "编号"),
+    "split": ("split", "fold", "partition", "subset", "划分"),
     "date": ("date", "study_date", "studydate", "exam_date", "scan_date", "日期", "检查日期"),
 }  # fmt: skip
 """Names by which a column is recognised, in order of preference, without regard to case."""
@@ -39,33 +44,50 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read CSV or TSV; commas, tabs, semicolons and bars separate.
+    """Read CSV, TSV or XLSX; commas, tabs, semicolons and bars separate.
 
     Raises:
         UserError: where it is no such table, or a row has more fields than the header.
+        MissingExtraError: XLSX without its extra.
         OSError: where it cannot be read.
     """
+    if path.suffix.lower() in (".xlsx", ".xlsm"):
+        from medmvl.datasets.spreadsheet import read_spreadsheet
+
+        header, rows = read_spreadsheet(path)
+        return _table(path, header, rows, "xlsx")
+    return _table(path, *_read_text(path))
+
+
+def _table(
+    path: Path, header: tuple[str, ...], rows: Iterable[tuple[int, Sequence[str]]], encoding: str
+) -> Table:
+    """Check the header and every row, and leave out empty rows."""
+    _check_header(header, path)
+    kept = []
+    for line, fields in rows:
+        if len(fields) > len(header):
+            raise UserError(
+                f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}; "
+                "put text with separators into quotes"
+            )
+        if any(field.strip() for field in fields):
+            kept.append((line, dict(zip(header, map(str.strip, fields), strict=False))))
+    if not kept:
+        raise UserError(f"{path}: a header, but no rows")
+    return Table(header, kept, encoding)
+
+
+def _read_text(path: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]], str]:
     text, encoding = _decode(path)
     first = text.split("\n", 1)[0]
     separator = max(",\t;|", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = tuple(name.strip() for name in next(reader, []))
-        _check_header(header, path)
-        rows = []
-        for fields in reader:
-            if len(fields) > len(header):
-                raise UserError(
-                    f"{path}, line {reader.line_num}: {len(fields)} fields, but the header has {len(header)}; "
-                    "put text with separators into quotes"
-                )
-            if any(field.strip() for field in fields):
-                rows.append((reader.line_num, dict(zip(header, map(str.strip, fields), strict=False))))
+        return header, [(reader.line_num, fields) for fields in reader], encoding
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not a readable table ({error})") from None
-    if not rows:
-        raise UserError(f"{path}: a header, but no rows")
-    return Table(header, rows, encoding)
 
 
 def find_columns(header: tuple[str, ...], named: Mapping[str, str | None]) -> dict[str, str]:
@@ -106,7 +128,7 @@ def _check_header(header: tuple[str, ...], path: Path) -> None:
 def _decode(path: Path) -> tuple[str, str]:
     data = path.read_bytes()
     if b"\0" in data[:4096]:
-        raise UserError(f"{path}: not a text table; save a spreadsheet as CSV (UTF-8)")
+        raise UserError(f"{path}: not a text table; save a spreadsheet as XLSX or CSV (UTF-8)")
     for encoding in ENCODINGS:
         try:
             return data.decode(encoding), encoding

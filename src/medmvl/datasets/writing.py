@@ -9,12 +9,17 @@ from typing import Any
 
 from medmvl.atomic_files import write_json
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
-from medmvl.datasets.splits import split_samples
+from medmvl.datasets.splits import given_splits, split_samples
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock, write_samples
 
 
 def write_splits(
-    out: Path, samples: Sequence[Sample], fractions: Mapping[str, float], seed: int, about: Mapping[str, Any]
+    out: Path,
+    samples: Sequence[Sample],
+    fractions: Mapping[str, float],
+    seed: int,
+    about: Mapping[str, Any],
+    given: Sequence[str | None] | None = None,
 ) -> dict[str, Any]:
     """Split samples by patient, write them and return the summary that is also in `dataset.json`.
 
@@ -23,12 +28,13 @@ def write_splits(
         samples: all of them, their paths relative to `out`.
         fractions: share of each split.
         seed: of the split.
+        given: the split of every sample where it is settled already; nothing is dealt out then.
         about: more facts for `dataset.json`, without identity.
 
     Raises:
-        UserError: there are too few patients.
+        UserError: there are too few patients, or the given splits divide one.
     """
-    parts = split_samples(samples, fractions, seed)
+    parts = split_samples(samples, fractions, seed) if given is None else given_splits(samples, given)
     counts = {}
     for name, indices in parts.items():
         chosen = [samples[index] for index in indices]
