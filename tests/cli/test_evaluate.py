@@ -53,7 +53,7 @@ def test_tasks_get_a_folder_each(place: Path) -> None:
     assert ct["task"] == "phantoms-ct" and {row["modality"] for row in ct["rows"]} == {"3D"}
     assert {row["language"] for row in zh["rows"]} == {"zh"}
     assert ct["majority_from"] == "training answers" and "not medicine" in ct["statement"]
-    assert {score["protocol"] for score in ct["protocols"]} == {"strict", "unimed"}
+    assert {score["protocol"] for score in ct["protocols"]} == {"strict", "reader", "unimed"}
     assert {row["shift"] for row in zh["robustness"]} == {"noise"}
     assert (out / "phantoms-ct/answers.jsonl").is_file() and (out / "phantoms-ct/cases.png").is_file()
     page = (out / "index.html").read_text()

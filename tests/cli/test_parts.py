@@ -64,7 +64,7 @@ def test_numbers_are_those_of_built_parts(entries):
 
 
 def test_sizes_and_width_of_the_user_decide(capsys):
-    arguments = ("--markdown", "--image", "128x64", "--volume", "8x64x64", "--llm-width", "64")
+    arguments = ("--markdown", "--size", "128x64", "--size", "8x64x64", "--llm-width", "64")
     code, out, _ = run(capsys, *arguments)
     assert code == 0
     rows = {
@@ -86,7 +86,7 @@ def test_the_table_for_people_names_every_role(capsys):
         assert words in out
 
 
-@pytest.mark.parametrize("arguments", [("--image", "256"), ("--volume", "32x256xlarge"), ("--image", "0x8")])
+@pytest.mark.parametrize("arguments", [("--size", "256"), ("--size", "32x256xlarge"), ("--size", "0x8")])
 def test_a_size_that_is_none_is_refused(capsys, arguments):
     code, _, err = run(capsys, *arguments)
     assert code == 2
