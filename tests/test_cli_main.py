@@ -136,3 +136,26 @@ def test_a_validation_error_names_each_key_on_its_own_line() -> None:
     assert message.splitlines()[0] == "Stage is not valid:"
     assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == ["batch_size", "name"]
     assert "https://" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["recipe", "list"], "quickstart"),
+        (["train", "quickstar"], "did you mean 'quickstart'"),
+        (["train", "gone.yaml"], "there is no recipe file"),
+        (["evaluate", "nowhere", "--tasks", "heartsize", "--out", "x"], "heartsize"),
+        (["generate", "nowhere", "--prompt", "q"], "no model found"),
+        (["chat", "nowhere"], "no model found"),
+    ],
+)
+def test_what_is_wrong_is_told_before_torch_is_imported(arguments: list[str], said: str) -> None:
+    code = (
+        "import sys\nfrom medmvl.cli.main import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+        "print('heavy:', sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert said in done.stdout + done.stderr and done.stdout.endswith("heavy: []\n")

@@ -173,8 +173,19 @@ def test_what_cannot_be_scored_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither JSON Lines nor a JSON list"):
         (tmp_path / "c.jsonl").write_text("hello")
         read_predictions(tmp_path / "c.jsonl")
+    with pytest.raises(UserError, match="line 2: "):
+        (tmp_path / "e.jsonl").write_text('{"prediction": "x", "reference": "y"}\nhello')
+        read_predictions(tmp_path / "e.jsonl")
     with pytest.raises(UserError, match="two predictions have the id"):
         join_predictions(write(tmp_path / "d.jsonl", {"id": 1, "text": "x"}, {"id": 1, "text": "y"}), [])
+
+
+def test_a_csv_of_predictions_is_read(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(
+        'id,prediction,reference\n7,"Yes, left",yes\n8,no,no\n', encoding="utf-8-sig"
+    )
+    first, second = read_predictions(tmp_path / "p.csv")
+    assert (first.id, first.text, first.references[0], second.text) == ("7", "Yes, left", "yes", "no")
 
 
 def test_scoring_starts_without_torch(tmp_path: Path) -> None:

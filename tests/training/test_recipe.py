@@ -80,6 +80,14 @@ def test_what_is_wrong_is_named(change: str, message: str) -> None:
         parse_recipe(document, "mine")
 
 
+def test_the_later_of_epochs_and_max_steps_holds() -> None:
+    base = {"stages": [{"name": "align", "epochs": 1.0}, {"name": "instruct", "max_steps": 9}]}
+    changed = merge(base, {"stages": {"align": {"max_steps": 7}, "instruct": {"epochs": 2}}})["stages"]
+    assert changed == [{"name": "align", "max_steps": 7}, {"name": "instruct", "epochs": 2}]
+    both = merge(base, {"stages": {"align": {"max_steps": 7, "epochs": 1}}})["stages"][0]
+    assert both == {"name": "align", "epochs": 1, "max_steps": 7}  # which the recipe then refuses
+
+
 def test_an_objective_for_encoders_needs_one() -> None:
     with pytest.raises(RecipeError, match="trains encoders, but none of its parts is one"):
         parse_recipe(recipe(stage(objective="classification", parts={"llm": "full"})), "mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -71,6 +72,27 @@ def as_options(text: str) -> str:
     return re.sub(
         r"(?<![\w-])(max_new_tokens|num_beams|top_p)\b", lambda name: f"--{name[0].replace('_', '-')}", text
     )
+
+
+def check_paths(
+    model: Path | None, visuals: Sequence[ImageBlock | VolumeBlock] = (), data: Path | None = None
+) -> None:
+    """Find out in the first moment, before seconds of imports, that a model, a scan or a data file is not there.
+
+    Raises:
+        UserError: naming the path.
+    """
+    from medmvl.imaging.selector import split_selector
+    from medmvl.models.saved_folder import check_is_model
+
+    if model is not None:
+        check_is_model(model)
+    for path in [
+        *(split_selector(block.path)[0] for block in visuals),
+        *([data] if data is not None else []),
+    ]:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder")
 
 
 @contextmanager

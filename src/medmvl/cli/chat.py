@@ -48,14 +48,16 @@ def chat(
     dtype: Dtype = "auto",
 ) -> None:
     """Talk with a model. A question may run over several turns; scans are read when they are added."""
-    from medmvl.cli.asking import declared, token_limit, visual_blocks
+    from medmvl.cli.asking import check_paths, declared, token_limit, visual_blocks
+
+    declarations = declared(units, modality, spacing)
+    first = visual_blocks(image or [], volume or [], declarations)
+    check_paths(model, first)
     from medmvl.engine import Engine, GenerationOptions
 
     options = GenerationOptions(
         **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, seed=seed
     )
-    declarations = declared(units, modality, spacing)
-    first = visual_blocks(image or [], volume or [], declarations)
     conversation = Conversation(Engine.load(model, device, dtype), options, declarations)
     typer.echo(f"{NOTICE}\n{HELP}")
     for block in first:

@@ -74,19 +74,23 @@ def evaluate(
     dtype: Dtype = "auto",
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
-    from medmvl.cli.asking import listed, progress_bars, raise_failures
+    from medmvl.cli.asking import check_paths, listed, progress_bars, raise_failures
     from medmvl.datasets.public import find_task
+
+    if (model is None) == (endpoint is None):
+        raise UserError("give exactly one of MODEL and --endpoint URL")
+    names = listed(tasks)
+    for name in names:
+        find_task(name)
+    check_paths(model)
     from medmvl.engine import Failure, joined_process_group
     from medmvl.evaluation.endpoint import EndpointOptions
     from medmvl.evaluation.jobs import evaluate as run
 
-    if (model is None) == (endpoint is None):
-        raise UserError("give exactly one of MODEL and --endpoint URL")
     asked = EndpointOptions(
         endpoint or "", endpoint_model, os.environ.get(KEY_VARIABLE), send_data_to_endpoint, volume_as, concurrency,
         timeout, retries,
     )  # fmt: skip
-    names = listed(tasks)
     with joined_process_group() as processes:
         with progress_bars(quiet=not processes.first) as advance:
             found = run(

@@ -71,17 +71,19 @@ def generate(
 ) -> None:
     """Ask a model about images and volumes."""
     _check_way(prompt, data, out, bool(image or volume or prior), as_json)
-    from medmvl.cli.asking import declared, listed, named_as_options, token_limit, visual_blocks
+    from medmvl.cli.asking import check_paths, declared, listed, named_as_options, token_limit, visual_blocks
+
+    declarations = declared(units, modality, spacing)
+    blocks = visual_blocks(image or [], volume or [], declarations, prior or [])
+    check_paths(model, blocks, data)
     from medmvl.engine import GenerationOptions
 
     options = GenerationOptions.from_arguments(
         **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
         choices=tuple(listed(choices)), json_schema=_schema(schema),
     )  # fmt: skip
-    declarations = declared(units, modality, spacing)
     with named_as_options():
         if prompt is not None:
-            blocks = visual_blocks(image or [], volume or [], declarations, prior or [])
             _answer_one(model, prompt, blocks, options, (device, dtype), as_json)
         elif data is not None and out is not None:
             roots = {"image_root": image_root, "volume_root": volume_root}

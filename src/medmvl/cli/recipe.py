@@ -15,8 +15,9 @@ def list_recipes() -> None:
     """Names and descriptions of the recipes that ship with the package."""
     from medmvl.training.recipe_files import recipe_names, resolve
 
+    width = max(map(len, recipe_names()))
     for name in recipe_names():
-        typer.echo(f"{name:22}{resolve(name).get('description', '')}")
+        typer.echo(f"{name:{width}}  {resolve(name).get('description', '')}")
 
 
 @app.command()

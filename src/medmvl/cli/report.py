@@ -40,7 +40,9 @@ def report(
     Unverified machine output. Exit code 2 where not one report could be written.
     """
     check_extras(fhir=fhir, sr=sr)
-    from medmvl.cli.asking import declared, named_as_options, token_limit
+    from medmvl.cli.asking import check_paths, declared, named_as_options, token_limit
+
+    check_paths(model)
     from medmvl.engine import GenerationOptions
     from medmvl.reporting.notice import PROMPTS
     from medmvl.reporting.run import ReportSettings

@@ -11,11 +11,11 @@ CHECKED_BYTES = 256 << 20
 """Models up to this size are hashed whenever they are loaded (about 0.2 s); of larger ones every file must be there."""
 
 
-def check_model_folder(folder: Path) -> None:
-    """Find what would stop or falsify the loading of a model.
+def check_is_model(folder: Path) -> None:
+    """Find out at once, before anything is imported or read, that a folder holds no model.
 
     Raises:
-        UserError: no folder, a link to nothing, a file that is missing or not as it was written; the message names it.
+        UserError: no folder, a link to nothing, or a file that every model has is missing.
     """
     if folder.is_symlink() and not folder.exists():
         raise UserError(
@@ -27,6 +27,15 @@ def check_model_folder(folder: Path) -> None:
         raise UserError(
             f"{folder}: no model found ({' and '.join(missing)} missing). Give a folder saved by training, such as RUN/model."
         )
+
+
+def check_model_folder(folder: Path) -> None:
+    """Find what would stop or falsify the loading of a model.
+
+    Raises:
+        UserError: no folder, a link to nothing, a file that is missing or not as it was written; the message names it.
+    """
+    check_is_model(folder)
     if (folder / SUMS).exists():
         check_files(folder, CHECKED_BYTES)
 

@@ -82,7 +82,14 @@ class Stage(StrictModel):
     @model_validator(mode="after")
     def _must_be_possible(self) -> Stage:
         if (self.epochs is None) == (self.max_steps is None):
-            raise ValueError(f"stage '{self.name}': give either epochs or max_steps")
+            found = (
+                f"found epochs {self.epochs} and max_steps {self.max_steps}"
+                if self.epochs
+                else "found neither"
+            )
+            raise ValueError(
+                f"stage '{self.name}': give either epochs or max_steps, and the other as null; {found}"
+            )
         if all(tuning.mode == "frozen" for tuning in self.parts.values()):
             raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")
         encoders = {

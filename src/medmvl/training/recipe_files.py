@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from medmvl.errors import RecipeError
 from medmvl.messages import did_you_mean
 from medmvl.models.part_names import PARTS
-from medmvl.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from medmvl.training.recipe import Recipe
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,6 +49,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
 def parse_recipe(document: dict[str, Any], name: str) -> Recipe:
     """Validate a resolved document. Raises RecipeError with one line a problem."""
+    from medmvl.training.recipe import Recipe  # takes seconds: names, files and YAML are checked before
+
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
@@ -95,10 +99,12 @@ def resolve(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, A
 def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """`base` with `change` over it: mappings key by key, anything else replaced.
 
-    A null takes the base's key away, and a mapping of another `type`, such as another encoder, replaces the base's whole.
+    Where `change` gives `max_steps`, the `epochs` of `base` go, and the other way round.
+    A null takes the base's key away, and a mapping of another `type`, such as another encoder, replaces the base's
+    whole.
     Stages may be written as a mapping by name, which changes the base's stages of these names.
     """
-    merged = dict(base)
+    merged = _without_other_length(base, change)
     for key, value in change.items():
         old = merged.get(key)
         if isinstance(old, list) and isinstance(value, dict) and key == "stages":
@@ -112,6 +118,15 @@ def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def _without_other_length(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `base` without its epochs where `change` gives max_steps, and the other way round: the later one holds."""
+    left = dict(base)
+    for given, other in (("max_steps", "epochs"), ("epochs", "max_steps")):
+        if change.get(given) is not None and other not in change:
+            left.pop(other, None)
+    return left
 
 
 def _change_stages(stages: list[dict[str, Any]], changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -198,6 +213,8 @@ def _explain(detail: Any, document: dict[str, Any]) -> str:
         where[1] = str(stage.get("name", where[1])) if isinstance(stage, dict) else where[1]
     path = ".".join(where) or "recipe"
     if detail["type"] == "extra_forbidden":
+        from medmvl.training.recipe import Recipe
+
         known = _keys_at(Recipe, detail["loc"][:-1])
         return f"{path}: unknown key{did_you_mean(where[-1], known) or '.'} Known: {', '.join(known)}."
     message = detail["msg"].removeprefix("Value error, ")

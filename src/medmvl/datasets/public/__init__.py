@@ -112,5 +112,5 @@ def find_task(name: str) -> Benchmark:
             raise UserError(f"{plugin.source} offers {name!r} as a task, but it is no medmvl.tasks.Benchmark")
         return task
     raise UserError(
-        f"no task '{name}'{did_you_mean(name, TASKS, 3)} Known tasks: {known_names('medmvl.tasks', TASKS)}"
+        f"no task '{name}'{did_you_mean(name, TASKS, 3) or '.'} Known tasks: {known_names('medmvl.tasks', TASKS)}"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,12 +119,18 @@ def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
 def _entries(path: Path) -> list[Mapping[str, Any]]:
     try:
         content = path.read_text(encoding="utf-8-sig")
-        if content.lstrip().startswith("["):
+        if path.suffix.lower() == ".csv":
+            entries = list(csv.DictReader(io.StringIO(content, newline=""), strict=True))
+        elif content.lstrip().startswith("["):
             entries = json.loads(content)
         else:
-            entries = [json.loads(line) for line in content.splitlines() if line.strip()]
+            entries = [
+                _line(text, number) for number, text in enumerate(content.splitlines(), 1) if text.strip()
+            ]
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: neither JSON Lines nor a JSON list: {error}") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable CSV ({error})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
     except (RecursionError, ValueError):
@@ -130,6 +138,14 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{path}: expected one JSON object a prediction, found none or something else")
     return list(entries)
+
+
+def _line(text: str, number: int) -> Any:
+    """One line of JSON Lines; an error names its place in the file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise json.JSONDecodeError(f"line {number}: {error.msg}", text, error.pos) from None
 
 
 def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> Any:
