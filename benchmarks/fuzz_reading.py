@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 SECONDS = 60.0
 SPARE_MEMORY = 2**29
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-SECRET = "SECRETIVE^PATIENT"
+SECRET = "SECRETIVE^PATIENT"  # pragma: allowlist secret
 
 
 def make_sources(folder: Path) -> None:

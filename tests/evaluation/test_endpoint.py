@@ -87,7 +87,7 @@ def test_what_an_endpoint_cannot_is_said(
         assert medmvl(*common, *arguments) == 2
         assert words in capsys.readouterr().err.replace("\n", " ")
     with pytest.raises(UserError, match="keep secrets out"):
-        Endpoint(EndpointOptions("http://user:word@127.0.0.1/v1"))
+        Endpoint(EndpointOptions("http://user:word@127.0.0.1/v1"))  # pragma: allowlist secret
 
 
 class Odd(http.server.BaseHTTPRequestHandler):
