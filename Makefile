@@ -22,7 +22,7 @@ endif
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup test latest browser lint quickstart docs bench clean
+.PHONY: help setup test latest reference browser lint quickstart docs bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -80,6 +80,9 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 	echo "Bar          $$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["bar"]["statement"])' \
 		$(RUN)/evaluation/results.json)"; \
 	echo "Time         $$(( $$(date +%s) - started )) s after installation"
+
+reference: setup ## Write the reference pages that are made from the code
+	$(BIN)/python docs/reference/generate.py
 
 docs: setup ## Build the documentation site into site/
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[docs]'

@@ -103,11 +103,28 @@ def reference() -> ModuleType:
 def test_the_reference_is_made_from_the_code() -> None:
     pages = {name: page() for name, page in reference().PAGES.items()}
     assert set(pages) == GENERATED
+    for name, page in pages.items():
+        written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert written == page.rstrip() + "\n", f"docs/{name} is out of date; run: make reference"
     assert all(f"## `medmvl {verb}" in pages["reference/cli.md"] for verb in VERBS)
     for key in ("`stages`", "`image_encoder`", "`learning_rate`"):
         assert key in pages["reference/recipe.md"]
     for key in ("`messages`", "`days_before_current`", "`patient`"):
         assert key in pages["reference/samples.md"]
+
+
+def test_every_key_of_a_recipe_and_of_a_sample_is_explained() -> None:
+    from medmvl.schema import Sample
+    from medmvl.training.recipe import Recipe
+
+    unexplained = [
+        f"{title}.{key}"
+        for schema in (Recipe.model_json_schema(), Sample.model_json_schema())
+        for title, part in ({schema["title"]: schema} | schema.get("$defs", {})).items()
+        for key, value in part.get("properties", {}).items()
+        if not value.get("description")
+    ]
+    assert not unexplained
 
 
 def test_the_navigation_names_every_page_and_no_other() -> None:

@@ -1,10 +1,14 @@
-"""Writes the reference pages, and tables of written ones, from the code they describe. A hook of mkdocs."""
+"""Writes the reference pages from the code they describe: `make reference`; a test compares them.
+
+A hook of mkdocs, too: it puts tables into written pages.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -50,7 +54,7 @@ def samples_page() -> str:
     from medmvl.schema import Sample
 
     intro = (
-        "A data set is UTF-8 text, one JSON object a line. Paths are relative to the data file, or to the roots that a "
+        "A data set is UTF-8 text, one JSON object per line. Paths are relative to the data file, or to the roots that a "
         "recipe or command names. LLaVA's JSON (`conversations` with `from` and `value`, `image`, `image3d`) is read as it is."
     )
     return f"# Samples in JSON Lines\n\n{intro}\n\n{_schema(Sample.model_json_schema())}"
@@ -65,11 +69,12 @@ def _object(title: str, part: dict[str, Any]) -> Iterator[str]:
     yield from (f"## {title}", "", (part.get("description") or "").strip(), "")
     if "properties" not in part:
         return
-    yield from ("| Key | Type | Default |", "|---|---|---|")
+    yield from ("| Key | Type | Default | Meaning |", "|---|---|---|---|")
     for key, value in part["properties"].items():
         required = key in part.get("required", ())
         default = "required" if required else f"`{json.dumps(value.get('default'), ensure_ascii=False)}`"
-        yield f"| `{key}` | {_type(value)} | {default} |"
+        meaning = " ".join((value.get("description") or "").split()).replace("|", "\\|")
+        yield f"| `{key}` | {_type(value)} | {default} | {meaning} |"
     yield ""
 
 
@@ -79,7 +84,7 @@ def _type(value: dict[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     for key in ("anyOf", "oneOf", "allOf"):
         if key in value:
-            return " or ".join(_type(option) for option in value[key])
+            return " or ".join(dict.fromkeys(_type(option) for option in value[key]))
     if "enum" in value or "const" in value:
         return ", ".join(f"`{choice}`" for choice in value.get("enum", [value.get("const")]))
     if value.get("type") == "array":
@@ -146,15 +151,16 @@ PAGES = {
 }
 
 
-def on_files(files: Any, config: Any) -> Any:
-    """Add the pages to the site."""
-    from mkdocs.structure.files import File
-
+def main() -> None:
+    """Write the pages where they are committed."""
     for name, page in PAGES.items():
-        files.append(File.generated(config, name, content=page()))
-    return files
+        (Path(__file__).parents[1] / name).write_text(page().rstrip() + "\n", encoding="utf-8")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the tables into a page."""
     return with_tables(markdown)
+
+
+if __name__ == "__main__":
+    main()

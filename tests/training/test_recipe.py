@@ -33,6 +33,7 @@ def test_shipped_recipes_are_valid_and_survive_a_round_trip(name: str) -> None:
     loaded = load_recipe(name)
     assert loaded.description
     assert parse_recipe(yaml.safe_load(dump_recipe(loaded)), name) == loaded
+    assert parse_recipe(yaml.safe_load(dump_recipe(loaded, short=True)), name) == loaded
 
 
 def test_the_named_recipes_ship() -> None:

@@ -1,4 +1,4 @@
-"""`medmvl recipe list | show | schema`: what a recipe can say."""
+"""`medmvl recipe list | show | schema`: the keys of a recipe and the recipes that ship with the package."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def list_recipes() -> None:
 def show(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
+    short: Annotated[bool, typer.Option("--short", help="Leave out keys at their defaults.")] = False,
 ) -> None:
     """A recipe with everything it extends and every default."""
     from medmvl.training.recipe_files import dump_recipe, load_recipe
 
-    typer.echo(dump_recipe(load_recipe(recipe, overrides or ())), nl=False)
+    typer.echo(dump_recipe(load_recipe(recipe, overrides or ()), short=short), nl=False)
 
 
 @app.command()

@@ -33,23 +33,30 @@ class PhantomSource(StrictModel):
     """Synthetic patients, written once into the cache folder and read like any data set."""
 
     preset: str = "quickstart"
+    """Name of a preset of `medmvl phantoms`."""
     patients: PositiveInt
     """Patients of all splits together: equal `preset`, `patients` and `seed` share one data set."""
     seed: int = 0
+    """Seed for the patients."""
     format: Literal["npy", "nifti", "dicom"] = "npy"
+    """Format of the files."""
     split: Split = "train"
-    """`train_reports` and the like hold one report a study."""
+    """Part of the patients; `train_reports` and the like hold one report per study."""
     workers: PositiveInt | None = None
-    """Processes that draw them; None: one a core for large data sets."""
+    """Processes that draw them; None: one per core for large data sets."""
 
 
 class Declaration(StrictModel):
     """What the user knows about all files of a source and the files do not say; see `medmvl.imaging.read`."""
 
     units: str | None = None
+    """Units of the values, such as `HU`."""
     spacing_mm: tuple[float, ...] | None = None
+    """Spacing of bare arrays in mm, in array order."""
     axcodes: tuple[str, ...] | None = None
+    """Orientation of bare arrays, such as `[S, P, L]`."""
     modality: str | None = None
+    """DICOM modality code, such as `CT`."""
 
     @field_validator("units")
     @classmethod
@@ -63,14 +70,15 @@ class DataSource(StrictModel):
     path: str | None = None
     """A `.jsonl` or `.json` file of Samples or LLaVA records; relative to the working folder."""
     phantoms: PhantomSource | None = None
+    """Synthetic patients in place of a file."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Passes over the source an epoch: 2 shows every sample twice, 0.5 another half of them each epoch."""
+    """Passes over the source per epoch: 2 shows every sample twice, 0.5 another half of them each epoch."""
     image_root: str | None = None
     """Folder that image paths start from; the data file's own folder where it is not given."""
     volume_root: str | None = None
-    """The same for volumes."""
+    """Folder that volume paths start from; the data file's own folder where it is not given."""
     limit: PositiveInt | None = None
-    """Keep the first so many samples, after the filters below."""
+    """Keep only the first N samples, after the filters below."""
     kinds: tuple[str, ...] | None = None
     """Keep samples whose `target.kind` is one of these."""
     languages: tuple[str, ...] | None = None
@@ -80,7 +88,9 @@ class DataSource(StrictModel):
     no_image: bool = False
     """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
     images: Declaration = Declaration()
+    """Declared for every image of the source."""
     volumes: Declaration = Declaration()
+    """Declared for every volume of the source."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> DataSource:

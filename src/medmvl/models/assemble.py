@@ -37,6 +37,7 @@ class LLMRecipe(StrictModel):
     """Which LLM: a pretrained one by `path` (folder or hub id), or a fresh one by `config`."""
 
     path: str | None = None
+    """Folder or hub id of a pretrained causal LLM."""
     config: dict[str, Any] | None = None
     """A Hugging Face configuration with its `model_type`; the weights are fresh."""
     tokenizer: str | None = None
@@ -46,6 +47,7 @@ class LLMRecipe(StrictModel):
     chat_template: str | None = None
     """`"plain"` for the bundled template, or Jinja text; default is the tokenizer's own."""
     template_kwargs: dict[str, Any] = Field(default_factory=lambda: {"enable_thinking": False})
+    """Variables for the chat template."""
 
     @model_validator(mode="after")
     def _one_source(self) -> LLMRecipe:
@@ -64,14 +66,21 @@ class ModelRecipe(StrictModel):
     init: str | None = None
     """A folder of a saved MedM-VL model; nothing else may be given then."""
     llm: LLMRecipe | None = None
+    """The LLM and its tokenizer."""
     image_encoder: dict[str, Any] | None = None
     """Settings with `type`, or `{"type": "hf_vision", "path": ...}` for pretrained weights."""
     image_connector: dict[str, Any] | None = None
+    """Settings with `type`; `medmvl parts` lists the types."""
     volume_encoder: dict[str, Any] | Literal["shared"] | None = None
+    """Settings with `type`, or `shared`: the image encoder reads the slices."""
     volume_connector: dict[str, Any] | None = None
+    """Settings with `type`; `medmvl parts` lists the types."""
     image_processor: dict[str, Any] | None = None
+    """Settings of `ImageProcessor`: size, channels, mean, std and more."""
     volume_processor: dict[str, Any] | None = None
+    """Settings of `VolumeProcessor`: size, windows, spacing and more."""
     max_length: PositiveInt = 2048
+    """Token limit of a conversation, images and volumes included."""
 
     @model_validator(mode="after")
     def _complete(self) -> ModelRecipe:
@@ -102,7 +111,7 @@ def assemble(
     Args:
         recipe: the parts.
         texts: training text, read only where a tokenizer is to be learned.
-        seed: of the fresh weights.
+        seed: seed for the fresh weights.
 
     Raises:
         RecipeError: parts that do not exist or do not fit together.
@@ -123,7 +132,7 @@ def assemble(
 
 
 def settle_generation(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> None:
-    """Let `generate` end where answers end, and never write a placeholder, which would claim an image of its own."""
+    """Set the stop tokens, and forbid placeholder tokens in generated text."""
     model.generation_config.eos_token_id = processor.stop_token_ids
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     model.generation_config.suppress_tokens = [processor.image_token_id, processor.volume_token_id]

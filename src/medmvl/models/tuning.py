@@ -36,8 +36,11 @@ class LoraOptions(StrictModel):
     """Size of the low-rank update, and where it goes."""
 
     rank: PositiveInt = 16
+    """Rank of the update."""
     alpha: PositiveFloat = 32.0
+    """Scale: the update counts `alpha / rank`."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout before the update."""
     targets: tuple[str, ...] | None = None
     """Linear layers of the part: last names such as `q_proj`, or patterns over whole names such as `*.layers.1?.*.q_proj`;
     None: all of the part except the LLM's head."""
@@ -47,14 +50,15 @@ class PartTuning(StrictModel):
     """How one part is trained. The word alone is short for `{mode: word}`."""
 
     mode: Literal["frozen", "full", "lora", "dora", "last_k"]
+    """Which weights of the part train."""
     learning_rate: PositiveFloat | None = None
-    """None: the stage's."""
+    """Learning rate of the part; None: the stage's."""
     weight_decay: NonNegativeFloat | None = None
-    """None: the stage's. Norms, biases and embeddings never decay."""
+    """Weight decay of the part; None: the stage's. Norms, biases and embeddings never decay."""
     lora: LoraOptions = LoraOptions()
-    """Of `lora` and `dora`."""
+    """Options for `lora` and `dora`."""
     layers: PositiveInt | None = None
-    """Of `last_k`: how many of the last blocks train, with the norm behind them."""
+    """Number of last blocks that `last_k` trains, with the norm after them."""
 
     @model_validator(mode="before")
     @classmethod

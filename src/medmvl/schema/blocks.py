@@ -13,7 +13,9 @@ class TextBlock(StrictModel):
     """Plain text. Text that spells a special token of the tokenizer is refused by the processor."""
 
     type: Literal["text"] = "text"
+    """Kind of block."""
     text: str
+    """The text."""
 
 
 class VisualBlock(StrictModel):
@@ -48,7 +50,9 @@ class ImageBlock(VisualBlock):
     """A 2D image: a path, relative to the data file or to an image root; `file#frame=3` chooses a frame."""
 
     type: Literal["image"] = "image"
+    """Kind of block."""
     image: str = Field(min_length=1)
+    """Path of the file."""
 
     @property
     def path(self) -> str:
@@ -60,7 +64,9 @@ class VolumeBlock(VisualBlock):
     """A 3D volume: a file or a DICOM folder, relative to the data file or to a volume root; `folder#series=2` chooses."""
 
     type: Literal["volume"] = "volume"
+    """Kind of block."""
     volume: str = Field(min_length=1)
+    """Path of the file or folder."""
 
     @property
     def path(self) -> str:

@@ -16,7 +16,9 @@ class Box(StrictModel):
     """`(y0, x0, y1, x1)` in an image or `(z0, y0, x0, z1, y1, x1)` in a volume; the upper ends are exclusive."""
 
     coordinates: Annotated[Coordinates2D | Coordinates3D, Field(union_mode="left_to_right")]
+    """The numbers in array order."""
     label: str
+    """Name of the finding."""
     visual: NonNegativeInt = 0
     """Which visual block of the sample the box lies in, counted over the whole conversation."""
 

@@ -17,7 +17,9 @@ class Message(StrictModel):
     """One turn. The role decides what is trained on: assistant text only, never by position."""
 
     role: Literal["system", "user", "assistant"]
+    """Who speaks."""
     content: tuple[Block, ...]
+    """Blocks in order; a plain string is one block of text."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,7 +57,7 @@ class Target(StrictModel):
     """The truth a task judges an answer by."""
 
     kind: str
-    """Kind of question, such as `"nodule"` or `"report"`; metrics and controls are computed a kind."""
+    """Kind of question, such as `"nodule"` or `"report"`; metrics and controls are computed per kind."""
     answers: tuple[str, ...] = Field(min_length=1)
     """Accepted answers; the first is the reference."""
     choices: tuple[str, ...] = ()
@@ -68,20 +70,29 @@ class Sample(StrictModel):
     """One conversation with typed blocks. Identity fields are pseudonyms (a user's column or a keyed hash), never UIDs."""
 
     id: str = Field(min_length=1)
+    """Unique name within the data set."""
     messages: tuple[Message, ...] = Field(min_length=1)
+    """The turns in order."""
     patient: str | None = None
+    """Pseudonym of the patient; splits and intervals go by it."""
     study: str | None = None
+    """Pseudonym of the study."""
     image_group: str | None = None
     """Samples that share pixels share this; splits keep a group together where the patient is unknown."""
     days_before_current: NonNegativeInt | None = None
     """Days by which this sample's study is older than the patient's current study."""
     task: str | None = None
+    """Name of the task it belongs to."""
     language: Literal["en", "zh"] | None = None
+    """Language of the question and the answer."""
     target: Target | None = None
+    """The truth an answer is judged by."""
     labels: dict[str, float] = Field(default_factory=dict)
-    """Named truth about the study, for `labels` pre-training and classification: 1 present, 0 absent, no entry: unknown."""
+    """Named truth about the study, for the `classification` objective: 1 present, 0 absent, no entry: unknown."""
     boxes: tuple[Box, ...] = ()
+    """Places of findings in the images and volumes."""
     schema_version: Literal[1] = 1
+    """Version of this format."""
 
     @property
     def visuals(self) -> tuple[ImageBlock | VolumeBlock, ...]:

@@ -27,10 +27,13 @@ class DataRecipe(StrictModel):
     """Which samples train, which are watched during training, and which are kept for the end."""
 
     train: tuple[DataSource, ...] = ()
+    """Sources that train, mixed by their weights."""
     validation: tuple[DataSource, ...] = ()
+    """Sources for the validation loss and answers during training."""
     test: tuple[DataSource, ...] = ()
+    """Sources kept for the end."""
     prepared: bool = False
-    """Keep what the processor makes of every scan on disk, so that it is read and resampled once, not once an epoch. This is
+    """Keep what the processor makes of every scan on disk, so that it is read and resampled once, not once per epoch. This is
     patient data in the cache folder: `medmvl data cache` shows it, `--clear` removes it."""
 
 
@@ -38,46 +41,57 @@ class Stage(StrictModel):
     """One stage: an objective, what of the model trains, on what, for how long."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Name of the stage, and of its folder in the run."""
     objective: Literal["lm", "classification", "contrastive"] = "lm"
+    """Loss: `lm` for answers, `classification` of a sample's `labels`, `contrastive` between images and texts."""
     parts: dict[PartName, PartTuning]
-    """`frozen`, `full` or `lora` a part; a part that is not named is frozen."""
+    """Tuning per part: `frozen`, `full`, `lora`, `dora` or `last_k`; a part that is not named is frozen."""
     any_model: bool = False
     """Leave out of `parts` what the model does not have, for recipes that serve models of all kinds."""
     data: DataRecipe | None = None
     """Data of this stage alone; None: the recipe's."""
 
     epochs: PositiveFloat | None = None
+    """Length in passes over the data; give either this or `max_steps`."""
     max_steps: PositiveInt | None = None
+    """Length in optimizer steps."""
     batch_size: PositiveInt
-    """Samples an optimizer step, over all processes: the result does not depend on how many there are."""
+    """Samples per optimizer step, summed over all processes: the result does not depend on how many there are."""
     micro_batch_size: PositiveInt | None = None
-    """Samples a process holds at once; None: its whole share of the batch."""
+    """Samples that a process holds at once; None: its whole share of the batch."""
     eval_batch_size: PositiveInt | None = None
-    """Samples a process holds at once in validation; None: as in training."""
+    """Samples that a process holds at once in validation; None: as in training."""
     group: Literal["length", "study", "none"] = "length"
-    """What stands together in a batch: samples of similar length, or questions about the same pixels."""
+    """Samples that share a batch: those of similar length, or questions about the same pixels."""
 
     learning_rate: PositiveFloat
+    """Peak learning rate of parts that name none of their own."""
     weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of AdamW; norms, biases and embeddings never decay."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warmup."""
     warmup: NonNegativeFloat = 0.03
-    """Below 1 a share of the steps, otherwise their number."""
+    """Warmup: below 1 a share of the steps, otherwise their number."""
     max_grad_norm: NonNegativeFloat = 1.0
+    """Largest norm of the gradient; a longer one is scaled down."""
     temperature: PositiveFloat = 0.07
-    """Where the `contrastive` objective starts; it is learned."""
+    """First temperature of the `contrastive` objective; it is learned."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 where a GPU has it, float32 otherwise."""
     gradient_checkpointing: bool = False
     """Recompute activations of the LLM and the encoders in the backward pass: slower, far less memory."""
     num_workers: NonNegativeInt = 0
+    """Processes that read ahead; 0: the training process reads itself."""
 
     log_steps: PositiveInt = 10
+    """Steps between two entries of the history."""
     eval_steps: PositiveInt | None = None
-    """None: validate at the end of the stage only."""
+    """Steps between validations; None: at the end of the stage only."""
     save_steps: PositiveInt | None = None
-    """None: ten checkpoints over the stage."""
+    """Steps between checkpoints; None: ten over the stage."""
     keep_checkpoints: PositiveInt = 2
+    """Checkpoints that stay on disk while the stage runs."""
 
     @model_validator(mode="after")
     def _must_be_possible(self) -> Stage:
@@ -135,12 +149,19 @@ class Recipe(StrictModel):
     """A run: `medmvl train` turns it into a model."""
 
     schema_version: Literal[1] = 1
+    """Version of this format."""
     description: str = ""
+    """One line for `medmvl recipe list`."""
     seed: NonNegativeInt = 0
+    """Seed for fresh weights, order and dropout."""
     model: ModelRecipe
+    """The parts, or a saved model to start from."""
     data: DataRecipe
+    """Data of all stages that name none of their own."""
     stages: tuple[Stage, ...] = Field(min_length=1)
+    """Stages in order; each goes on from the model of the one before."""
     distributed: Distributed = Distributed()
+    """Sharding over GPUs."""
 
     @model_validator(mode="after")
     def _stages_are_distinct_and_fed(self) -> Recipe:

@@ -62,9 +62,10 @@ def parse_recipe(document: dict[str, Any], name: str) -> Recipe:
         raise RecipeError(f"recipe {name} is not valid:\n{problems}") from None
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """YAML that reads back as the same recipe, with every default written out."""
-    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True, width=110)
+def dump_recipe(recipe: Recipe, *, short: bool = False) -> str:
+    """YAML that reads back as the same recipe, with every default written out, or with `short` none."""
+    document = recipe.model_dump(mode="json", exclude_defaults=True) if short else plain(recipe)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class StagePlan:
     order: TrainingOrder
     labels: tuple[str, ...]
     num_tokens: int
-    """Of one pass over the training samples, text and visual."""
+    """Tokens of one pass over the training samples, text and visual."""
     table: list[TuningRow]
     trained_on: TrainedOn
     """Patients of this stage and of all training before it."""
@@ -67,7 +68,8 @@ class StagePlan:
         stage = self.stage
         lines = [
             f"stage {stage.name}: {stage.objective}, {self.order.num_steps} steps of {stage.batch_size}, "
-            f"{len(self.train)} samples, {self.num_tokens} tokens a pass"
+            f"{len(self.train)} samples, {self.num_tokens} tokens per pass",
+            *self._shares(),
         ]
         if self.labels:
             lines.append(f"  labels: {', '.join(self.labels)}")
@@ -78,6 +80,15 @@ class StagePlan:
                 f"  {row.part:18}{row.mode:8}{row.num_trained:>14,}{row.num_parameters:>14,}{rate:>16}"
             )
         return "\n".join(lines)
+
+    def _shares(self) -> Iterator[str]:
+        """Samples of each source, and their share of an epoch."""
+        mixture = self.train.samples
+        drawn = [size * weight for size, weight in zip(mixture.sizes, mixture.weights, strict=True)]
+        for source, size, weight, number in zip(
+            mixture.sources, mixture.sizes, mixture.weights, drawn, strict=True
+        ):
+            yield f"  {number / sum(drawn):6.1%} of an epoch: {source.name}, {size} samples x weight {weight:g}"
 
     def describe_reading(self) -> str:
         """Why the first steps are slower than later ones, and the first estimate of the time left too long."""

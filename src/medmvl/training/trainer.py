@@ -73,7 +73,7 @@ class TrainingOrder(Sampler[int]):
 def training_arguments(
     stage: Stage, folder: Path, order: TrainingOrder, seed: int, distributed: Distributed
 ) -> TrainingArguments:
-    """A stage in the words of transformers."""
+    """Translate a `Stage` into `TrainingArguments`."""
     on_gpu = torch.cuda.is_available()
     bfloat16 = stage.precision == "bfloat16" or (
         stage.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
