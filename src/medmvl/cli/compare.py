@@ -11,7 +11,7 @@ import typer
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of medmvl evaluate; all against the first.")],
     out: Annotated[Path | None, typer.Option(help="Folder for compare.json and compare.png.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and the permutations.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the bootstrap and the permutations.")] = 0,
 ) -> None:
     """Compare evaluations of the same samples by the same protocol: paired by answer, by patient."""
     from rich.console import Console

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Bring your own data: convert a table, check a data set.")
 
 Split = Annotated[str, typer.Option("--split", help="Shares of train, validation and test.")]
-Seed = Annotated[int, typer.Option(help="Of the split.")]
+Seed = Annotated[int, typer.Option(help="Seed for the split.")]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder that image paths start from.")]
 VolumeRoot = Annotated[Path | None, typer.Option(help="Folder that volume paths start from.")]
 DEFAULT_SPLIT = "0.8,0.1,0.1"

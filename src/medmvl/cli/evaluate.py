@@ -50,7 +50,7 @@ def evaluate(
     image_root: ImageRoot = None,
     volume_root: VolumeRoot = None,
     limit_patients: Annotated[
-        int | None, typer.Option(min=1, help="Take the first so many patients.")
+        int | None, typer.Option(min=1, help="Evaluate only the first N patients.")
     ] = None,
     controls: Annotated[
         bool, typer.Option(help="Majority answer, no image, and swapped image (another patient's).")
@@ -69,7 +69,7 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 64,
     max_new_tokens: MaxNewTokens = 256,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the controls.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the bootstrap and the controls.")] = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:

@@ -19,12 +19,12 @@ def experiment(
     seeds: Annotated[str, typer.Option(help="Only these seeds, such as 0,1.")] = "",
     only: Annotated[str, typer.Option(help="Only these variants, such as a,b.")] = "",
     processes: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
-    gpus: Annotated[int, typer.Option(min=1, help="Of each run, by torchrun; without any, processes.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs per run, by torchrun; without any, processes.")] = 1,
     hardware: Annotated[
         str | None, typer.Option(help="With --dry-run, estimate GPU-hours on it: h100-80gb, a100-40gb, ...")
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Of the estimate, a data file that is not here.")
+        int, typer.Option(min=1, help="Samples assumed per data file that is not here.")
     ] = 100_000,
 ) -> None:
     """Run what is missing of an experiment; start the same command several times to share the work."""

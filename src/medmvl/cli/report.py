@@ -23,7 +23,9 @@ def report(
     studies: Annotated[list[Path], typer.Argument(help="Files and folders, searched with their subfolders.")],
     out: Annotated[Path, typer.Option(help="Folder for the reports; continued if it is there.")],
     prompt: Annotated[str | None, typer.Option(help="What is asked of every study.")] = None,
-    language: Annotated[Literal["en", "zh"], typer.Option(help="Of the prompt and the notices.")] = "en",
+    language: Annotated[
+        Literal["en", "zh"], typer.Option(help="Language of the prompt and the notices.")
+    ] = "en",
     fhir: Annotated[bool, typer.Option(help="Write a FHIR DiagnosticReport for each study.")] = True,
     sr: Annotated[bool, typer.Option(help="Write a DICOM SR for each study that came as DICOM.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Studies asked together.")] = 4,

@@ -31,10 +31,11 @@ def score(
     ] = None,
     reference: Annotated[Path | None, typer.Option(help="Data with the truth, joined by id.")] = None,
     labeler: Annotated[
-        str | None, typer.Option(help="Of findings: phantoms, ct-rate, chexpert, or a classifier's folder.")
+        str | None,
+        typer.Option(help="Labeler of findings: phantoms, ct-rate, chexpert, or a classifier's folder."),
     ] = None,
     tokenizer: Annotated[
-        str, typer.Option(help="Of strict's BLEU, METEOR, CIDEr: words, 13a, zh, jieba, ...")
+        str, typer.Option(help="Tokenizer of strict's BLEU, METEOR, CIDEr: words, 13a, zh, jieba, ...")
     ] = "words",
     bertscore: Annotated[Path | None, typer.Option(help="Folder of an encoder for BERTScore.")] = None,
     weights: Annotated[
@@ -45,7 +46,7 @@ def score(
     judge_model: Annotated[
         str | None, typer.Option(help="Its name; a key is read from MEDMVL_JUDGE_KEY.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
     answers: Annotated[

@@ -28,7 +28,7 @@ KEYS_VARIABLE = "MEDMVL_API_KEYS"
 Host = Annotated[str, typer.Option(help="Other than loopback needs keys.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
 KeyFile = Annotated[
-    Path | None, typer.Option(help=f"API keys, one a line; or comma-separated in {KEYS_VARIABLE}.")
+    Path | None, typer.Option(help=f"API keys, one per line; or comma-separated in {KEYS_VARIABLE}.")
 ]
 Name = Annotated[str, typer.Option(help="What clients call the model.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="Longest time for one answer.")]

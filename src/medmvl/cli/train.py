@@ -18,18 +18,21 @@ def train(
         list[str] | None,
         typer.Argument(help="Changes, such as stages.0.learning_rate=1e-4", metavar="KEY=VALUE"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/RECIPE where it is not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/RECIPE.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show parts, tokens, memory and hours; check what is here.")
+        bool,
+        typer.Option("--dry-run", help="Show parts, tokens, memory, hours and shares; check what is here."),
     ] = False,
-    hardware: Annotated[str, typer.Option(help="Of the estimate: h100-80gb, a100-40gb, ...")] = "a100-80gb",
-    gpus: Annotated[int, typer.Option(min=1, help="Of the estimate.")] = 1,
+    hardware: Annotated[
+        str, typer.Option(help="GPU assumed in the estimate: h100-80gb, a100-40gb, ...")
+    ] = "a100-80gb",
+    gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs in the estimate.")] = 1,
     utilisation: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of the peak that training reaches.")
     ] = 0.35,
-    text_tokens: Annotated[int, typer.Option(min=1, help="Of the estimate, a sample.")] = 128,
+    text_tokens: Annotated[int, typer.Option(min=1, help="Text tokens assumed per sample.")] = 128,
     samples: Annotated[
-        int, typer.Option(min=1, help="Of the estimate, a data file that is not here.")
+        int, typer.Option(min=1, help="Samples assumed per data file that is not here.")
     ] = 100_000,
 ) -> None:
     from medmvl.training.recipe_files import load_recipe

@@ -25,7 +25,7 @@ class Mixture(Protocol):
 
     @property
     def weights(self) -> list[float]:
-        """Passes over each source an epoch."""
+        """Passes over each source per epoch."""
 
     @property
     def lengths(self) -> list[int]:
@@ -33,7 +33,7 @@ class Mixture(Protocol):
 
     @property
     def study_keys(self) -> list[int]:
-        """A number a sample, equal where the files are the same."""
+        """A number per sample, equal where the files are the same."""
 
 
 def epoch_order(
@@ -43,7 +43,7 @@ def epoch_order(
 
     Args:
         mixture: sizes and weights of the sources, and what the groups are made by.
-        seed: of the run.
+        seed: seed of the run.
         epoch: counted from 0.
         batch_size: over all ranks.
         group: `"length"` puts samples of like length in a batch (less padding), `"study"` up to `per_study`

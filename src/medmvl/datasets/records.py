@@ -1,6 +1,6 @@
 """A data file as a sequence of Samples that are parsed one by one when asked for.
 
-What stays in memory is where each record starts and ends and its line: 24 bytes a sample, whatever its size.
+What stays in memory is where each record starts and ends and its line: 24 bytes per sample, whatever its size.
 The file is mapped, not read; worker processes open it for themselves. Content decides the format: JSON Lines
 or one JSON array, of Samples or LLaVA records.
 """

@@ -27,7 +27,7 @@ def write_splits(
         out: an existing folder, as `whole_folder` gives.
         samples: all of them, their paths relative to `out`.
         fractions: share of each split.
-        seed: of the split.
+        seed: seed for the split.
         given: the split of every sample where it is settled already; nothing is dealt out then.
         about: more facts for `dataset.json`, without identity.
 

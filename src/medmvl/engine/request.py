@@ -34,7 +34,7 @@ class Request:
 
 
 Reason = Literal["input", "memory", "deadline", "cancelled", "internal"]
-"""Whose fault a failure is: the question's, or what else kept it from being answered."""
+"""Why a request failed: bad input, memory, deadline, cancellation or an internal error."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ class SequenceState:
         return self._sampled(logits.float()) if self.options.sampled else logits
 
     def take(self, token: int) -> None:
-        """Go on by the token that was chosen, and know whether the answer ends."""
+        """Append the chosen token and update `finish`."""
         if self.finish is not None:
             return
         if token in self.stop_ids:

@@ -42,7 +42,7 @@ class Calibration:
     """What a group's confidences are worth."""
 
     accuracy: Interval
-    """Of the likeliest choice."""
+    """Accuracy of the likeliest choice."""
     error: Interval
     """Expected calibration error: |accuracy - confidence|, 0 is best; biased upwards where n is small."""
     bins: tuple[tuple[float, float, int], ...]

@@ -60,7 +60,7 @@ def wording_consistency(
         judged: the first answers.
         again: answers by id, a mapping for each further wording; a question is counted where all of them have it.
         judge: judges an answer to a sample.
-        seed: of the intervals.
+        seed: seed for the intervals.
     """
     by_id = {sample.id: sample for sample in samples}
     groups: dict[tuple[str, str], list[tuple[str, list[bool]]]] = {}

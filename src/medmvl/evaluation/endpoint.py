@@ -51,7 +51,7 @@ class EndpointOptions:
     concurrency: int = 4
     timeout_s: float = 120.0
     retries: int = 5
-    """Of an answer that was refused with 429 or 503 or whose connection broke, waiting longer each time."""
+    """Attempts after 429, 503 or a broken connection, each after a longer wait."""
 
 
 class Endpoint:

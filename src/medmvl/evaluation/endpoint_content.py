@@ -38,7 +38,7 @@ class ScanContent:
         """Say how volumes are shown.
 
         Args:
-            client: of the `openai` package.
+            client: client of the `openai` package.
             load: gives the pixels of a block.
             volume_as: `volume`, `slices:N` or `refuse`.
         """

@@ -56,7 +56,7 @@ def _row(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
 
 
 def score_interval(item: Score, clusters: Sequence[str], seed: int) -> Interval | None:
-    """Of the value as its convention reports it: a mean of samples, or a corpus value."""
+    """Interval of the value that its convention reports: a mean of samples, or a corpus value."""
     tally = item.measure.tally
     if not len(tally):
         return None

@@ -31,7 +31,7 @@ def sign_flip_p(differences: Sequence[float], clusters: Sequence[Hashable], *, s
     Args:
         differences: score of one model minus that of the other, an answer each.
         clusters: the patient (or study, ...) of every answer.
-        seed: of the random sign patterns.
+        seed: seed for the random sign patterns.
     """
     sums, _ = cluster_sums(differences, clusters)
     sums = sums[sums != 0]

@@ -144,7 +144,7 @@ def bootstrap_interval(
         statistic: gets the indices of the answers in a resample, with repetitions, and returns a number (NaN
             where it is not defined, such as where all truths are alike; those resamples are left out).
         clusters: the patient (or study, ...) of every answer.
-        seed: of the resamples.
+        seed: seed for the resamples.
         level: of confidence.
         num_resamples: fewer where the statistic is slow.
     """

@@ -142,7 +142,7 @@ def _unused_volume_encoder(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token: bool) -> dict[str, Any]:
-    """The image tower up to the selected layer. Of SigLIP, without a class token, `patch` drops the first patch."""
+    """The image tower up to the selected layer. SigLIP has no class token: there `patch` drops the first patch."""
     select = config.get("lvlm_encoder_image_select_feature")
     patches = select == "patch"
     return HFVisionConfig(
@@ -336,6 +336,6 @@ def _load_visual_parts(
 
 
 def _load_tower(tower: nn.Module, theirs: Mapping[str, Tensor], where: str) -> None:
-    """Of the tower's weights those up to the selected layer; what lies behind it was never read."""
+    """Load the tower's weights up to the selected layer; later ones were never read."""
     wanted = tower.state_dict()
     load_exactly(tower, {name: theirs[name] for name in wanted if name in theirs}, where)

@@ -28,7 +28,7 @@ def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> 
     """Train and evaluate; goes on where a killed one stopped.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
         folder: gets `train` and `evaluation`.
         options: how it is evaluated.
         gpus: processes that share the run, a GPU each where there are any; with 1, it runs here.
@@ -94,7 +94,7 @@ def _launch(folder: Path, half: str, gpus: int) -> None:
         "-m", "medmvl.experiments.one_run", str(folder), half,
     ]  # fmt: skip
     if subprocess.run(command, check=False).returncode:
-        raise UserError(f"{folder.name}: {half} failed in {gpus} processes; what they said stands above")
+        raise UserError(f"{folder.name}: {half} failed in {gpus} processes; see their output above")
 
 
 def _take_part(folder: Path, half: str) -> None:

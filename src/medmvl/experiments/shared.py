@@ -80,7 +80,7 @@ def take_over(recipe: Recipe, out: Path, others: Iterable[tuple[Recipe, Path]]) 
     """Link the finished first stages of another run into a run that has not begun; returns how many.
 
     Args:
-        recipe: of the run in `out`.
+        recipe: recipe of the run in `out`.
         out: its run folder.
         others: recipes and run folders of other runs.
     """

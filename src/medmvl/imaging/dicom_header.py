@@ -1,6 +1,6 @@
 """DICOM files as headers: which bytes are DICOM, the few tags that pixels need, and where the pixels lie.
 
-Of a patient nothing is kept: identifying values become numbers that can only be compared while the process lives, and
+Nothing about a patient is kept: identifying values become numbers that can only be compared while the process lives, and
 what pydicom would log is silenced.
 """
 

@@ -13,7 +13,7 @@ from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats
 
 LOSSY = frozenset([uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless])
 MAX_ERROR = 0.01
-"""Of the range of stored values: what a codec that loses something is trusted to stay within."""
+"""Largest error of a lossy codec, as a share of the range of stored values."""
 _FLOAT_TAGS = ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue")
 
 

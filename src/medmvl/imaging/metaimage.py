@@ -175,7 +175,7 @@ def pixel_names(path: Path, fields: dict[str, str], sizes: tuple[int, ...], star
 
     Args:
         path: the header.
-        fields: of the header.
+        fields: fields of the header.
         sizes: `DimSize`, fastest axis first.
         start: where the header ends; a `LIST` is the lines from there on.
 

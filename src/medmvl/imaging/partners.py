@@ -43,7 +43,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """Every file that reading a path opens, and the path itself; what is missing or damaged is left to reading.
 
     Returns:
-        Of a folder all files below it, sorted; of a file its header first, then its pixels in the header's order.
+        All files below a folder, sorted; for a file its header, then its pixels in the header's order.
     """
     if path.is_dir():
         return tuple(file for file in sorted(path.rglob("*")) if file.is_file())

@@ -18,7 +18,7 @@ from medmvl.imaging.limits import claims_are_limited
 
 MAX_FILES = 20_000
 MAX_BYTES = 2**33
-"""Of everything in the archive together, unpacked."""
+"""Bytes of everything in the archive together, unpacked."""
 _MAX_RATIO = 1100
 """Deflate cannot pack better than 1032:1; one that claims more is forged."""
 _CHUNK = 2**20

@@ -46,9 +46,9 @@ BEHIND: dict[str, dict[str, Any]] = {
 PUBLISHED_SIZES: dict[str, tuple[int, ...]] = {
     "ct_vit": (240, 480, 480), "resnet3d": (160, 224, 224), "dcformer": (128, 256, 256),
 }  # fmt: skip
-"""Of encoders whose settings name no size."""
+"""Sizes of encoders whose settings name none."""
 AS_SET = "as its settings say"
-"""Of parts that are nothing without settings, such as the name of a library's tower."""
+"""Shown for parts that need settings before they have a size, such as a library's towers."""
 IMAGE_SIZE, VOLUME_SIZE = (256, 256), (32, 256, 256)
 VIT_WIDTH, VIT_PATCH = 768, (4, 16, 16)
 

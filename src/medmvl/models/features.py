@@ -18,7 +18,7 @@ class VisualFeatures:
     streams: tuple[Tensor, ...]
     """Each `(batch, d * h * w, width_i)`, ordered depth, height, width of its grid."""
     grid: Grid
-    """Of the first stream, and of the others unless `grids` says more."""
+    """Grid of the first stream, and of the others unless `grids` says more."""
     mask: Tensor | None = None
     """`(batch, d * h * w)`, True where a token is real; None where all are."""
     positions_mm: Tensor | None = None

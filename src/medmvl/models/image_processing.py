@@ -34,7 +34,7 @@ class _Place(NamedTuple):
     inner: Size
     """The picture's own size on it."""
     offset: tuple[int, int]
-    """Of the picture on the canvas; negative where it sticks out."""
+    """Offset of the picture on the canvas; negative where it sticks out."""
 
 
 class ImageProcessor(StrictModel):
@@ -51,7 +51,7 @@ class ImageProcessor(StrictModel):
     keeps it to within a `multiple`, with pixels of changing sizes: pictures are made smaller where they need be, never
     larger."""
     multiple: PositiveInt = 16
-    """Of `native`: both sides are multiples of it; the encoder's patch, or what encoder and connector need together."""
+    """Factor of both sides with `native`: the encoder's patch, or what encoder and connector need together."""
     max_tiles: PositiveInt = 1
     """More than 1: behind the whole picture come the tiles of a grid, this many or fewer, that keeps its details."""
     shortest_edge: PositiveInt | None = None

@@ -19,7 +19,7 @@ Shape = tuple[int, int, int]
 def best_grid(height: int, width: int, tile: Size, max_tiles: int) -> Size:
     """Rows and columns of tiles for a picture: LLaVA-NeXT's rule over all grids of at most `max_tiles` tiles.
 
-    Of the grids that keep most of the picture's pixels, when it is fitted into them without changing its aspect ratio,
+    Among the grids that keep most of the picture's pixels, when it is fitted into them without changing its aspect ratio,
     the one with the least empty area (arXiv 2310.03744; `select_best_resolution`). A picture that fits one tile gets one.
     """
     best, chosen = (-1, 0), (1, 1)
@@ -63,7 +63,7 @@ def native_size(height: int, width: int, limit: Size, multiple: int) -> Size:
 
 
 def largest_sizes(limit: Size, multiple: int) -> list[Size]:
-    """Of the sizes that `native_size` may give those that no other is larger than, and the smallest one."""
+    """The largest sizes that `native_size` may give, none larger than another, and the smallest one."""
     cells = (limit[0] // multiple) * (limit[1] // multiple)
     widest = {cells // rows: rows for rows in range(1, cells + 1)}  # for each width the greatest height
     return [(multiple, multiple), *((rows * multiple, width * multiple) for width, rows in widest.items())]
@@ -85,7 +85,7 @@ def crop_starts(
 ) -> tuple[list[Shape], float]:
     """Where the crops of a scan begin: a regular grid over the box of the body.
 
-    Of all grids of at most `max_crops` crops the one that covers most of the box, then the one with the fewest. Crops
+    Among grids of at most `max_crops` crops it is the one that covers most of the box, then the one with the fewest. Crops
     overlap evenly where they have more room than they need. A start is negative where the scan is smaller than a crop.
 
     Returns:

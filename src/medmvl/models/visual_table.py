@@ -36,7 +36,7 @@ class VisualRow(NamedTuple):
     grid_height: int
     grid_width: int
     fingerprint: int
-    """Of the pixels it was made from: pixels of another patient in this place do not go unnoticed."""
+    """Fingerprint of the pixels it was made from: pixels of another patient in this place do not go unnoticed."""
 
     @property
     def grid(self) -> tuple[int, int, int]:

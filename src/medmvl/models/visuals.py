@@ -56,7 +56,7 @@ class ProcessedVisual:
     tile_matrices: NDArray[np.float64] | None = None
     """`(tiles, 4, 4)`: as `matrix` for every tile of an image in tiles, the thumbnail's first; None for one tile."""
     crops: tuple[ProcessedVisual, ...] = ()
-    """Of a volume in several sizes: its crops in full resolution, whose tokens follow those of the whole."""
+    """Full-resolution crops of a volume; their tokens follow those of the overview."""
     positions_mm: Tensor | None = None
     """`(D,)`: where each slice of a volume lies along the slice axis; None where unknown."""
     notes: tuple[str, ...] = ()

@@ -44,9 +44,9 @@ def by_convention(
     """A volume as a published model reads it, before normalisation.
 
     Args:
-        name: of the convention.
+        name: name of the convention.
         hounsfield: `(D, H, W)` in HU.
-        size: of the voxels.
+        size: size in voxels.
 
     Returns:
         float32 `(D, H, W)` of `size` in [0, 1], and the 4x4 matrix from an index of it to one of `hounsfield`.

@@ -76,8 +76,8 @@ class VolumeProcessor(StrictModel):
     """`fixed` always makes `size`. `variable` makes what a scan has, at `spacing_mm` or else of its own voxels, in whole
     `multiple`s and at most `size`."""
     multiple: Shape3 = (1, 1, 1)
-    """Of `variable`: the encoder's patch, or what encoder and connector need together. With a spacing a scan is padded to
-    it, without one it is stretched by less than half of it."""
+    """Factor of the sizes with `variable`: the encoder's patch, or what encoder and connector need together. With a
+    spacing a scan is padded to it, without one it is stretched by less than half of it."""
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     """Resample to this spacing, then crop or pad around the centre; None stretches the scan to the size."""
     plane: Literal["axial", "acquired"] = "acquired"
@@ -85,7 +85,7 @@ class VolumeProcessor(StrictModel):
     input_axcodes: tuple[str, str, str] | None = None
     """Turn scans of known orientation into this order instead, such as `("I", "P", "L")`; needs `plane: axial`."""
     raw_units: Literal["HU"] | None = None
-    """What bare arrays hold whose units nobody declares; None takes them as arbitrary."""
+    """Units assumed for arrays without declared units; None means "arbitrary"."""
     convention: ConventionName | None = None
     """Preprocess as a published model did, in place of spacing, interpolation and windows; the scan must be in HU."""
     interpolation: Literal["area_linear", "linear", "nearest"] = "area_linear"

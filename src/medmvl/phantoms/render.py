@@ -38,7 +38,7 @@ class DrawnFinding:
     box: tuple[int, ...]
     """Half-open, canonical voxels: `(z0, y0, x0, z1, y1, x1)` in CT, `(y0, x0, y1, x1)` in the X-ray."""
     volume_ml: float
-    """Of the voxels drawn for it; a finding drawn later may cover some of them."""
+    """Volume of the voxels drawn for it; a finding drawn later may cover some of them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,7 @@ def write_reports(
         engine: answers.
         found: from `find_studies`; the same on every rank.
         out: the folder; continued if a run of the same settings was broken off.
-        settings: of the reports.
+        settings: settings of the reports.
         run: what else decides the answers, such as the model's digest; must be equal when continued.
         options: of decoding.
         batch_size: studies asked together.

@@ -28,7 +28,7 @@ SUFFIXES = (
     ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
     ".bmp", ".webp", ".jxl", ".pgm", ".ppm", ".mgh", ".mgz", ".dcm", ".dicom",
 )  # fmt: skip
-"""Who is called so but cannot be read is bad; other files are passed over."""
+"""A file with one of these suffixes that cannot be read is an error; other unreadable files are ignored."""
 DICOM, RASTER = FORMATS[-1].name, FORMATS[-2].name
 _ID_DIGITS = 12
 
@@ -67,7 +67,7 @@ class Found:
     studies: list[Study] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
     num_ignored: int = 0
-    """Files that are no images and are not called so."""
+    """Number of ignored files: not an image and no image suffix."""
 
 
 def find_studies(paths: Iterable[Path], declared: Mapping[str, Any]) -> Found:

@@ -14,7 +14,7 @@ from medmvl.serving.archive import unpack
 from medmvl.serving.settings import Limits
 
 MOST_STUDIES = 32
-"""Of one upload; what comes behind is named as left out."""
+"""Studies per upload; those after them are named as left out."""
 
 
 @dataclass

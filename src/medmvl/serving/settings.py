@@ -20,14 +20,14 @@ class Limits(StrictModel):
     """Everything a client could ask too much of."""
 
     upload_bytes: PositiveInt = 2048 * MIB
-    """Of one uploaded file."""
+    """Bytes per uploaded file."""
     body_bytes: PositiveInt = 256 * MIB
-    """Of one JSON body, inline images and volumes included."""
+    """Bytes per JSON body, inline images and volumes included."""
     expanded_bytes: PositiveInt = 4096 * MIB
-    """Of everything in one archive together, unpacked."""
+    """Bytes of everything in one archive together, unpacked."""
     archive_files: PositiveInt = 10_000
     voxels: PositiveInt = 2**30
-    """Of one image or volume; checked from its header, before pixels are decoded, wherever the format says it there."""
+    """Voxels per image or volume; checked from its header, before pixels are decoded, wherever the format says it there."""
     files_per_key: PositiveInt = 64
     bytes_per_key: PositiveInt = 16384 * MIB
     file_seconds: PositiveFloat = 3600.0

@@ -43,7 +43,7 @@ def seen_nifti(
     """What the model sees, in [0, 255], where it lies in the image; of an image in tiles the thumbnail.
 
     Args:
-        preprocessor: of the model that sees.
+        preprocessor: preprocessor of the model that sees.
         visual: what it sees of `image`.
         image: what was read.
         channel: of a volume with several windows; the last one where there are fewer.

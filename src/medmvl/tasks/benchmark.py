@@ -34,7 +34,7 @@ class Benchmark:
     prompts: Mapping[str, str] = field(default_factory=dict)
     """Language to a template with `{question}`; a question stands as it is where there is none."""
     protocol: str = "strict"
-    """The published convention of this benchmark; `strict` always stands beside it."""
+    """The published convention of this benchmark; `strict` is always reported next to it."""
     one_per: Literal["sample", "study"] = "sample"
     """`study`: only the first sample of every study, where several volumes share one report."""
 

@@ -31,7 +31,7 @@ class Task:
     name: str
     samples: Sequence[Sample]
     protocol: str = "strict"
-    """Name of the published convention; `strict` always stands beside it."""
+    """Name of the published convention; `strict` is always reported next to it."""
 
     def __post_init__(self) -> None:
         """Check that every sample has a truth and an id of its own.

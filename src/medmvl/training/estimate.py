@@ -1,7 +1,7 @@
 """What a recipe would take, before anything is downloaded: parts, parameters, tokens, memory, GPU-hours.
 
 The model is built without memory (meta device), so parameters are counted, not guessed; its operations are counted by
-PyTorch on one sample. Memory and hours are estimates; what they assume stands beside them.
+PyTorch on one sample. Memory and hours are estimates; what they assume is printed with them.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Assumptions:
     utilisation: float = 0.35
     """Share of the peak that training reaches (model FLOPs utilisation)."""
     text_tokens: int = 128
-    """A sample."""
+    """Text tokens assumed per sample."""
     samples: int = 100_000
-    """A source that is not on this machine."""
+    """Samples assumed per source that is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class StageEstimate:
     parameters: int
     steps: float
     flops: float
-    """Of the whole stage."""
+    """Operations of the whole stage."""
     gib: float
-    """Of one GPU at its peak."""
+    """Memory per GPU at its peak."""
     hours: float
     """GPU-hours."""
 
@@ -75,7 +75,7 @@ class Estimate:
     parts: dict[str, tuple[str, int]]
     """Type and parameters of each."""
     visual_tokens: dict[str, int]
-    """Of one image or volume."""
+    """Tokens per image or volume."""
     stages: tuple[StageEstimate, ...]
     notes: tuple[str, ...]
     assumptions: Assumptions
@@ -289,7 +289,7 @@ def work_order(model: MedMVLForConditionalGeneration, name: str) -> list[str]:
 
 
 def _training_flops(model: MedMVLForConditionalGeneration, stage: Stage, work: _Work) -> float:
-    """Of one sample: forward, backward through what passes gradients, and again through what trains; recomputation."""
+    """Operations per sample: forward, backward through what passes gradients, and again through what trains; recomputation."""
     total = 0.0
     for name, forward in work.flops.items():
         passes = _passes_gradient(model, name)

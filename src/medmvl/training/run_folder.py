@@ -53,7 +53,7 @@ def open_run(recipe: Recipe, out: Path, is_main: bool) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide numbers, those that offer plug-ins included."""
+    """Versions of Python and of the packages that decide numbers, those that offer plug-ins included."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for name in _PACKAGES:
         try:

@@ -39,7 +39,7 @@ def question(
         choices: the closed set of answers.
         more_answers: accepted as well.
         categories: what it is about, by the data set's own names.
-        language: of the question.
+        language: language of the question.
         identity: other fields of `Sample`, such as patient, task and labels.
     """
     return Sample(

@@ -29,8 +29,8 @@ def write_in_hounsfield(
     Args:
         source: the volume as published.
         target: the copy.
-        slope: of the table.
-        intercept: of the table.
+        slope: slope in the table.
+        intercept: intercept in the table.
         spacing_mm: columns, rows and slices by the table, or None where it does not say.
 
     Returns:

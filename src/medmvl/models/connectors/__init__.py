@@ -61,8 +61,8 @@ def check_connector(config: ConnectorConfig, widths: Sequence[int], grids: Seque
 
     Args:
         config: typed settings of the connector.
-        widths: of the encoder's streams.
-        grids: of the encoder's streams, for pixels of some size.
+        widths: widths of the encoder's streams.
+        grids: grids of the encoder's streams, for pixels of some size.
 
     Raises:
         RecipeError: it cannot; the message says why.

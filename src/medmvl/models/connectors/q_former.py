@@ -27,7 +27,7 @@ class QFormerConfig(ConnectorConfig):
     cross_attention_frequency: PositiveInt = 2
     """Every so many layers read the visual tokens, the first one included."""
     text: bool = False
-    """Let the question's embedding stand beside the queries, as InstructBLIP (arXiv 2305.06500) does."""
+    """Put the question's embedding next to the queries, as InstructBLIP (arXiv 2305.06500) does."""
 
     @property
     def guided_by_text(self) -> bool:

@@ -42,7 +42,7 @@ class EncoderConfig(PartConfig, ABC):
     def grid(self, size: tuple[int, ...]) -> Grid:
         """The grid of tokens for pixels of `size`: `(height, width)`, or `(depth, height, width)`.
 
-        Of several streams it is that of the first.
+        With several streams it is the grid of the first.
 
         Raises:
             RecipeError: this size cannot be encoded.
@@ -54,7 +54,7 @@ class EncoderConfig(PartConfig, ABC):
 
 
 class BatchNormedConfig(EncoderConfig, ABC):
-    """Of an encoder that has batch norms."""
+    """Settings of an encoder that has batch norms."""
 
     batch_statistics: bool = False
     """Train with the statistics of each batch, and move the running ones: only from scratch, with large batches.

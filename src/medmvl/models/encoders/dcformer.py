@@ -31,7 +31,7 @@ class DCFormerConfig(BatchNormedConfig):
     """Channels of the stem and of the four stages."""
     num_blocks: Four = (2, 3, 6, 2)
     kernel_sizes: Four = (13, 11, 9, 7)
-    """Length of the lines a stage, odd."""
+    """Length of the lines per stage, odd."""
     in_channels: PositiveInt = 1
     stages: tuple[int, ...] = (3, 4)
     """The stages whose feature maps are given, one stream each; 1 to 4, in this order."""

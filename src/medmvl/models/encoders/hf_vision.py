@@ -33,7 +33,7 @@ class HFVisionConfig(BatchNormedConfig):
     layer: int = -1
     """As LLaVA's `vision_feature_layer`, an index of `hidden_states`: 0 the embeddings, -1 the last layer.
 
-    Of a tower of stages (ConvNeXt, ResNet, EfficientNet, Swin) it is the stage, counted from 1; -1 is the last.
+    In a tower of stages (ConvNeXt, ResNet, EfficientNet, Swin) it is the stage, counted from 1; -1 is the last.
     """
     select: Select = "patch"
     """Without a class token only `patch`: all tokens."""
@@ -124,7 +124,7 @@ class HFVisionConfig(BatchNormedConfig):
     def grid(self, size: tuple[int, ...]) -> Grid:
         """The patches; pixels that do not fill one are dropped at the border, as the tower itself does.
 
-        Of a tower of stages the cells of the chosen stage's map.
+        A tower of stages gives the cells of the chosen stage's map.
         """
         if self.family.stages is not None:
             return (1, *self.family.stages.map_size(self.tower, size, self.num_layers))

@@ -129,7 +129,7 @@ def medm_clip_settings(
     """The settings of `medm_clip` for a MedM-CLIP `config.json`.
 
     Args:
-        config: of the checkpoint; keys that it leaves out have MedM-CLIP's defaults.
+        config: configuration of the checkpoint; keys that it leaves out have MedM-CLIP's defaults.
         layer: index of its list of hidden states, which starts with the output of the first layer.
         select: `patch` or `cls_patch`.
 

@@ -50,7 +50,7 @@ class BoundSlicesConfig(SlicesConfig, EncoderConfig):
         return self.image.moves_batch_statistics
 
     def grid(self, size: tuple[int, ...]) -> Grid:
-        """One layer of tokens a slice."""
+        """One layer of tokens per slice."""
         _, height, width = self.image.grid(size[1:])
         return (size[0], height, width)
 

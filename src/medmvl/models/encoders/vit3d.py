@@ -51,7 +51,7 @@ def m3d_clip_settings(
     """The settings of `vit3d` for M3D-CLIP's `config.json`.
 
     Args:
-        config: of the checkpoint; keys that it leaves out have M3D-CLIP's defaults.
+        config: configuration of the checkpoint; keys that it leaves out have M3D-CLIP's defaults.
         layer: index of its list of hidden states, which starts with the output of the first layer.
         select: `patch` or `cls_patch`.
         final_norm: norm the last layer, as M3D-LaMed does for layer -1; MedM-VL takes the layer itself.

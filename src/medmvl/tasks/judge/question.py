@@ -59,7 +59,7 @@ class Question:
     counts: bool
     """Asks how many."""
     asked: frozenset[str]
-    """Of number, side, level, segment, where; empty where the form does not tell."""
+    """Asked of number, side, level, segment and where; empty where the form does not tell."""
 
 
 @lru_cache(maxsize=8192)

@@ -21,7 +21,7 @@ class ClassifierLabeler:
 
         Args:
             folder: with `config.json` (`id2label` names the findings), weights and tokenizer.
-            threshold: of the sigmoid.
+            threshold: threshold of the sigmoid.
         """
         self.folder, self.threshold = folder, threshold
 

@@ -41,7 +41,7 @@ class MetricOptions:
     judge: LLMJudge | None = None
     """A language model that marks answers."""
     tokenizer: str = "words"
-    """Of BLEU, METEOR and CIDEr under `strict`: a name in `tokens.TOKENIZERS`."""
+    """Tokenizer of BLEU, METEOR and CIDEr under `strict`: a name in `tokens.TOKENIZERS`."""
     labeler: str | None = None
     """A name in `labelers.LABELERS` or the folder of a classifier; None chooses by the labels and kinds."""
 

@@ -45,13 +45,13 @@ _NUMBERS = _spelling(
     (r"(?<=\d)\s*um\b", " μm"),
     (r"(?<=\d)\s*per\s?cent\b", "%"),
 )
-"""Of use where the text has a digit."""
+"""Needed only where the text has a digit."""
 _RECEPTORS = _spelling(
     (r"(?<=\w)\s*\(\s*([+-]+)\s*\)", r"\1"),  # ER (+)
     (r"(?:(?<=[A-Z])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
     (r"(?<=[A-Z0-9])-(?![\w>])", "−"),  # a minus after a receptor, no hanging hyphen
 )
-"""Of use where the text has a plus or a minus."""
+"""Needed only where the text has a plus or a minus."""
 _PLAIN = re.compile(r"[a-zA-Z\s.,;:?!'()/]*")
 _DIGIT, _PLUS_MINUS = re.compile(r"\d"), re.compile(r"[+-]")
 _LATIN = rf"(?![{HAN}])[^\W\d_]"
