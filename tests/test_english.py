@@ -18,7 +18,7 @@ UNIT = "sample|line|row|epoch|process|scan|study|patient|stage|part|pass|slice|s
 PATTERNS = {
     "a sentence begins with 'Of'": r"(?:\A|[.!?:|]\s+|\n\n[ ]*|^[-*] )Of\s",
     "an argument begins with 'of the': say its noun": r"^\s+\w+: of the ",
-    "'a' before a vowel": r"\b[Aa] (?:encoder|image|answer|error|epoch|optimizer|option|adapter|interval|array|archive|index)\b",
+    "'a' before a vowel": r"\b[Aa] (?:encoder|image|answer|error|epoch|optimizer|option|adapter|interval|array|index)\b",
     "'an' before a consonant": r"\b[Aa]n (?:model|volume|scan|sample|patient|study|report|question|connector|recipe|token)\b",
     "say fix": r"\bmend(?:s|ed|ing)?\b",
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
