@@ -144,7 +144,7 @@ def test_a_validation_error_names_each_key_on_its_own_line() -> None:
         (["recipe", "list"], "quickstart"),
         (["train", "quickstar"], "did you mean 'quickstart'"),
         (["train", "gone.yaml"], "there is no recipe file"),
-        (["evaluate", "nowhere", "--tasks", "heartsize", "--out", "x"], "heartsize"),
+        (["evaluate", "nowhere", "--tasks", "heartsize", "--data", "d", "--out", "x"], "heartsize"),
         (["generate", "nowhere", "--prompt", "q"], "no model found"),
         (["chat", "nowhere"], "no model found"),
     ],
