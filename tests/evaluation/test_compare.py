@@ -1,6 +1,7 @@
 """Two runs: differences by hand, and refusal where a pair would compare what is not the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from medmvl.cli.main import main
 from medmvl.errors import UserError
-from medmvl.evaluation.compare import compare_runs, draw_comparison, read_run
+from medmvl.evaluation.compare import compare_runs, draw_comparison, read_run, verdict
 
 
 def write_run(folder: Path, scores: list[float], protocol: str = "strict", **changes: object) -> Path:
@@ -36,6 +37,9 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert nodule.difference.n == 12 and nodule.difference.clusters == 6
     assert nodule.p == pytest.approx(2 / 2**6) and side.p == 1.0  # six patients, all for the second
     assert nodule.p_holm == pytest.approx(2 * nodule.p)
+    assert verdict(comparison).startswith("No difference was shown")  # 0.0625 with six patients
+    shown = replace(comparison, pairs=(side, replace(nodule, p_holm=0.01)))
+    assert verdict(shown).endswith(": b better at 3D nodule en.")
     assert "fewer than 20 patients" in comparison.warnings[0]
     draw_comparison(comparison, tmp_path / "compare.png")
     assert Image.open(tmp_path / "compare.png").width > 500

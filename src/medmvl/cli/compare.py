@@ -16,11 +16,12 @@ def compare(
     """Compare evaluations of the same samples by the same protocol: paired by answer, by patient."""
     from rich.console import Console
 
-    from medmvl.evaluation.compare import compare_runs, comparison_table, draw_comparison, read_run
+    from medmvl.evaluation.compare import compare_runs, comparison_table, draw_comparison, read_run, verdict
 
     comparison = compare_runs([read_run(folder) for folder in runs], seed)
     console = Console()
     console.print(comparison_table(comparison))
+    console.print(verdict(comparison))
     for warning in comparison.warnings:
         console.print(f"Note: {warning}", style="yellow")
     if out is not None:

@@ -37,7 +37,7 @@ VERBS: dict[str, Verb] = {
     ),
     "data": Verb("medmvl.cli.data", "app", "Bring your own data: convert a table, check a data set."),
     "train": Verb("medmvl.cli.train", "train", "Train a model by a recipe; the same command resumes."),
-    "recipe": Verb("medmvl.cli.recipe", "app", "List, show and check recipes."),
+    "recipe": Verb("medmvl.cli.recipe", "app", "List and show recipes."),
     "parts": Verb(
         "medmvl.cli.parts", "parts", "List encoders and connectors: what goes in, size, tokens out."
     ),

@@ -35,6 +35,7 @@ def train(
         int, typer.Option(min=1, help="Samples assumed per data file that is not here.")
     ] = 100_000,
 ) -> None:
+    """Train a model by a recipe, stage by stage. The same command continues a training that was stopped."""
     from medmvl.training.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())

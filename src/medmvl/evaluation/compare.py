@@ -16,6 +16,8 @@ from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_inte
 if TYPE_CHECKING:
     from rich.table import Table
 
+SHOWN = 0.05
+"""A difference counts as shown where Holm's p is below this."""
 _SAME = ("question", "truth", "metric", "kind", "modality", "language", "cluster")
 
 
@@ -147,7 +149,10 @@ def comparison_table(comparison: Comparison) -> Table:
     from rich.table import Table
 
     first = comparison.pairs[0]
-    caption = f"95 % intervals over {comparison.cluster}s; p: sign flips by {comparison.cluster}; Holm over all rows."
+    caption = (
+        f"95 % intervals over {comparison.cluster}s; p: sign flips by {comparison.cluster}; Holm: p corrected for all rows. "
+        "Could show: the smallest difference that these samples would mostly reveal."
+    )
     table = Table(title=f"Against {first.base}", caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("question")
     for name in ("n", "first", "this", "difference", "p", "Holm", "could\nshow"):
@@ -165,6 +170,17 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
+def verdict(comparison: Comparison) -> str:
+    """One sentence: which differences were shown, or that none was, which is not that there is none."""
+    shown = [pair for pair in comparison.pairs if pair.p_holm < SHOWN]
+    if not shown:
+        return f"No difference was shown (Holm's p is {SHOWN} or more in every row), which does not mean that there is none."
+    parts = [
+        f"{pair.run} {'better' if pair.difference.value > 0 else 'worse'} at {pair.group}" for pair in shown
+    ]
+    return f"Shown against {comparison.pairs[0].base} (Holm's p below {SHOWN}): {'; '.join(parts)}."
+
+
 def draw_comparison(comparison: Comparison, path: Path) -> None:
     """Draw the differences with their intervals into a PNG; filled where Holm's p is below 0.05."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -180,14 +196,14 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
             place = groups.index((pair.group, pair.metric)) + 0.6 * (number + 0.5) / len(runs) - 0.3
             d, colour = pair.difference, f"C{number % 10}"
             axes.plot([d.low, d.high], [place, place], color=colour)
-            shown = colour if pair.p_holm < 0.05 else "white"
+            shown = colour if pair.p_holm < SHOWN else "white"
             axes.plot(d.value, place, "o", color=colour, markerfacecolor=shown)
     for number, run in enumerate(runs):
         axes.plot([], [], "o-", color=f"C{number % 10}", label=run)
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_yticks(range(len(groups)), [f"{group} ({metric})" for group, metric in groups])
     axes.invert_yaxis()
-    axes.set_xlabel(f"difference to {comparison.pairs[0].base} (filled: Holm's p < 0.05)")
+    axes.set_xlabel(f"difference to {comparison.pairs[0].base} (filled: Holm's p < {SHOWN})")
     figure.legend(loc="outside upper left", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, format="png")
