@@ -28,7 +28,8 @@ def test_ten_questions_read_and_encode_a_scan_once(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(loader, "read", counted("read", loader.read))
     monkeypatch.setattr(engine.model, "encode", counted("encode", engine.model.encode))
-    monkeypatch.setattr(engine, "_read_prefix", counted("prefix", engine._read_prefix))
+    prefixes = engine.inputs.prefixes
+    monkeypatch.setattr(prefixes, "put", counted("prefix", prefixes.put))
 
     async def ask(scheduler: Scheduler, number: int) -> Any:
         blocks = (VolumeBlock(volume="ct.npy", units="HU"), TextBlock(text=f"Is there a nodule? {number}"))

@@ -1,5 +1,6 @@
 """The processor: the same conversation by every road, lengths known beforehand, nothing cut, nothing misplaced."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,17 @@ def test_settings_survive_a_folder(processor, tmp_path):
     ours, theirs = (prepare(p, *content, answer="Yes.") for p in (processor, loaded))
     assert torch.equal(ours.input_ids, theirs.input_ids)
     assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(ours.visuals, theirs.visuals, strict=True))
+
+
+def test_settings_of_another_release_are_refused_by_name(processor, tmp_path):
+    """Dropped in silence, the model would read no images."""
+    processor.save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    settings = json.loads(file.read_text())
+    settings["pictures"] = settings.pop("image_processor")
+    file.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="does not know: pictures"):
+        MedMVLProcessor.from_pretrained(tmp_path)
 
 
 def test_what_is_seen_says_what_was_done_and_never_who(processor):

@@ -6,6 +6,7 @@ Every visual block becomes as many placeholders as encoder and connector will gi
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, takewhile, zip_longest
@@ -88,6 +89,21 @@ class MedMVLProcessor(ProcessorMixin):
             self.template_kwargs,
             split_at_placeholders=split_at_placeholders,
         )
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Load the settings; one this release does not know is an error: without it the model would see something else.
+
+        Raises:
+            UserError: the folder was saved by another release.
+        """
+        known = {*inspect.signature(cls.__init__).parameters, "processor_class", "auto_map"}
+        if unknown := sorted(set(processor_dict) - known):
+            raise UserError(
+                f"processor_config.json has settings that this release does not know: {', '.join(unknown)}. The model was saved "
+                "by another release; load it there, or rename the keys as CHANGELOG.md says"
+            )
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @classmethod
     def get_attributes(cls) -> list[str]:
