@@ -159,7 +159,7 @@ def test_settings_of_another_release_are_refused_by_name(processor, tmp_path):
     settings = json.loads(file.read_text())
     settings["pictures"] = settings.pop("image_processor")
     file.write_text(json.dumps(settings))
-    with pytest.raises(UserError, match="does not know: pictures"):
+    with pytest.raises(UserError, match="unknown to this release: pictures"):
         MedMVLProcessor.from_pretrained(tmp_path)
 
 

@@ -100,7 +100,7 @@ class MedMVLProcessor(ProcessorMixin):
         known = {*inspect.signature(cls.__init__).parameters, "processor_class", "auto_map"}
         if unknown := sorted(set(processor_dict) - known):
             raise UserError(
-                f"processor_config.json has settings that this release does not know: {', '.join(unknown)}. The model was saved "
+                f"processor_config.json has settings unknown to this release: {', '.join(unknown)}. The model was saved "
                 "by another release; load it there, or rename the keys as CHANGELOG.md says"
             )
         return super().from_args_and_dict(args, processor_dict, **kwargs)
