@@ -39,7 +39,7 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert nodule.p_holm == pytest.approx(2 * nodule.p)
     assert verdict(comparison).startswith("No difference was shown")  # 0.0625 with six patients
     shown = replace(comparison, pairs=(side, replace(nodule, p_holm=0.01)))
-    assert verdict(shown).endswith(": b better at 3D nodule en.")
+    assert verdict(shown).endswith("/b better at 3D nodule en.")
     assert "fewer than 20 patients" in comparison.warnings[0]
     draw_comparison(comparison, tmp_path / "compare.png")
     assert Image.open(tmp_path / "compare.png").width > 500
