@@ -21,6 +21,7 @@ PATTERNS = {
     "'a' before a vowel": r"\b[Aa] (?:encoder|image|answer|error|epoch|optimizer|option|adapter|interval|array|index)\b",
     "'an' before a consonant": r"\b[Aa]n (?:model|volume|scan|sample|patient|study|report|question|connector|recipe|token)\b",
     "say fix": r"\bmend(?:s|ed|ing)?\b",
+    "say per, in tables": r"\b(?:one|a) (?:row|folder|report|entry) an? (?:kind|group|question|study|patient|part)\b",
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
 }
 

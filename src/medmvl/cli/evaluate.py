@@ -1,4 +1,4 @@
-"""`medmvl evaluate`: score a model on unseen samples beside its controls, with intervals over patients."""
+"""`medmvl evaluate`: score a model on unseen samples next to its controls, with intervals over patients."""
 
 from __future__ import annotations
 

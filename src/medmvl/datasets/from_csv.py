@@ -1,4 +1,4 @@
-"""A hospital's own table to a data set that trains: one row an examination, files as they are, patients pseudonymous."""
+"""A hospital's own table to a data set that trains: one row per examination, files as they are, patients pseudonymous."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, Volume
 from medmvl.tasks.answers import yes_no_choices
 
 FOLLOWS = {"prior_days": "prior"}
-"""Role of a column that says something only beside another one."""
+"""Role of a column that says something only next to another one."""
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
           "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
 """What a column of splits may say."""

@@ -30,7 +30,7 @@ class PublicDataset:
     name: str
     title: str
     licence: str
-    """What the user must mind; printed and written beside the data."""
+    """What the user must mind; printed and written next to the data."""
     url: str
     layout: str
     """Files expected in the raw folder."""

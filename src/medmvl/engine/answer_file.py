@@ -2,7 +2,7 @@
 
 The reader's `warnings` stand with it where there are any, and `cut` where the answer ran out of tokens.
 
-Beside `answers.jsonl` stands `answers.jsonl.run.json`: the digest of what is being run, so that answers of
+Next to `answers.jsonl` stands `answers.jsonl.run.json`: the digest of what is being run, so that answers of
 two models or two settings are never mixed in one file.
 """
 

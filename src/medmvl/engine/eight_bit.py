@@ -23,7 +23,7 @@ def to_eight_bit(llm: Any) -> None:
     """Replace the weights of the LLM's linear layers in place, one scale a row; the sums stay in the model's dtype.
 
     The output head stays as it is, as it may share its weight with the embedding; so do encoders and connectors,
-    which are small beside the LLM.
+    which are small next to the LLM.
     """
     logging.getLogger("torchao").setLevel(
         logging.ERROR

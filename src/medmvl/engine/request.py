@@ -47,7 +47,7 @@ class Answer:
     seconds: float
     """Wall time of the batch this answer was decoded in, reading included."""
     seen: tuple[dict[str, Any], ...]
-    """What the model looked at, one entry an image or volume; see `seen_of`. Holds no identity and no path."""
+    """What the model looked at, one entry per image or volume; see `seen_of`. Holds no identity and no path."""
     finish: Finish
     """Whether the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
     num_prompt_tokens: int = 0

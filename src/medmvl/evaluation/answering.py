@@ -126,7 +126,7 @@ class Answering:
     load: Load
     out: Path
     run_record: Mapping[str, Any]
-    """What decides the answers beside the options: digests of model and data."""
+    """What decides the answers next to the options: digests of model and data."""
     options: EvaluationOptions
     processes: ProcessGroup
     progress: Progress | None

@@ -77,7 +77,7 @@ def evaluate(
     progress: Progress | None = None,
     **options: Any,
 ) -> Results | dict[str, Results]:
-    """Evaluate a model beside its controls. The same call continues an interrupted evaluation.
+    """Evaluate a model next to its controls. The same call continues an interrupted evaluation.
 
     Args:
         model: folder of a saved model, an `Engine`, or an `Endpoint` or its options.

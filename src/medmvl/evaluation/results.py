@@ -1,4 +1,4 @@
-"""Results: one row a group (2D or 3D, kind of question, language), each beside its controls; as JSON and as a table."""
+"""Results: one row per group (2D or 3D, kind of question, language), each next to its controls; as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Results:
     judged: tuple[Judged, ...] = ()
     """Every answer; also the lines of `answers.jsonl`."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What was asked for beside the rows: `robustness`, `calibration`, `consistency`."""
+    """What was asked for next to the rows: `robustness`, `calibration`, `consistency`."""
 
     def answer_lines(self) -> list[dict[str, Any]]:
         """The lines of `answers.jsonl`; clusters are numbered, so that no pseudonym leaves with them."""

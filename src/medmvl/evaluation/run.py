@@ -108,7 +108,7 @@ def evaluate_samples(
 def _judge(
     task: Task, sample: Sample, cluster: str, answers: Answers, majority: Mapping[Group, str]
 ) -> Judged:
-    """One sample's answers beside its controls; a failed answer is the empty one."""
+    """One sample's answers next to its controls; a failed answer is the empty one."""
     group = group_of(sample)
     text = answers.texts.get(sample.id, "")
 
@@ -137,7 +137,7 @@ def _more(
     clusters: Sequence[str],
     options: EvaluationOptions,
 ) -> dict[str, Any]:
-    """What the options ask for beside the rows."""
+    """What the options ask for next to the rows."""
     more: dict[str, Any] = {}
     names = with_ours(options.protocols) if options.protocols else ("reader",)
     more["protocols"] = protocol_scores(task.samples, answers.texts, names, clusters, options.seed)

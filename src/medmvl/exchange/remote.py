@@ -38,7 +38,7 @@ def local_folder(source: str) -> Path:
 def named_by_checkpoint(name: str, checkpoint: Path, given: str | None, option: str) -> Path:
     """The folder of a component: what the user gave, else what the checkpoint names, found on this machine.
 
-    A relative path is looked for from here, beside the checkpoint and above it; a hub id in the local cache.
+    A relative path is looked for from here, next to the checkpoint and above it; a hub id in the local cache.
 
     Raises:
         UserError: it is not there; the message names the option to give.

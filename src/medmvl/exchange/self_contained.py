@@ -1,7 +1,7 @@
 """A model of ours with the code that runs it: `trust_remote_code=True` loads the folder where our package is not installed.
 
 transformers copies one file of such a folder and imports it. That file holds the needed rooms of this package as a zip archive,
-unpacks it beside itself and imports it under our own name; where the package is installed, the installed one is used.
+unpacks it next to itself and imports it under our own name; where the package is installed, the installed one is used.
 """
 
 from __future__ import annotations

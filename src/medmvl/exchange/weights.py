@@ -21,7 +21,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pretrained_ViT.bin", 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _MAX_LISTED = 20
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
-"""Keys under which training scripts put the weights beside optimizer and epoch."""
+"""Keys under which training scripts put the weights next to optimizer and epoch."""
 
 
 def has_weights(folder: Path) -> bool:

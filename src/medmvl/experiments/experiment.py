@@ -53,7 +53,7 @@ class Preparation(StrictModel):
     """A recipe that is trained once for all runs, such as the LLM on text; `prepared:NAME` stands for its parts."""
 
     base: str
-    """A shipped recipe's name, or a file beside the experiment file."""
+    """A shipped recipe's name, or a file next to the experiment file."""
     change: dict[str, Any] = Field(default_factory=dict)
     seed: NonNegativeInt = 0
 
@@ -64,7 +64,7 @@ class Experiment(StrictModel):
     schema_version: Literal[1] = 1
     question: str
     base: str
-    """A shipped recipe's name, or a file beside the experiment file."""
+    """A shipped recipe's name, or a file next to the experiment file."""
     shared: dict[str, Any] = Field(default_factory=dict)
     """Changes of the base for every variant."""
     reference: str

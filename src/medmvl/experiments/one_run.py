@@ -37,7 +37,7 @@ def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> 
         Seconds of both halves, parameters, tokens, answers.
 
     Raises:
-        UserError: a process of several failed; what it said stands above.
+        UserError: a process of several failed; see its output above.
     """
     started = time.perf_counter()
     if gpus > 1:

@@ -1,4 +1,4 @@
-"""MetaImage: `.mha` (header and pixels in one file) and `.mhd` (pixels beside it), as ITK writes them.
+"""MetaImage: `.mha` (header and pixels in one file) and `.mhd` (pixels next to it), as ITK writes them.
 
 Positions are LPS millimetres. Format: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """

@@ -1,4 +1,4 @@
-"""NRRD: `.nrrd`, or `.nhdr` with its pixels beside it. The header is parsed by pynrrd, the pixels are read within bounds here.
+"""NRRD: `.nrrd`, or `.nhdr` with its pixels next to it. The header is parsed by pynrrd, the pixels are read within bounds here.
 
 Format: https://teem.sourceforge.net/nrrd/format.html
 """

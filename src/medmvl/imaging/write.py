@@ -36,7 +36,7 @@ def write_image(image: MedicalImage, path: Path) -> None:
 
 
 def write_npy(image: MedicalImage, path: Path) -> None:
-    """Write `.npz` with affine, spacing, units and modality beside the array, or a bare `.npy`; same image, same bytes."""
+    """Write `.npz` with affine, spacing, units and modality next to the array, or a bare `.npy`; same image, same bytes."""
     if path.suffix == ".npy":
         with atomic_write(path) as file:
             np.save(file, image.array, allow_pickle=False)

@@ -94,7 +94,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """As transformers'. Where no `dtype` is asked for, every weight of a local folder keeps the type it was saved in.
 
-        A frozen LLM may be bfloat16 beside float32 parts that are trained; transformers would cast all to one type.
+        A frozen LLM may be bfloat16 next to float32 parts that are trained; transformers would cast all to one type.
         """
         found = {}
         if kwargs.get("dtype", kwargs.get("torch_dtype")) in (None, "auto"):

@@ -73,7 +73,7 @@ class PartTuning(StrictModel):
 
     @property
     def adapts(self) -> bool:
-        """Whether low-rank updates are trained beside frozen weights."""
+        """Whether low-rank updates are trained next to frozen weights."""
         return self.mode in ("lora", "dora")
 
 
@@ -268,7 +268,7 @@ def _decaying_weights(module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def tuning_table(model: nn.Module, tuning: Tuning, learning_rate: float) -> list[TuningRow]:
-    """What trains, a row a part, counted on the model itself."""
+    """What trains, a row per part, counted on the model itself."""
     rows = []
     for name in PARTS:
         part = getattr(model, name, None)

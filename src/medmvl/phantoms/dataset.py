@@ -211,7 +211,7 @@ def _block(view: View, path: str, declared: dict[str, Any]) -> VolumeBlock | Ima
 
 
 def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, int]) -> dict[str, Any]:
-    """Write one JSON Lines file a split, and one report a study for alignment and label training."""
+    """Write one JSON Lines file a split, and one report per study for alignment and label training."""
     answers: Counter[tuple[str, str, str]] = Counter()
     sizes: dict[str, list[float]] = {}
     counts = {}

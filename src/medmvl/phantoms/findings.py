@@ -315,7 +315,7 @@ def _draw_hernia(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Re
 
 
 def _settle_nodes(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float) -> Finding:
-    """Nodes beside the trachea and below the carina."""
+    """Nodes next to the trachea and below the carina."""
     places = ((58.0, 14.0, -20.0), (44.0, -4.0, -22.0), (18.0, 30.0, 2.0))
     return replace(finding, points=tuple((z, y, x + float(rng.uniform(-3, 3))) for z, y, x in places))
 

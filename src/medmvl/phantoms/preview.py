@@ -1,4 +1,4 @@
-"""A contact sheet of a few phantoms: axial, coronal and sagittal CT beside the X-ray, one patient a row."""
+"""A contact sheet of a few phantoms: axial, coronal and sagittal CT next to the X-ray, one patient per row."""
 
 from __future__ import annotations
 

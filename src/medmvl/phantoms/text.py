@@ -1,4 +1,4 @@
-"""What phantoms say, English beside Chinese: questions in several phrasings, answers, report sentences."""
+"""What phantoms say, English next to Chinese: questions in several phrasings, answers, report sentences."""
 
 from __future__ import annotations
 

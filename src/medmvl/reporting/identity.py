@@ -33,7 +33,7 @@ def study_uid(file: Path) -> str:
 
 
 def source_instances(files: Sequence[Path]) -> list[Dataset]:
-    """What refers to the source images: UIDs of every one, patient and study beside those of the first, in UTF-8.
+    """What refers to the source images: UIDs of every one, patient and study next to those of the first, in UTF-8.
 
     Raises:
         ReadError: a UID is missing, or the files are not of one patient and study.

@@ -1,4 +1,4 @@
-"""The page: its files, and what it needs beside OpenAI's routes. A visitor's studies are that visitor's alone."""
+"""The page: its files, and what it needs next to OpenAI's routes. A visitor's studies are that visitor's alone."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def dump_recipe(recipe: Recipe, *, short: bool = False) -> str:
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
-    """The document of a recipe, with every default except beside `model.init`, which stands alone."""
+    """The document of a recipe, with every default except next to `model.init`, which stands alone."""
     document = recipe.model_dump(mode="json")
     if recipe.model.init is not None:
         document["model"] = {"init": recipe.model.init}

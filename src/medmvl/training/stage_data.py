@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 class StageDataset(Dataset[Item]):
-    """A SampleDataset whose items keep their sample beside them."""
+    """A SampleDataset whose items keep their sample next to them."""
 
     def __init__(self, samples: SampleDataset) -> None:
         self.samples = samples

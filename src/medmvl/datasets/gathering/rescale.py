@@ -1,4 +1,4 @@
-"""A NIfTI copy whose header says what the table beside it says: slope, intercept and spacing."""
+"""A NIfTI copy whose header says what the table next to it says: slope, intercept and spacing."""
 
 from __future__ import annotations
 

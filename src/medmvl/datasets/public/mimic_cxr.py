@@ -1,7 +1,7 @@
 """MIMIC-CXR (Johnson et al. 2019, PhysioNet): 377,110 chest X-rays of 227,835 studies of 65,379 patients.
 
 Layout: MIMIC-CXR-JPG 2.0.0 or later with `mimic-cxr-2.0.0-{split,metadata,chexpert}.csv[.gz]` and
-`files/p10/p10000032/s50414267/*.jpg`, and the reports of MIMIC-CXR, `s50414267.txt` beside the folder of the
+`files/p10/p10000032/s50414267/*.jpg`, and the reports of MIMIC-CXR, `s50414267.txt` next to the folder of the
 study or below `mimic-cxr-reports/` (physionet.org/content/mimic-cxr-jpg). The official split is by patient.
 Sections are found as in github.com/MIT-LCP/mimic-cxr (`txt/section_parser.py`): headers in capitals.
 """

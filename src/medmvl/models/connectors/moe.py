@@ -1,6 +1,6 @@
 """A soft mixture of experts: every expert maps every token, a router weighs what they give.
 
-Uni-Med (arXiv 2409.17508) connects like this, its router reading each token beside a token of the task, so that tasks
+Uni-Med (arXiv 2409.17508) connects like this, its router reading each token next to a token of the task, so that tasks
 that would disturb one another use different experts. It learns one for each of five tasks; here it is a map of the
 question, since who asks a model names no task. It joins four patches first: `factors: [1, 1, 4]`.
 """
@@ -30,7 +30,7 @@ class MoEConfig(ConnectorConfig):
     router: Literal["sigmoid", "softmax"] = "sigmoid"
     """Weights of a token's experts: sigmoids divided by their sum (Uni-Med), or a softmax."""
     task_width: NonNegativeInt = 0
-    """Width of a task token that the router reads beside each visual token: a map of the question. 0: it reads none."""
+    """Width of a task token that the router reads next to each visual token: a map of the question. 0: it reads none."""
     factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
     """Tokens joined side by side along depth, height and width before the experts."""
 

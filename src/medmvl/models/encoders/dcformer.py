@@ -127,7 +127,7 @@ class Lines(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise lines and a small network on each cell, scaled a channel, beside a shortcut."""
+    """Depthwise lines and a small network on each cell, scaled a channel, next to a shortcut."""
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()

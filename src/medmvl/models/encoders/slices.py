@@ -30,7 +30,7 @@ class SlicesConfig(PartConfig):
 
 
 class BoundSlicesConfig(SlicesConfig, EncoderConfig):
-    """The settings beside those of the image encoder that does the work, which say the sizes."""
+    """The settings next to those of the image encoder that does the work, which say the sizes."""
 
     image: EncoderConfig = Field(exclude=True)
 

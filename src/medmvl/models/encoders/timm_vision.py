@@ -51,7 +51,7 @@ class TimmVision(LibraryTower):
 
         Args:
             settings: `path` is a timm name with its tag (`vit_base_patch16_224.augreg_in21k`), `hf-hub:...` or
-                `local-dir:...`; beside it `layer`, `options`.
+                `local-dir:...`; next to it `layer`, `options`.
 
         Raises:
             RecipeError: there is no such checkpoint.

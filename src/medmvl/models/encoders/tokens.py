@@ -1,4 +1,4 @@
-"""What encoders with tokens share: the class token beside the patches, and positions that fit other sizes."""
+"""What encoders with tokens share: the class token next to the patches, and positions that fit other sizes."""
 
 from __future__ import annotations
 

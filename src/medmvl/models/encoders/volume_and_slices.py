@@ -29,7 +29,7 @@ class VolumeAndSlicesConfig(PartConfig):
 
 
 class BoundVolumeAndSlicesConfig(VolumeAndSlicesConfig, EncoderConfig):
-    """The settings beside the typed ones of both encoders, which say the sizes."""
+    """The settings next to the typed ones of both encoders, which say the sizes."""
 
     whole: EncoderConfig = Field(exclude=True)
     detail: EncoderConfig = Field(exclude=True)

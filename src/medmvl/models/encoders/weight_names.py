@@ -1,4 +1,4 @@
-"""What the maps from other projects' weight names to ours share; each map lies beside its encoder."""
+"""What the maps from other projects' weight names to ours share; each map lies next to its encoder."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _is_letter(choice: str) -> bool:
 
 
 def _closed(answer: str, choices: Sequence[str], said: Sequence[bool | None]) -> int | None:
-    """The choice of yes or no, or one of those beside them, such as `maybe`."""
+    """The choice of yes or no, or one of those next to them, such as `maybe`."""
     others = [choice for choice, polarity in zip(choices, said, strict=True) if polarity is None]
     if others and (named := find_choice(answer, others)) is not None:
         return list(choices).index(named)

@@ -154,7 +154,7 @@ def _claims(facet: str, values: frozenset[str]) -> frozenset[str]:
 
 
 def _one_side(wanted: frozenset[str], given: frozenset[str], alternatives: bool) -> Relation:
-    """`unilateral` beside left or right: the same number of sides, less or more exactly said."""
+    """`unilateral` next to left or right: the same number of sides, less or more exactly said."""
     sides = (wanted | given) - {"one"}
     if len(sides) != 1:
         return "against"

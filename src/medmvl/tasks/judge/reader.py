@@ -43,7 +43,7 @@ MISSED = {
     "course": 0.5,
     "finding": 0.5,
 }
-"""Weight of what an answer leaves out, beside 1 for each claim it makes."""
+"""Weight of what an answer leaves out, next to 1 for each claim it makes."""
 NOT_SAID = 0.3
 """What is left where the very thing that was asked for is missing."""
 

@@ -1,7 +1,7 @@
 """METEOR as nltk has it (Banerjee and Lavie, 2005), with WordNet where it is on this machine, else without synonyms.
 
 Without nltk's `wordnet` data two of its three stages remain, exact words and stems; values are then a little lower
-than published ones. Which of the two was used is in `meteor_stages()` and beside every number. Nothing is
+than published ones. Which of the two was used is in `meteor_stages()` and next to every number. Nothing is
 downloaded. Java METEOR 1.5, which pycocoevalcap calls, is another metric.
 """
 

@@ -1,4 +1,4 @@
-"""Record: one answer beside its truth, whoever wrote it; what every metric and protocol works on."""
+"""Record: one answer next to its truth, whoever wrote it; what every metric and protocol works on."""
 
 from __future__ import annotations
 

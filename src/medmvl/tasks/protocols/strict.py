@@ -41,7 +41,7 @@ def _measures(names: tuple[str, ...], records: Sequence[Record], options: Metric
 
 
 def _decisions(names: tuple[str, ...], records: Sequence[Record], options: MetricOptions) -> list[Measure]:
-    """Decisions, and how well the confidences beside them are calibrated where every record has one."""
+    """Decisions, and how well the confidences next to them are calibrated where every record has one."""
     sure = all(record.confidence is not None for record in records)
     return _measures((*names, *(CALIBRATION if sure else ())), records, options)
 
