@@ -359,7 +359,7 @@ def _as_text(report: DataCheck) -> str:
         if counts := getattr(report, what):
             shown = [
                 f"{count} {name!r}" if what == "answers" else f"{count} {name}"
-                for name, count in counts.most_common()
+                for name, count in sorted(counts.items(), key=lambda item: -item[1])
             ]
             title = "Closed" if what == "answers" else what.capitalize()
             lines.append(f"{title + ':':11}" + first_of(shown, 10, separator=", "))

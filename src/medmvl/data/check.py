@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -72,14 +71,14 @@ class DataCheck:
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
     """Percentiles of `text`, `visual` and `total`; empty without a processor."""
     limit: int | None = None
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)
     """Samples of each kind of target, such as `closed`; `none` where a sample says none."""
-    languages: Counter[str] = field(default_factory=Counter)
-    answers: Counter[str] = field(default_factory=Counter)
+    languages: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
     """How often each answer to questions with choices is given, in lower case."""
-    modalities: Counter[str] = field(default_factory=Counter)
+    modalities: dict[str, int] = field(default_factory=dict)
     """Files read of each modality; `unknown` where neither the file nor the data says it."""
-    units: Counter[str] = field(default_factory=Counter)
+    units: dict[str, int] = field(default_factory=dict)
     """Files read in each unit."""
     warnings: dict[str, ProblemCases] = field(default_factory=dict)
     """What the reader could not settle, and the files concerned; it does not make the check fail."""
@@ -234,8 +233,8 @@ def _check_files(
         if isinstance(found, str):
             report.problems["broken_files"].add(f"{name}: {found}")
         else:
-            report.modalities[found.modality] += 1
-            report.units[found.units] += 1
+            _add(report.modalities, found.modality)
+            _add(report.units, found.units)
             for warning in found.warnings:
                 report.warnings.setdefault(warning, ProblemCases()).add(name)
         if progress is not None:
@@ -269,13 +268,17 @@ def _read_one(name: str, load: BlockLoader, block: ImageBlock | VolumeBlock) -> 
     return name, _Read(image.modality or "unknown", image.units, image.warnings)
 
 
+def _add(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
+
+
 def _count(report: DataCheck, sample: Sample) -> None:
     """Count what a sample asks for."""
     target = sample.target
-    report.kinds["none" if target is None else target.kind] += 1
-    report.languages[sample.language or "not said"] += 1
+    _add(report.kinds, "none" if target is None else target.kind)
+    _add(report.languages, sample.language or "not said")
     if target is not None and target.choices:
-        report.answers[target.answers[0].strip().lower()] += 1
+        _add(report.answers, target.answers[0].strip().lower())
 
 
 def _percentiles(values: Sequence[int]) -> dict[str, int]:
