@@ -25,16 +25,20 @@ ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "295bc4a"
 
 
-def commands(folder: Path) -> dict[str, list[str]]:
-    """What is started; the model and the scan lie in `folder`."""
+def commands(folder: Path, side: str) -> dict[str, list[str]]:
+    """What is started; the model and the scan lie in `folder`. Before, the model was an option."""
+
+    def named(model: str) -> list[str]:
+        return ["--model", str(folder / model)] if side == "before" else [str(folder / model)]
+
     ask = ["--prompt", "Any nodule?", "--volume", str(folder / "scan.npy"), "--max-new-tokens", "4"]
     return {
         "--help": ["--help"],
         "recipe list": ["recipe", "list"],
         "an unknown recipe": ["train", "quickstar"],
-        "an unknown task": ["evaluate", str(folder), "--tasks", "heartsize", "--data", "d", "--out", "x"],
-        "no model": ["generate", str(folder / "gone"), *ask],
-        "generate": ["generate", str(folder / "model"), *ask],
+        "an unknown task": ["evaluate", *named("model"), "--tasks", "heartsize", "--data", "d", "--out", "x"],
+        "no model": ["generate", *named("gone"), *ask],
+        "generate": ["generate", *named("model"), *ask],
     }
 
 
@@ -72,11 +76,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         sides = prepare(Path(name))
         found: dict[str, dict[str, float]] = {}
-        for what, arguments in commands(Path(name)).items():
-            for source in sides.values():
-                cpu_seconds(source, arguments)  # compiles, and fills the disk's cache
+        asked = {side: commands(Path(name), side) for side in sides}
+        for what in asked["now"]:
+            for side, source in sides.items():
+                cpu_seconds(source, asked[side][what])  # compiles, and fills the disk's cache
             runs = [
-                {side: cpu_seconds(source, arguments) for side, source in sides.items()}
+                {side: cpu_seconds(source, asked[side][what]) for side, source in sides.items()}
                 for _ in range(repeats)
             ]
             found[what] = {side: round(statistics.median(run[side] for run in runs), 2) for side in sides}
