@@ -64,7 +64,7 @@ def test_tasks_get_a_folder_each(place: Path) -> None:
 
 
 def test_mistakes_are_told_before_anything_is_loaded(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["none", "--data", str(place / "data"), "--out", str(place / "no")]
+    common = [str(place / "model"), "--data", str(place / "data"), "--out", str(place / "no")]
     for wrong in (["--tasks", "phantom"], ["--protocol", "stric"], ["--robustness", "blur"]):
         assert run(*common, *wrong) == 2
         assert "known" in capsys.readouterr().err.lower()

@@ -31,6 +31,7 @@ ROOMS = (
     "messages.py",
     "plugins.py",
     "auto_classes.py",
+    "foreign_warnings.py",
     "imaging",
     "schema",
     "models",
