@@ -172,6 +172,7 @@ JSON_TABLES = {
         ["image_id", "question_type", "question_subtype"],
     ),
     "amos-mm": ("dataset.json", "imagesTr", ["image", "labels"]),
+    "reportqa": ("amos-mm/full/qas_filtered_wrong.jsonl", "amos-mm", ["report_id", "options", "answer"]),
 }
 
 

@@ -108,6 +108,7 @@ CONVERTED: dict[str, Callable[[Path], Path]] = {
     "ct-rate": layouts.ct_rate, "m3d": layouts.m3d, "3d-rad": layouts.rad_3d, "medxpertqa": layouts.medxpertqa,
     "rexvqa": layouts.rexvqa, "medthinkvqa": layouts.medthinkvqa, "ct-spatialvqa": layouts.ct_spatialvqa,
     "deeptumorvqa": layouts.deeptumorvqa, "amos-mm": layouts.amos_mm, "mr-rate": layouts.mr_rate,
+    "reportqa": layouts.reportqa,
 }  # fmt: skip
 CASES = [
     (name, task.data) for name, task in TASKS.items() if task.data in CONVERTED and task.data != "3d-rad"

@@ -443,6 +443,40 @@ def amos_mm(folder: Path) -> Path:
 MR_RATE_LABELS = tuple(f"Pathology {number}" for number in range(37))
 
 
+def reportqa(folder: Path) -> Path:
+    """An English report on CT-RATE, one on MIMIC-CXR, and a Chinese one; CT-RATE's table names folders of elsewhere."""
+    scan(folder / "ct-rate" / "valid_fixed" / "valid_1" / "valid_1_a" / "valid_1_a_1.nii.gz", 1, 1.0, -1024.0)
+    scan(folder / "ctrg-brain-zh" / "abnormal" / "7.nii.gz", 2)
+    picture(folder / "mimic-cxr" / "files" / "p10" / "p10000032" / "s50414267" / "a.jpg", 3)
+
+    def asked(
+        report: str, entity: str, attribute: str, kind: str, options: list[str], answer: int
+    ) -> dict[str, Any]:
+        return {
+            "report_id": report, "clinical_entity_type": "finding", "clinical_entity": entity, "clinical_entity_idx": 0,
+            "attribute": attribute, "question_idx": 0, "question_type": kind, "question": f"{entity}: {attribute}?",
+            "options": options, "answer": answer, "evidence": "",
+        }  # fmt: skip
+
+    chest, cxr = "/data/ct/valid_1_a_1.nii.gz", "/data/files/p10/p10000032/s50414267/a.jpg"
+    yes_no = ["Yes", "No"]
+    lines(folder / "ct-rate" / "full" / "qas_filtered_wrong.jsonl", [
+        asked(chest, "Nodule", "presence", "base", ["No", "Yes"], 1),
+        asked(chest, "Nodule", "margin", "base", ["Smooth", "Spiculated", "Lobulated", "Irregular"], 1),
+        asked(chest, "Effusion", "presence", "negative", yes_no, 1),
+        asked(chest, "Opacity", "presence", "hierarchical", yes_no, 0),
+    ])  # fmt: skip
+    lines(
+        folder / "mimic-cxr" / "qas_filtered_wrong.jsonl",
+        [asked(cxr, "Edema", "presence", "base", yes_no, 0)],
+    )
+    lines(folder / "ctrg-brain-zh" / "full" / "qas_filtered_wrong.jsonl", [
+        asked("/data/abnormal/7.nii.gz", "出血", "presence", "base", ["是", "否"], 0),
+        asked("/data/abnormal/7.nii.gz", "出血", "severity", "base", ["轻度", "重度"], 0),
+    ])  # fmt: skip
+    return folder
+
+
 def mr_rate(folder: Path) -> Path:
     """A patient with two studies, one zipped and one unpacked, and a test patient with one, zipped."""
     studies = {
