@@ -12,7 +12,8 @@ units are left unknown. RadEvalX, which those scripts score as well, is not read
 
 The gate, `gated_accuracy`: who misses an entity that is there has all questions about it wrong. Evaluation scores questions one
 by one and has no place for it, so it is a function. Rows of `medmvl evaluate` are without the gate. The published script
-gates only where the answer is the English "yes", so no Chinese question; here both languages are gated. Its QAScore is left
+gates only where the answer is the English "yes", so no Chinese question; here both languages are gated. On 140 made-up
+English verdicts both gave the same three numbers, and its turns of options were the same. Its QAScore is left
 out: it counts answers "yes" to questions about absent entities, while answers are letters.
 """
 
