@@ -25,9 +25,9 @@ def write_sums(folder: Path) -> None:
     _sync_all(folder)
     partial = folder / f".{SUMS}"
     partial.write_text(lines, encoding="utf-8")
-    _sync(partial)
+    sync(partial)
     partial.replace(folder / SUMS)
-    _sync(folder)
+    sync(folder)
 
 
 def listed(folder: Path) -> dict[str, str] | None:
@@ -89,10 +89,11 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _sync_all(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
+        sync(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or the list of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -84,7 +84,7 @@ def test_ids_must_differ(tmp_path: Path) -> None:
 
 def test_other_options_are_refused(tmp_path: Path) -> None:
     answer(tmp_path / "o.jsonl")
-    with pytest.raises(UserError, match="another options"):
+    with pytest.raises(UserError, match="max_new_tokens 8, now 9"):
         answer_samples(
             tiny_engine(), SAMPLES, image_of, tmp_path / "o.jsonl", RUN, GenerationOptions(max_new_tokens=9)
         )

@@ -129,7 +129,7 @@ def test_it_resumes_without_asking_again(speaking: Speaking, tmp_path: Path) -> 
     )  # without images the twelve questions are one; no other patient has a radiograph
     again = run(speaking.engine, tmp_path)
     assert speaking.asked == asked and again.rows == first.rows
-    with pytest.raises(UserError, match="another model"):
+    with pytest.raises(UserError, match='model "m", now "n"'):
         evaluate(speaking.engine, SAMPLES, image_of, tmp_path, about={**ABOUT, "model": "n"}, options=OPTIONS)
 
 

@@ -14,14 +14,19 @@ TRAINED_ON = "Trained on:"
 UNCHECKED = "not checked whether the data are unseen"
 
 
+def several(name: str) -> str:
+    """The plural of what a cluster is."""
+    return "studies" if name == "study" else f"{name}s"
+
+
 def cluster_warnings(name: str, clusters: Sequence[str], item: str = "sample") -> list[str]:
     """Warnings about the clusters as a whole; `item` is what was judged, such as a sample or a record."""
     warnings = []
     if len(set(clusters)) < FEW_CLUSTERS:
-        warnings.append(f"only {len(set(clusters))} {name}s: the intervals are rough")
+        warnings.append(f"only {len(set(clusters))} {several(name)}: the intervals are rough")
     if name != "patient":
         warnings.append(
-            f"not every {item} names its patient: intervals are over {name}s and may be too narrow"
+            f"not every {item} names its patient: intervals are over {several(name)} and may be too narrow"
         )
     return warnings
 
@@ -33,7 +38,7 @@ def trained_on_warnings(trained_on: TrainedOn | None, seen: tuple[int, int] | No
     shared, total = seen
     if shared:
         return [
-            f"{TRAINED_ON} {shared} of {total} {name}s were trained on: this is no test on unseen {name}s"
+            f"{TRAINED_ON} {shared} of {total} {several(name)} were trained on: this is no test on unseen {several(name)}"
         ]
     if not trained_on.complete:
         return [f"{UNCHECKED}: the model was trained elsewhere before, on what it does not say"]
@@ -45,7 +50,7 @@ def group_warnings(rows: Sequence[Row], name: str, all_clusters: int) -> list[st
     small = [f"{row.group} ({row.score.clusters})" for row in rows if row.score.clusters < FEW_CLUSTERS]
     if not small or all_clusters < FEW_CLUSTERS:
         return []
-    return [f"rough intervals, of fewer than {FEW_CLUSTERS} {name}s: {', '.join(small)}"]
+    return [f"rough intervals, of fewer than {FEW_CLUSTERS} {several(name)}: {', '.join(small)}"]
 
 
 def control_warnings(swapped: SwappedImages, name: str, own_majority: bool) -> list[str]:

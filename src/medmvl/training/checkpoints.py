@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medmvl.digests import SUMS, first_damage, write_sums
+from medmvl.digests import SUMS, first_damage, sync, write_sums
 
 logger = logging.getLogger(__name__)
 DAMAGED = "damaged-"
@@ -41,20 +41,17 @@ def partial_path(folder: Path) -> Path:
 def publish_now(partial: Path, folder: Path) -> None:
     """List what was written with its digests, bring it to the disk, give it its name; an old `folder` goes away."""
     write_sums(partial)
+    _give_name(partial, folder)
+
+
+def _give_name(partial: Path, folder: Path) -> None:
+    """Rename a whole folder; what has the name goes away."""
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():
         remove(folder)
     partial.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.parent)
 
 
 def is_complete(folder: Path) -> bool:
@@ -83,12 +80,7 @@ def link_folder(source: Path, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, partial, copy_function=_link_or_copy)
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        remove(folder)
-    partial.rename(folder)
-    _sync(folder.parent)
+    _give_name(partial, folder)
 
 
 def _link_or_copy(source: str, target: str) -> None:
