@@ -26,7 +26,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KILLS)
-def test_the_same_command_finishes_what_a_kill_left(tmp_path: Path, inputs: Inputs, name: str) -> None:
+def test_the_same_command_finishes_what_a_kill_left(
+    tmp_path: Path, inputs: Inputs, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDMVL_CACHE", str(tmp_path / "cache"))
     command, log, count = COMMANDS[name](inputs), tmp_path / "log", tmp_path / "count"
     (tmp_path / "whole").mkdir()
     assert finish(start(command(tmp_path / "whole"), log, count=count)) == 0, log.read_text()
@@ -36,6 +39,9 @@ def test_the_same_command_finishes_what_a_kill_left(tmp_path: Path, inputs: Inpu
     for number in range(KILLS[name]):
         trial = tmp_path / str(number)
         trial.mkdir()
+        monkeypatch.setenv(
+            "MEDMVL_CACHE", str(tmp_path / f"cache-{number}")
+        )  # empty, as the writes were counted
         write = drawn.randint(writes * number // KILLS[name] + 1, writes * (number + 1) // KILLS[name])
         assert finish(start(command(trial), log, kill_at=write)) == -9, log.read_text()
         assert finish(start(command(trial), log)) == 0, (
