@@ -36,7 +36,7 @@ MEDMVL_CTRATE = Protocol(
     source="MSIIP/MedM-VL, scripts/eval/ctrate/*.py",
     scorers={"report": _text, "open": _text, "closed": _text, "choice": _choice},
     quirks=(
-        "text metrics are means of the samples' own values (the corpus value stands beside them, as in its last version)",
+        "text metrics are means of the samples' own values (the corpus value is shown next to them, as in its last version)",
         "a choice is right where `(x)` of the reference occurs anywhere in the answer: listing all options is right",
         "choices whose reference has no `(x)` are skipped",
     ),
