@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from medmvl.schema import Target
 from medmvl.tasks import judge
-from medmvl.tasks.answers import find_choice, visible_answer, yes_no_choices
+from medmvl.tasks.answers import choose, find_choice, find_polarity, visible_answer, yes_no_choices
 from medmvl.tasks.judge import judge_record
 from medmvl.tasks.metrics import normalise
 from medmvl.tasks.metrics.record import Record
@@ -527,3 +527,22 @@ def test_spellings_of_one_meaning_are_one(one: str, other: str) -> None:
 )
 def test_the_visible_answer(text: str, visible: str) -> None:
     assert visible_answer(text) == visible
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"),
+    [("未见明显气胸征象。", 1), ("可见少量气胸。", 0), ("B. 否", 1), ("A", 0),
+     ("没有看到异常", 1), ("有没有气胸不确定", None)],
+)  # fmt: skip
+def test_yes_and_no_with_letters_may_be_said_in_any_wording(answer: str, place: int | None) -> None:
+    assert choose(answer, ["是", "否"], letters=True) == place
+    assert choose(answer, ["A. 是", "B. 否"]) == place
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("It is not true that there is no pneumothorax.", True), ("It is incorrect that a nodule is seen.", False),
+     ("It is not the case that an effusion is present.", False), ("It is wrong to say that there is no effusion.", True)],
+)  # fmt: skip
+def test_a_contradicted_statement_says_the_opposite(answer: str, said: bool) -> None:
+    assert find_polarity(answer) is said

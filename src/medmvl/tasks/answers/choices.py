@@ -99,11 +99,12 @@ def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) 
         if all(_is_letter(choice) for choice in choices)
         else [without_letter(c) if named else c for c in choices]
     )
-    if not marks:
-        polarities = [word_polarity(choice) for choice in choices]
-        if polarities.count(True) == polarities.count(False) == 1:
-            return _closed(answer, choices, polarities)
-    return _settled(_reading(visible_answer(answer), options, marks), options)
+    polarities = [word_polarity(choice) for choice in (options or choices)]
+    is_closed = polarities.count(True) == polarities.count(False) == 1
+    if is_closed and not marks:
+        return _closed(answer, choices, polarities)
+    place = _settled(_reading(visible_answer(answer), options, marks), options)
+    return _closed(answer, options, polarities) if place is None and is_closed else place
 
 
 def letters_of(choices: Sequence[str]) -> list[str]:

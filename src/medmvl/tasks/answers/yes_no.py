@@ -68,6 +68,9 @@ _STATED_YES = re.compile(
     r"|consistent with|compatible with|positive for|possibl[ye]|probabl[ye]|likely|suspicious for|suspected)\b"
     r"|\b(?:seen|present|visible|observed|detected|identified|noted)\s*(?:[.,;]|$)"
 )
+_CONTRADICTED = re.compile(
+    r"\b(?:(?:not|isn't) (?:true|correct|right|accurate|the case)|untrue|false|wrong|incorrect)(?: to say)? that\b"
+)
 _CHINESE_NO = re.compile(
     r"未见|未見|未发现|未發現|未看到|未显示|未顯示|未检出|未提示|没有|沒有|没|沒|不存在|不是|不对|不對|不正确"
     r"|不正確|不可见|不会|不能|不可以|不见|看不到|见不到|并非|並非|并无|並無|错|錯|否|阴性|陰性|假|无|無|未|不|非"
@@ -173,6 +176,9 @@ def _interjected(plain: str) -> bool | None:
 
 
 def _english(spelled: str) -> bool | None:
+    if contradicted := _CONTRADICTED.search(spelled):
+        said = _english(spelled[contradicted.end() :])
+        return None if said is None else not said
     doubled = re.search(
         r"cannot be|can't be|not (?:be )?(?:excluded|ruled out)|could not be excluded|not absent|not without"
         r"|not negative|no absence|no (?:doubt|question)|without doubt",
