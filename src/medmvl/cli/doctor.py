@@ -37,7 +37,7 @@ NEEDED = [
     "torch", "transformers", "tokenizers", "sentencepiece", "safetensors", "accelerate", "peft", "tensorboard",
     "numpy", "pillow", "nibabel",
     "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
-    "python-gdcm", "pynrrd", "llguidance", "sacrebleu", "rouge-score", "nltk", "scikit-learn",
+    "python-gdcm", "pynrrd", "filelock", "llguidance", "sacrebleu", "rouge-score", "nltk", "scikit-learn",
     "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib", "tqdm",
 ]
 # fmt: on
