@@ -144,9 +144,8 @@ class Engine:
         limits: dict[int, list[int]] = {}
         for index, sequence in enumerate(sequences):
             limits.setdefault(sequence.options.max_new_tokens, []).append(index)
-        for (
-            same
-        ) in limits.values():  # one length per search, so that no answer depends on who shares its batch
+        # one length per search, so that no answer depends on who shares its batch
+        for same in limits.values():
             self.search_beams(
                 [samples[index] for index in same], [sequences[index] for index in same], sequences[same[0]].options,
                 [owners[index] for index in same],
