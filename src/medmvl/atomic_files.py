@@ -20,12 +20,13 @@ _TOKEN = 8
 
 
 @contextmanager
-def atomic_write(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, mode: int | None = None, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file next to `path`; rename it over `path` when the block ends without an error.
 
     Args:
         path: the file.
         mode: its permissions; None: those of every new file, by the umask.
+        durable: whether to wait until the disk has it; without, a crash of the machine may leave it damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = _claimed_file(path)
@@ -33,7 +34,8 @@ def atomic_write(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
             temporary.chmod(0o666 & ~current_umask() if mode is None else mode)
             temporary.replace(path)
     except BaseException:

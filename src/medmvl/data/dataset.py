@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from medmvl.data.feature_cache import FeatureReader
 from medmvl.data.memory import Load, VisualMemory
 from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError, UserError
 from medmvl.messages import first_of
+from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import Sample
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class SampleDataset(Dataset[Any]):
         self.memory_bytes = memory_bytes
         self.dropped: list[str] = []
         """Names of the samples that were left out."""
+        self.features: FeatureReader | None = None
+        """Where features of frozen encoders are looked for before a file is read."""
         self._cache = VisualMemory(memory_bytes)
         self._prepared = prepared
         self._ends = np.cumsum([len(source.samples) for source in self.sources], dtype=np.int64)
@@ -101,7 +105,7 @@ class SampleDataset(Dataset[Any]):
         try:
             processed = self.processor.prepare(
                 sample.messages,
-                self._cache.wrap(source.load, self._decoder(source)),
+                self._cache.wrap(source.load, self._decoder(source), self._renewed),
                 supervised=self.supervised,
                 add_generation_prompt=not self.supervised,
                 name=name,
@@ -151,9 +155,13 @@ class SampleDataset(Dataset[Any]):
         return values if self._kept is None else values[self._kept]
 
     def _decoder(self, source: LoadedSource) -> Load:
+        decode: Load = partial(process_block, self.processor, source.load)
         if self._prepared is not None:
-            return self._prepared.wrap(source.load, self.processor)
-        return partial(process_block, self.processor, source.load)
+            decode = self._prepared.wrap(source.load, self.processor)
+        return decode if self.features is None else self.features.wrap(source.load, decode)
+
+    def _renewed(self, visual: ProcessedVisual) -> ProcessedVisual:
+        return visual if self.features is None else self.features.renewed(visual)
 
     def _find(self, index: int) -> tuple[LoadedSource, Sample]:
         number = index + len(self) if index < 0 else index

@@ -11,6 +11,7 @@ from medmvl.models.visuals import ProcessedVisual
 from medmvl.schema import ImageBlock, VolumeBlock
 
 Load = Callable[[ImageBlock | VolumeBlock], ProcessedVisual]
+Renewed = Callable[[ProcessedVisual], ProcessedVisual]
 
 
 def _num_bytes(visual: ProcessedVisual) -> int:
@@ -23,14 +24,20 @@ class VisualMemory(BoundedLRU[tuple[Any, ...], ProcessedVisual]):
     def __init__(self, limit: int) -> None:
         super().__init__(limit, _num_bytes)
 
-    def wrap(self, loader: BlockLoader, load: Load) -> Load:
-        """Return a `load` that looks here first; `loader` says which file a block means."""
+    def wrap(self, loader: BlockLoader, load: Load, renewed: Renewed | None = None) -> Load:
+        """Return a `load` that looks here first; `loader` says which file a block means.
+
+        What is kept here may be renewed: features take the place of pixels once they are known.
+        """
 
         def cached(block: ImageBlock | VolumeBlock) -> ProcessedVisual:
             key = (loader.reference(block), block.type, str(sorted(loader.declarations(block).items())))
             visual = self.get(key)
             if visual is None:
                 visual = load(block)
+                self.put(key, visual)
+            elif renewed is not None and (newer := renewed(visual)) is not visual:
+                visual = newer
                 self.put(key, visual)
             return visual
 

@@ -208,9 +208,11 @@ def open_data(
 
 
 def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
+    from medmvl.phantoms.source import code_digest
+
     assert source.phantoms is not None
     wanted = source.phantoms
-    name = f"{wanted.preset}-{wanted.patients}-{wanted.seed}-{wanted.format}-{_version()}"
+    name = f"{wanted.preset}-{wanted.patients}-{wanted.seed}-{wanted.format}-{code_digest()}"
     folder = cache_dir / "phantoms" / name
     if not (folder / "dataset.json").is_file():
         from medmvl.phantoms import write_dataset
@@ -221,15 +223,6 @@ def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
         with tqdm(total=wanted.patients, desc="phantom patients", unit="patient", disable=alone) as bar:
             write_dataset(folder, **options, progress=lambda count: bar.update(count - bar.n), wait=True)
     return folder / f"{wanted.split}.jsonl"
-
-
-def _version() -> str:
-    """Digest of the phantom code, so that a changed generator never answers with old patients."""
-    import medmvl.phantoms
-
-    folder = Path(medmvl.phantoms.__file__).parent
-    text = b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
-    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def _choose(samples: SampleFile, source: DataSource) -> Sequence[Sample]:

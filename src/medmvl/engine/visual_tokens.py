@@ -43,7 +43,7 @@ class VisualTokens:
         return len(self._cache)
 
     def _encode(self, visuals: list[ProcessedVisual]) -> list[Tensor]:
-        """Encode different scans together, as one batch row that holds nothing else."""
+        """Encode different scans, as one batch row that holds nothing else; each is read alone, as nothing trains."""
         row = ProcessedSample(
             name="visuals",
             input_ids=torch.zeros(1, dtype=torch.long),
@@ -60,5 +60,8 @@ class VisualTokens:
             batch.get("volume_positions_mm"),
             batch.get("volume_kept"),
             batch.get("question_ids"),
+            batch.get("visual_features"),
+            batch.get("features_kept"),
+            batch.get("visuals_to_keep"),
         )
         return tokens

@@ -7,8 +7,7 @@ weight prefixes: `image_encoder`, `image_connector`, `volume_encoder`, `volume_c
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,16 @@ from medmvl.models.encoders import (
 )
 from medmvl.models.features import VisualFeatures
 from medmvl.models.parts import reset_weights
+from medmvl.models.visual_encoding import (
+    Bucket,
+    Keep,
+    VisualInputs,
+    connected,
+    encode_kind,
+    idle_features,
+)
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
-from medmvl.models.visuals import IGNORED_LABEL
+from medmvl.models.visuals import IGNORED_LABEL, ProcessedVisual
 from medmvl.models.weight_types import saved_types
 
 _VISUAL_INPUTS = (
@@ -47,6 +54,9 @@ _VISUAL_INPUTS = (
     "visual_table",
     "question_ids",
     "visual_tokens",
+    "visual_features",
+    "features_kept",
+    "visuals_to_keep",
 )
 
 
@@ -74,6 +84,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     image_connector: Connector | None
     volume_encoder: VolumeEncoder | None
     volume_connector: Connector | None
+    keep_features: Keep | None = None
+    """Takes the features of `visuals_to_keep` when they are made."""
 
     def __init__(self, config: MedMVLConfig) -> None:
         super().__init__(config)
@@ -146,6 +158,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         visual_table: Tensor | None = None,
         question_ids: Sequence[Tensor] | None = None,
         visual_tokens: Sequence[Tensor] | None = None,
+        visual_features: Sequence[VisualFeatures] | None = None,
+        features_kept: Sequence[Tensor] | None = None,
+        visuals_to_keep: Sequence[ProcessedVisual | None] | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
@@ -171,6 +186,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: `(B, L)` with -100 where nothing is learned. With labels, `logits` are those that predict the supervised
                 tokens, `(supervised tokens, vocabulary)`, and `loss` is their mean cross entropy.
             visual_tokens: one `(length, width)` a row of the table, from an earlier `encode`, instead of pixels.
+            visual_features: what frozen encoders made of some visuals before, instead of their pixels.
+            features_kept: as `volume_kept` for each of `visual_features`; None where all tokens stay.
+            visuals_to_keep: for every row None, or the visual that `keep_features` gets with its features.
             num_items_in_batch: what the summed loss is divided by: supervised tokens over all ranks and accumulation steps.
 
         Raises:
@@ -188,6 +206,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     volume_positions_mm,
                     volume_kept,
                     question_ids,
+                    visual_features,
+                    features_kept,
+                    visuals_to_keep,
                 )
             inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
         elif input_ids is not None and (past_key_values is None or not past_key_values.get_seq_length()):
@@ -230,73 +251,78 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         volume_positions_mm: Sequence[Tensor] | None = None,
         volume_kept: Sequence[Tensor] | None = None,
         question_ids: Sequence[Tensor] | None = None,
+        visual_features: Sequence[VisualFeatures] | None = None,
+        features_kept: Sequence[Tensor] | None = None,
+        visuals_to_keep: Sequence[ProcessedVisual | None] | None = None,
     ) -> list[Tensor]:
-        """Turn pixels into visual tokens of the LLM's width: one `(length, width)` a row of the table, in its order."""
+        """Turn pixels or features into visual tokens of the LLM's width: one `(length, width)` a row of the table, in order."""
         rows = to_rows(visual_table)
-        self.check_pixels(rows, pixel_values, pixel_values_volumes)
-        volumes = pixel_values_volumes or ()
-        if question_ids is not None:
-            tokens = self._encode_guided(rows, pixel_values, volumes, volume_positions_mm, question_ids)
-        else:
-            tokens = self._encode_once(rows, pixel_values, volumes, volume_positions_mm)
-        if volume_kept is None:
-            return tokens
+        self.check_pixels(rows, pixel_values, pixel_values_volumes, visual_features)
+        inputs = _visual_inputs(
+            rows, pixel_values, pixel_values_volumes, volume_positions_mm, visual_features, visuals_to_keep
+        )
+        tokens = self._connect(inputs, question_ids)
+        kept = [_kept_of(row, volume_kept, features_kept) for row in rows]
         return [
-            block if KINDS[row.kind] == "image" else block[volume_kept[row.index].to(block.device)]
-            for row, block in zip(rows, tokens, strict=True)
+            block if chosen is None else block[chosen.to(block.device)]
+            for block, chosen in zip(tokens, kept, strict=True)
         ]
 
-    def _encode_once(
-        self,
-        rows: Sequence[VisualRow],
-        images: Tensor | Sequence[Tensor] | None,
-        volumes: Sequence[Tensor],
-        positions_mm: Sequence[Tensor] | None,
-    ) -> list[Tensor]:
-        """Connect every image and volume once, for all rows that share it."""
-        of_images = self.encode_images(images) if images is not None else []
-        of_volumes = self.encode_volumes(volumes, positions_mm)
-        return [
-            torch.cat(of_images[row.index : row.index + row.tiles])
-            if KINDS[row.kind] == "image"
-            else of_volumes[row.index]
-            for row in rows
-        ]
-
-    def _encode_guided(
-        self,
-        rows: Sequence[VisualRow],
-        images: Tensor | Sequence[Tensor] | None,
-        volumes: Sequence[Tensor],
-        positions_mm: Sequence[Tensor] | None,
-        question_ids: Sequence[Tensor],
-    ) -> list[Tensor]:
-        """Encode every image and volume once, but connect it for each row with the row's own question."""
-        tokens = []
-        features = self.visual_features(rows, images, volumes, positions_mm)
-        for row, of_row, question in zip(rows, features, question_ids, strict=True):
-            connector = self.image_connector if KINDS[row.kind] == "image" else self.volume_connector
-            assert connector is not None
-            tokens.append(connector(of_row, self._guide(question, row.tiles)).flatten(0, 1))
+    def _connect(self, inputs: VisualInputs, question_ids: Sequence[Tensor] | None) -> list[Tensor]:
+        """Connect every image and volume once for all rows that share it, or for each row with the row's own question."""
+        tokens: list[Tensor] = []
+        buckets = {kind: self._buckets(kind, inputs, connect=True) for kind in KINDS}
+        if question_ids is None:
+            buckets = {
+                kind: [Bucket(self._connected(kind, bucket.features), bucket.places) for bucket in found]
+                for kind, found in buckets.items()
+            }
+        for number, row in enumerate(inputs.rows):
+            features = _of_row(row, buckets[KINDS[row.kind]])
+            if not features.connected:
+                assert question_ids is not None
+                connector = getattr(self, f"{KINDS[row.kind]}_connector")
+                tokens.append(connector(features, self._guide(question_ids[number], row.tiles)).flatten(0, 1))
+            else:
+                tokens.append(features.streams[0].flatten(0, 1))
         return tokens
+
+    def _connected(self, kind: str, features: VisualFeatures) -> VisualFeatures:
+        connector = getattr(self, f"{kind}_connector")
+        return features if features.connected else connected(connector, features)
+
+    def _buckets(self, kind: str, inputs: VisualInputs, *, connect: bool) -> list[Bucket]:
+        encoder = getattr(self, f"{kind}_encoder")
+        if encoder is None:
+            return []
+        connector = getattr(self, f"{kind}_connector") if connect else None
+        return encode_kind(kind, encoder, inputs, connector, self.keep_features)
 
     def visual_features(
         self,
         rows: Sequence[VisualRow],
         images: Tensor | Sequence[Tensor] | None,
-        volumes: Sequence[Tensor],
+        volumes: Sequence[Tensor] | None,
         positions_mm: Sequence[Tensor] | None = None,
+        features: Sequence[VisualFeatures] | None = None,
+        to_keep: Sequence[ProcessedVisual | None] | None = None,
     ) -> list[VisualFeatures]:
         """What the encoders make of every row, before any connector: one entry a tile. Every pixel is encoded once."""
-        found = {
-            kind: {index: (features, place) for members, features in buckets for place, index in enumerate(members)}
-            for kind, buckets in (
-                ("image", self._image_features(images if images is not None else ())),
-                ("volume", self._volume_features(volumes, positions_mm)),
-            )
-        }  # fmt: skip
-        chosen = [found[KINDS[row.kind]][row.index] for row in rows]
-        return [features.pick(place, row.tiles) for row, (features, place) in zip(rows, chosen, strict=True)]
+        inputs = _visual_inputs(rows, images, volumes, positions_mm, features, to_keep)
+        buckets = {kind: self._buckets(kind, inputs, connect=False) for kind in KINDS}
+        return [_of_row(row, buckets[KINDS[row.kind]]) for row in rows]
+
+    def encode_images(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """`(C, H, W)` each to `(tokens, width)` each, without any question."""
+        rows = [VisualRow(0, 0, 0, 0, 0, index, 1, 1, 1, 1, 0) for index in range(len(images))]
+        return self._connect(_visual_inputs(rows, images, None, None, None, None), None)
+
+    def encode_volumes(
+        self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """`(C, D, H, W)` each to `(tokens, width)` each, without any question."""
+        rows = [VisualRow(0, 0, 0, 0, 1, index, 1, 1, 1, 1, 0) for index in range(len(volumes))]
+        return self._connect(_visual_inputs(rows, None, volumes, positions_mm, None, None), None)
 
     def _guide(self, question: Tensor, times: int) -> Tensor | None:
         """The embedded question `(times, n, width)`; None where there is none."""
@@ -305,54 +331,6 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         embedding = self.get_input_embeddings()
         embedded: Tensor = embedding(question.to(embedding.weight.device))
         return embedded.expand(times, -1, -1)
-
-    def encode_images(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
-        """`(C, H, W)` each to `(tokens, width)` each, without any question."""
-        tokens: dict[int, Tensor] = {}
-        for members, features in self._image_features(images):
-            assert self.image_connector is not None
-            tokens.update(zip(members, self.image_connector(features), strict=True))
-        return [tokens[index] for index in range(len(images))]
-
-    def _image_features(
-        self, images: Tensor | Sequence[Tensor]
-    ) -> Iterator[tuple[list[int], VisualFeatures]]:
-        """Images of one size are encoded together: which they are, and their features."""
-        buckets: dict[Any, list[int]] = defaultdict(list)
-        for index, image in enumerate(images):
-            buckets[image.shape].append(index)
-        for members in buckets.values():
-            assert self.image_encoder is not None
-            pixels = images if isinstance(images, Tensor) else torch.stack([images[i] for i in members])
-            yield members, self.image_encoder(pixels.to(_dtype_of(self.image_encoder)))
-
-    def encode_volumes(
-        self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
-    ) -> list[Tensor]:
-        """`(C, D, H, W)` each to `(tokens, width)` each, without any question."""
-        tokens: dict[int, Tensor] = {}
-        for members, features in self._volume_features(volumes, positions_mm):
-            assert self.volume_connector is not None
-            tokens.update(zip(members, self.volume_connector(features), strict=True))
-        return [tokens[index] for index in range(len(volumes))]
-
-    def _volume_features(
-        self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None
-    ) -> Iterator[tuple[list[int], VisualFeatures]]:
-        """Volumes of one shape are encoded together: which they are, and their features."""
-        buckets: dict[Any, list[int]] = defaultdict(list)
-        for index, volume in enumerate(volumes):
-            known = positions_mm is not None and not bool(positions_mm[index].isnan().any())
-            buckets[tuple(volume.shape), known].append(index)
-        for (_, known), members in buckets.items():
-            assert self.volume_encoder is not None
-            pixels = torch.stack([volumes[i] for i in members]).to(_dtype_of(self.volume_encoder))
-            where = (
-                torch.stack([positions_mm[i] for i in members])
-                if known and positions_mm is not None
-                else None
-            )
-            yield members, self.volume_encoder(pixels, where)
 
     def scatter(
         self,
@@ -404,8 +382,16 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         rows: Sequence[VisualRow],
         images: Tensor | Sequence[Tensor] | None,
         volumes: Sequence[Tensor] | None,
+        features: Sequence[VisualFeatures] | None = None,
     ) -> None:
-        """Raise ValueError unless the pixels are those the table was written for."""
+        """Raise ValueError unless pixels and features are those the table was written for."""
+        num_features = 0 if features is None else len(features)
+        for row in rows:
+            if row.encoded and row.index >= num_features:
+                raise ValueError(
+                    f"{_name(row)} has features {row.index}, but the batch holds {num_features}."
+                )
+        rows = [row for row in rows if not row.encoded]
         given = {
             "image": 0 if images is None else len(images),
             "volume": 0 if volumes is None else len(volumes),
@@ -424,7 +410,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             else:
                 assert volumes is not None
                 pixels.append(volumes[row.index])
-        if all(block.dtype == torch.float32 for block in pixels):  # a cast changes the bits that are compared
+        if pixels and all(
+            block.dtype == torch.float32 for block in pixels
+        ):  # a cast changes the bits that are compared
             found = torch.stack([fingerprint(block) for block in pixels]).tolist()
             for row, value in zip(rows, found, strict=True):
                 if value != row.fingerprint:
@@ -447,11 +435,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ):
                 continue
             size = getattr(self.config, f"{kind}_size")
-            weight = next(encoder.weights())
-            pixels = weight.new_zeros((1, encoder.part_config.channels, *size))
             guided = connector.part_config.guided_by_text
-            text = weight.new_zeros((1, 1, connector.output_width)) if guided else None
-            zero = zero + connector(encoder(pixels), text).sum().to(zero) * 0.0
+            text = next(encoder.weights()).new_zeros((1, 1, connector.output_width)) if guided else None
+            zero = zero + connector(idle_features(encoder, size), text).sum().to(zero) * 0.0
         return zero
 
     def prepare_inputs_for_generation(
@@ -486,8 +472,34 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return input_ids, {**kwargs, **visual}
 
 
-def _dtype_of(encoder: Encoder) -> torch.dtype:
-    return next(encoder.weights()).dtype
+def _visual_inputs(
+    rows: Sequence[VisualRow],
+    images: Tensor | Sequence[Tensor] | None,
+    volumes: Sequence[Tensor] | None,
+    positions_mm: Sequence[Tensor] | None,
+    features: Sequence[VisualFeatures] | None,
+    to_keep: Sequence[ProcessedVisual | None] | None,
+) -> VisualInputs:
+    return VisualInputs(
+        rows, () if images is None else images, volumes or (), positions_mm, features or (), to_keep
+    )
+
+
+def _of_row(row: VisualRow, buckets: Sequence[Bucket]) -> VisualFeatures:
+    """The features of a row, one entry a tile."""
+    key = (row.encoded, row.index)
+    bucket = next(bucket for bucket in buckets if key in bucket.places)
+    return bucket.features.pick(bucket.places[key], row.tiles)
+
+
+def _kept_of(
+    row: VisualRow, volume_kept: Sequence[Tensor] | None, features_kept: Sequence[Tensor] | None
+) -> Tensor | None:
+    """Which of the connector's tokens of a row stay; None where all do."""
+    if KINDS[row.kind] == "image":
+        return None
+    kept = features_kept if row.encoded else volume_kept
+    return None if kept is None else kept[row.index]
 
 
 def _name(row: VisualRow) -> str:

@@ -130,7 +130,7 @@ class MedMVLProcessor(ProcessorMixin):
         """What the model takes of a batch."""
         return [
             "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "volume_kept",
-            "visual_table", "question_ids",
+            "visual_table", "question_ids", "visual_features", "features_kept", "visuals_to_keep",
         ]  # fmt: skip
 
     @property

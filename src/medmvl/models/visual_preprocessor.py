@@ -87,11 +87,11 @@ class VisualPreprocessor:
             matrix: 4x4, back to the voxels of what was read.
             notes: what was done to the intensities.
             source: what was read.
-            **more: further fields of `ProcessedVisual`.
+            **more: further fields of `ProcessedVisual`; `kept` where the pixels have a shape and no values.
         """
         tiles, size = (len(pixels), pixels.shape[2:]) if kind == "image" else (1, pixels.shape[1:])
         grid = self.parts.grid(kind, tuple(size))
-        kept = self._kept(pixels, grid) if kind == "volume" else None
+        kept = more.pop("kept") if "kept" in more else self._kept(pixels, grid) if kind == "volume" else None
         count = self.parts.num_tokens(kind, grid) * tiles if kept is None else len(kept)
         return ProcessedVisual(
             kind=kind, pixels=pixels, grid=grid, num_tokens=count, kept=kept,

@@ -1,6 +1,6 @@
 """The visual table: for every image or volume of a batch, where its tokens stand and which pixels they come from.
 
-A batch carries it as a long tensor `(visuals, 11)`. Beams and packing reindex this table only; pixels are never repeated.
+A batch carries it as a long tensor `(visuals, 12)`. Beams and packing reindex this table only; pixels are never repeated.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class VisualRow(NamedTuple):
     grid_width: int
     fingerprint: int
     """Fingerprint of the pixels it was made from: pixels of another patient in this place do not go unnoticed."""
+    encoded: int = 0
+    """1 where `index` counts `visual_features`, which an encoder made before, and not pixels."""
 
     @property
     def grid(self) -> tuple[int, int, int]:

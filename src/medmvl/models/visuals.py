@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BatchFeature
 
+from medmvl.models.features import VisualFeatures
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, to_tensor
 
 IGNORED_LABEL = -100
@@ -33,6 +34,25 @@ def digest(*tensors: Tensor | None) -> str:
     return total.hexdigest()
 
 
+class PixelNames(NamedTuple):
+    """Stand for pixels where these are compared."""
+
+    digest: str
+    """Of every bit, and of the positions of slices."""
+    fingerprint: int
+    """As the visual table holds it."""
+
+
+class FeatureKey(NamedTuple):
+    """Where the features of one view of a scan belong in the cache of features."""
+
+    scan: str
+    """Digest of everything that decides the pixels of the scan."""
+    view: int
+    """0 for the whole, then its crops."""
+    num_views: int
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProcessedVisual:
     """One image or volume as the model sees it."""
@@ -40,7 +60,14 @@ class ProcessedVisual:
     kind: str
     """`"image"` or `"volume"`."""
     pixels: Tensor
-    """float32; an image `(tiles, C, H, W)`, a volume `(C, D, H, W)`."""
+    """float32; an image `(tiles, C, H, W)`, a volume `(C, D, H, W)`. On the device `meta`, with a shape and no values, where
+    there are `features`."""
+    features: VisualFeatures | None = None
+    """What a frozen encoder makes of the pixels, where it is known already."""
+    feature_key: FeatureKey | None = None
+    """Where the features are to be kept once they are known; None where they are not."""
+    names: PixelNames | None = None
+    """What names the pixels, where their values are not here."""
     grid: tuple[int, int, int]
     """Tokens of the encoder along depth, height and width, of one tile or of the volume."""
     num_tokens: int
@@ -88,13 +115,19 @@ class ProcessedVisual:
 
     @cached_property
     def digest(self) -> str:
-        """Names every bit that the encoder reads: kind, pixels, slice positions and the tokens of the question."""
-        return f"{self.kind} {digest(self.pixels, self.positions_mm, self.question_ids)}"
+        """Names every bit that encoder and connector read: kind, pixels, slice positions and the tokens of the question."""
+        question = "" if self.question_ids is None else f" {digest(self.question_ids)}"
+        return f"{self.kind} {self.pixel_digest}{question}"
+
+    @cached_property
+    def pixel_digest(self) -> str:
+        """Names the pixels and the positions of their slices."""
+        return digest(self.pixels, self.positions_mm) if self.names is None else self.names.digest
 
     @cached_property
     def fingerprint(self) -> int:
         """Fingerprint of the pixels, as the visual table holds it."""
-        return int(fingerprint(self.pixels))
+        return int(fingerprint(self.pixels)) if self.names is None else self.names.fingerprint
 
     @property
     def all_tokens(self) -> int:
@@ -103,8 +136,14 @@ class ProcessedVisual:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels of all views."""
-        return self.pixels.nbytes + sum(crop.pixels.nbytes for crop in self.crops)
+        """Bytes of the pixels of all views, or of their features."""
+        own = self.pixels.nbytes if self.features is None else self.features.nbytes
+        return own + sum(crop.nbytes for crop in self.crops)
+
+    def without_pixels(self) -> ProcessedVisual:
+        """The same view with names in place of its pixels."""
+        names = PixelNames(self.pixel_digest, self.fingerprint)
+        return replace(self, pixels=self.pixels.to("meta"), names=names, crops=())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -157,10 +196,13 @@ def _visual_inputs(samples: Sequence[ProcessedSample], offsets: Sequence[int]) -
     rows = []
     for row, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
         for visual, start in zip(sample.visuals, sample.starts, strict=True):
-            index, mark = store.add(visual)
+            index, encoded = store.add(visual)
             place = (row, 0, offset + start, visual.num_tokens, KINDS.index(visual.kind))
-            rows.append(VisualRow(*place, index, visual.tiles, *visual.grid, mark))
+            rows.append(
+                VisualRow(*place, index, visual.tiles, *visual.grid, visual.fingerprint, int(encoded))
+            )
     inputs: dict[str, Any] = {"visual_table": to_tensor(rows)} if rows else {}
+    inputs |= _features_and_keys([visual for sample in samples for visual in sample.visuals], store)
     questions = [visual.question_ids for sample in samples for visual in sample.visuals]
     if any(question is not None for question in questions):
         nothing = torch.empty(0, dtype=torch.long)
@@ -175,30 +217,70 @@ def _visual_inputs(samples: Sequence[ProcessedSample], offsets: Sequence[int]) -
     return inputs
 
 
+def _features_and_keys(visuals: Sequence[ProcessedVisual], store: _PixelStore) -> dict[str, Any]:
+    """The features that are known, which of their tokens stay, and for each row where those that are not known belong."""
+    inputs: dict[str, Any] = {}
+    if store.encoded:
+        inputs["visual_features"] = [visual.features for visual in store.encoded]
+        if any(visual.kept is not None for visual in store.encoded):
+            inputs["features_kept"] = [_kept(visual) for visual in store.encoded]
+    wanted: dict[FeatureKey, int] = {}
+    for row, visual in enumerate(visuals):
+        if visual.feature_key is not None and visual.features is None:
+            wanted.setdefault(visual.feature_key, row)
+    if wanted:
+        inputs["visuals_to_keep"] = [
+            visual.without_pixels() if row in wanted.values() else None for row, visual in enumerate(visuals)
+        ]
+    return inputs
+
+
 class _PixelStore:
     """The different visuals of a batch; the same pixels are found again by fingerprint and compared in full."""
 
     def __init__(self) -> None:
         self.images: list[ProcessedVisual] = []
         self.volumes: list[ProcessedVisual] = []
+        self.encoded: list[ProcessedVisual] = []
         self._known: dict[tuple[str, tuple[int, ...], int], list[tuple[ProcessedVisual, int]]] = {}
         self._tiles = 0
 
-    def add(self, visual: ProcessedVisual) -> tuple[int, int]:
-        """The visual's index in its pixel list, and its fingerprint."""
-        mark = visual.fingerprint
-        same = self._known.setdefault((visual.kind, tuple(visual.pixels.shape), mark), [])
+    def add(self, visual: ProcessedVisual) -> tuple[int, bool]:
+        """The visual's index in the list of its pixels, or of its features; and whether these it is."""
+        shape = (visual.kind, tuple(visual.pixels.shape), visual.fingerprint)
+        same = self._known.setdefault(shape, [])
         for other, index in same:
-            if other.pixels is visual.pixels or torch.equal(other.pixels, visual.pixels):
-                return index, mark
-        index = self._tiles if visual.kind == "image" else len(self.volumes)
+            if _look_alike(other, visual):
+                return index, other.features is not None
+        index = self._put(visual)
         same.append((visual, index))
-        if visual.kind == "image":
-            self.images.append(visual)
-            self._tiles += visual.tiles
-        else:
+        return index, visual.features is not None
+
+    def _put(self, visual: ProcessedVisual) -> int:
+        if visual.features is not None:
+            self.encoded.append(visual)
+            return len(self.encoded) - 1
+        if visual.kind == "volume":
             self.volumes.append(visual)
-        return index, mark
+            return len(self.volumes) - 1
+        self.images.append(visual)
+        self._tiles += visual.tiles
+        return self._tiles - visual.tiles
+
+
+def _look_alike(one: ProcessedVisual, other: ProcessedVisual) -> bool:
+    """Whether the encoder reads the same of both."""
+    if one.features is not None or other.features is not None:
+        return one.pixel_digest == other.pixel_digest
+    if one.pixels is other.pixels:
+        return True
+    return torch.equal(one.pixels, other.pixels) and _equal_positions(one.positions_mm, other.positions_mm)
+
+
+def _equal_positions(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other)
 
 
 def _stack_tiles(images: Sequence[ProcessedVisual]) -> Tensor | list[Tensor]:

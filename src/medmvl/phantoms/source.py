@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
 
 from medmvl.errors import UserError
 from medmvl.imaging.image import MedicalImage
@@ -38,3 +40,9 @@ def load(block: ImageBlock | VolumeBlock) -> MedicalImage:
         if patient is None:
             raise UserError(f"'{block.path}': this phantom has no prior study")
     return render_ct(patient) if match["view"] == "ct" else render_xray(patient)
+
+
+def code_digest() -> str:
+    """Digest of the phantom code, so that a changed generator never answers with old patients."""
+    text = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(text).hexdigest()[:12]

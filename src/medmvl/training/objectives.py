@@ -105,8 +105,11 @@ def encode_visuals(
     """
     rows = to_rows(batch["visual_table"])
     images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
-    model.check_pixels(rows, images, volumes)
-    features = model.visual_features(rows, images, volumes or (), batch.get("volume_positions_mm"))
+    known = batch.get("visual_features")
+    model.check_pixels(rows, images, volumes, known)
+    features = model.visual_features(
+        rows, images, volumes, batch.get("volume_positions_mm"), known, batch.get("visuals_to_keep")
+    )
     return [(KINDS[row.kind], row.row, _tokens_of(found)) for row, found in zip(rows, features, strict=True)]
 
 

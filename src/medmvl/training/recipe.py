@@ -35,6 +35,9 @@ class DataRecipe(StrictModel):
     prepared: bool = False
     """Keep what the processor makes of every scan on disk, so that it is read and resampled once, not once per epoch. This is
     patient data in the cache folder: `medmvl data cache` shows it, `--clear` removes it."""
+    features: bool | None = None
+    """Keep what frozen encoders make of every scan on disk, so that it is computed once, not once per epoch, stage, seed and
+    evaluation; results are equal bit for bit. None: yes. It is patient data in the cache folder, like `prepared`."""
 
 
 class Stage(StrictModel):
@@ -177,5 +180,5 @@ class Recipe(StrictModel):
         """The data of a stage: its own, with the recipe's validation and test where it names none."""
         if stage.data is None:
             return self.data
-        own = {name: value for name, value in stage.data if value}
+        own = {name: value for name, value in stage.data if value or (name == "features" and value is False)}
         return self.data.model_copy(update=own)

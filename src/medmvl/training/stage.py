@@ -35,6 +35,7 @@ from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Classification, Contrastive, LanguageModelling, Objective
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
+from medmvl.training.stage_features import keep_features
 from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
 
 if TYPE_CHECKING:
@@ -183,6 +184,13 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
         plan.model.activation_checkpointing_enable({"use_reentrant": False})
     interruption = Interruption()
     trainer = make_trainer(plan, objective, folder, interruption)
+    kept = keep_features(
+        plan.recipe, plan.stage, plan.model, plan.processor,
+        [data for data in (plan.train, plan.validation) if data is not None], _precision(trainer),
+        sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled,
+    )  # fmt: skip
+    if state.is_main_process and plan.train.samples.num_studies:
+        logger.info("  %s", kept)
     done = checkpoints(folder / "checkpoints")
     if done and state.is_main_process:
         logger.info("resuming stage %s from %s", plan.stage.name, done[-1].name)
@@ -193,11 +201,17 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
         interruption.check(f"at step {step} of {plan.order.num_steps} of stage {plan.stage.name}")
     if plan.validation is not None and not _validated_at(trainer, step):
         trainer.evaluate()
+    plan.model.keep_features = None
     save_stage(plan, objective, trainer, folder)
     trainer.accelerator.free_memory()
     del trainer
     gc.collect()
     interruption.check(f"after stage {plan.stage.name}")
+
+
+def _precision(trainer: StageTrainer) -> str:
+    """Kind of device and number type in which frozen parts compute."""
+    return f"{trainer.args.device.type} {'bfloat16' if trainer.args.bf16 else 'as the weights'}"
 
 
 def _validated_at(trainer: StageTrainer, step: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,10 @@ class Connector(nn.Module, ABC):
                 f"connector {config.type!r} reads {cls.num_streams} stream(s) of features, the encoder "
                 f"gives {len(widths)}; choose another connector or encoder."
             )
+
+    def train(self, mode: bool = True) -> Self:
+        """As PyTorch's, but what is frozen stays in evaluation mode."""
+        return super().train(mode and any(weight.requires_grad for weight in self.parameters()))
 
     def check(self, grid: Grid) -> None:
         """Raises RecipeError, with the reason, for a grid that this connector cannot take."""

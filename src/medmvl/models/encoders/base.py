@@ -97,6 +97,15 @@ class Encoder(nn.Module, ABC):
         """All parameters it computes with, also those of an encoder that it shares."""
         return self.parameters()
 
+    def state(self) -> Iterator[Tensor]:
+        """All parameters and buffers that it computes with, also those of an encoder that it shares."""
+        yield from self.parameters()
+        yield from self.buffers()
+
+    def all_settings(self) -> list[dict[str, Any]]:
+        """All settings that decide its features, also those of an encoder that it shares."""
+        return [self.part_config.to_dict()]
+
     def train(self, mode: bool = True) -> Self:
         """As PyTorch's, but what is frozen stays in evaluation mode, and so do batch norms.
 

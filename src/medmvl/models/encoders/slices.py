@@ -77,6 +77,14 @@ class SliceEncoder(VolumeEncoder):
         """Those of the image encoder, shared or not."""
         return self.image_encoder.weights()
 
+    def state(self) -> Iterator[Tensor]:
+        """That of the image encoder, shared or not."""
+        return self.image_encoder.state()
+
+    def all_settings(self) -> list[dict[str, Any]]:
+        """Its own, and those of the image encoder."""
+        return [self.settings.to_dict(), *self.image_encoder.all_settings()]
+
     def encode(self, pixel_values: Tensor, positions_mm: Tensor | None) -> VisualFeatures:
         """All slices of the batch in chunks, then put together again."""
         batch, _, depth = pixel_values.shape[:3]

@@ -81,6 +81,14 @@ class VolumeAndSlicesEncoder(VolumeEncoder):
         """Those of both encoders, shared or not."""
         return chain(self.volume.weights(), self.slices.weights())
 
+    def state(self) -> Iterator[Tensor]:
+        """That of both encoders, shared or not."""
+        return chain(self.volume.state(), self.slices.state())
+
+    def all_settings(self) -> list[dict[str, Any]]:
+        """Those of both encoders."""
+        return [self.part_config.to_dict(), *self.volume.all_settings(), *self.slices.all_settings()]
+
     def encode(self, pixel_values: Tensor, positions_mm: Tensor | None) -> VisualFeatures:
         """The volume's stream, then that of the slices."""
         whole, detail = self.volume(pixel_values, positions_mm), self.slices(pixel_values, positions_mm)
