@@ -2,7 +2,7 @@
 
 The claim: the reader agrees with the majority of three LLM judges about as often as they agree with each other, without a
 model, in under a millisecond per answer. Prints Markdown: agreement and area under the curve of every judge, the
-reader per category and per kind of question, how the judges agree with each other, and where the reader disagrees.
+reader per category and per type of question, how the judges agree with each other, and where the reader disagrees.
 Intervals resample cases.
 
     python benchmarks/judging.py ANSWERS.jsonl.gz [MORE.jsonl.gz] [--encoder FOLDER]
@@ -139,7 +139,7 @@ def compare_judges(lines: Sequence[Line], encoder: Path | None) -> Floats:
 
 
 def show_groups(lines: Sequence[Line], scores: Floats, threshold: float) -> None:
-    """The reader over all answers, per category and per kind of question."""
+    """The reader over all answers, per category and per type of question."""
     groups: dict[str, list[int]] = {"all": list(range(len(lines)))}
     for category in sorted({name for line in lines for name in line["category"] or ()}):
         groups[category] = [n for n, line in enumerate(lines) if category in (line["category"] or ())]

@@ -1,4 +1,4 @@
-"""Claim: every closed kind of the quickstart reaches its bar on unseen patients, whatever the seed and the number of threads.
+"""Claim: every closed question of the quickstart reaches its bar on unseen patients, whatever the seed and the threads.
 
 Every run trains with a seed of its own, on phantoms of a seed of their own, and is asked about the same unseen patients as
 `make quickstart` (phantoms of seed 1, which no run trains on). Minutes a run, about one core each:
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    """Train and evaluate the runs, then print the lowest and the middle score of every kind."""
+    """Train and evaluate the runs, then print the lowest and the middle score of every type of question."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -124,22 +124,22 @@ def medmvl(log: Path, threads: int, *words: str | Path) -> float:
 
 
 def summarise(out: Path) -> None:
-    """Print a line a kind and language: number of runs, lowest, middle, and which run was the lowest."""
+    """Print a line per type of question and language: number of runs, lowest, middle, and which run was the lowest."""
     found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = defaultdict(list)
     for name, row in rows(out):
-        key = (row["metric"], row["modality"], row["kind"], row["language"])
+        key = (row["metric"], row["modality"], row["question_type"], row["language"])
         found[key].append((row["score"]["value"], name))
     short = 0
-    for (metric, modality, kind, language), scores in sorted(found.items()):
+    for (metric, modality, question_type, language), scores in sorted(found.items()):
         scores.sort()
         below = sum(value < BAR for value, _ in scores) if metric == "accuracy" else 0
         short += below
         (lowest, name), middle = scores[0], scores[len(scores) // 2][0]
         print(
-            f"{metric:10} {modality:3} {kind:20} {language:3} runs {len(scores):2}  lowest {lowest:.4f} ({name})  "
+            f"{metric:10} {modality:3} {question_type:20} {language:3} runs {len(scores):2}  lowest {lowest:.4f} ({name})  "
             f"middle {middle:.4f}" + (f"  below {BAR}: {below}" if below else "")
         )
-    print(f"{short} scores of closed kinds below {BAR}")
+    print(f"{short} scores of closed questions below {BAR}")
     for file in sorted(out.glob("*/seconds.json")):
         print(f"{file.parent.name}: {json.loads(file.read_text())}")
 

@@ -13,7 +13,7 @@ patient = make_patient(seed=0, index=1, preset="quickstart")
 print(
     patient.pseudonym,
     "has",
-    [f"{finding.kind} ({finding.place})" for finding in patient.findings] or "nothing",
+    [f"{finding.finding_type} ({finding.place})" for finding in patient.findings] or "nothing",
 )
 
 ct = render_ct(patient)

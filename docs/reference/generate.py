@@ -105,12 +105,12 @@ def datasets_table() -> str:
 
 
 def tasks_table() -> str:
-    """Every task: its data, kinds, languages and protocol."""
+    """Every task: its data, question types, languages and protocol."""
     from medmvl.datasets.public import TASKS
 
-    head = ("task", "what", "data", "kinds", "languages", "protocol")
+    head = ("task", "what", "data", "question types", "languages", "protocol")
     rows = [
-        (f"`{name}`", one.title, f"`{one.data}`", ", ".join(one.kinds), ", ".join(one.languages) or "all",
+        (f"`{name}`", one.title, f"`{one.data}`", ", ".join(one.question_types), ", ".join(one.languages) or "all",
          f"`{one.protocol}`")
         for name, one in TASKS.items()
     ]  # fmt: skip

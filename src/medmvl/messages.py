@@ -8,6 +8,9 @@ from difflib import get_close_matches
 LISTED = 20
 """Cases that a message shows before it only counts."""
 
+RENAMED = {"kind": "question_type", "kinds": "question_types"}
+"""Keys of samples, results and recipes as they were called before to their names now."""
+
 
 def first_of(
     items: Sequence[str],
@@ -39,6 +42,12 @@ def first_of(
 
 
 def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
-    """`; did you mean 'slake' or 'slake-en'?` for the nearest of the known names, or nothing."""
-    near = get_close_matches(word, list(known), n=count, cutoff=0.5)
+    """`; did you mean 'slake' or 'slake-en'?` for the nearest of the known names, or nothing.
+
+    A key that was renamed means its new name.
+    """
+    known = list(known)
+    if RENAMED.get(word) in known:
+        return f"; it is called {RENAMED[word]!r} now."
+    near = get_close_matches(word, known, n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

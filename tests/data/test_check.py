@@ -69,7 +69,7 @@ def test_what_is_in_it_is_counted_and_doubts_are_told(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).integers(-1000, 400, (6, 16, 16)).astype(np.int16)
     for name in ("a", "b"):
         nibabel.save(nibabel.Nifti1Image(volume, np.diag([1, 1, 5, 1])), tmp_path / f"{name}.nii.gz")
-    choices = {"kind": "nodule", "choices": ["yes", "no"]}
+    choices = {"question_type": "nodule", "choices": ["yes", "no"]}
     write_samples(
         tmp_path / "train.jsonl",
         [
@@ -79,7 +79,7 @@ def test_what_is_in_it_is_counted_and_doubts_are_told(tmp_path: Path) -> None:
         ],
     )  # fmt: skip
     report = check({"train": [open_data(tmp_path / "train.jsonl")]})
-    assert report.ok and report.kinds == {"nodule": 4} and report.languages == {"en": 4}
+    assert report.ok and report.question_types == {"nodule": 4} and report.languages == {"en": 4}
     assert report.answers == {"no": 3, "yes": 1}
     assert report.modalities == {"unknown": 2} and report.units == {"arbitrary": 2}
     (doubt,) = [text for text in report.warnings if "Hounsfield" in text]

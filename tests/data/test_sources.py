@@ -63,11 +63,11 @@ def test_filters_and_limit(tmp_path: Path) -> None:
     assert len(load(tmp_path, path="train.jsonl").samples) == 8
     zh = load(tmp_path, path="train.jsonl", languages=["zh"])
     assert [one.id for one in zh.samples] == ["s990", "s991"]
-    kinds = load(tmp_path, path="train.jsonl", kinds=["effusion"], limit=4)
-    assert [one.id for one in kinds.samples] == ["s0", "s1", "s2", "s10"]
+    question_types = load(tmp_path, path="train.jsonl", question_types=["effusion"], limit=4)
+    assert [one.id for one in question_types.samples] == ["s0", "s1", "s2", "s10"]
     assert [one.id for one in load(tmp_path, path="train.jsonl", limit=1).samples] == ["s0"]
-    with pytest.raises(SampleError, match=r"none of its 8 samples has kinds \['nodule'\]"):
-        load(tmp_path, path="train.jsonl", kinds=["nodule"])
+    with pytest.raises(SampleError, match=r"none of its 8 samples has question_types \['nodule'\]"):
+        load(tmp_path, path="train.jsonl", question_types=["nodule"])
 
 
 def test_a_source_may_leave_out_what_there_is_to_see(tmp_path: Path) -> None:
@@ -113,3 +113,11 @@ def test_phantoms_are_made_once_and_splits_share_no_patient(tmp_path: Path) -> N
     image = test.load(block)
     assert image.units == "HU"
     assert np.ptp(image.array) > 500
+
+
+def test_a_sample_of_an_older_version_is_told_the_new_name_of_its_key(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    file = tmp_path / "train.jsonl"
+    file.write_text(file.read_text().replace('"question_type"', '"kind"'))
+    with pytest.raises(SampleError, match=r"target\.kind: this key is called 'question_type' now"):
+        load(tmp_path, path="train.jsonl").samples[0]

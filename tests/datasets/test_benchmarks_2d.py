@@ -1,4 +1,4 @@
-"""Benchmarks on pictures: their published layouts, splits, kinds and identities, and what is wrong in them by name."""
+"""Benchmarks on pictures: their published layouts, splits, question types and identities, and what is wrong in them by name."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.factories.public_datasets import (
 def test_medxpertqa_shows_every_picture_and_lists_options_once(tmp_path: Path, zipped: bool) -> None:
     summary = convert("medxpertqa", medxpertqa(tmp_path / "raw", zipped), tmp_path / "out")
     assert {name: part["samples"] for name, part in summary["splits"].items()} == {"validation": 1, "test": 2}
-    assert summary["splits"]["test"]["kinds"] == {"choice_reasoning": 1, "choice_understanding": 1}
+    assert summary["splits"]["test"]["question_types"] == {"choice_reasoning": 1, "choice_understanding": 1}
     first, second = find_task("medxpertqa-mm").load(tmp_path / "out").samples
     assert len(first.visuals) == 2 and all((tmp_path / "out" / one.path).is_file() for one in first.visuals)
     assert first.target is not None and first.target.answers == ("C", "Option C")
@@ -62,7 +62,7 @@ def test_rexvqa_shows_every_view_and_hides_who_it_is(tmp_path: Path) -> None:
         "validation": 2,
         "test": 2,
     }
-    assert summary["splits"]["test"]["kinds"] == {
+    assert summary["splits"]["test"]["question_types"] == {
         "choice_negation_detection": 1,
         "choice_presence_assessment": 1,
     }
@@ -95,9 +95,13 @@ def test_rexvqa_names_what_is_wrong(tmp_path: Path) -> None:
 def test_medthinkvqa_asks_in_three_steps(tmp_path: Path) -> None:
     convert("medthinkvqa", medthinkvqa(tmp_path / "raw"), tmp_path / "out")
     parts = samples(tmp_path / "out")
-    kinds = [one.target.kind for one in parts["test"] if one.target]
-    assert kinds == ["choice_longitudinal", "report", "caption", "caption", "caption"]
-    assert [one.target.kind for one in parts["train"] if one.target] == ["choice_single", "report", "caption"]
+    question_types = [one.target.question_type for one in parts["test"] if one.target]
+    assert question_types == ["choice_longitudinal", "report", "caption", "caption", "caption"]
+    assert [one.target.question_type for one in parts["train"] if one.target] == [
+        "choice_single",
+        "report",
+        "caption",
+    ]
     assert [len(one.visuals) for one in parts["test"]] == [3, 3, 1, 1, 1]
     assert {one.patient for one in parts["test"]} == {"eurorad:19254"}
     (choice,) = find_task("medthinkvqa").load(tmp_path / "out").samples

@@ -1,4 +1,4 @@
-"""Benchmarks on volumes: their published layouts, splits, kinds and identities, and what is wrong in them by name."""
+"""Benchmarks on volumes: their published layouts, splits, question types and identities, and what is wrong in them by name."""
 
 import json
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_deeptumorvqa_is_asked_by_stage(tmp_path: Path) -> None:
     raw = deeptumorvqa(tmp_path / "raw")
     summary = convert("deeptumorvqa", raw, tmp_path / "out")
     stages = [stage.replace(" ", "_") for stage in STAGES]
-    assert set(summary["splits"]["test"]["kinds"]) == {
+    assert set(summary["splits"]["test"]["question_types"]) == {
         f"{form}_{one}" for form in ("choice", "open") for one in stages
     }
     assert summary["notes"] == {"questions about one slice of a scan, because train/ct/ is not there": 1}
@@ -86,10 +86,10 @@ def test_deeptumorvqa_is_asked_by_stage(tmp_path: Path) -> None:
     assert choices[1].patient == "bdmap:BDMAP_00000001"
     said = ("B. Yes", "A", "It is B.", "<think>A?</think> A")
     records = [record_of(one, {"prediction": text}) for one, text in zip(choices, said, strict=True)]
-    scores = {one.kind: one.measure.value for one in score(records, STRICT)}
+    scores = {one.question_type: one.measure.value for one in score(records, STRICT)}
     assert scores["all"] == 0.75 and scores["choice_measurement"] == scores["organ volume measurement"] == 0
     assert scores["choice_visual_reasoning"] == scores["lesion counting"] == 1, (
-        "by stage, and by kind of question"
+        "by stage, and by type of question"
     )
     nested = deeptumorvqa(tmp_path / "nested")
     flat = nested / "benchmark" / "test_qa.jsonl"
@@ -126,10 +126,10 @@ def test_options_are_the_last_list_of_a_question() -> None:
 
 def test_amos_mm_asks_for_reports_by_region_and_choices(tmp_path: Path) -> None:
     summary = convert("amos-mm", amos_mm(tmp_path / "raw"), tmp_path / "out")
-    kinds = {"abdomen_report": 1, "choice": 2, "pelvis_report": 1}
-    assert {name: part["kinds"] for name, part in summary["splits"].items()} == {
-        "train": kinds,
-        "test": kinds,
+    question_types = {"abdomen_report": 1, "choice": 2, "pelvis_report": 1}
+    assert {name: part["question_types"] for name, part in summary["splits"].items()} == {
+        "train": question_types,
+        "test": question_types,
     }
     abdomen, pelvis = find_task("amos-mm-report").load(tmp_path / "out").samples
     assert abdomen.messages[-1].text == "Cyst in the liver of amos_7008." and pelvis.study == "amos:amos_7008"

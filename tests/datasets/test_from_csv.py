@@ -59,7 +59,11 @@ def test_rows_become_samples_that_can_be_read(tmp_path: Path, files: Path) -> No
     assert kinds == [["image"], ["volume"], ["image", "image"], ["volume"]]
     first, second, third, _ = source.samples
     assert first.target is not None
-    assert (first.target.kind, first.target.choices, first.language) == ("closed", ("yes", "no"), "en")
+    assert (first.target.question_type, first.target.choices, first.language) == (
+        "closed",
+        ("yes", "no"),
+        "en",
+    )
     assert (second.language, second.messages[1].text) == ("zh", "没有")
     assert third.messages[1].text == "Larger, left"
     assert [one.days_before_current for one in source.samples] == [31, 0, 0, 0]
@@ -106,7 +110,7 @@ def test_encodings_and_separators(tmp_path: Path, files: Path, encoding: str, se
     assert one.messages[0].text == "请写出影像报告。"
     assert one.messages[1].text == "双肺清晰"
     assert one.target is not None
-    assert one.target.kind == "report"
+    assert one.target.question_type == "report"
 
 
 def test_bad_rows_are_listed_and_left_out_only_when_asked(tmp_path: Path, files: Path) -> None:
@@ -154,7 +158,7 @@ def test_without_patients_every_file_is_its_own_and_that_is_said(tmp_path: Path,
 def test_a_report_and_an_answer_in_one_row(tmp_path: Path, files: Path) -> None:
     text = "image,question,answer,report\na.png,Effusion?,yes,Clear lungs.\n"
     convert(tmp_path, files, text)
-    assert [one.target.kind for one in samples(tmp_path) if one.target] == ["closed", "report"]
+    assert [one.target.question_type for one in samples(tmp_path) if one.target] == ["closed", "report"]
 
 
 def test_what_the_user_says_wins_over_the_look(tmp_path: Path, files: Path) -> None:

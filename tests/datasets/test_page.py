@@ -33,7 +33,7 @@ def test_every_data_set_has_its_row(rows: list[str]) -> None:
 def test_every_task_has_its_row(rows: list[str]) -> None:
     for name, task in TASKS.items():
         row = next(row for row in rows if row.startswith(f"| `{name}` | {task.title}"))
-        for text in (f"`{task.data}`", f"`{task.protocol}`", ", ".join(task.kinds)):
+        for text in (f"`{task.data}`", f"`{task.protocol}`", ", ".join(task.question_types)):
             assert text.replace("*", "\\*").replace("<", "\\<") in row
 
 

@@ -47,8 +47,10 @@ def test_a_missed_entity_makes_its_other_questions_wrong(language: str, tmp_path
     convert("reportqa", reportqa(tmp_path / "raw"), tmp_path / "out")
     asked = find_task(f"reportqa-{language}").load(tmp_path / "out").samples
     right = {one.id: True for one in asked}
-    kinds = {"choice_base", "choice_hierarchical", "choice_negative"} if language == "en" else {"choice_base"}
-    assert gated_accuracy(asked, right) == dict.fromkeys(kinds, 1.0)
+    question_types = (
+        {"choice_base", "choice_hierarchical", "choice_negative"} if language == "en" else {"choice_base"}
+    )
+    assert gated_accuracy(asked, right) == dict.fromkeys(question_types, 1.0)
     attribute = [one.id for one in asked if one.target and "presence" not in (one.target.categories or ())]
     presence = [one.id for one in asked if one.id.rsplit("-", 2)[0] == attribute[0].rsplit("-", 2)[0]]
     lost = gated_accuracy(asked, right | {presence[0]: False})
@@ -56,7 +58,7 @@ def test_a_missed_entity_makes_its_other_questions_wrong(language: str, tmp_path
     part = gated_accuracy(asked, right | {attribute[0]: False})["choice_base"]
     assert part == pytest.approx((0.9 + 1) / 2 if language == "en" else (2 / 3 + 1) / 2), "a turn, no gate"
     if language == "en":
-        absent = next(one.id for one in asked if one.target and one.target.kind == "choice_negative")
+        absent = next(one.id for one in asked if one.target and one.target.question_type == "choice_negative")
         found = gated_accuracy(asked, right | {absent: False})
         assert found["choice_negative"] == pytest.approx(2 / 3) and found["choice_base"] == 1
     with pytest.raises(UserError, match="1 ids stand only among"):

@@ -130,10 +130,12 @@ def test_medmnist_pictures_categories_and_leaks(tmp_path: Path) -> None:
     arrays["train_images"][0] = arrays["test_images"][0]
     np.savez(tmp_path / "raw" / "organsmnist_224.npz", **arrays)
     summary = convert("medmnist", tmp_path / "raw", tmp_path / "out")
-    assert summary["splits"]["train"]["kinds"] == {"class_dermamnist": 6, "class_organsmnist": 5}
+    assert summary["splits"]["train"]["question_types"] == {"class_dermamnist": 6, "class_organsmnist": 5}
     assert summary["left_out"]["leaks"] == 1
     organs = [
-        x for x in samples(tmp_path / "out")["test"] if x.target and x.target.kind == "class_organsmnist"
+        x
+        for x in samples(tmp_path / "out")["test"]
+        if x.target and x.target.question_type == "class_organsmnist"
     ]
     assert [x.messages[-1].text for x in organs] == ["bladder", "left femur", "right femur"]
     source = open_data(tmp_path / "out" / "test.jsonl")

@@ -24,11 +24,13 @@ from tests.factories import public_datasets as layouts
 
 
 def sample(
-    kind: str = "open", language: str | None = "en", id: str = "a", study: str | None = None
+    question_type: str = "open", language: str | None = "en", id: str = "a", study: str | None = None
 ) -> Sample:
     messages = [{"role": "user", "content": "What is seen?"}, {"role": "assistant", "content": "A mass."}]
     document = {"id": id, "messages": messages, "language": language, "study": study}
-    return Sample.model_validate({**document, "target": {"kind": kind, "answers": ["A mass."]}})
+    return Sample.model_validate(
+        {**document, "target": {"question_type": question_type, "answers": ["A mass."]}}
+    )
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -55,7 +57,7 @@ def test_an_unknown_task_names_the_nearest() -> None:
         find_task("slake-cn")
 
 
-def test_kinds_and_languages_choose() -> None:
+def test_question_types_and_languages_choose() -> None:
     assert find_task("slake-zh").wants(sample("open", "zh")) and not find_task("slake-zh").wants(sample())
     assert not find_task("slake").wants(sample("refer"))
     assert find_task("m3d-choice").wants(sample("choice_plane")) and not find_task("m3d-choice").wants(
@@ -81,7 +83,9 @@ def test_one_report_a_study() -> None:
 
 
 def test_data_of_another_task_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no sample of the data has a kind like refer.*data convert slake"):
+    with pytest.raises(
+        UserError, match=r"no sample of the data has a question type like refer.*data convert slake"
+    ):
         find_task("slake-refer").task([sample()])
     with pytest.raises(UserError, match=r"there is no .*test\.jsonl; expected .*data convert slake"):
         find_task("slake").load(tmp_path)
@@ -196,9 +200,9 @@ def test_a_plug_in_with_a_name_of_ours_is_an_error(monkeypatch: pytest.MonkeyPat
 def record(one: Sample) -> Record:
     """The reference as an answer."""
     assert one.target is not None
-    box = one.boxes[0].coordinates if one.target.kind == "refer" else None
+    box = one.boxes[0].coordinates if one.target.question_type == "refer" else None
     return Record(
-        id=one.id, text=one.messages[-1].text, references=one.target.answers, kind=one.target.kind,
+        id=one.id, text=one.messages[-1].text, references=one.target.answers, question_type=one.target.question_type,
         question=one.messages[-2].text, choices=one.target.choices, language=one.language,
         box=None if box is None else (box[1], box[0], box[3], box[2]),
         image_size=None if box is None else (24, 20),

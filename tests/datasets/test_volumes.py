@@ -1,4 +1,4 @@
-"""CT-RATE, M3D and 3D-RAD: units, studies, dates, prior volumes, kinds of question."""
+"""CT-RATE, M3D and 3D-RAD: units, studies, dates, prior volumes, types of question."""
 
 import shutil
 from collections import Counter
@@ -19,8 +19,8 @@ from medmvl.tasks import judge
 from tests.factories.public_datasets import convert, ct_rate, everything, m3d, rad_3d, samples
 
 
-def kinds(part: list[Sample]) -> dict[str, int]:
-    return dict(Counter(one.target.kind for one in part if one.target))
+def question_types(part: list[Sample]) -> dict[str, int]:
+    return dict(Counter(one.target.question_type for one in part if one.target))
 
 
 def test_ct_rate_reports_questions_labels_and_dates(tmp_path: Path) -> None:
@@ -30,7 +30,13 @@ def test_ct_rate_reports_questions_labels_and_dates(tmp_path: Path) -> None:
     }
     assert counts == {"train": (4, 3, 2), "test": (2, 1, 1)}, "volumes, studies, patients"
     parts = samples(tmp_path / "out")
-    assert kinds(parts["test"]) == {"report": 2, "long": 1, "short": 1, "choice": 1, "conversation": 1}
+    assert question_types(parts["test"]) == {
+        "report": 2,
+        "long": 1,
+        "short": 1,
+        "choice": 1,
+        "conversation": 1,
+    }
     by_id = {one.id: one for one in parts["train"]}
     first = by_id["ct_rate-report-train_1_a_1.nii.gz"]
     assert first.messages[-1].text == "Findings: Nodule in train_1_a. Impression: Lung nodule."
@@ -102,7 +108,7 @@ def test_a_choice_without_readable_options_stays_open() -> None:
         ]
     }
     ((turn,), conversation) = read_entry(entry)
-    assert (turn.kind, turn.choices, conversation) == ("choice", (), False)
+    assert (turn.question_type, turn.choices, conversation) == ("choice", (), False)
     with pytest.raises(UserError, match="a human turn and then a gpt turn"):
         read_entry({"conversations": entry["conversations"][::-1]})
     with pytest.raises(UserError, match="found 1 of them"):
@@ -114,7 +120,7 @@ def test_m3d_keeps_the_volumes_of_a_case_together(tmp_path: Path) -> None:
     assert summary["left_out"]["leaks"] == 1, "the training caption of the case whose other volume is test"
     assert summary["notes"] == {"captions of the list test100, which repeats others": 1}
     parts = samples(tmp_path / "out")
-    assert kinds(parts["train"]) == {"report": 1, "open_plane": 1, "choice_plane": 1}
+    assert question_types(parts["train"]) == {"report": 1, "open_plane": 1, "choice_plane": 1}
     studies = [{one.study for one in part} for part in parts.values()]
     assert sum(map(len, studies)) == len(set.union(*studies))
     (report,) = find_task("m3d-caption").load(tmp_path / "out").samples
@@ -144,7 +150,7 @@ def test_3d_rad_shows_dated_prior_volumes(tmp_path: Path) -> None:
     assert said[3] == "How has it changed? Choices: A. New Lesion B. Resolved Lesion C. No Abnormality"
     assert one.target and one.target.answers == ("B. Resolved Lesion", "B", "Resolved Lesion")
     (test,) = parts["test"]
-    assert test.target and (test.target.kind, test.target.choices) == ("computation", ())
+    assert test.target and (test.target.question_type, test.target.choices) == ("computation", ())
     assert test.patient == "ct-rate:valid_7", "named as in CT-RATE, so that leaks between the two are seen"
 
 

@@ -29,7 +29,9 @@ from tests.factories.public_datasets import (
 
 def targets(out: Path) -> set[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     return {
-        (one.target.kind, one.target.answers, one.target.choices) for one in everything(out) if one.target
+        (one.target.question_type, one.target.answers, one.target.choices)
+        for one in everything(out)
+        if one.target
     }
 
 
@@ -62,7 +64,7 @@ def test_vqa_rad_and_path_vqa_as_parquet(tmp_path: Path) -> None:
         )
         assert summary["left_out"]["leaks"] == 1
         assert all((out / one.visuals[0].path).is_file() for one in everything(out))
-        assert {kind for kind, _, _ in targets(out)} == {"closed", "open"}
+        assert {question_type for question_type, _, _ in targets(out)} == {"closed", "open"}
 
 
 def test_path_vqa_of_the_authors_unpickles_plain_records_only(tmp_path: Path) -> None:
@@ -136,8 +138,8 @@ def test_the_real_vqa_rad_sample(tmp_path: Path, real_data: Path) -> None:
     assert len(everything(tmp_path / "out")) == 501
     parts = groups(tmp_path / "out")
     assert sum(map(len, parts.values())) == 48
-    kinds = Counter(one.target.kind for one in everything(tmp_path / "out") if one.target)
-    assert kinds == {"closed": 298, "open": 203}
+    question_types = Counter(one.target.question_type for one in everything(tmp_path / "out") if one.target)
+    assert question_types == {"closed": 298, "open": 203}
 
 
 def test_pmc_vqa_letters_and_options(tmp_path: Path) -> None:

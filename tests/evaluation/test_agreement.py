@@ -101,7 +101,7 @@ def test_scores_write_verdicts_that_the_command_compares(
         for block in json.loads(capsys.readouterr().out.split("\n{")[0])["protocols"]
         for row in block["scores"]
     ]
-    assert {row["kind"] for row in rows} == {"all", "side"}
+    assert {row["question_type"] for row in rows} == {"all", "side"}
     read = [json.loads(line) for line in (tmp_path / "reader").read_text().splitlines()]
     assert [line["verdict"] for line in read] == ["right", "wrong", "right"]
     assert set(read[1]) == {"id", "verdict", "score", "why"} and read[1]["why"] == "side: right against left"

@@ -13,7 +13,7 @@ from medmvl.evaluation.calibration import ScoredChoice, accuracy_kept, calibrate
 from medmvl.schema import Sample
 from tests.factories.engine import image_of, question, tiny_engine
 
-TARGET = {"kind": "nodule", "answers": ["yes"], "choices": ["yes", "no", "left lower lobe"]}
+TARGET = {"question_type": "nodule", "answers": ["yes"], "choices": ["yes", "no", "left lower lobe"]}
 
 
 def asked(name: str, *visuals: str) -> Sample:

@@ -16,7 +16,7 @@ def write_run(folder: Path, scores: list[float], protocol: str = "strict", **cha
     folder.mkdir(parents=True)
     lines = [
         {
-            "id": f"{i}", "modality": "3D", "kind": "nodule" if i % 2 else "side", "language": "en",
+            "id": f"{i}", "modality": "3D", "question_type": "nodule" if i % 2 else "side", "language": "en",
             "question": "?", "truth": "yes", "text": "yes", "metric": "accuracy", "score": score,
             "cluster": i // 4, **changes,
         }
@@ -43,6 +43,14 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert "fewer than 20 patients" in comparison.warnings[0]
     draw_comparison(comparison, tmp_path / "compare.png")
     assert Image.open(tmp_path / "compare.png").width > 500
+
+
+def test_answers_of_an_older_version_are_refused_by_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", [1.0] * 4)
+    lines = (folder / "answers.jsonl").read_text()
+    (folder / "answers.jsonl").write_text(lines.replace('"question_type"', '"kind"'))
+    with pytest.raises(UserError, match="question_type"):
+        read_run(folder)
 
 
 def test_other_samples_protocols_or_truths_are_refused(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from tests.factories.engine import image_of, question, tiny_engine
 CHOICES = {"en": ("yes", "no"), "zh": ("是", "否")}
 
 
-def ask(name: str, language: str, scan: str, kind: str = "nodule") -> Sample:
-    target = {"kind": kind, "answers": [CHOICES[language][0]], "choices": CHOICES[language]}
+def ask(name: str, language: str, scan: str, question_type: str = "nodule") -> Sample:
+    target = {"question_type": question_type, "answers": [CHOICES[language][0]], "choices": CHOICES[language]}
     return question(name, "?", scan, target=target, language=language, patient=scan)
 
 
@@ -37,7 +37,7 @@ def test_twins_are_counted_by_hand(tmp_path: Path) -> None:
     (row,) = language_consistency(SAMPLES, judged)
     values = {name: row[name]["value"] for name in ("alike", "all_right", "en", "zh")}
     assert values == pytest.approx({"alike": 0.5, "all_right": 0.25, "en": 0.5, "zh": 0.5})
-    assert (row["kind"], row["alike"]["n"], row["alike"]["clusters"]) == ("nodule", 4, 4)
+    assert (row["question_type"], row["alike"]["n"], row["alike"]["clusters"]) == ("nodule", 4, 4)
     about = {"samples": 8, "clusters": 4, "cluster": "patient", "protocol": "strict"}
     results = Results(summarise(judged), about, judged=tuple(judged), more={"consistency": [row]})
     write_report(tmp_path / "r.html", results, SAMPLES, image_of)
@@ -49,7 +49,7 @@ def test_what_may_not_be_a_twin_is_left_out() -> None:
         *SAMPLES,
         ask("again", "en", "ct-0"),
         ask("other", "zh", "ct-9"),
-        ask("kind", "en", "ct-9", "lobe"),
+        ask("question_type", "en", "ct-9", "lobe"),
     ]
     assert language_twins(twice) == [(f"en{n}", f"zh{n}") for n in (1, 2, 3)]
     assert language_consistency(SAMPLES[::2], judge(SAMPLES[::2], ["yes"] * 4)) == []
@@ -81,7 +81,7 @@ def test_an_evaluation_asks_again_in_other_words(tmp_path: Path) -> None:
         tiny_engine(), SAMPLES, image_of, tmp_path, about={"model": "m", "data": "d"}, options=options
     )
     rows = [row for row in results.more["consistency"] if row["over"] == "wordings"]
-    assert [(row["kind"], row["alike"]["n"]) for row in rows] == [("nodule", 8)]
+    assert [(row["question_type"], row["alike"]["n"]) for row in rows] == [("nodule", 8)]
     for number in (1, 2):
         lines = (tmp_path / "decoded" / f"reworded-{number}-closed.jsonl").read_text().splitlines()
         assert len(lines) == 8

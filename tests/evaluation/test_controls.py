@@ -14,7 +14,7 @@ def sample(name: str, answer: str, visual: str = "volume", language: str = "en")
     return Sample.model_validate(
         {
             "id": name, "language": language, "messages": [{"role": "user", "content": content}],
-            "target": {"kind": "nodule", "answers": [answer], "choices": ["yes", "no"]},
+            "target": {"question_type": "nodule", "answers": [answer], "choices": ["yes", "no"]},
         }
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from tests.factories.engine import image_of, question, tiny_engine
 
 
 def asked(number: int) -> Sample:
-    target = {"kind": "nodule", "answers": ["no" if number % 3 else "yes"], "choices": ["yes", "no"]}
+    target = {"question_type": "nodule", "answers": ["no" if number % 3 else "yes"], "choices": ["yes", "no"]}
     name = f"secret-{number}" if number else "secret-broken"
     return question(
         f"id-{name}", "Is <b>there</b> a nodule?", f"ct-{name}", target=target, patient=f"who-{number // 2}"

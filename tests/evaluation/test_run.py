@@ -26,7 +26,7 @@ OPTIONS = EvaluationOptions(max_new_tokens=6, batch_size=8)
 
 
 def closed(name: str, visual: str, truth: str, patient: str | None, **fields: object) -> Sample:
-    target = {"kind": "nodule", "answers": [truth], "choices": ["yes", "no"]}
+    target = {"question_type": "nodule", "answers": [truth], "choices": ["yes", "no"]}
     return question(
         name, "Is there a nodule?", visual, target=target, language="en", patient=patient, **fields
     )
@@ -40,7 +40,7 @@ SAMPLES.append(
         "x-1",
         language="en",
         patient="p9",
-        target={"kind": "report", "answers": ["clear lungs"]},
+        target={"question_type": "report", "answers": ["clear lungs"]},
     )
 )
 
@@ -90,7 +90,7 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
         results.row("2D", "nodule", "en")
     saved = json.loads((tmp_path / "results.json").read_text())
     assert saved["protocol"] == "strict" and saved["cluster"] == "patient" and saved["clusters"] == 7
-    assert {row["kind"] for row in saved["rows"]} == {"nodule", "report"}
+    assert {row["question_type"] for row in saved["rows"]} == {"nodule", "report"}
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [sample.id for sample in SAMPLES]
     assert lines[0]["no_image"] == {"text": "no", "score": 1.0}
@@ -142,7 +142,7 @@ def test_protocols_and_calibration_stand_beside_the_rows(tmp_path: Path) -> None
     assert strict["score"]["value"] == results.row("3D", "nodule", "en").score.value
     assert strict["n_scored"] == strict["n_total"] == 12 and strict["score"]["clusters"] == 6
     (group,) = results.more["calibration"]
-    assert group["kind"] == "nodule" and group["accuracy"]["n"] == 12 and group["kept"][0][0] == 1.0
+    assert group["question_type"] == "nodule" and group["accuracy"]["n"] == 12 and group["kept"][0][0] == 1.0
     assert json.loads((tmp_path / "results.json").read_text())["calibration"] == [group]
 
 
@@ -185,7 +185,8 @@ def test_cases_show_every_group_and_a_wrong_answer(speaking: Speaking, tmp_path:
     assert {case.group.modality for case in cases} == {"2D", "3D"}
     right_first = sorted(judged, key=lambda item: -item.judgement.score)
     assert any(
-        case.judgement.score == 0 and case.group.kind == "nodule" for case in choose_cases(right_first, 2)
+        case.judgement.score == 0 and case.group.question_type == "nodule"
+        for case in choose_cases(right_first, 2)
     )
     strange = [replace(judged[0], text="两侧胸腔积液 𓀀, $5 and $6 \\frac"), *judged[1:]]
     with warnings.catch_warnings():
@@ -206,7 +207,7 @@ def test_a_bar_names_every_closed_group_below_it_and_no_open_one(speaking: Speak
     assert (reached["closed"], reached["below"]) == (1, []) and "lowest: 3D nodule en 0.67 [" in reached[
         "statement"
     ]
-    assert [(row["kind"], row["score"]["value"]) for row in short["below"]] == [("nodule", 8 / 12)]
+    assert [(row["question_type"], row["score"]["value"]) for row in short["below"]] == [("nodule", 8 / 12)]
     assert short["statement"].startswith(
         "1 of 1 scores of closed questions fall short of 0.7: 3D nodule en 0.67 ["
     )

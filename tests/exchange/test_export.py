@@ -202,7 +202,7 @@ def test_the_card_tells_the_run_and_its_results_but_no_path(tmp_path: Path) -> N
     )
     interval = '{"value": 0.5, "low": 0.4, "high": 0.6, "n": 20}'
     (tmp_path / "results.json").write_text(
-        '{"rows": [{"modality": "ct", "kind": "yes_no", "language": "en", "metric": "accuracy", '
+        '{"rows": [{"modality": "ct", "question_type": "yes_no", "language": "en", "metric": "accuracy", '
         f'"score": {interval}, "majority": {interval}, "no_image": null}}]}}'
     )
     export("merged", Export(source, tmp_path / "merged", results=tmp_path / "results.json"))

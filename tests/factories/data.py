@@ -60,7 +60,7 @@ def dataset(folder: Path, patients: int = 4, questions: int = 3, name: str = "tr
         who = {
             "patient": f"p{patient}",
             "language": "en",
-            "target": {"kind": "effusion", "answers": ["Yes."]},
+            "target": {"question_type": "effusion", "answers": ["Yes."]},
         }
         samples += [sample(10 * patient + n, visual, **who) for n in range(questions)]
     volume(folder / "volumes" / "0.npy")

@@ -35,7 +35,7 @@ def test_two_processes_equal_one(tmp_path: Path, phantom_cache: Path) -> None:
         stage("pairs", objective="contrastive", parts=ENCODERS),
         stage("instruct", batch_size=2, max_steps=8, group="none", eval_steps=4),
         stage("accumulate", batch_size=8, micro_batch_size=1, max_steps=3, gradient_checkpointing=True),
-        train=[phantoms(kinds=["ct_nodule", "ct_effusion"], limit=60), {"path": str(texts)}],
+        train=[phantoms(question_types=["ct_nodule", "ct_effusion"], limit=60), {"path": str(texts)}],
     )
     for encoders in document["stages"][:2]:
         encoders["data"] = {"train": [phantoms()], "validation": [phantoms("validation", limit=6)]}

@@ -29,7 +29,7 @@ def prepare(folder: Path) -> None:
     texts = folder / "texts.jsonl"
     write_text_samples(texts, 2)
     loaded = parse_recipe(
-        recipe(stage(), train=[phantoms(kinds=["ct_nodule"], limit=2), {"path": str(texts)}]), "r"
+        recipe(stage(), train=[phantoms(question_types=["ct_nodule"], limit=2), {"path": str(texts)}]), "r"
     )
     sources = load_sources(loaded, default_cache_dir())
     model, processor = start_model(loaded, folder, 1, sources)

@@ -81,7 +81,7 @@ def test_splits_never_divide_a_patient_and_reports_show_each_study_once(tmp_path
         patients[split] = {s.patient for s in iter_samples(tmp_path / "out" / f"{split}.jsonl")}
         reports = list(iter_samples(tmp_path / "out" / f"{split}_reports.jsonl"))
         studies += [s.image_group for s in reports]
-        assert all(s.target.kind.endswith("_report") and s.labels for s in reports)
+        assert all(s.target.question_type.endswith("_report") and s.labels for s in reports)
     assert [len(patients[split]) for split in SPLITS] == [6, 1, 3]
     assert not patients["train"] & (patients["validation"] | patients["test"])
     assert len(studies) == len(set(studies)) == 20

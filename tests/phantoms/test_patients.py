@@ -23,7 +23,7 @@ def test_a_patient_is_the_same_whenever_it_is_made():
 @pytest.mark.parametrize("seed", [0, 11])
 def test_every_block_of_quickstart_is_balanced_exactly(seed):
     patients = [make_patient(seed, index, "quickstart") for index in range(2 * BLOCK, 3 * BLOCK)]
-    places = Counter((f.kind, f.place) for p in patients for f in p.findings)
+    places = Counter((f.finding_type, f.place) for p in patients for f in p.findings)
     lobes = {("nodule", lobe): BLOCK // 10 for lobe in FINDINGS["nodule"].places}
     assert places == lobes | {
         ("effusion", "right"): BLOCK // 4,
@@ -42,7 +42,7 @@ def test_every_preset_has_sizes_within_its_distributions():
     for preset in PRESETS.values():
         for patient in (make_patient(1, index, preset) for index in range(BLOCK)):
             for finding in patient.findings:
-                size = preset.findings[finding.kind].size
+                size = preset.findings[finding.finding_type].size
                 assert size.low <= finding.size <= size.high
             enlarged = patient.finding("cardiomegaly") is not None
             low = preset.findings["cardiomegaly"].size.low
@@ -52,7 +52,7 @@ def test_every_preset_has_sizes_within_its_distributions():
 def test_chest_has_every_finding_kind():
     assert set(PRESETS["chest"].findings) == set(FINDINGS)
     assert len(FINDINGS) >= 8
-    seen = {f.kind for index in range(BLOCK) for f in make_patient(2, index, "chest").findings}
+    seen = {f.finding_type for index in range(BLOCK) for f in make_patient(2, index, "chest").findings}
     assert seen == set(FINDINGS)
 
 
@@ -83,8 +83,8 @@ def test_prior_studies_differ_as_they_say():
             continue
         assert earlier.prior is None
         assert patient.prior.days_before >= 30
-        for kind, change in patient.prior.changes:
-            now, before = patient.finding(kind), earlier.finding(kind)
+        for finding_type, change in patient.prior.changes:
+            now, before = patient.finding(finding_type), earlier.finding(finding_type)
             seen[change] += 1
             assert (now is None) == (change == "resolved")
             assert (before is None) == (change == "new")
@@ -95,8 +95,8 @@ def test_prior_studies_differ_as_they_say():
                 assert (
                     (now.size > 1.3 * before.size) if change == "larger" else (now.size < 0.77 * before.size)
                 )
-        assert {f.kind for f in (*patient.findings, *earlier.findings)} == {
-            kind for kind, _ in patient.prior.changes
+        assert {f.finding_type for f in (*patient.findings, *earlier.findings)} == {
+            finding_type for finding_type, _ in patient.prior.changes
         }
     assert set(seen) == set(CHANGES)
 

@@ -32,51 +32,51 @@ def test_every_kind_is_balanced_in_each_language(samples):
     answers = defaultdict(Counter)
     for _, sample in samples:
         if sample.target.choices:
-            answers[sample.target.kind, sample.language][sample.target.answers[0]] += 1
-    kinds = {kind for kind, _ in answers}
-    assert kinds == {
+            answers[sample.target.question_type, sample.language][sample.target.answers[0]] += 1
+    question_types = {question_type for question_type, _ in answers}
+    assert question_types == {
         "ct_nodule", "ct_nodule_lobe", "ct_effusion", "ct_effusion_side", "ct_cardiomegaly",
         "xray_effusion", "xray_effusion_side", "xray_cardiomegaly",
     }  # fmt: skip
-    for (kind, language), counts in answers.items():
-        assert len(set(counts.values())) == 1, (kind, language, counts)
+    for (question_type, language), counts in answers.items():
+        assert len(set(counts.values())) == 1, (question_type, language, counts)
 
 
 def test_the_words_of_a_question_say_nothing_about_its_answer(samples):
     answers = defaultdict(Counter)
     for _, sample in samples:
         if sample.target.choices:
-            answers[sample.target.kind, sample.messages[0].text][sample.target.answers[0]] += 1
+            answers[sample.target.question_type, sample.messages[0].text][sample.target.answers[0]] += 1
     for question, counts in answers.items():
         assert len(counts) > 1 and len(set(counts.values())) == 1, (question, counts)
-    phrasings = Counter(kind for kind, _ in answers)
+    phrasings = Counter(question_type for question_type, _ in answers)
     assert all(number > 2 for number in phrasings.values()), phrasings  # of two languages
 
 
 def test_the_answer_is_the_truth_in_both_languages(samples):
     for patient, sample in samples:
         nodule = patient.finding("nodule")
-        if sample.target.kind == "ct_nodule":
+        if sample.target.question_type == "ct_nodule":
             assert (
                 sample.target.answers[0]
                 == {"en": ("no", "yes"), "zh": ("否", "是")}[sample.language][nodule is not None]
             )
-        if sample.target.kind == "ct_nodule_lobe":
+        if sample.target.question_type == "ct_nodule_lobe":
             assert sample.target.answers[0] == PLACES[nodule.place][sample.language]
         assert sample.messages[-1].text == sample.target.answers[0]
 
 
 def test_sides_and_lobes_are_asked_only_where_there_is_one(samples):
-    asked = {(p.index, s.target.kind) for p, s in samples}
+    asked = {(p.index, s.target.question_type) for p, s in samples}
     for patient in {p.index: p for p, _ in samples}.values():
-        for kind, question in (("nodule", "ct_nodule_lobe"), ("effusion", "xray_effusion_side")):
-            assert ((patient.index, question) in asked) == (patient.finding(kind) is not None)
+        for finding_type, question in (("nodule", "ct_nodule_lobe"), ("effusion", "xray_effusion_side")):
+            assert ((patient.index, question) in asked) == (patient.finding(finding_type) is not None)
 
 
 def test_phrasings_vary_and_do_not_follow_the_answer(samples):
     texts = defaultdict(set)
     for _, sample in samples:
-        if sample.target.kind == "ct_effusion" and sample.language == "en":
+        if sample.target.question_type == "ct_effusion" and sample.language == "en":
             texts[sample.target.answers[0]].add(sample.messages[0].text)
     assert len(texts["yes"]) >= 3
     assert len(texts["yes"] & texts["no"]) >= 3
@@ -85,37 +85,37 @@ def test_phrasings_vary_and_do_not_follow_the_answer(samples):
 def test_visual_comes_first_and_belongs_to_the_view(samples):
     for _, sample in samples:
         first, second = sample.messages[0].content
-        assert isinstance(first, VolumeBlock) == sample.target.kind.startswith("ct_")
+        assert isinstance(first, VolumeBlock) == sample.target.question_type.startswith("ct_")
         assert second.type == "text"
         assert sample.image_group.endswith("ct" if isinstance(first, VolumeBlock) else "xray")
 
 
 def test_labels_and_boxes_agree_with_the_findings(samples, chest_samples):
     for patient, sample in (*samples, *chest_samples):
-        assert {box.label for box in sample.boxes} <= {finding.kind for finding in patient.findings}
+        assert {box.label for box in sample.boxes} <= {finding.finding_type for finding in patient.findings}
         for name, value in sample.labels.items():
-            kind, _, place = name.partition("/")
-            finding = patient.finding(kind)
+            finding_type, _, place = name.partition("/")
+            finding = patient.finding(finding_type)
             assert value == float(finding is not None and place in ("", finding.place))
 
 
 def test_reports_name_what_is_there(samples):
     for patient, sample in samples:
-        if sample.target.kind == "ct_report" and sample.language == "en":
+        if sample.target.question_type == "ct_report" and sample.language == "en":
             nodule = patient.finding("nodule")
             text = sample.messages[-1].text
             assert (nodule.place in text) if nodule else ("No nodule" in text)
-        if sample.target.kind == "ct_report" and sample.language == "zh":
+        if sample.target.question_type == "ct_report" and sample.language == "zh":
             assert not re.search("[A-Za-z{}]", sample.messages[-1].text)
 
 
 def test_chest_asks_all_its_questions(chest_samples):
-    kinds = {sample.target.kind for _, sample in chest_samples}
+    question_types = {sample.target.question_type for _, sample in chest_samples}
     preset = PRESETS["chest"]
     expected = {f"ct_{name}" for name in preset.ct_questions} | {
         f"xray_{name}" for name in preset.xray_questions
     }
-    assert kinds == expected
+    assert question_types == expected
     for preset in PRESETS.values():
         assert set(preset.ct_questions) | set(preset.xray_questions) <= set(QUESTIONS)
 
@@ -123,7 +123,7 @@ def test_chest_asks_all_its_questions(chest_samples):
 def test_multiple_choice_letters_point_at_the_truth(chest_samples):
     seen = 0
     for patient, sample in chest_samples:
-        if sample.target.kind == "ct_nodule_lobe_choice":
+        if sample.target.question_type == "ct_nodule_lobe_choice":
             listed = dict(re.findall(r"\(([A-E])\) (.+?)(?= \(|[.。]$)", sample.messages[0].text))
             assert (
                 listed[sample.target.answers[0]] == PLACES[patient.finding("nodule").place][sample.language]
@@ -134,7 +134,7 @@ def test_multiple_choice_letters_point_at_the_truth(chest_samples):
 
 
 def test_longitudinal_questions_show_the_dated_prior(chest_samples):
-    changes = [(p, s) for p, s in chest_samples if s.target.kind.endswith("_change")]
+    changes = [(p, s) for p, s in chest_samples if s.target.question_type.endswith("_change")]
     assert changes
     for patient, sample in changes:
         current, prior = sample.visuals

@@ -14,14 +14,14 @@ from medmvl.phantoms.findings import settle
 SHAPE = (48, 64, 64)
 
 
-def patient_with(kind, place=None, preset="chest", without_others=True, seed=0):
+def patient_with(finding_type, place=None, preset="chest", without_others=True, seed=0):
     """Find a patient with a finding, and leave only that one."""
     for index in range(200):
         patient = make_patient(seed, index, preset)
-        finding = patient.finding(kind)
+        finding = patient.finding(finding_type)
         if finding is not None and place in (None, finding.place) and patient.finding("cardiomegaly") is None:
             return replace(patient, findings=(finding,)) if without_others else patient
-    raise AssertionError(kind)
+    raise AssertionError(finding_type)
 
 
 def without_findings(patient):
@@ -56,26 +56,26 @@ def test_tissues_have_their_hounsfield_units():
 
 
 @pytest.mark.parametrize(
-    "kind", ["effusion", "pneumothorax", "nodule", "consolidation", "atelectasis", "emphysema"]
+    "finding_type", ["effusion", "pneumothorax", "nodule", "consolidation", "atelectasis", "emphysema"]
 )
-def test_a_box_holds_exactly_what_a_finding_changed(kind):
-    patient = patient_with(kind)
+def test_a_box_holds_exactly_what_a_finding_changed(finding_type):
+    patient = patient_with(finding_type)
     rendering = draw_ct(patient, SHAPE)
     plain = render_ct(without_findings(patient), SHAPE)
     changed = np.argwhere(np.abs(rendering.image.array.astype(int) - plain.array) > 60)
     (drawn,) = rendering.findings
     low, high = np.array(drawn.box[:3]), np.array(drawn.box[3:])
     assert (low >= 0).all() and (high <= SHAPE).all() and (low < high).all()
-    soft = 1 if kind == "nodule" else 0
-    if kind not in ("pneumothorax", "emphysema"):  # these also change the lung around them
+    soft = 1 if finding_type == "nodule" else 0
+    if finding_type not in ("pneumothorax", "emphysema"):  # these also change the lung around them
         assert (changed.min(0) >= low - soft).all() and (changed.max(0) < high + soft).all()
     inside = ((changed >= low) & (changed < high)).all(axis=1)
     assert inside.any()
 
 
-@pytest.mark.parametrize("kind", ["nodule", "effusion", "consolidation"])
-def test_a_box_in_the_xray_frames_what_a_finding_changed(kind):
-    patient = patient_with(kind)
+@pytest.mark.parametrize("finding_type", ["nodule", "effusion", "consolidation"])
+def test_a_box_in_the_xray_frames_what_a_finding_changed(finding_type):
+    patient = patient_with(finding_type)
     rendering = draw_xray(patient, (96, 96))
     plain = render_xray(without_findings(patient), (96, 96))
     changed = np.abs(rendering.image.array.astype(float) - plain.array) > 1500
@@ -122,7 +122,7 @@ def test_the_smallest_nodule_still_shows_on_a_coarse_grid():
     for shift in np.linspace(0, 10, 7):
         z, y, x = small.points[0]
         moved = replace(patient, findings=(replace(small, points=((z + shift, y + shift / 3, x),)),))
-        assert [d.finding.kind for d in draw_ct(moved, (32, 64, 64)).findings] == ["nodule"]
+        assert [d.finding.finding_type for d in draw_ct(moved, (32, 64, 64)).findings] == ["nodule"]
 
 
 def test_heart_width_over_chest_width_is_the_ratio():
@@ -141,7 +141,7 @@ def test_heart_width_over_chest_width_is_the_ratio():
 def make_finding():
     from medmvl.phantoms import Finding
 
-    return Finding(kind="cardiomegaly")
+    return Finding(finding_type="cardiomegaly")
 
 
 def test_xray_is_beer_lambert_of_the_same_chest():

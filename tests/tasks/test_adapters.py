@@ -107,7 +107,9 @@ def test_a_language_model_judges(endpoint: tuple[str, list[dict[str, Any]]]) -> 
 
 
 def test_strict_asks_a_judge_where_one_is_named(endpoint: tuple[str, list[dict[str, Any]]]) -> None:
-    records = [Record(id="1", text="left", references=("left lung",), question="Where is it?", kind="open")]
+    records = [
+        Record(id="1", text="left", references=("left lung",), question="Where is it?", question_type="open")
+    ]
     found = {
         item.measure.name: item.measure.value
         for item in score(records, STRICT, MetricOptions(judge=LLMJudge(endpoint[0], "m")))

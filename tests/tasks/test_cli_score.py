@@ -67,7 +67,8 @@ def test_corpus_values_are_taken_again_in_each_resample(
         ("Effusion", "Large effusion on the left"),
     ]
     lines = [
-        {"response": a, "reference": b, "kind": "report", "patient": n} for n, (a, b) in enumerate(texts * 12)
+        {"response": a, "reference": b, "question_type": "report", "patient": n}
+        for n, (a, b) in enumerate(texts * 12)
     ]
     _, text = run(capsys, write(tmp_path / "p.jsonl", *lines), "--json")
     row = scores(json.loads(text), "strict")["report", "bleu-1"]
@@ -78,8 +79,8 @@ def test_corpus_values_are_taken_again_in_each_resample(
 
 def test_the_table_names_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
-        {"pred": "", "gt": "no effusion", "kind": "report"},
-        {"pred": "no effusion", "gt": "no effusion", "kind": "report"},
+        {"pred": "", "gt": "no effusion", "question_type": "report"},
+        {"pred": "no effusion", "gt": "no effusion", "question_type": "report"},
     ]
     code, text = run(
         capsys, write(tmp_path / "p.jsonl", *lines, {"pred": None, "gt": "x"}), "--protocol", "unimed"
@@ -111,7 +112,7 @@ def sample(name: str, answer: str, patient: str) -> Sample:
     return Sample(
         id=name, patient=patient, language="en",
         messages=(Message(role="user", content="Is it?"), Message(role="assistant", content=answer)),  # type: ignore[arg-type]
-        target=Target(kind="closed", answers=(answer,), choices=("yes", "no")),
+        target=Target(question_type="closed", answers=(answer,), choices=("yes", "no")),
     )  # fmt: skip
 
 
@@ -144,22 +145,22 @@ def test_predictions_are_joined_with_data_and_missing_ones_count(
 
 
 @pytest.mark.parametrize(
-    ("line", "text", "reference", "kind"),
+    ("line", "text", "reference", "question_type"),
     [
         ({"prediction": "a", "answer": "b"}, "a", "b", "open"),
         ({"answer": "a", "ground_truth": "b"}, "a", "b", "open"),
         ({"answer_pred": "a", "answer_gt": "yes"}, "a", "yes", "closed"),
-        ({"text": "a", "truth": "b", "kind": "ct_report"}, "a", "b", "ct_report"),
+        ({"text": "a", "truth": "b", "question_type": "ct_report"}, "a", "b", "ct_report"),
         ({"response": "a", "label": ["b", "c"], "answer_type": "OPEN"}, "a", "b", "open"),
         ({"output": "a", "gt": "无"}, "a", "无", "closed"),
         ({"pred": "B", "answer": "B", "options": {"A": "x", "B": "y"}}, "B", "B", "choice"),
     ],
 )
 def test_keys_of_others_are_read(
-    tmp_path: Path, line: dict[str, Any], text: str, reference: str, kind: str
+    tmp_path: Path, line: dict[str, Any], text: str, reference: str, question_type: str
 ) -> None:
     record = read_predictions(write(tmp_path / "p.jsonl", line))[0]
-    assert (record.text, record.references[0], record.kind) == (text, reference, kind)
+    assert (record.text, record.references[0], record.question_type) == (text, reference, question_type)
     (tmp_path / "list.json").write_text(json.dumps([line]), encoding="utf-8")
     assert read_predictions(tmp_path / "list.json") == [record]
     assert (record.language == "zh") == (reference == "无")

@@ -327,7 +327,12 @@ def test_the_answer_that_counts(answer: str, choices: tuple[str, ...], said: str
 
 def choice(answer: str, reference: str, choices: tuple[str, ...], question: str = "Which?") -> float:
     record = Record(
-        id="r", text=answer, references=(reference,), choices=choices, kind="choice", question=question
+        id="r",
+        text=answer,
+        references=(reference,),
+        choices=choices,
+        question_type="choice",
+        question=question,
     )
     return judge_record(record).score
 
@@ -426,7 +431,9 @@ def test_what_is_denied_is_not_named(denial: str, denied: str, named: str) -> No
 def test_yes_and_no_are_one_vocabulary(said: str, value: bool, choices: tuple[str, str]) -> None:
     for reference in choices:
         right = (reference == choices[0]) == value
-        assert judge(said, Target(kind="closed", answers=(reference,), choices=choices)).score == right
+        assert (
+            judge(said, Target(question_type="closed", answers=(reference,), choices=choices)).score == right
+        )
 
 
 @pytest.mark.parametrize(
@@ -484,7 +491,7 @@ def test_what_closes_a_question(answer: str, question: str, closed: bool) -> Non
 )
 def test_signs_carry_meaning(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
-    assert judge(one, Target(kind="size", answers=(other,))).exact is False
+    assert judge(one, Target(question_type="size", answers=(other,))).exact is False
 
 
 @pytest.mark.parametrize(

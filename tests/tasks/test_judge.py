@@ -32,24 +32,26 @@ def test_token_f1_by_hand() -> None:
 
 def test_an_empty_answer_is_wrong() -> None:
     assert not exact_match("", [""])
-    assert judge("", Target(kind="k", answers=("yes",), choices=("yes", "no"))).score == 0.0
+    assert judge("", Target(question_type="k", answers=("yes",), choices=("yes", "no"))).score == 0.0
 
 
 def test_closed_and_open() -> None:
-    closed = Target(kind="k", answers=("left lung",), choices=("left lung", "right lung"))
+    closed = Target(question_type="k", answers=("left lung",), choices=("left lung", "right lung"))
     assert judge("In the left lung.", closed).score == 1.0
     assert judge("left lung and right lung", closed).score == 0.0
-    opened = judge("12 mm", Target(kind="size", answers=("12 mm",)))
+    opened = judge("12 mm", Target(question_type="size", answers=("12 mm",)))
     assert (opened.metric, opened.score, opened.exact) == ("token_f1", 1.0, True)
 
 
 def test_the_truth_of_a_plain_conversation() -> None:
-    assert target_of(conversation("Yes")) == Target(kind="closed", answers=("Yes",), choices=("yes", "no"))
+    assert target_of(conversation("Yes")) == Target(
+        question_type="closed", answers=("Yes",), choices=("yes", "no")
+    )
     assert target_of(conversation("没有。")) == Target(
-        kind="closed", answers=("没有。",), choices=("有", "没有")
+        question_type="closed", answers=("没有。",), choices=("有", "没有")
     )
     assert target_of(conversation("a large mass", task="vqa")) == Target(
-        kind="vqa", answers=("a large mass",)
+        question_type="vqa", answers=("a large mass",)
     )
     assert target_of(conversation(None)) is None
 

@@ -29,13 +29,13 @@ def test_a_phantoms_report_gives_back_its_labels(preset: str) -> None:
     for index in range(6 if preset == "chest" else 20):
         for sample in iter_patient_samples(make_patient(3, index, preset)):
             assert sample.target is not None
-            if not sample.target.kind.endswith("_report"):
+            if not sample.target.question_type.endswith("_report"):
                 continue
             report = labeler.read(sample.target.answers[0])
             assert report.unread == ()
             kinds = {name: value for name, value in sample.labels.items() if "/" not in name}
             assert {name: report.labels[name] for name in kinds} == kinds
-            if sample.target.kind == "ct_report":  # an X-ray's report names the side of a lobe only
+            if sample.target.question_type == "ct_report":  # an X-ray's report names the side of a lobe only
                 places = {name for name, value in sample.labels.items() if "/" in name and value}
                 assert {name for name in report.labels if "/" in name} == places
             read += 1

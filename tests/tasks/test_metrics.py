@@ -69,7 +69,7 @@ def test_confidences_are_judged_where_every_record_has_one() -> None:
             id="1",
             text=text,
             references=("yes",),
-            kind="closed",
+            question_type="closed",
             choices=("yes", "no"),
             confidence=confidence,
         )
@@ -181,7 +181,7 @@ def choice(text: str, **fields: object) -> Record:
         id="1",
         text=text,
         question="Where? Choices: A. right lung B. left lung C. heart",
-        kind="choice_x",
+        question_type="choice_x",
         **values,
     )  # type: ignore[arg-type]
 
@@ -210,7 +210,9 @@ def test_recall_is_of_words() -> None:
 
 
 def test_what_is_missing_counts_as_wrong_in_every_metric() -> None:
-    records = [Record(id="1", text=None, references=("a nodule in the lung",), kind="report", labels={})]
+    records = [
+        Record(id="1", text=None, references=("a nodule in the lung",), question_type="report", labels={})
+    ]
     of_text = set(METRICS) - {
         "iou",
         "acc@0.5",
@@ -224,7 +226,7 @@ def test_what_is_missing_counts_as_wrong_in_every_metric() -> None:
     }
     for name in sorted(name for name in of_text if not name.startswith("finding")):
         assert measure(name, records).value == 0, name
-    box = Record(id="1", text=None, references=("{<0><0><50><50>}",), kind="refer")
+    box = Record(id="1", text=None, references=("{<0><0><50><50>}",), question_type="refer")
     assert measure("iou", [box]).value == measure("acc@0.5", [box]).value == 0
 
 
@@ -233,11 +235,11 @@ def test_findings_choose_their_labeler_by_labels_and_kind() -> None:
         id="1",
         text="Nodule in the left lower lobe.",
         references=("x",),
-        kind="ct_report",
+        question_type="ct_report",
         labels={"nodule": 1.0, "effusion": 0.0},
     )
     assert measure("finding_f1", [phantom]).value == 1.0
-    free = Record(id="1", text="No nodule.", references=("Nodule and effusion.",), kind="report")
+    free = Record(id="1", text="No nodule.", references=("Nodule and effusion.",), question_type="report")
     with pytest.raises(UserError, match="need a labeler"):
         measure("finding_f1", [free])
     assert measure("finding_micro_f1", [free], MetricOptions(labeler="ct-rate")).value == 0.0

@@ -17,17 +17,23 @@ from medmvl.tasks.protocols.scoring import score, unscored
 from medmvl.tasks.protocols.unimed import normalize_word, unimed_f1, unimed_iou
 
 
-def record(text: str | None, *references: str, kind: str = "open", **fields: object) -> Record:
-    return Record(id="r", text=text, references=references, kind=kind, **fields)  # type: ignore[arg-type]
+def record(text: str | None, *references: str, question_type: str = "open", **fields: object) -> Record:
+    return Record(id="r", text=text, references=references, question_type=question_type, **fields)  # type: ignore[arg-type]
 
 
 def closed(text: str | None, truth: str) -> Record:
-    return record(text, truth, kind="closed", choices=("yes", "no"))
+    return record(text, truth, question_type="closed", choices=("yes", "no"))
 
 
-def measures(protocol: str, *records: Record, kind: str = "all", **options: object) -> dict[str, Measure]:
+def measures(
+    protocol: str, *records: Record, question_type: str = "all", **options: object
+) -> dict[str, Measure]:
     found = score(records, find_protocol(protocol), MetricOptions(**options))  # type: ignore[arg-type]
-    return {item.measure.name: item.measure for item in found if item.kind == kind and item.form is not None}
+    return {
+        item.measure.name: item.measure
+        for item in found
+        if item.question_type == question_type and item.form is not None
+    }
 
 
 def values(protocol: str, *records: Record, **options: object) -> dict[str, float]:
@@ -52,10 +58,10 @@ def test_strict_counts_every_record() -> None:
     assert (found["accuracy"].value, len(found["accuracy"].scored), found["accuracy"].total) == (0.25, 4, 4)
 
 
-def test_groups_never_mix_forms_languages_or_kinds() -> None:
+def test_groups_never_mix_forms_languages_or_types() -> None:
     records = [
-        record("x", "x", kind="open_a"), record("x", "y", kind="open_b"),
-        record("是", "是", kind="closed", choices=("是", "否"), language="zh"),
+        record("x", "x", question_type="open_a"), record("x", "y", question_type="open_b"),
+        record("是", "是", question_type="closed", choices=("是", "否"), language="zh"),
     ]  # fmt: skip
     groups = {(item.group, item.measure.name): item for item in score(records, find_protocol("strict"))}
     assert groups["open", "token_f1"].measure.value == 0.5
@@ -66,7 +72,10 @@ def test_groups_never_mix_forms_languages_or_kinds() -> None:
 
 
 def test_a_closed_question_without_known_choices_is_right_only_as_a_whole() -> None:
-    answers = record("Left.", "left", kind="closed"), record("left or right", "left", kind="closed")
+    answers = (
+        record("Left.", "left", question_type="closed"),
+        record("left or right", "left", question_type="closed"),
+    )
     assert values("strict", *answers)["accuracy"] == 0.5
 
 
@@ -124,12 +133,16 @@ def test_unimed_f1_counts_repeated_words_as_hits() -> None:
 
 def test_unimed_drops_reports_with_an_empty_side() -> None:
     found = measures(
-        "unimed", record("No effusion.", "No effusion", kind="report"), record("", "A nodule", kind="report")
+        "unimed",
+        record("No effusion.", "No effusion", question_type="report"),
+        record("", "A nodule", question_type="report"),
     )
     assert (len(found["bleu-1"].scored), found["bleu-1"].total) == (1, 2)
     assert found["bleu-1"].value == pytest.approx(1.0)
     strict = measures(
-        "strict", record("No effusion.", "No effusion", kind="report"), record("", "A nodule", kind="report")
+        "strict",
+        record("No effusion.", "No effusion", question_type="report"),
+        record("", "A nodule", question_type="report"),
     )
     assert len(strict["bleu-1"].scored) == 2 and strict["bleu-1"].value < 0.8
 
@@ -142,14 +155,20 @@ def test_unimed_adds_a_pixel_to_boxes() -> None:
     )  # must begin with the box
     assert unimed_iou("{<10> <10><20><20>} <unk>", (10, 10, 20, 20), (100, 100)) == 1.0
     half = record(
-        "{<10><10><15><20>}", "{<10><10><20><20>}", kind="refer", box=(10, 10, 20, 20), image_size=(100, 100)
+        "{<10><10><15><20>}",
+        "{<10><10><20><20>}",
+        question_type="refer",
+        box=(10, 10, 20, 20),
+        image_size=(100, 100),
     )
     assert values("unimed", half)["acc@0.5"] == 1.0  # 0.545
     assert values("strict", half)["iou"] == pytest.approx(0.5)
 
 
 def test_unimed_classes_are_compared_whole() -> None:
-    answer = record("It is the melanoma", "melanoma", kind="class_derma", choices=("melanoma", "mole"))
+    answer = record(
+        "It is the melanoma", "melanoma", question_type="class_derma", choices=("melanoma", "mole")
+    )
     assert values("unimed", answer)["accuracy"] == 0.0
     assert values("strict", answer)["accuracy"] == 1.0
 
@@ -158,7 +177,7 @@ def test_unimed_classes_are_compared_whole() -> None:
 
 
 def ct_choice(text: str, reference: str = "(b) left lung") -> Record:
-    return record(text, reference, "left lung", kind="choice", choices=("right lung", "left lung"))
+    return record(text, reference, "left lung", question_type="choice", choices=("right lung", "left lung"))
 
 
 def test_ctrate_choices_are_substrings_and_some_are_skipped() -> None:
@@ -184,7 +203,9 @@ def test_ctrate_averages_samples() -> None:
 
 def test_m3d_wants_letter_and_full_stop() -> None:
     def answer(text: str) -> Record:
-        return record(text, "B. left", "B", "left", kind="choice_organ", choices=("A", "B", "C", "D"))
+        return record(
+            text, "B. left", "B", "left", question_type="choice_organ", choices=("A", "B", "C", "D")
+        )
 
     assert values("m3d", answer("A. B. C. D."))["accuracy"] == 1.0
     assert values("strict", answer("A. B. C. D."))["accuracy"] == 0.0
@@ -200,10 +221,16 @@ def test_m3d_divides_by_the_enclosing_box_and_counts_no_box_as_minus_one() -> No
         0.001 / (0.4 * 0.3 * 0.2)
     )  # the true IoU is 0.001 / 0.013
     truth = "[0.1, 0.1, 0.1, 0.5, 0.5, 0.5]"
-    found = values("m3d", record(truth, truth, kind="refer"), record("I cannot tell", truth, kind="refer"))
+    found = values(
+        "m3d",
+        record(truth, truth, question_type="refer"),
+        record("I cannot tell", truth, question_type="refer"),
+    )
     assert found == {"iou": 0.0, "acc@0.25": 0.5}
     strict = values(
-        "strict", record(truth, truth, kind="refer"), record("I cannot tell", truth, kind="refer")
+        "strict",
+        record(truth, truth, question_type="refer"),
+        record("I cannot tell", truth, question_type="refer"),
     )
     assert strict["iou"] == 0.5
 
@@ -269,8 +296,8 @@ def test_medevalkit_never_abstains() -> None:
 
 def test_medevalkit_leaves_empty_reports_out_of_cider_only() -> None:
     found = measures(
-        "medevalkit", record("no effusion", "no effusion", kind="report"), record("", "a nodule", kind="report"),
-        record("a nodule", "a mass", kind="report"),
+        "medevalkit", record("no effusion", "no effusion", question_type="report"),
+        record("", "a nodule", question_type="report"), record("a nodule", "a mass", question_type="report"),
     )  # fmt: skip
     assert (len(found["cider"].scored), len(found["rouge-l"].scored)) == (2, 3)
 
@@ -290,7 +317,7 @@ def report(text: str | None, labels: dict[str, float]) -> Record:
     from medmvl.tasks.labelers import CT_RATE_FINDINGS
 
     every = {rule.name: 0.0 for rule in CT_RATE_FINDINGS} | labels
-    return record(text, "There is a nodule .\nNo effusion .", kind="report", labels=every)
+    return record(text, "There is a nodule .\nNo effusion .", question_type="report", labels=every)
 
 
 def test_vlm3d_means_over_all_18_and_forgives_missing_texts() -> None:
@@ -321,8 +348,8 @@ def test_a_protocol_says_what_it_has_no_rule_for() -> None:
 def test_missing_answers_alone_are_scored_or_left_out_without_failing(name: str) -> None:
     options = MetricOptions(labeler="ct-rate")
     records = [
-        record(None, "No effusion.", kind="report"), record(None, "x"), closed(None, "no"),
-        record(None, "B", kind="choice", choices=("A", "B"), question="Where? A. left B. right"),
+        record(None, "No effusion.", question_type="report"), record(None, "x"), closed(None, "no"),
+        record(None, "B", question_type="choice", choices=("A", "B"), question="Where? A. left B. right"),
     ]  # fmt: skip
     found = score(records, find_protocol(name), options)
     assert found
@@ -339,7 +366,7 @@ import sys
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.protocols import PROTOCOLS
 from medmvl.tasks.protocols.scoring import score
-records = [Record("1", "a nodule", ("a nodule",), kind="report"), Record("2", "a", ("a",))]
+records = [Record("1", "a nodule", ("a nodule",), question_type="report"), Record("2", "a", ("a",))]
 for protocol in PROTOCOLS.values():
     assert score(records, protocol), protocol.name
 print({"torch", "transformers"} & set(sys.modules))

@@ -25,5 +25,11 @@ def test_the_page_of_protocols_names_every_quirk_and_key() -> None:
         section = text.split(f"## `{name}`\n")[1].split("\n## ")[0]
         assert protocol.source in section
         assert [line[2:] for line in section.splitlines() if line.startswith("- ")] == list(protocol.quirks)
-    for table in (keys.ID_KEYS, keys.PREDICTION_KEYS, keys.REFERENCE_KEYS, keys.KIND_KEYS, keys.IMAGE_KEYS):
+    for table in (
+        keys.ID_KEYS,
+        keys.PREDICTION_KEYS,
+        keys.REFERENCE_KEYS,
+        keys.QUESTION_TYPE_KEYS,
+        keys.IMAGE_KEYS,
+    ):
         assert all(f"`{key}`" in text for key in table)

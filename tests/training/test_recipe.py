@@ -101,7 +101,7 @@ def test_overrides_reach_lists_stages_by_name_and_short_parts() -> None:
         "stages.align.max_steps=7",
         "stages.align.parts.llm.learning_rate=2e-4",
         "seed=11",
-        "data.train.0.kinds=[nodule, effusion]",
+        "data.train.0.question_types=[nodule, effusion]",
         "description=größer 两",
     ):
         apply_override(document, change)
@@ -110,7 +110,16 @@ def test_overrides_reach_lists_stages_by_name_and_short_parts() -> None:
     assert loaded.stages[0].max_steps == 7
     assert (loaded.stages[0].parts["llm"].mode, loaded.stages[0].parts["llm"].learning_rate) == ("full", 2e-4)
     assert (loaded.seed, loaded.description) == (11, "größer 两")
-    assert loaded.data.train[0].kinds == ("nodule", "effusion")
+    assert loaded.data.train[0].question_types == ("nodule", "effusion")
+
+
+def test_a_key_that_was_renamed_is_told_by_its_new_name() -> None:
+    document = recipe()
+    document["data"]["train"][0]["kinds"] = ["nodule"]
+    with pytest.raises(
+        RecipeError, match=r"data\.train\.0\.kinds: unknown key; it is called 'question_types' now"
+    ):
+        parse_recipe(document, "mine")
 
 
 @pytest.mark.parametrize(

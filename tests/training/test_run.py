@@ -105,7 +105,8 @@ def test_the_log_says_that_the_first_pass_reads_the_scans(
         )
         assert "the first pass reads" not in caplog.text  # there are no scans
         shown = recipe(
-            stage(max_steps=1), train=[phantoms("train", limit=6, kinds=["ct_nodule", "ct_effusion"])]
+            stage(max_steps=1),
+            train=[phantoms("train", limit=6, question_types=["ct_nodule", "ct_effusion"])],
         )
         train(parse_recipe(shown, "y"), tmp_path / "b")
     assert "the first pass reads 2 images, volumes or sets of them" in caplog.text

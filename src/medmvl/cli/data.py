@@ -355,13 +355,13 @@ def _as_text(report: DataCheck) -> str:
         f"Files:    {report.images} images, {report.volumes} volumes, {'all' if report.files_read else 'none'} read; "
         f"text-only samples: {report.text_only}",
     ]
-    for what in ("kinds", "languages", "answers", "modalities", "units"):
+    for what in ("question_types", "languages", "answers", "modalities", "units"):
         if counts := getattr(report, what):
             shown = [
                 f"{count} {name!r}" if what == "answers" else f"{count} {name}"
                 for name, count in sorted(counts.items(), key=lambda item: -item[1])
             ]
-            title = "Closed" if what == "answers" else what.capitalize()
+            title = {"answers": "Closed", "question_types": "Questions"}.get(what, what.capitalize())
             lines.append(f"{title + ':':11}" + first_of(shown, 10, separator=", "))
     for name, values in report.tokens.items():
         lines.append(f"Tokens:   {name:6} " + ", ".join(f"{key} {value}" for key, value in values.items()))

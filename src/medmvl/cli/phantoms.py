@@ -79,13 +79,17 @@ def _print_summary(out: Path, summary: dict[str, Any], console: Any) -> None:
     from medmvl.phantoms.findings import FINDINGS
 
     sizes = Table("finding", "patients", "size", "min", "median", "max", title="Finding sizes")
-    for kind, row in summary["finding_sizes"].items():
-        name = FINDINGS[kind].size_name
-        sizes.add_row(kind, str(row["n"]), name, *(f"{row[key]:g}" for key in ("min", "median", "max")))
+    for finding_type, row in summary["finding_sizes"].items():
+        name = FINDINGS[finding_type].size_name
+        sizes.add_row(
+            finding_type, str(row["n"]), name, *(f"{row[key]:g}" for key in ("min", "median", "max"))
+        )
     answers = Table("question", "language", "answers", title="Closed questions")
-    for kind, languages in summary["answers"].items():
+    for question_type, languages in summary["answers"].items():
         for language, row in languages.items():
-            answers.add_row(kind, language, ", ".join(f"{answer} {count}" for answer, count in row.items()))
+            answers.add_row(
+                question_type, language, ", ".join(f"{answer} {count}" for answer, count in row.items())
+            )
     console.print(sizes)
     console.print(answers)
     per_split = ", ".join(f"{split} {count}" for split, count in summary["samples"].items())

@@ -71,8 +71,8 @@ class DataCheck:
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
     """Percentiles of `text`, `visual` and `total`; empty without a processor."""
     limit: int | None = None
-    kinds: dict[str, int] = field(default_factory=dict)
-    """Samples of each kind of target, such as `closed`; `none` where a sample says none."""
+    question_types: dict[str, int] = field(default_factory=dict)
+    """Samples of each type of question, such as `closed`; `none` where a sample says none."""
     languages: dict[str, int] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)
     """How often each answer to questions with choices is given, in lower case."""
@@ -275,7 +275,7 @@ def _add(counts: dict[str, int], name: str) -> None:
 def _count(report: DataCheck, sample: Sample) -> None:
     """Count what a sample asks for."""
     target = sample.target
-    _add(report.kinds, "none" if target is None else target.kind)
+    _add(report.question_types, "none" if target is None else target.question_type)
     _add(report.languages, sample.language or "not said")
     if target is not None and target.choices:
         _add(report.answers, target.answers[0].strip().lower())

@@ -24,7 +24,7 @@ from medmvl.tasks import Benchmark
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
-_CHOOSING = {"limit", "kinds", "languages", "no_image", "images", "volumes"}
+_CHOOSING = {"limit", "question_types", "languages", "no_image", "images", "volumes"}
 FEW_PATIENTS = 200
 """Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
 
@@ -79,8 +79,8 @@ class DataSource(StrictModel):
     """Folder that volume paths start from; the data file's own folder where it is not given."""
     limit: PositiveInt | None = None
     """Keep only the first N samples, after the filters below."""
-    kinds: tuple[str, ...] | None = None
-    """Keep samples whose `target.kind` is one of these."""
+    question_types: tuple[str, ...] | None = None
+    """Keep samples whose `target.question_type` is one of these."""
     languages: tuple[str, ...] | None = None
     """Keep samples in these languages."""
     task: str | None = None
@@ -229,7 +229,7 @@ def _choose(samples: SampleFile, source: DataSource) -> Sequence[Sample]:
     if source.task is not None:
         task = find_task(source.task)
         return PromptedSamples(_filter(samples, source, task.indices(samples)), task)
-    if source.kinds is None and source.languages is None:
+    if source.question_types is None and source.languages is None:
         count = len(samples) if source.limit is None else min(source.limit, len(samples))
         return samples if count == len(samples) else SampleSubset(samples, range(count))
     return _filter(samples, source, range(len(samples)))
@@ -243,7 +243,7 @@ def _filter(samples: SampleFile, source: DataSource, candidates: Iterable[int]) 
         if len(indices) == source.limit:
             break
     if not indices:
-        wanted = {"task": source.task, "kinds": source.kinds, "languages": source.languages}
+        wanted = {"task": source.task, "question_types": source.question_types, "languages": source.languages}
         chosen = ", ".join(f"{key} {_listed(value)}" for key, value in wanted.items() if value is not None)
         raise SampleError(f"{samples.path}: none of its {len(samples)} samples has {chosen}")
     return SampleSubset(samples, indices)
@@ -254,8 +254,8 @@ def _listed(value: str | tuple[str, ...]) -> str:
 
 
 def _wanted(sample: Sample, source: DataSource) -> bool:
-    kind = None if sample.target is None else sample.target.kind
-    return (source.kinds is None or kind in source.kinds) and (
+    question_type = None if sample.target is None else sample.target.question_type
+    return (source.question_types is None or question_type in source.question_types) and (
         source.languages is None or sample.language in source.languages
     )
 

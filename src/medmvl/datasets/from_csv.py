@@ -81,7 +81,7 @@ class _Row:
     line: int
     blocks: tuple[ImageBlock | VolumeBlock, ...]
     turns: tuple[tuple[str, str, str], ...]
-    """Kind of question, question, answer."""
+    """Type of question, question, answer."""
     patient: str | None
     study: str | None
     date: date | None
@@ -385,8 +385,8 @@ def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, st
     return tuple(turns)
 
 
-def _choices(kind: str, answer: str, question: str) -> tuple[str, ...]:
-    return yes_no_choices(answer, question) if kind == "closed" else ()
+def _choices(question_type: str, answer: str, question: str) -> tuple[str, ...]:
+    return yes_no_choices(answer, question) if question_type == "closed" else ()
 
 
 def _language(text: str, wanted: Language) -> Literal["en", "zh"]:
@@ -429,11 +429,11 @@ def _make_samples(
     return samples, splits, warnings
 
 
-def _id_of(row: _Row, kind: str, prefix: str, names: Pseudonyms | None) -> str:
+def _id_of(row: _Row, question_type: str, prefix: str, names: Pseudonyms | None) -> str:
     """The table's own id as a pseudonym, as it may name a patient; or the number of the line."""
     if row.id is None:
-        return f"{prefix}-{row.line:07d}-{kind}"
-    return f"{row.id if names is None else names.of('id', row.id)}-{kind}"
+        return f"{prefix}-{row.line:07d}-{question_type}"
+    return f"{row.id if names is None else names.of('id', row.id)}-{question_type}"
 
 
 def _samples_of(
@@ -445,10 +445,10 @@ def _samples_of(
         patient = None if row.patient is None else names.of("patient", row.patient)
     days = (latest[row.patient] - row.date).days if row.patient is not None and row.date is not None else None
     samples = []
-    for kind, question, answer in row.turns:
+    for question_type, question, answer in row.turns:
         samples.append(
             Sample(
-                id=_id_of(row, kind, prefix, names),
+                id=_id_of(row, question_type, prefix, names),
                 messages=(
                     Message(role="user", content=(*row.blocks, TextBlock(text=question))),
                     Message(role="assistant", content=(TextBlock(text=answer),)),
@@ -458,7 +458,11 @@ def _samples_of(
                 days_before_current=days,
                 task=prefix,
                 language=_language(question + answer, options.language),
-                target=Target(kind=kind, answers=(answer,), choices=_choices(kind, answer, question)),
+                target=Target(
+                    question_type=question_type,
+                    answers=(answer,),
+                    choices=_choices(question_type, answer, question),
+                ),
             )
         )
     return samples

@@ -1,4 +1,4 @@
-"""A bar that every kind of closed question should reach, and in words which fell short of it."""
+"""A bar that every type of closed question should reach, and in words which fell short of it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def choose_cases(
             groups.setdefault(item.group, []).append(item)
     chosen: list[Judged] = []
     used: set[str] = set()
-    for group in sorted(groups, key=lambda group: (group.kind, group.language, group.modality)):
+    for group in sorted(groups, key=lambda group: (group.question_type, group.language, group.modality)):
         fresh = [item for item in groups[group] if item.cluster not in used] or groups[group]
         chosen.append(fresh[0])
         used.add(fresh[0].cluster)
@@ -119,7 +119,9 @@ def _draw_case(
     picture, words = axes
     picture.imshow(case_picture(sample, load), interpolation="nearest")
     picture.set_axis_off()
-    picture.set_title(f"{case.group.modality} · {case.group.kind}", fontsize=9, color="#57606a", family=fonts)
+    picture.set_title(
+        f"{case.group.modality} · {case.group.question_type}", fontsize=9, color="#57606a", family=fonts
+    )
     words.set_axis_off()
     closed = case.judgement.metric == "accuracy"
     colour = "black" if not closed else WRONG if _is_wrong(case) else RIGHT

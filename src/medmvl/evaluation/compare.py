@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 0.05
 """A difference counts as shown where Holm's p is below this."""
-_SAME = ("question", "truth", "metric", "kind", "modality", "language", "cluster")
+_SAME = ("question", "truth", "metric", "question_type", "modality", "language", "cluster")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ def read_run(folder: Path) -> Run:
             "folder of one task where several were asked for"
         )
     lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    if any("question_type" not in line for line in lines):
+        raise UserError(
+            f"{answers}: lines without 'question_type', as of a version before 0.2; evaluate anew"
+        )
     about = json.loads(results.read_text(encoding="utf-8"))
     return Run(str(folder), about, {line["id"]: line for line in lines})
 
@@ -95,7 +99,7 @@ def compare_runs(runs: Sequence[Run], seed: int = 0) -> Comparison:
         _check_same(base, run)
     groups: dict[tuple[str, str], list[str]] = {}
     for name, line in base.answers.items():
-        group = f"{line['modality']} {line['kind']} {line['language']}"
+        group = f"{line['modality']} {line['question_type']} {line['language']}"
         groups.setdefault((group, line["metric"]), []).append(name)
     found = [_pair(base, run, group, names, seed) for run in runs[1:] for group, names in groups.items()]
     adjusted = holm([pair.p for pair in found])

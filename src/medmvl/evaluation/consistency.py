@@ -1,7 +1,7 @@
 """Consistency over languages and wordings: is the same question about the same pictures answered alike, however it is asked?
 
-Twins are two samples about the same patient and pictures with the same kind of question, one in each language. Where
-a kind is asked more than once in a language, nobody knows which belong together, so those are left out.
+Twins are two samples about the same patient and pictures with the same type of question, one in each language. Where
+a type is asked more than once in a language, nobody knows which belong together, so those are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def language_twins(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     found: dict[Any, dict[str, list[str]]] = {}
     for sample in samples:
         if sample.target is not None and sample.target.choices and sample.visuals and sample.language:
-            key = (sample.patient, sample.visuals, sample.target.kind)
+            key = (sample.patient, sample.visuals, sample.target.question_type)
             found.setdefault(key, {}).setdefault(sample.language, []).append(sample.id)
     return [
         (spoken["en"][0], spoken["zh"][0])
@@ -32,7 +32,7 @@ def language_twins(samples: Sequence[Sample]) -> list[tuple[str, str]]:
 def language_consistency(
     samples: Sequence[Sample], judged: Sequence[Judged], seed: int = 0
 ) -> list[dict[str, Any]]:
-    """For every kind of closed question with twins: how often both languages are right, and judged alike.
+    """For every type of closed question with twins: how often both languages are right, and judged alike.
 
     `alike` is the share of twins of which both answers are right or both are wrong; `all_right` counts only
     twins with two right answers.
@@ -42,7 +42,7 @@ def language_consistency(
     for english, chinese in language_twins(samples):
         pair = by_id[english], by_id[chinese]
         if all(item.judgement.metric == "accuracy" for item in pair):
-            groups.setdefault((pair[0].group.modality, pair[0].group.kind), []).append(pair)
+            groups.setdefault((pair[0].group.modality, pair[0].group.question_type), []).append(pair)
     return [_language_row(*key, pairs, seed) for key, pairs in sorted(groups.items())]
 
 
@@ -53,7 +53,7 @@ def wording_consistency(
     judge: Callable[[Sample, str], Judgement],
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """For every kind of closed question: how often it is judged alike in all wordings, and right in all.
+    """For every type of closed question: how often it is judged alike in all wordings, and right in all.
 
     Args:
         samples: as they were asked first.
@@ -67,13 +67,13 @@ def wording_consistency(
     for item in judged:
         if item.judgement.metric == "accuracy" and again and all(item.id in texts for texts in again):
             others = [_right(judge(by_id[item.id], texts[item.id])) for texts in again]
-            key = (item.group.modality, item.group.kind)
+            key = (item.group.modality, item.group.question_type)
             groups.setdefault(key, []).append((item.cluster, [_right(item.judgement), *others]))
     return [_wording_row(*key, asked, seed) for key, asked in sorted(groups.items())]
 
 
 def _wording_row(
-    modality: str, kind: str, asked: Sequence[tuple[str, list[bool]]], seed: int
+    modality: str, question_type: str, asked: Sequence[tuple[str, list[bool]]], seed: int
 ) -> dict[str, Any]:
     values = {
         "alike": [float(len(set(right)) == 1) for _, right in asked],
@@ -81,12 +81,12 @@ def _wording_row(
         "first": [float(right[0]) for _, right in asked],
         "others": [sum(right[1:]) / (len(right) - 1) for _, right in asked],
     }
-    about = {"over": "wordings", "modality": modality, "kind": kind}
+    about = {"over": "wordings", "modality": modality, "question_type": question_type}
     return about | _intervals(values, [cluster for cluster, _ in asked], seed)
 
 
 def _language_row(
-    modality: str, kind: str, pairs: Sequence[tuple[Judged, Judged]], seed: int
+    modality: str, question_type: str, pairs: Sequence[tuple[Judged, Judged]], seed: int
 ) -> dict[str, Any]:
     right = [(_right(english.judgement), _right(chinese.judgement)) for english, chinese in pairs]
     values = {
@@ -95,7 +95,7 @@ def _language_row(
         "en": [float(english) for english, _ in right],
         "zh": [float(chinese) for _, chinese in right],
     }
-    about = {"over": "languages", "modality": modality, "kind": kind}
+    about = {"over": "languages", "modality": modality, "question_type": question_type}
     return about | _intervals(values, [english.cluster for english, _ in pairs], seed)
 
 

@@ -19,7 +19,7 @@ Scan = tuple[ImageBlock | VolumeBlock, ...]
 def majority_answers(samples: Iterable[Sample]) -> dict[Group, str]:
     """The most frequent reference answer of every group; the first seen among equals.
 
-    A group never mixes languages, kinds of question, or 2D with 3D. Samples without a known answer do not
+    A group never mixes languages, types of question, or 2D with 3D. Samples without a known answer do not
     count.
     """
     counts: dict[Group, Counter[str]] = {}

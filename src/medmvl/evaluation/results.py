@@ -1,4 +1,4 @@
-"""Results: one row per group (2D or 3D, kind of question, language), each next to its controls; as JSON and as a table."""
+"""Results: one row per group (2D or 3D, type of question, language), each next to its controls; as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Judged:
         """One line of `answers.jsonl`, without the cluster, which `Results` numbers."""
         controls = {"no_image": self.no_image, "majority": self.majority, "swapped_image": self.swapped_image}
         return {
-            "id": self.id, "modality": self.group.modality, "kind": self.group.kind, "language":
+            "id": self.id, "modality": self.group.modality, "question_type": self.group.question_type, "language":
             self.group.language, "question": self.question, "truth": self.truth, "text": self.text,
             **self.judgement.__dict__, **{name: {"text": c[0], "score": c[1].score} for name, c in
             controls.items() if c is not None},
@@ -77,7 +77,7 @@ class Row:
         names = ("score", "majority", "no_image", "swapped_image", "needs_image")
         intervals = {name: getattr(self, name) for name in names}
         return {
-            "modality": self.group.modality, "kind": self.group.kind, "language": self.group.language,
+            "modality": self.group.modality, "question_type": self.group.question_type, "language": self.group.language,
             "metric": self.metric, "exact": self.exact, "detectable_difference": self.detectable,
             **{name: None if value is None else value.to_json() for name, value in intervals.items()},
         }  # fmt: skip
@@ -103,16 +103,16 @@ class Results:
         numbers = {name: i for i, name in enumerate(dict.fromkeys(item.cluster for item in self.judged))}
         return [{**item.to_json(), "cluster": numbers[item.cluster]} for item in self.judged]
 
-    def row(self, modality: str, kind: str, language: str) -> Row:
+    def row(self, modality: str, question_type: str, language: str) -> Row:
         """One row.
 
         Raises:
             KeyError: there is none.
         """
         for row in self.rows:
-            if row.group == Group(modality, kind, language):
+            if row.group == Group(modality, question_type, language):
                 return row
-        raise KeyError(f"{modality} {kind} {language}")
+        raise KeyError(f"{modality} {question_type} {language}")
 
     def save(self, path: Path) -> None:
         """Write `results.json`."""

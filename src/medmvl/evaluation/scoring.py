@@ -110,7 +110,7 @@ def _protocol(
 def _score(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
     measure, interval = item.measure, score_interval(item, clusters, seed)
     return {
-        "group": item.group, "form": item.form, "kind": item.kind, "language": item.language,
+        "group": item.group, "form": item.form, "question_type": item.question_type, "language": item.language,
         "metric": measure.name, "note": measure.note, "value": _plain(measure.value),
         "low": _plain(interval.low) if interval else None, "high": _plain(interval.high) if interval else None,
         "interval": interval.method if interval else None, "corpus": _plain(measure.tally.corpus()),

@@ -66,7 +66,7 @@ def control_warnings(swapped: SwappedImages, name: str, own_majority: bool) -> l
         warnings.append("no training data given: the majority answer is that of the evaluated data itself")
     if swapped.impossible:
         warnings.append(
-            f"{len(swapped.impossible)} questions have no other patient's image of the same task and kind"
+            f"{len(swapped.impossible)} questions have no other patient's image of the same task and type"
         )
     if swapped.samples and name == "sample":
         warnings.append("patients are unknown: another image may be another one of the same patient")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from medmvl import __version__
+from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
 
@@ -127,10 +128,12 @@ def _results(path: Path | None) -> str:
     if path is None:
         return ""
     results = json.loads(path.read_text("utf-8"))
-    rows = ["## Results", "", "| modality | kind | language | metric | n | score | majority | no image |",
+    rows = ["## Results", "", "| modality | question type | language | metric | n | score | majority | no image |",
             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    if any("question_type" not in row for row in results.get("rows", [])):
+        raise UserError(f"{path}: rows without 'question_type', as of a version before 0.2; evaluate anew")
     for row in results.get("rows", []):
-        cells = [row["modality"], row["kind"], row["language"], row["metric"], row["score"]["n"]]
+        cells = [row["modality"], row["question_type"], row["language"], row["metric"], row["score"]["n"]]
         cells += [_number(row[name]) for name in ("score", "majority", "no_image")]
         rows.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(rows) + "\n"

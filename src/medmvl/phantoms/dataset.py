@@ -162,7 +162,9 @@ def _write_patient(order: _Order, index: int) -> _Written:
         if _asks(order.preset, view):
             study = _write_study(order, patient, view)
             samples.extend(make_samples(patient, study))
-    return _Written(tuple(samples), tuple((finding.kind, finding.size) for finding in patient.findings))
+    return _Written(
+        tuple(samples), tuple((finding.finding_type, finding.size) for finding in patient.findings)
+    )
 
 
 def _asks(preset: Preset, view: View) -> bool:
@@ -219,24 +221,26 @@ def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, i
         samples: list[Sample] = []
         for patient in islice(written, splits[split]):
             samples.extend(patient.samples)
-            for kind, size in patient.sizes:
-                sizes.setdefault(kind, []).append(size)
+            for finding_type, size in patient.sizes:
+                sizes.setdefault(finding_type, []).append(size)
         counts[split] = write_samples(folder / f"{split}.jsonl", samples)
         write_samples(folder / f"{split}_reports.jsonl", _one_report_a_study(samples))
         for sample in samples:
             assert sample.target is not None
             if sample.target.choices:
-                answers[sample.target.kind, sample.language or "", sample.target.answers[0]] += 1
+                answers[sample.target.question_type, sample.language or "", sample.target.answers[0]] += 1
     return {
         "samples": counts,
         "answers": _nested(answers),
-        "finding_sizes": {kind: _size_summary(values) for kind, values in sorted(sizes.items())},
+        "finding_sizes": {
+            finding_type: _size_summary(values) for finding_type, values in sorted(sizes.items())
+        },
     }
 
 
 def _one_report_a_study(samples: list[Sample]) -> list[Sample]:
     """Keep the report samples, English and Chinese by turns: each image once."""
-    reports = [s for s in samples if s.target is not None and s.target.kind.endswith("_report")]
+    reports = [s for s in samples if s.target is not None and s.target.question_type.endswith("_report")]
     kept, seen = [], set()
     for number, start in enumerate(range(0, len(reports), len(LANGUAGES))):
         sample = reports[start + number // 2 % len(LANGUAGES)]
@@ -248,8 +252,8 @@ def _one_report_a_study(samples: list[Sample]) -> list[Sample]:
 
 def _nested(answers: Counter[tuple[str, str, str]]) -> dict[str, dict[str, dict[str, int]]]:
     nested: dict[str, dict[str, dict[str, int]]] = {}
-    for (kind, language, answer), count in sorted(answers.items()):
-        nested.setdefault(kind, {}).setdefault(language, {})[answer] = count
+    for (question_type, language, answer), count in sorted(answers.items()):
+        nested.setdefault(question_type, {}).setdefault(language, {})[answer] = count
     return nested
 
 

@@ -1,7 +1,7 @@
-"""The finding kinds: where each may lie, what its size is called, how it is shaped and drawn.
+"""The finding types: where each may lie, what its size is called, how it is shaped and drawn.
 
 A finding is settled in millimetres before anything is drawn, so CT, X-ray and every resolution show the same
-one. `FINDINGS` is the table; a new kind is one entry with two functions.
+one. `FINDINGS` is the table; a new type is one entry with two functions.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from medmvl.phantoms.canvas import Canvas, Float, Point, Region, ellipsoid_radiu
 class Finding:
     """One abnormality with its exact parameters."""
 
-    kind: str
+    finding_type: str
     place: str = ""
     """Lobe, side or site; empty for what has only one place."""
     size: float = 0.0
-    """In the unit of its kind, see `FindingKind.size_name`."""
+    """In the unit of its type, see `FindingType.size_name`."""
     hu: float = 40.0
     points: tuple[Point, ...] = ()
     """Centres or ends, in millimetres."""
@@ -48,7 +48,7 @@ class Finding:
     @property
     def size_name(self) -> str:
         """Name of the size with its unit, such as `"diameter_mm"`."""
-        return FINDINGS[self.kind].size_name
+        return FINDINGS[self.finding_type].size_name
 
 
 Regions = Mapping[str, Region]
@@ -57,8 +57,8 @@ Draw = Callable[[Finding, Anatomy, Canvas, Regions], list[Region]]
 
 
 @dataclass(frozen=True)
-class FindingKind:
-    """How one kind of finding is placed and drawn."""
+class FindingType:
+    """How one type of finding is placed and drawn."""
 
     places: tuple[str, ...]
     size_name: str
@@ -70,7 +70,7 @@ class FindingKind:
 
 def settle(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread: float) -> Finding:
     """Fill in where and how exactly; `spread` 0 is the middle of its place, 1 anywhere in it."""
-    return FINDINGS[finding.kind].settle(finding, anatomy, rng, spread)
+    return FINDINGS[finding.finding_type].settle(finding, anatomy, rng, spread)
 
 
 def _lattice(anatomy: Anatomy, side: str, points: int = 26) -> tuple[tuple[Float, Float, Float], float]:
@@ -320,21 +320,21 @@ def _settle_nodes(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, 
     return replace(finding, points=tuple((z, y, x + float(rng.uniform(-3, 3))) for z, y, x in places))
 
 
-FINDINGS: dict[str, FindingKind] = {
-    "nodule": FindingKind(LOBES, "diameter_mm", _settle_in_lobe, _draw_nodule),
-    "effusion": FindingKind(SIDES, "volume_ml", _settle_effusion, _draw_effusion),
-    "cardiomegaly": FindingKind(("",), "cardiothoracic_ratio", _as_is, _draw_cardiomegaly),
-    "pneumothorax": FindingKind(SIDES, "lung_share", _settle_pneumothorax, _draw_pneumothorax),
-    "consolidation": FindingKind(LOBES, "diameter_mm", _settle_in_lobe, _draw_consolidation),
-    "calcification": FindingKind(("coronary", "aortic"), "diameter_mm", _settle_calcification, _draw_balls),
-    "emphysema": FindingKind(("",), "diameter_mm", _settle_emphysema, _draw_emphysema),
-    "atelectasis": FindingKind(
+FINDINGS: dict[str, FindingType] = {
+    "nodule": FindingType(LOBES, "diameter_mm", _settle_in_lobe, _draw_nodule),
+    "effusion": FindingType(SIDES, "volume_ml", _settle_effusion, _draw_effusion),
+    "cardiomegaly": FindingType(("",), "cardiothoracic_ratio", _as_is, _draw_cardiomegaly),
+    "pneumothorax": FindingType(SIDES, "lung_share", _settle_pneumothorax, _draw_pneumothorax),
+    "consolidation": FindingType(LOBES, "diameter_mm", _settle_in_lobe, _draw_consolidation),
+    "calcification": FindingType(("coronary", "aortic"), "diameter_mm", _settle_calcification, _draw_balls),
+    "emphysema": FindingType(("",), "diameter_mm", _settle_emphysema, _draw_emphysema),
+    "atelectasis": FindingType(
         ("right lower lobe", "left lower lobe"), "thickness_mm", _settle_in_lobe, _draw_atelectasis
     ),
-    "hiatal_hernia": FindingKind(("",), "diameter_mm", _settle_hernia, _draw_hernia),
-    "lymphadenopathy": FindingKind(("",), "diameter_mm", _settle_nodes, _draw_balls),
+    "hiatal_hernia": FindingType(("",), "diameter_mm", _settle_hernia, _draw_hernia),
+    "lymphadenopathy": FindingType(("",), "diameter_mm", _settle_nodes, _draw_balls),
 }
-"""Every kind of finding."""
+"""Every type of finding."""
 
 DRAW_ORDER = (
     "emphysema", "consolidation", "atelectasis", "pneumothorax", "effusion", "hiatal_hernia",

@@ -29,7 +29,7 @@ class FindingSettings:
     prevalence: float
     """Share of patients; a multiple of 1/40 is met exactly in every 40 patients."""
     size: Distribution
-    """In the unit of its kind (`findings.FINDINGS`)."""
+    """In the unit of its type (`findings.FINDINGS`)."""
     hu: Distribution = SOFT_TISSUE_HU
     spread: float = 1.0
     """0: the middle of its place, 1: anywhere in it."""
@@ -90,7 +90,7 @@ PRESETS: dict[str, Preset] = {
         name="quickstart_normal",
         ct_shape=(32, 64, 64),
         xray_shape=(64, 64),
-        findings={kind: replace(settings, prevalence=0.1) for kind, settings in QUICKSTART_FINDINGS.items()},
+        findings={finding_type: replace(settings, prevalence=0.1) for finding_type, settings in QUICKSTART_FINDINGS.items()},
         ct_questions=("nodule", "nodule_lobe", "effusion", "effusion_side", "cardiomegaly", "report"),
         xray_questions=("effusion", "effusion_side", "cardiomegaly", "report"),
         normal_ratio=Uniform(0.38, 0.46),

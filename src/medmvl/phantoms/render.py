@@ -180,7 +180,7 @@ def _slabs(
         canvas = Canvas(z[start : start + slices], y, x, float(z[1] - z[0]))
         regions = draw_anatomy(patient.anatomy, canvas, table=table)
         for finding in patient.findings:
-            for region in FINDINGS[finding.kind].draw(finding, patient.anatomy, canvas, regions):
+            for region in FINDINGS[finding.finding_type].draw(finding, patient.anatomy, canvas, regions):
                 extents.add(finding, region, start)
         yield start, canvas
 
@@ -198,8 +198,8 @@ class _Extents:
         count = int(np.count_nonzero(region.mask))
         if count == 0:
             return
-        self.voxels[finding.kind] = self.voxels.get(finding.kind, 0) + count
-        low, high = self.bounds.setdefault(finding.kind, ([1 << 30] * 3, [0] * 3))
+        self.voxels[finding.finding_type] = self.voxels.get(finding.finding_type, 0) + count
+        low, high = self.bounds.setdefault(finding.finding_type, ([1 << 30] * 3, [0] * 3))
         in_plane = np.asarray(region.mask.any(axis=0))
         profiles: tuple[Mask, Mask, Mask] = (
             np.asarray(region.mask.any(axis=(1, 2))),
@@ -215,7 +215,11 @@ class _Extents:
     def measured(self, cell_ml: float, project: _Projection) -> tuple[DrawnFinding, ...]:
         """Return the findings that were drawn, with boxes through `project`."""
         return tuple(
-            DrawnFinding(f, project(*(tuple(b) for b in self.bounds[f.kind])), self.voxels[f.kind] * cell_ml)
+            DrawnFinding(
+                f,
+                project(*(tuple(b) for b in self.bounds[f.finding_type])),
+                self.voxels[f.finding_type] * cell_ml,
+            )
             for f in self.findings
-            if f.kind in self.bounds
+            if f.finding_type in self.bounds
         )

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from medmvl.atomic_files import atomic_write
 from medmvl.errors import SampleError
+from medmvl.messages import RENAMED
 from medmvl.schema.sample import Sample
 
 _SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
@@ -34,8 +36,13 @@ def describe_validation_error(error: ValidationError) -> str:
     problems = []
     for item in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in item["loc"]) or "sample"
-        problems.append(f"{place}: {item['msg'].removeprefix('Value error, ')}")
+        problems.append(f"{place}: {_what_is_wrong(item).removeprefix('Value error, ')}")
     return "; ".join(problems)
+
+
+def _what_is_wrong(item: ErrorDetails) -> str:
+    name = RENAMED.get(str(item["loc"][-1])) if item["type"] == "extra_forbidden" else None
+    return item["msg"] if name is None else f"this key is called {name!r} now; rename it"
 
 
 def iter_samples(path: Path) -> Iterator[Sample]:

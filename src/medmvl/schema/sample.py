@@ -56,14 +56,14 @@ class Message(StrictModel):
 class Target(StrictModel):
     """The truth a task judges an answer by."""
 
-    kind: str
-    """Kind of question, such as `"nodule"` or `"report"`; metrics and controls are computed per kind."""
+    question_type: str
+    """Type of question, such as `"nodule"` or `"report"`; metrics and controls are computed per type."""
     answers: tuple[str, ...] = Field(min_length=1)
     """Accepted answers; the first is the reference."""
     choices: tuple[str, ...] = ()
     """The closed set of answers; empty where the question is open."""
     categories: tuple[str, ...] | None = None
-    """What it is about, by the data set's own names, finer than `kind` or across kinds; protocols score each as well."""
+    """What it is about, by the data set's own names, finer than `question_type` or across types; protocols score each too."""
 
 
 class Sample(StrictModel):

@@ -27,8 +27,8 @@ class Benchmark:
     title: str
     data: str
     """Name of the converter (`medmvl data convert NAME`), or `phantoms`."""
-    kinds: tuple[str, ...] = ("*",)
-    """Patterns of `target.kind`, such as `"choice_*"`."""
+    question_types: tuple[str, ...] = ("*",)
+    """Patterns of `target.question_type`, such as `"choice_*"`."""
     languages: tuple[str, ...] = ()
     """Languages of the samples; all of them where empty."""
     prompts: Mapping[str, str] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class Benchmark:
 
     def wants(self, sample: Sample) -> bool:
         """Whether a sample of the converted data belongs to this task."""
-        kind = sample.target.kind if sample.target is not None else (sample.task or "open")
+        question_type = sample.target.question_type if sample.target is not None else (sample.task or "open")
         spoken = not self.languages or sample.language in self.languages
-        return spoken and any(fnmatchcase(kind, pattern) for pattern in self.kinds)
+        return spoken and any(fnmatchcase(question_type, pattern) for pattern in self.question_types)
 
     def ask(self, sample: Sample) -> Sample:
         """The sample with the last question put as this task puts it."""
@@ -98,7 +98,7 @@ class Benchmark:
         if not chosen:
             spoken = f" in {', '.join(self.languages)}" if self.languages else ""
             raise UserError(
-                f"task {self.name}: no sample of {where} has a kind like {', '.join(self.kinds)}{spoken}; "
+                f"task {self.name}: no sample of {where} has a question type like {', '.join(self.question_types)}{spoken}; "
                 f"expected data of `medmvl data convert {self.data}`"
             )
         return Task(self.name, chosen, self.protocol)

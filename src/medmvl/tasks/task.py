@@ -12,16 +12,16 @@ from medmvl.tasks.judge import Judgement, judge, target_of
 
 @dataclass(frozen=True, order=True)
 class Group:
-    """What one number is about: it never mixes 2D with 3D, kinds of question, or languages."""
+    """What one number is about: it never mixes 2D with 3D, types of question, or languages."""
 
     modality: str
     """`"2D"`, `"3D"`, `"2D+3D"` or `"text"`."""
-    kind: str
+    question_type: str
     language: str
     """`"en"`, `"zh"`, or `"-"` where the data does not say."""
 
     def __str__(self) -> str:
-        return f"{self.modality} {self.kind} {self.language}"
+        return f"{self.modality} {self.question_type} {self.language}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Task:
 
 def group_of(sample: Sample) -> Group:
     """The group a sample is counted in."""
-    kinds = {"3D" if isinstance(block, VolumeBlock) else "2D" for block in sample.visuals}
+    modalities = {"3D" if isinstance(block, VolumeBlock) else "2D" for block in sample.visuals}
     target = target_of(sample)
-    kind = target.kind if target is not None else (sample.task or "open")
-    return Group("+".join(sorted(kinds)) or "text", kind, sample.language or "-")
+    question_type = target.question_type if target is not None else (sample.task or "open")
+    return Group("+".join(sorted(modalities)) or "text", question_type, sample.language or "-")

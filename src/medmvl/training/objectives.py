@@ -43,8 +43,8 @@ class Objective(nn.Module):
         names = set(getattr(self.model.llm, "_no_split_modules", None) or ())
         return sorted(names & {type(module).__name__ for module in self.model.llm.modules()})
 
-    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
-        """Validation numbers from the totals of all samples, `(samples, columns)`; `kinds` names a kind a sample."""
+    def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
+        """Validation numbers from the totals of all samples, `(samples, columns)`; `question_types` has one per sample."""
         raise AssertionError(f"{type(self).__name__} has no metrics")
 
     def idle(self, table: Tensor) -> Tensor:
@@ -67,8 +67,8 @@ class LanguageModelling(Objective):
             return {"loss": outputs.loss}
         return {"loss": outputs.loss, "totals": _token_totals(outputs.logits, labels)}
 
-    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
-        """Loss and accuracy a token; share of answers right when every earlier token is given, overall and a kind."""
+    def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
+        """Loss and accuracy per token; share of answers right given the tokens before, overall and per type of question."""
         loss, tokens, right = totals[:, :3].sum(0).tolist()
         exact = totals[:, 3]
         metrics = {
@@ -77,11 +77,12 @@ class LanguageModelling(Objective):
             "answer_accuracy": exact.mean().item(),
         }
         rows: dict[str, list[int]] = defaultdict(list)
-        for row, kind in enumerate(kinds):
-            if kind is not None:
-                rows[kind].append(row)
+        for row, question_type in enumerate(question_types):
+            if question_type is not None:
+                rows[question_type].append(row)
         return metrics | {
-            f"answer_accuracy/{kind}": exact[members].mean().item() for kind, members in rows.items()
+            f"answer_accuracy/{question_type}": exact[members].mean().item()
+            for question_type, members in rows.items()
         }
 
 
@@ -185,7 +186,7 @@ class Classification(Objective):
         sums = [losses.sum(1, keepdim=True), known.sum(1, keepdim=True), right, known]
         return {"loss": losses.sum() / total, "totals": torch.cat(sums, dim=1).double()}
 
-    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
+    def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss a known label, accuracy over all and a label."""
         sums = totals.sum(0)
         right, known = sums[2:].chunk(2)
@@ -258,7 +259,7 @@ class Contrastive(Objective):
         pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
         return functional.normalize(self.heads["text"](pooled.to(self.scale.dtype)), dim=-1)
 
-    def metrics(self, totals: Tensor, kinds: Sequence[str | None]) -> Metrics:
+    def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss among all validation studies at once, and how often the own report is the nearest of all."""
         studies, reports = totals.to(self.scale.device).chunk(2, dim=1)
         nearest = (studies @ reports.T).argmax(1)

@@ -244,7 +244,7 @@ def make_trainer(
         order=plan.order,
         train_dataset=plan.train,
         eval_dataset=plan.validation,
-        eval_kinds=plan.validation.kinds if plan.validation is not None else (),
+        eval_question_types=plan.validation.question_types if plan.validation is not None else (),
         collate=Collate(plan.processor, stage.objective, plan.labels),
         keep_checkpoints=stage.keep_checkpoints,
         tensorboard=folder / "tensorboard",

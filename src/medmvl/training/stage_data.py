@@ -45,10 +45,10 @@ class StageDataset(Dataset[Item]):
         return Item(self.samples.sample(index), self.samples[index])
 
     @property
-    def kinds(self) -> list[str | None]:
-        """The kind of every sample's question where its answers are a closed set."""
+    def question_types(self) -> list[str | None]:
+        """The type of every sample's question where its answers are a closed set."""
         targets = [self.samples.sample(index).target for index in range(len(self))]
-        return [target.kind if target is not None and target.choices else None for target in targets]
+        return [target.question_type if target is not None and target.choices else None for target in targets]
 
 
 class Studies(Sequence[Sample]):

@@ -129,7 +129,7 @@ class StageTrainer(Trainer):
         order: TrainingOrder,
         train_dataset: Dataset[Any],
         eval_dataset: Dataset[Any] | None,
-        eval_kinds: Sequence[str | None],
+        eval_question_types: Sequence[str | None],
         collate: Callable[[Sequence[Any]], dict[str, Any]],
         keep_checkpoints: int,
         tensorboard: Path,
@@ -141,7 +141,7 @@ class StageTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.groups = groups
         self.order = order
-        self.eval_kinds = eval_kinds
+        self.eval_question_types = eval_question_types
         self.keep_checkpoints = keep_checkpoints
         self.running_loss: dict[str, Any] | None = None
         self._saving = False
@@ -168,7 +168,7 @@ class StageTrainer(Trainer):
                 rows = self.model(**self._prepare_inputs(batch))["totals"]
             totals.append(self.accelerator.gather_for_metrics(rows).cpu())
         objective = self.accelerator.unwrap_model(self.model)
-        metrics = objective.metrics(torch.cat(totals), self.eval_kinds)
+        metrics = objective.metrics(torch.cat(totals), self.eval_question_types)
         named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(named)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)

@@ -218,7 +218,7 @@ def test_it_says_why() -> None:
 
 
 def test_records_with_choices_go_by_the_choice_and_several_references_are_alternatives() -> None:
-    options = {"choices": ("Nodule", "Mass"), "kind": "choice", "question": "What is it?"}
+    options = {"choices": ("Nodule", "Mass"), "question_type": "choice", "question": "What is it?"}
     assert read_record(Record("r", "B", ("Mass",), **options)).verdict == "right"  # type: ignore[arg-type]
     assert read_record(Record("r", "not a mass", ("Mass",), **options)).verdict == "wrong"  # type: ignore[arg-type]
     open_ = Record("r", "In the liver", ("kidney", "liver"), question="Where is the cyst?")

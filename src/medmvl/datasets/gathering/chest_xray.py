@@ -55,7 +55,13 @@ def take_report(
     shown = {f"view/{view.position.upper()}": 1.0 for view in chosen if view.position}
     blocks = [ImageBlock(image=found.image(view.path)) for view in chosen]
     sample = question(
-        id, blocks, ASK["xray"], report, kind="report", labels={**(labels or {}), **shown}, **identity
+        id,
+        blocks,
+        ASK["xray"],
+        report,
+        question_type="report",
+        labels={**(labels or {}), **shown},
+        **identity,
     )
     found.add(sample, split)
 

@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     """Where the data set itself puts it."""
     patient: str | None
     study: str | None
-    kind: str
+    question_type: str
     language: str | None
     files: tuple[str, ...]
 
@@ -134,9 +134,9 @@ class Collection:
             raise UserError(f"another record has the id {sample.id!r}, too")
         self._ids.add(sample.id)
         self._spool.write((dump_sample(sample) + "\n").encode())
-        kind = sample.target.kind if sample.target is not None else (sample.task or "open")
+        question_type = sample.target.question_type if sample.target is not None else (sample.task or "open")
         files = tuple(block.path for block in sample.visuals)
-        self.entries.append(Entry(split, sample.patient, sample.study, kind, sample.language, files))
+        self.entries.append(Entry(split, sample.patient, sample.study, question_type, sample.language, files))
 
     def image(self, path: Path) -> str:
         """Return what samples call a picture.
@@ -261,6 +261,6 @@ def summary_of(entries: list[Entry], chosen: list[int]) -> dict[str, Any]:
         "patients": len({entry.patient for entry in part if entry.patient}),
         "studies": len({entry.study for entry in part if entry.study}),
         "files": len({name for entry in part for name in entry.files}),
-        "kinds": dict(sorted(Counter(entry.kind for entry in part).items())),
+        "question_types": dict(sorted(Counter(entry.question_type for entry in part).items())),
         "languages": dict(sorted(Counter(entry.language or "-" for entry in part).items())),
     }

@@ -1,7 +1,7 @@
-"""Entries of CT-RATE's `vqa/*_vqa.json`: which kind of question each turn is, and its options.
+"""Entries of CT-RATE's `vqa/*_vqa.json`: which type of question each turn is, and its options.
 
 An entry is `{"id", "image", "conversations": [{"from": "human", "value", "type"}, {"from": "gpt", "value"}]}`;
-a tag such as `<multiple_choice>` in the question says the kind (github.com/ibrahimethemhamamci/CT-CHAT,
+a tag such as `<multiple_choice>` in the question says the type (github.com/ibrahimethemhamamci/CT-CHAT,
 `VQA_dataset/` and `llava/serve/ctchat_validation_llama.py`).
 """
 
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from medmvl.datasets.gathering.readers import as_records, text_field
 from medmvl.errors import UserError
 
-KINDS = {
+QUESTION_TYPES = {
     "long_answer": "long", "short_answer": "short", "multiple_choice": "choice",
     "report_generation": "report", "free_response": "long", "description": "long", "conversation": "long",
 }  # fmt: skip
-"""Tag or type to kind; anything else is a short answer, as CT-CHAT's evaluation takes it."""
+"""Tag or type to type of question; anything else is a short answer, as CT-CHAT's evaluation takes it."""
 _TAG = re.compile(r"<(image|long_answer|short_answer|multiple_choice|report_generation)>")
 _OPTION = re.compile(r"\(([a-z])\)\s*(.*?)\s*(?=\([a-z]\)|$)", re.DOTALL)
 
@@ -26,7 +26,7 @@ _OPTION = re.compile(r"\(([a-z])\)\s*(.*?)\s*(?=\([a-z]\)|$)", re.DOTALL)
 class Turn(NamedTuple):
     """One question with its answer."""
 
-    kind: str
+    question_type: str
     question: str
     answer: str
     choices: tuple[str, ...] = ()
@@ -54,10 +54,12 @@ def read_entry(entry: Mapping[str, Any]) -> tuple[list[Turn], bool]:
 def _turn(asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Turn:
     value, answer = text_field(asked, "value"), text_field(answered, "value")
     tags = [tag for tag in _TAG.findall(value) if tag != "image"]
-    kind = KINDS.get(tags[0] if tags else str(asked.get("type") or answered.get("type")), "short")
+    question_type = QUESTION_TYPES.get(
+        tags[0] if tags else str(asked.get("type") or answered.get("type")), "short"
+    )
     text = _TAG.sub("", value).strip()
-    if kind != "choice":
-        return Turn(kind, text, answer)
+    if question_type != "choice":
+        return Turn(question_type, text, answer)
     options = dict(_OPTION.findall(text))
     chosen = re.match(r"\(([a-z])\)", answer)
     if len(options) < 2 or chosen is None or chosen[1] not in options:

@@ -48,7 +48,7 @@ def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: 
     choices = yes_no(answer, text_field(row, "question"))
     sample = question(
         id, [ImageBlock(image=name)], text_field(row, "question"), answer,
-        kind="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task=task,
+        question_type="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task=task,
     )  # fmt: skip
     found.add(sample, split)
 

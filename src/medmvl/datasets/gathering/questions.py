@@ -21,7 +21,7 @@ def question(
     text: str,
     answer: str,
     *,
-    kind: str,
+    question_type: str,
     choices: Sequence[str] = (),
     more_answers: Sequence[str] = (),
     categories: Sequence[str] = (),
@@ -35,7 +35,7 @@ def question(
         visuals: images or volumes, before the text.
         text: the question.
         answer: what the model learns to say, and the reference.
-        kind: kind of question.
+        question_type: type of question.
         choices: the closed set of answers.
         more_answers: accepted as well.
         categories: what it is about, by the data set's own names.
@@ -50,7 +50,7 @@ def question(
         ),
         language=language,
         target=Target(
-            kind=kind,
+            question_type=question_type,
             answers=(answer, *more_answers),
             choices=tuple(choices),
             categories=tuple(categories) or None,
@@ -66,7 +66,7 @@ def choice_question(
     options: Sequence[str],
     letter: str,
     *,
-    kind: str = "choice",
+    question_type: str = "choice",
     **identity: Any,
 ) -> Sample:
     """One turn of multiple choice: the options stand below the question, and the answer is a letter.
@@ -77,7 +77,7 @@ def choice_question(
         text: the question without its options.
         options: in the order of their letters.
         letter: the right one; its option is accepted as well.
-        kind: kind of question; begins with `choice`.
+        question_type: type of question; begins with `choice`.
         identity: other arguments of `question`, such as categories, patient and task.
 
     Raises:
@@ -87,7 +87,7 @@ def choice_question(
     if len(right) != 1 or right not in letters:
         raise UserError(f"the answer {letter!r} is none of the letters of its {len(options)} options")
     return question(
-        id, visuals, f"{text}\n{lettered(options)}", right, kind=kind, choices=tuple(letters),
+        id, visuals, f"{text}\n{lettered(options)}", right, question_type=question_type, choices=tuple(letters),
         more_answers=(options[letters.index(right)],), **identity,
     )  # fmt: skip
 

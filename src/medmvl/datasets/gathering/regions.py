@@ -83,7 +83,7 @@ def add_regions(
         found.add(
             question(
                 f"{prefix}-identify-{number}", [block], IDENTIFY.format(box=text), region.label,
-                kind="identify", **shared,
+                question_type="identify", **shared,
             ),
             split,
         )  # fmt: skip
@@ -92,7 +92,7 @@ def add_regions(
             continue
         found.add(
             question(
-                f"{prefix}-refer-{number}", [block], REFER.format(label=region.label), text, kind="refer",
+                f"{prefix}-refer-{number}", [block], REFER.format(label=region.label), text, question_type="refer",
                 **shared,
             ),
             split,

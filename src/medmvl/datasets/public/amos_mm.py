@@ -58,8 +58,18 @@ def _take(found: Collection, record: Mapping[str, Any], split: str) -> None:
     shared: dict[str, Any] = {"patient": f"amos:{case}", "study": f"amos:{case}", "task": "amos_mm"}
     if "report" in labels:
         for region, text in _findings(found, labels["report"]).items():
-            asked, kind = ASK.format(region=region), f"{region}_report"
-            found.add(question(f"amos_mm-{kind}-{case}", [block], asked, text, kind=kind, **shared), split)
+            asked, question_type = ASK.format(region=region), f"{region}_report"
+            found.add(
+                question(
+                    f"amos_mm-{question_type}-{case}",
+                    [block],
+                    asked,
+                    text,
+                    question_type=question_type,
+                    **shared,
+                ),
+                split,
+            )
     for number, asked_for in enumerate(as_records(labels.get("qa", []), f"{case}, qa")):
         with found.record(f"{case}, qa {number + 1}"):
             sample = choice_question(
@@ -81,10 +91,10 @@ def _findings(found: Collection, report: Any) -> dict[str, str]:
 
 
 AMOS_MM_REPORT = Benchmark(
-    name="amos-mm-report", title="AMOS-MM, findings by region", data="amos-mm", kinds=("*_report",),
+    name="amos-mm-report", title="AMOS-MM, findings by region", data="amos-mm", question_types=("*_report",),
 )  # fmt: skip
 AMOS_MM_CHOICE = Benchmark(
-    name="amos-mm-choice", title="AMOS-MM, multiple choice", data="amos-mm", kinds=("choice",),
+    name="amos-mm-choice", title="AMOS-MM, multiple choice", data="amos-mm", question_types=("choice",),
     prompts={"en": "{question}\nAnswer with the letter of the right option."},
 )  # fmt: skip
 

@@ -73,7 +73,7 @@ def gather(found: Collection) -> None:
                 found.add(
                     question(
                         f"ct_rate-report-{volume}", [volumes.block(volume)], ASK["ct"], report,
-                        kind="report", **volumes.identity(volume),
+                        question_type="report", **volumes.identity(volume),
                     ),
                     split,
                 )  # fmt: skip
@@ -190,7 +190,7 @@ def _questions(volumes: _Volumes, entry: Mapping[str, Any], id: str) -> Iterator
     volume = text_field(entry, "image")
     volume = volume if volume.endswith(".nii.gz") else f"{Path(volume).stem}.nii.gz"
     turns, conversation = read_entry(entry)
-    turns = [turn for turn in turns if turn.kind != "report" or volume not in volumes.part.reports]
+    turns = [turn for turn in turns if turn.question_type != "report" or volume not in volumes.part.reports]
     if not turns:
         return
     block, identity = volumes.block(volume), volumes.identity(volume)
@@ -199,8 +199,8 @@ def _questions(volumes: _Volumes, entry: Mapping[str, Any], id: str) -> Iterator
         return
     for number, turn in enumerate(turns):
         yield question(
-            f"ct_rate-{turn.kind}-{id}-{number}", [block], turn.question, turn.answer, kind=turn.kind,
-            choices=turn.choices, more_answers=turn.more_answers, **identity,
+            f"ct_rate-{turn.question_type}-{id}-{number}", [block], turn.question, turn.answer,
+            question_type=turn.question_type, choices=turn.choices, more_answers=turn.more_answers, **identity,
         )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def _conversation(id: str, block: VolumeBlock, turns: list[Turn], identity: Mapp
         shown = (block,) if number == 0 else ()
         messages.append(Message(role="user", content=(*shown, TextBlock(text=turn.question))))
         messages.append(Message(role="assistant", content=(TextBlock(text=turn.answer),)))
-    target = Target(kind="conversation", answers=(turns[-1].answer,))
+    target = Target(question_type="conversation", answers=(turns[-1].answer,))
     return Sample(id=id, messages=tuple(messages), language="en", target=target, **identity)
 
 
@@ -243,28 +243,28 @@ def _date(text: str) -> date:
 
 
 CT_RATE_REPORT = Benchmark(
-    name="ct-rate-report", title="CT-RATE, report of every volume", data="ct-rate", kinds=("report",),
+    name="ct-rate-report", title="CT-RATE, report of every volume", data="ct-rate", question_types=("report",),
     protocol="medmvl-ctrate",
 )  # fmt: skip
 CT_RATE_REPORT_STUDY = Benchmark(
     name="ct-rate-report-study", title="CT-RATE, report, one volume a study", data="ct-rate",
-    kinds=("report",), protocol="vlm3d", one_per="study",
+    question_types=("report",), protocol="vlm3d", one_per="study",
 )  # fmt: skip
 CT_RATE_LONG = Benchmark(
-    name="ct-rate-long", title="CT-RATE, long answers", data="ct-rate", kinds=("long",),
+    name="ct-rate-long", title="CT-RATE, long answers", data="ct-rate", question_types=("long",),
     protocol="medmvl-ctrate",
 )  # fmt: skip
 CT_RATE_SHORT = Benchmark(
-    name="ct-rate-short", title="CT-RATE, short answers", data="ct-rate", kinds=("short",),
+    name="ct-rate-short", title="CT-RATE, short answers", data="ct-rate", question_types=("short",),
     protocol="medmvl-ctrate",
 )  # fmt: skip
 CT_RATE_CHOICE = Benchmark(
-    name="ct-rate-choice", title="CT-RATE, multiple choice", data="ct-rate", kinds=("choice",),
+    name="ct-rate-choice", title="CT-RATE, multiple choice", data="ct-rate", question_types=("choice",),
     protocol="medmvl-ctrate",
 )  # fmt: skip
 CT_RATE_CONVERSATION = Benchmark(
     name="ct-rate-conversation", title="CT-RATE, conversations, last turn", data="ct-rate",
-    kinds=("conversation",), protocol="ctchat",
+    question_types=("conversation",), protocol="ctchat",
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -48,7 +48,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     block = VolumeBlock(volume=found.volume(path), units=units, modality="CT")
     sample = question(
         id, [block], text_field(record, "question"), text_field(record, "answer"),
-        kind="open", categories=(said,) if isinstance(said, str) else tuple(map(str, said)), task="ct_spatialvqa",
+        question_type="open", categories=(said,) if isinstance(said, str) else tuple(map(str, said)), task="ct_spatialvqa",
         **identity_of(volume),
     )  # fmt: skip
     found.add(sample, "test")

@@ -1,4 +1,4 @@
-"""DeepTumorVQA 2 (Chen et al., arXiv 2505.18915): 42 kinds of question about tumours in abdominal CT, in four stages.
+"""DeepTumorVQA 2 (Chen et al., arXiv 2505.18915): 42 types of question about tumours in abdominal CT, in four stages.
 
 Layout (huggingface.co/datasets/tumor-vqa/DeepTumorVQA_2.0): `benchmark/test_qa.jsonl` (or `test_qa.json` with
 `questions`), records with `qid`, `image_id`, `question`, `answer`, `mc_question` (`... A: Normal B: Mild`),
@@ -50,7 +50,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "renal mass characterization", "splenomegaly grading",
     ),
 }  # fmt: skip
-"""Stage to its kinds of question."""
+"""Stage to its types of question."""
 STAGE_OF = {subtype: stage for stage, subtypes in STAGES.items() for subtype in subtypes}
 SPLITS = {"benchmark": "test", "train": "train"}
 _OPTION = re.compile(r"(?:^|(?<=\s))([A-H])[:.)]\s+")
@@ -89,23 +89,29 @@ def _take(found: Collection, record: Mapping[str, Any], folder: str, id: str) ->
     }  # fmt: skip
     asked, options = options_in(text_field(record, "mc_question"))
     letter = text_field(record, "correct_option")
-    kind = stage.replace(" ", "_")
+    question_type = stage.replace(" ", "_")
     choice = choice_question(
-        f"deeptumorvqa-choice-{id}", shown, asked, options, letter, kind=f"choice_{kind}", **shared
+        f"deeptumorvqa-choice-{id}",
+        shown,
+        asked,
+        options,
+        letter,
+        question_type=f"choice_{question_type}",
+        **shared,
     )
     free = question(
         f"deeptumorvqa-open-{id}", shown, text_field(record, "question"), text_field(record, "answer"),
-        kind=f"open_{kind}", **shared,
+        question_type=f"open_{question_type}", **shared,
     )  # fmt: skip
     found.add(choice, SPLITS[folder])
     found.add(free, SPLITS[folder])
 
 
 def _stage(record: Mapping[str, Any]) -> tuple[str, str]:
-    """The stage and kind of a question, which must belong together.
+    """The stage and type of a question, which must belong together.
 
     Raises:
-        UserError: the kind is none of the 42, or of another stage.
+        UserError: the type is none of the 42, or of another stage.
     """
     stage, subtype = text_field(record, "question_type").lower(), text_field(record, "question_subtype")
     if subtype not in STAGE_OF:
@@ -149,11 +155,11 @@ def _shown(found: Collection, folder: str, case: str) -> Visual:
 
 DEEPTUMORVQA = Benchmark(
     name="deeptumorvqa", title="DeepTumorVQA 2, multiple choice, by stage", data="deeptumorvqa",
-    kinds=("choice_*",), prompts={"en": "{question}\nAnswer with the letter of the right option."},
+    question_types=("choice_*",), prompts={"en": "{question}\nAnswer with the letter of the right option."},
 )  # fmt: skip
 DEEPTUMORVQA_OPEN = Benchmark(
     name="deeptumorvqa-open", title="DeepTumorVQA 2, free answers, by stage", data="deeptumorvqa",
-    kinds=("open_*",),
+    question_types=("open_*",),
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -110,7 +110,7 @@ def _identity(report: str) -> dict[str, Any]:
 
 
 IU_XRAY_REPORT = Benchmark(
-    name="iu-xray-report", title="IU-Xray, findings and impression", data="iu-xray", kinds=("report",),
+    name="iu-xray-report", title="IU-Xray, findings and impression", data="iu-xray", question_types=("report",),
     protocol="medevalkit",
 )  # fmt: skip
 

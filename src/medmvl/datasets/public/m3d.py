@@ -72,7 +72,8 @@ def _take_caption(found: Collection, record: Mapping[str, Any], id: str, split: 
         raise UserError("its text is empty")
     block, study = _volume(found, name)
     found.add(
-        question(f"m3d-report-{id}", [block], ASK, report, kind="report", study=study, task="m3d"), split
+        question(f"m3d-report-{id}", [block], ASK, report, question_type="report", study=study, task="m3d"),
+        split,
     )
 
 
@@ -83,14 +84,16 @@ def _take_question(found: Collection, row: Mapping[str, str], id: str, split: st
         raise UserError(f"expected a Question Type from 1 to 5, found {row['Question Type']!r}")
     asked, answer = text_field(row, "Question"), text_field(row, "Answer")
     shared: dict[str, Any] = {"study": study, "task": "m3d"}
-    found.add(question(f"m3d-open-{id}", [block], asked, answer, kind=f"open_{topic}", **shared), split)
+    found.add(
+        question(f"m3d-open-{id}", [block], asked, answer, question_type=f"open_{topic}", **shared), split
+    )
     letter, options = text_field(row, "Answer Choice").upper(), options_of(row, "Choice {}")
     if letter not in LETTERS[: len(options)] or len(letter) != 1:
         raise UserError(f"the choice {letter!r} is none of the letters of its {len(options)} options")
     found.add(
         question(
             f"m3d-choice-{id}", [block], with_choices(asked, options), f"{letter}. {answer}",
-            kind=f"choice_{topic}", choices=tuple(LETTERS[: len(options)]), more_answers=(letter, answer),
+            question_type=f"choice_{topic}", choices=tuple(LETTERS[: len(options)]), more_answers=(letter, answer),
             **shared,
         ),
         split,
@@ -117,14 +120,14 @@ def _find(raw: Path, name: str) -> Path:
 
 
 M3D_CAPTION = Benchmark(
-    name="m3d-caption", title="M3D-Cap, reports", data="m3d", kinds=("report",), protocol="m3d"
+    name="m3d-caption", title="M3D-Cap, reports", data="m3d", question_types=("report",), protocol="m3d"
 )  # fmt: skip
 M3D_CHOICE = Benchmark(
-    name="m3d-choice", title="M3D-VQA, closed: four options", data="m3d", kinds=("choice_*",),
+    name="m3d-choice", title="M3D-VQA, closed: four options", data="m3d", question_types=("choice_*",),
     protocol="m3d",
 )  # fmt: skip
 M3D_OPEN = Benchmark(
-    name="m3d-open", title="M3D-VQA, open", data="m3d", kinds=("open_*",), protocol="m3d"
+    name="m3d-open", title="M3D-VQA, open", data="m3d", question_types=("open_*",), protocol="m3d"
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -148,7 +148,7 @@ def _take(
         [_block(found, name, number, image)],
         ask(name),
         categories[int(label[0])],
-        kind=f"class_{name}",
+        question_type=f"class_{name}",
         choices=categories,
         image_group=f"{name}/{number}",
         task="medmnist",
@@ -185,15 +185,15 @@ def _png(image: NDArray[Any]) -> bytes:
 
 
 MEDMNIST = Benchmark(
-    name="medmnist", title="MedMNIST, all sets that were converted", data="medmnist", kinds=("class_*",),
+    name="medmnist", title="MedMNIST, all sets that were converted", data="medmnist", question_types=("class_*",),
 )  # fmt: skip
 MEDMNIST_DERMA = Benchmark(
-    name="medmnist-derma", title="DermaMNIST, 7 categories", data="medmnist", kinds=("class_dermamnist",),
+    name="medmnist-derma", title="DermaMNIST, 7 categories", data="medmnist", question_types=("class_dermamnist",),
     protocol="unimed",
 )  # fmt: skip
 MEDMNIST_ORGANS = Benchmark(
     name="medmnist-organs", title="OrganSMNIST, 11 categories", data="medmnist",
-    kinds=("class_organsmnist",), protocol="unimed",
+    question_types=("class_organsmnist",), protocol="unimed",
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -35,7 +35,7 @@ def gather(found: Collection) -> None:
                     [ImageBlock(image=found.image(below(found.raw / "images", name)))],
                     ASK,
                     text_field(row, "context"),
-                    kind="caption",
+                    question_type="caption",
                     image_group=name,
                     task="medpix",
                 )

@@ -26,7 +26,10 @@ def gather(found: Collection) -> None:
             with found.record(f"{path.name}, line {number + 1}"):
                 asked, answer = text_field(record, "question"), text_field(record, "answer")
                 found.add(
-                    question(f"medqa-{part}-{number:06d}", (), asked, answer, kind="qa", task="medqa"), split
+                    question(
+                        f"medqa-{part}-{number:06d}", (), asked, answer, question_type="qa", task="medqa"
+                    ),
+                    split,
                 )
     if not found.entries:
         raise UserError(f"{found.raw}: expected questions/US/train.jsonl")

@@ -4,7 +4,7 @@ Layout (huggingface.co/datasets/bio-nlp-umass/MedThinkVQA): `train.jsonl` and `t
 `CLINICAL_HISTORY`, `IMAGING_FINDINGS`, `options` (`{"A": ...}`), `correct_answer` (a letter), `ICD Chapter` (a category),
 `is_longitudinal`, `image_count`, `image_01_path` to `image_49_path` (`images/case19254/6D-JPs9h.jpg`) and
 `image_01_caption`.
-Its three steps are three kinds of question: what one picture shows (`caption`), what all show together (`report`), and
+Its three steps are three types of question: what one picture shows (`caption`), what all show together (`report`), and
 which of five diagnoses fits (`choice_single` and, where pictures are from several times, `choice_longitudinal`).
 Checked in the README of github.com/benluwang/MedThinkVQA: files, fields with an example, numbers, licence. Not checked: the
 wording of its prompts, which that repository does not hold; ours gives the clinical history and asks.
@@ -51,14 +51,16 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     steps = [
         choice_question(
             f"medthinkvqa-choice-{id}", blocks, ASK_CHOICE.format(history=history),
-            options_by_letter(record.get("options")), text_field(record, "correct_answer"), kind=f"choice_{times}",
+            options_by_letter(record.get("options")), text_field(record, "correct_answer"), question_type=f"choice_{times}",
             categories=[str(record["ICD Chapter"])] if record.get("ICD Chapter") else (), **shared,
         )
     ]  # fmt: skip
     if record.get("IMAGING_FINDINGS"):
         findings = text_field(record, "IMAGING_FINDINGS")
         asked = ASK_REPORT.format(history=history)
-        steps.append(question(f"medthinkvqa-report-{id}", blocks, asked, findings, kind="report", **shared))
+        steps.append(
+            question(f"medthinkvqa-report-{id}", blocks, asked, findings, question_type="report", **shared)
+        )
     for number, (block, caption) in enumerate(shown, start=1):
         if not caption:
             found.note("pictures without a caption")
@@ -66,7 +68,12 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
         asked = ASK_CAPTION.format(history=history)
         steps.append(
             question(
-                f"medthinkvqa-caption-{id}-{number:02d}", [block], asked, caption, kind="caption", **shared
+                f"medthinkvqa-caption-{id}-{number:02d}",
+                [block],
+                asked,
+                caption,
+                question_type="caption",
+                **shared,
             )
         )
     for sample in steps:
@@ -98,14 +105,14 @@ def _pictures(found: Collection, record: Mapping[str, Any]) -> list[tuple[ImageB
 
 MEDTHINKVQA = Benchmark(
     name="medthinkvqa", title="MedThinkVQA, diagnosis of five, several pictures", data="medthinkvqa",
-    kinds=("choice_*",), prompts={"en": "{question}\nAnswer with the letter of the right option."},
+    question_types=("choice_*",), prompts={"en": "{question}\nAnswer with the letter of the right option."},
 )  # fmt: skip
 MEDTHINKVQA_FINDINGS = Benchmark(
-    name="medthinkvqa-findings", title="MedThinkVQA, findings of a case", data="medthinkvqa", kinds=("report",),
+    name="medthinkvqa-findings", title="MedThinkVQA, findings of a case", data="medthinkvqa", question_types=("report",),
 )  # fmt: skip
 MEDTHINKVQA_CAPTION = Benchmark(
     name="medthinkvqa-caption", title="MedThinkVQA, findings of one picture", data="medthinkvqa",
-    kinds=("caption",),
+    question_types=("caption",),
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -29,7 +29,7 @@ TABLES = {"test.jsonl": "test", "dev.jsonl": "validation"}
 OWN_LIST = "Answer Choices:"
 Picture = Callable[[str], str]
 """Name of a picture to what samples call it."""
-KINDS = {"reasoning": "choice_reasoning", "understanding": "choice_understanding"}
+QUESTION_TYPES = {"reasoning": "choice_reasoning", "understanding": "choice_understanding"}
 
 
 def gather(found: Collection) -> None:
@@ -76,7 +76,7 @@ def _take(found: Collection, record: Mapping[str, Any], split: str, picture: Pic
     if not isinstance(names, list) or not names:
         raise UserError("it names no images; the subset Text is not read")
     form = text_field(record, "question_type")
-    if form.lower() not in KINDS:
+    if form.lower() not in QUESTION_TYPES:
         raise UserError(f"expected Reasoning or Understanding as question_type, found {form!r}")
     name = text_field(record, "id")
     sample = choice_question(
@@ -85,7 +85,7 @@ def _take(found: Collection, record: Mapping[str, Any], split: str, picture: Pic
         text_field(record, "question").partition(OWN_LIST)[0].strip(),
         options_by_letter(record.get("options")),
         text_field(record, "label"),
-        kind=KINDS[form.lower()],
+        question_type=QUESTION_TYPES[form.lower()],
         categories=[str(record[key]) for key in ("medical_task", "body_system") if record.get(key)],
         image_group=name,
         task="medxpertqa",

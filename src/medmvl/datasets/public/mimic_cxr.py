@@ -98,7 +98,7 @@ def _report(raw: Path, subject: str, study: str) -> str:
 
 MIMIC_CXR_REPORT = Benchmark(
     name="mimic-cxr-report", title="MIMIC-CXR, findings and impression", data="mimic-cxr",
-    kinds=("report",), protocol="medevalkit",
+    question_types=("report",), protocol="medevalkit",
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -70,7 +70,7 @@ def gather(found: Collection) -> None:
                 study = studies[name]
                 report = joined(row.get("findings", ""), row.get("impression", ""))
                 sample = question(
-                    f"mr_rate-{name}", _series(found, name, study, folders.get(name)), ASK, report, kind="report",
+                    f"mr_rate-{name}", _series(found, name, study, folders.get(name)), ASK, report, question_type="report",
                     patient=f"mr-rate:{study.patient}", study=f"mr-rate:{name}", labels=labels.get(name, {}),
                     days_before_current=(latest[study.patient] - study.day).days if study.day else None, task="mr_rate",
                 )  # fmt: skip
@@ -185,7 +185,7 @@ def _date(text: str) -> date | None:
 
 
 MR_RATE_REPORT = Benchmark(
-    name="mr-rate-report", title="MR-RATE, report of a study of several series", data="mr-rate", kinds=("report",),
+    name="mr-rate-report", title="MR-RATE, report of a study of several series", data="mr-rate", question_types=("report",),
 )  # fmt: skip
 
 DATASET = PublicDataset(

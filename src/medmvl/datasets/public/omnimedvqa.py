@@ -38,13 +38,13 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     if truth not in options:
         raise UserError(f"the answer {truth!r} is none of its {len(options)} options")
     name = text_field(record, "image_path")
-    kind = text_field(record, "question_type").lower().replace(" ", "_")
+    question_type = text_field(record, "question_type").lower().replace(" ", "_")
     sample = question(
         id,
         [ImageBlock(image=found.image(below(found.raw, name)))],
         f"{text_field(record, 'question')}\n{lettered(options)}",
         LETTERS[options.index(truth)],
-        kind=kind,
+        question_type=question_type,
         choices=tuple(LETTERS[: len(options)]),
         more_answers=(truth,),
         image_group=name,

@@ -49,7 +49,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     choices = yes_no(answer, text_field(record, "question"))
     sample = question(
         id, [ImageBlock(image=found.image(path))], text_field(record, "question"), answer,
-        kind="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task="path_vqa",
+        question_type="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task="path_vqa",
     )  # fmt: skip
     found.add(sample, split)
 

@@ -1,4 +1,4 @@
-"""Synthetic patients of `medmvl.phantoms`, whose truth is exact: every kind of question, 2D and 3D, two languages."""
+"""Synthetic patients of `medmvl.phantoms`, whose truth is exact: every type of question, 2D and 3D, two languages."""
 
 from medmvl.tasks.benchmark import Benchmark
 
@@ -9,23 +9,25 @@ PHANTOMS_EN = Benchmark(
 PHANTOMS_ZH = Benchmark(
     name="phantoms-zh", title="Phantoms, Chinese", data="phantoms", languages=("zh",)
 )  # fmt: skip
-PHANTOMS_CT = Benchmark(name="phantoms-ct", title="Phantoms, CT volumes", data="phantoms", kinds=("ct_*",))
+PHANTOMS_CT = Benchmark(
+    name="phantoms-ct", title="Phantoms, CT volumes", data="phantoms", question_types=("ct_*",)
+)
 PHANTOMS_XRAY = Benchmark(
-    name="phantoms-xray", title="Phantoms, X-rays", data="phantoms", kinds=("xray_*",)
+    name="phantoms-xray", title="Phantoms, X-rays", data="phantoms", question_types=("xray_*",)
 )  # fmt: skip
 PHANTOMS_REPORT = Benchmark(
-    name="phantoms-report", title="Phantoms, reports", data="phantoms", kinds=("*_report",),
+    name="phantoms-report", title="Phantoms, reports", data="phantoms", question_types=("*_report",),
 )  # fmt: skip
 PHANTOMS_CHOICE = Benchmark(
-    name="phantoms-choice", title="Phantoms, multiple choice", data="phantoms", kinds=("*_choice",),
+    name="phantoms-choice", title="Phantoms, multiple choice", data="phantoms", question_types=("*_choice",),
 )  # fmt: skip
 PHANTOMS_MEASURE = Benchmark(
     name="phantoms-measure", title="Phantoms, sizes, volumes and ratios", data="phantoms",
-    kinds=("*_size", "*_volume", "*_ratio"),
+    question_types=("*_size", "*_volume", "*_ratio"),
 )  # fmt: skip
 PHANTOMS_CHANGE = Benchmark(
     name="phantoms-change", title="Phantoms, compared with the prior study", data="phantoms",
-    kinds=("*_change",),
+    question_types=("*_change",),
 )  # fmt: skip
 
 TASKS = (

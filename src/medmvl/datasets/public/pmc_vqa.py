@@ -52,7 +52,7 @@ def _take(found: Collection, row: Mapping[str, str], id: str, split: str) -> Non
         [ImageBlock(image=found.image(path))],
         f"{text_field(row, 'Question')}\n{lettered(options)}",
         letter,
-        kind="choice",
+        question_type="choice",
         choices=tuple(LETTERS[: len(options)]),
         more_answers=(options[LETTERS.index(letter)],),
         image_group=Path(name).stem,

@@ -29,7 +29,7 @@ def gather(found: Collection) -> None:
                 found.add(
                     question(
                         f"pubmedqa-{name}", (), text_field(record, "QUESTION"),
-                        text_field(record, "final_decision"), kind="qa", choices=DECISIONS, task="pubmedqa",
+                        text_field(record, "final_decision"), question_type="qa", choices=DECISIONS, task="pubmedqa",
                     ),
                     split,
                 )  # fmt: skip

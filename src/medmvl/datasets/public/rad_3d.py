@@ -102,7 +102,7 @@ class _Scans:
         return None
 
 
-def _sample(scans: _Scans, row: Mapping[str, str], id: str, kind: str) -> Sample:
+def _sample(scans: _Scans, row: Mapping[str, str], id: str, question_type: str) -> Sample:
     name = _same(text_field(row, "VolumeName").removesuffix(".nii.gz"))
     asked, answer = text_field(row, "Question"), text_field(row, "Answer")
     choices: tuple[str, ...] = ()
@@ -116,20 +116,20 @@ def _sample(scans: _Scans, row: Mapping[str, str], id: str, kind: str) -> Sample
     return Sample(
         id=id,
         messages=(
-            Message(role="user", content=(*_shown(scans, name, kind), TextBlock(text=asked))),
+            Message(role="user", content=(*_shown(scans, name, question_type), TextBlock(text=asked))),
             Message(role="assistant", content=(TextBlock(text=accepted[0]),)),
         ),
         language="en",
         task="3d_rad",
-        target=Target(kind=kind, answers=accepted, choices=choices),
+        target=Target(question_type=question_type, answers=accepted, choices=choices),
         **identity_of(name),
     )
 
 
-def _shown(scans: _Scans, name: str, kind: str) -> list[VolumeBlock | TextBlock]:
+def _shown(scans: _Scans, name: str, question_type: str) -> list[VolumeBlock | TextBlock]:
     """The volume; for longitudinal questions, what came before it, each said to be so."""
-    priors = scans.priors(name) if kind == "longitudinal" else []
-    if kind == "longitudinal" and not priors:
+    priors = scans.priors(name) if question_type == "longitudinal" else []
+    if question_type == "longitudinal" and not priors:
         scans.found.note("longitudinal questions whose prior volumes are not there")
     shown: list[VolumeBlock | TextBlock] = []
     for earlier, days in priors:
@@ -150,28 +150,28 @@ def _order(study: str) -> tuple[int, str]:
 
 RAD_3D = Benchmark(name="3d-rad", title="3D-RAD, all six tasks", data="3d-rad", protocol="3d-rad")
 RAD_3D_OBSERVATION = Benchmark(
-    name="3d-rad-observation", title="3D-RAD 1, image observation", data="3d-rad", kinds=("observation",),
+    name="3d-rad-observation", title="3D-RAD 1, image observation", data="3d-rad", question_types=("observation",),
     protocol="3d-rad",
 )  # fmt: skip
 RAD_3D_ANOMALY = Benchmark(
-    name="3d-rad-anomaly", title="3D-RAD 2, anomaly detection", data="3d-rad", kinds=("anomaly",),
+    name="3d-rad-anomaly", title="3D-RAD 2, anomaly detection", data="3d-rad", question_types=("anomaly",),
     protocol="3d-rad",
 )  # fmt: skip
 RAD_3D_COMPUTATION = Benchmark(
     name="3d-rad-computation", title="3D-RAD 3, medical computation", data="3d-rad",
-    kinds=("computation",), protocol="3d-rad",
+    question_types=("computation",), protocol="3d-rad",
 )  # fmt: skip
 RAD_3D_EXISTENCE = Benchmark(
-    name="3d-rad-existence", title="3D-RAD 4, existence detection", data="3d-rad", kinds=("existence",),
+    name="3d-rad-existence", title="3D-RAD 4, existence detection", data="3d-rad", question_types=("existence",),
     protocol="3d-rad",
 )  # fmt: skip
 RAD_3D_STATIC = Benchmark(
-    name="3d-rad-static", title="3D-RAD 5, static temporal diagnosis", data="3d-rad", kinds=("static",),
+    name="3d-rad-static", title="3D-RAD 5, static temporal diagnosis", data="3d-rad", question_types=("static",),
     protocol="3d-rad",
 )  # fmt: skip
 RAD_3D_LONGITUDINAL = Benchmark(
     name="3d-rad-longitudinal", title="3D-RAD 6, longitudinal temporal diagnosis, with prior volumes",
-    data="3d-rad", kinds=("longitudinal",), protocol="3d-rad",
+    data="3d-rad", question_types=("longitudinal",), protocol="3d-rad",
 )  # fmt: skip
 
 DATASET = PublicDataset(

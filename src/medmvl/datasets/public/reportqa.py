@@ -89,7 +89,7 @@ class _Source:
         """Add a question, once per turn of its options."""
         unit = tuple(text_field(record, key) for key in UNIT)
         _one_of(record, "clinical_entity_type", ENTITY_TYPES)
-        kind = f"choice_{_one_of(record, 'question_type', QUESTION_TYPES)}"
+        question_type = f"choice_{_one_of(record, 'question_type', QUESTION_TYPES)}"
         language = SOURCES[self.name]
         options, right = _options(record, INSUFFICIENT[language])
         asked = text_field(record, "question")
@@ -102,7 +102,7 @@ class _Source:
             turned = options[-turn:] + options[:-turn] if turn else options
             sample = choice_question(
                 f"reportqa-{self.name}-{shown.number:05d}-{entity:06d}-{self._units[unit]:06d}-{turn}", [shown.block],
-                asked, turned, LETTERS[(right + turn) % len(options)], kind=kind, language=language,
+                asked, turned, LETTERS[(right + turn) % len(options)], question_type=question_type, language=language,
                 categories=(unit[1], unit[4]), task="reportqa", **shown.identity,
             )  # fmt: skip
             self.found.add(sample, "test")
@@ -185,10 +185,10 @@ def _options(record: Mapping[str, Any], insufficient: str) -> tuple[list[str], i
 
 
 def gated_accuracy(samples: Iterable[Sample], right: Mapping[str, bool]) -> dict[str, float]:
-    """Accuracy of each kind of question, where a missed entity makes all questions about it wrong.
+    """Accuracy of each type of question, where a missed entity makes all questions about it wrong.
 
     An entity is missed where it is there and any turn of its question after presence is answered wrong. A question counts
-    the share of its turns that are right, a report the mean of its questions, a kind the mean of its reports.
+    the share of its turns that are right, a report the mean of its questions, a type the mean of its reports.
 
     Args:
         samples: of converted ReportQA, as asked.
@@ -206,14 +206,16 @@ def gated_accuracy(samples: Iterable[Sample], right: Mapping[str, bool]) -> dict
     turns: dict[tuple[str, str], list[float]] = defaultdict(list)
     for id, sample in asked.items():
         assert sample.target is not None
-        turns[sample.target.kind, id.rsplit("-", 1)[0]].append(right[id] and _entity(id) not in missed)
+        turns[sample.target.question_type, id.rsplit("-", 1)[0]].append(
+            right[id] and _entity(id) not in missed
+        )
     reports: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for (kind, question), verdicts in turns.items():
-        reports[kind, question.rsplit("-", 2)[0]].append(_mean(verdicts))
-    kinds: dict[str, list[float]] = defaultdict(list)
-    for (kind, _), scores in reports.items():
-        kinds[kind].append(_mean(scores))
-    return {kind: _mean(scores) for kind, scores in sorted(kinds.items())}
+    for (question_type, question), verdicts in turns.items():
+        reports[question_type, question.rsplit("-", 2)[0]].append(_mean(verdicts))
+    question_types: dict[str, list[float]] = defaultdict(list)
+    for (question_type, _), scores in reports.items():
+        question_types[question_type].append(_mean(scores))
+    return {question_type: _mean(scores) for question_type, scores in sorted(question_types.items())}
 
 
 def _entity(id: str) -> str:
@@ -233,11 +235,11 @@ def _mean(values: list[float]) -> float:
 
 
 REPORTQA_EN = Benchmark(
-    name="reportqa-en", title="ReportQA, English, by kind of question", data="reportqa", kinds=("choice_*",),
+    name="reportqa-en", title="ReportQA, English, by type of question", data="reportqa", question_types=("choice_*",),
     languages=("en",), prompts={"en": "{question}\nAnswer with the letter of the right option."},
 )  # fmt: skip
 REPORTQA_ZH = Benchmark(
-    name="reportqa-zh", title="ReportQA, Chinese, by kind of question", data="reportqa", kinds=("choice_*",),
+    name="reportqa-zh", title="ReportQA, Chinese, by type of question", data="reportqa", question_types=("choice_*",),
     languages=("zh",), prompts={"zh": "{question}\n请用正确选项的字母回答。"},
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def _take(found: Collection, hashes: Pseudonyms, record: Any, id: str, split: st
         text_field(record, "question"),
         _options(record),
         text_field(record, "correct_answer"),
-        kind=f"choice_{skill}",
+        question_type=f"choice_{skill}",
         categories=[str(record["category"])] if record.get("category") else (),
         patient=hashes.of("patient", str(patient)) if patient else None,
         study=hashes.of("study", study),
@@ -90,7 +90,7 @@ def _pictures(raw: Path, record: Mapping[str, Any]) -> list[Path]:
 
 
 REXVQA = Benchmark(
-    name="rexvqa", title="ReXVQA, multiple choice, by skill", data="rexvqa", kinds=("choice_*",),
+    name="rexvqa", title="ReXVQA, multiple choice, by skill", data="rexvqa", question_types=("choice_*",),
     prompts={"en": "{question}\nAnswer with the letter of the right option."},
 )  # fmt: skip
 

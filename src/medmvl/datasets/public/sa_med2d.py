@@ -50,11 +50,11 @@ def _take(found: Collection, path: Path, pictures: Path, split: str) -> None:
 
 SA_MED2D_REFER = Benchmark(
     name="sa-med2d-refer", title="SA-Med2D, referring expression comprehension", data="sa-med2d",
-    kinds=("refer",), protocol="unimed",
+    question_types=("refer",), protocol="unimed",
 )  # fmt: skip
 SA_MED2D_IDENTIFY = Benchmark(
     name="sa-med2d-identify", title="SA-Med2D, referring expression generation", data="sa-med2d",
-    kinds=("identify",), protocol="unimed",
+    question_types=("identify",), protocol="unimed",
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -33,7 +33,7 @@ FILES = {
     "validation.json": "validation",
     "test.json": "test",
 }
-KINDS = {"CLOSED": "closed", "OPEN": "open"}
+QUESTION_TYPES = {"CLOSED": "closed", "OPEN": "open"}
 
 
 def gather(found: Collection) -> None:
@@ -76,8 +76,8 @@ def _take(found: Collection, record: Mapping[str, Any], home: Mapping[str, str])
     language = text_field(record, "q_lang")
     if language not in ("en", "zh"):
         raise UserError(f"expected en or zh as q_lang, found {language!r}")
-    kind = KINDS.get(text_field(record, "answer_type").upper())
-    if kind is None:
+    question_type = QUESTION_TYPES.get(text_field(record, "answer_type").upper())
+    if question_type is None:
         raise UserError(f"expected CLOSED or OPEN as answer_type, found {record.get('answer_type')!r}")
     spoken: Literal["en", "zh"] = "en" if language == "en" else "zh"
     sample = question(
@@ -85,8 +85,8 @@ def _take(found: Collection, record: Mapping[str, Any], home: Mapping[str, str])
         [ImageBlock(image=found.image(below(found.raw / "imgs", name)))],
         text_field(record, "question"),
         answer,
-        kind=kind,
-        choices=yes_no(answer) if kind == "closed" else (),
+        question_type=question_type,
+        choices=yes_no(answer) if question_type == "closed" else (),
         language=spoken,
         image_group=PurePosixPath(name).parent.name,
         task="slake",
@@ -113,23 +113,23 @@ def _take_boxes(found: Collection, name: str, split: str) -> None:
 QUESTIONS = ("open", "closed")
 
 SLAKE = Benchmark(
-    name="slake", title="SLAKE, English and Chinese", data="slake", kinds=QUESTIONS, protocol="medevalkit"
+    name="slake", title="SLAKE, English and Chinese", data="slake", question_types=QUESTIONS, protocol="medevalkit"
 )  # fmt: skip
 SLAKE_EN = Benchmark(
-    name="slake-en", title="SLAKE, English", data="slake", kinds=QUESTIONS, languages=("en",),
+    name="slake-en", title="SLAKE, English", data="slake", question_types=QUESTIONS, languages=("en",),
     protocol="unimed",
 )  # fmt: skip
 SLAKE_ZH = Benchmark(
-    name="slake-zh", title="SLAKE, Chinese", data="slake", kinds=QUESTIONS, languages=("zh",),
+    name="slake-zh", title="SLAKE, Chinese", data="slake", question_types=QUESTIONS, languages=("zh",),
     protocol="medevalkit",
 )  # fmt: skip
 SLAKE_REFER = Benchmark(
-    name="slake-refer", title="SLAKE, referring expression comprehension", data="slake", kinds=("refer",),
+    name="slake-refer", title="SLAKE, referring expression comprehension", data="slake", question_types=("refer",),
     protocol="unimed",
 )  # fmt: skip
 SLAKE_IDENTIFY = Benchmark(
     name="slake-identify", title="SLAKE, referring expression generation", data="slake",
-    kinds=("identify",), protocol="unimed",
+    question_types=("identify",), protocol="unimed",
 )  # fmt: skip
 
 DATASET = PublicDataset(

@@ -33,7 +33,7 @@ UNIMED_MIMIC = replace(
 )  # fmt: skip
 UNIMED_MEDMNIST = replace(
     MEDMNIST, name="unimed-medmnist", title="DermaMNIST and OrganSMNIST as Uni-Med asks them",
-    kinds=("class_dermamnist", "class_organsmnist"), protocol="unimed",
+    question_types=("class_dermamnist", "class_organsmnist"), protocol="unimed",
     prompts={"en": "[cls] {question}"},
 )  # fmt: skip
 UNIMED_MEDPIX = Benchmark(

@@ -91,7 +91,7 @@ def _take(found: Collection, line: Line, picture: Path, name: str, split: str) -
     choices = yes_no(line.answers[0], line.question)
     sample = question(
         f"vqa_med-{name}", [ImageBlock(image=found.image(picture))], line.question, line.answers[0],
-        kind="closed" if choices else "open", choices=choices, more_answers=line.answers[1:],
+        question_type="closed" if choices else "open", choices=choices, more_answers=line.answers[1:],
         image_group=line.image, task="vqa_med",
     )  # fmt: skip
     found.add(sample, split)

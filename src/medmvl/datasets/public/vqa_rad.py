@@ -24,7 +24,7 @@ from medmvl.tasks.benchmark import Benchmark
 TABLE_NAMES = ("VQA_RAD Dataset Public.json", "vqa.json")
 SPLIT_TABLES = {"trainset.json": "train", "testset.json": "test"}
 IMAGE_FOLDERS = ("VQA_RAD Image Folder", "images")
-KINDS = {"CLOSED": "closed", "OPEN": "open"}
+QUESTION_TYPES = {"CLOSED": "closed", "OPEN": "open"}
 
 
 def gather(found: Collection) -> None:
@@ -67,7 +67,7 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
     name = text_field(record, "image_name")
     answer = text_field(record, "answer")
     form = str(record.get("answer_type")).strip().upper()
-    if form not in KINDS:
+    if form not in QUESTION_TYPES:
         raise UserError(f"expected CLOSED or OPEN as answer_type, found {form!r}")
     said = "test" if str(record.get("phrase_type", "")).startswith("test") else "train"
     sample = question(
@@ -75,7 +75,7 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
         [ImageBlock(image=found.image(below(folder, name)))],
         text_field(record, "question"),
         answer,
-        kind=KINDS[form],
+        question_type=QUESTION_TYPES[form],
         choices=yes_no(answer) if form == "CLOSED" else (),
         image_group=Path(name).stem,
         task="vqa_rad",

@@ -88,5 +88,5 @@ def target_of(sample: Sample) -> Target | None:
     asked = next((message.text for message in reversed(sample.messages) if message.role == "user"), "")
     pair = yes_no_choices(answer, asked)
     if pair:
-        return Target(kind=sample.task or "closed", answers=(answer,), choices=pair)
-    return Target(kind=sample.task or "open", answers=(answer,))
+        return Target(question_type=sample.task or "closed", answers=(answer,), choices=pair)
+    return Target(question_type=sample.task or "open", answers=(answer,))

@@ -15,7 +15,7 @@ class PhantomReport:
     """What a report of a phantom says."""
 
     labels: dict[str, float]
-    """1 or 0 for every kind of finding; `"nodule/right upper lobe"` for each place that is named."""
+    """1 or 0 for every type of finding; `"nodule/right upper lobe"` for each place that is named."""
     unread: tuple[str, ...]
     """Sentences that no phantom is described by."""
 
@@ -25,7 +25,7 @@ class PhantomLabeler:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Every kind of finding."""
+        """Every type of finding."""
         from medmvl.phantoms.text import FINDING_NAMES
 
         return tuple(FINDING_NAMES)
@@ -43,17 +43,17 @@ class PhantomLabeler:
             if sentence and said is None:
                 unread.append(sentence)
             elif said is not None and said[1]:
-                kind, _, place = said
-                labels[kind] = 1.0
+                finding_type, _, place = said
+                labels[finding_type] = 1.0
                 if place:
-                    labels[f"{kind}/{place}"] = 1.0
+                    labels[f"{finding_type}/{place}"] = 1.0
         return PhantomReport(labels, tuple(unread))
 
     def _read(self, sentence: str) -> tuple[str, bool, str] | None:
-        for pattern, kind, present in self._templates:
+        for pattern, finding_type, present in self._templates:
             match = pattern.fullmatch(sentence)
             if match:
-                return kind, present, self._places.get(match.groupdict().get("place") or "", "")
+                return finding_type, present, self._places.get(match.groupdict().get("place") or "", "")
         return None
 
     @cached_property
@@ -76,9 +76,9 @@ class PhantomLabeler:
         places = "|".join(sorted(map(re.escape, self._places), key=len, reverse=True))
         templates = []
         for present, table in ((True, PRESENT_SENTENCES), (False, ABSENT_SENTENCES)):
-            for kind, phrasings in table.items():
+            for finding_type, phrasings in table.items():
                 for sentence in (sentence for sentences in phrasings.values() for sentence in sentences):
                     escaped = re.escape(sentence.rstrip(".。").lower())
                     pattern = escaped.replace(re.escape("{place}"), f"(?P<place>{places})")
-                    templates.append((re.compile(pattern), kind, present))
+                    templates.append((re.compile(pattern), finding_type, present))
         return templates

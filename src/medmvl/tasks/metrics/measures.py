@@ -43,7 +43,7 @@ class MetricOptions:
     tokenizer: str = "words"
     """Tokenizer of BLEU, METEOR and CIDEr under `strict`: a name in `tokens.TOKENIZERS`."""
     labeler: str | None = None
-    """A name in `labelers.LABELERS` or the folder of a classifier; None chooses by the labels and kinds."""
+    """A name in `labelers.LABELERS` or the folder of a classifier; None chooses by the labels and question types."""
 
 
 DEFAULTS = MetricOptions()
@@ -236,7 +236,7 @@ def _truths(records: Sequence[Record], labeler: Labeler) -> list[dict[str, float
 
 
 def _labeler_for(records: Sequence[Record]) -> str | None:
-    if all(record.kind in ("ct_report", "xray_report") for record in records):
+    if all(record.question_type in ("ct_report", "xray_report") for record in records):
         return "phantoms"
     for name, rules in (("ct-rate", CT_RATE_FINDINGS), ("chexpert", CHEXPERT_FINDINGS)):
         known = {rule.name for rule in rules}

@@ -29,7 +29,7 @@ class Record:
     references: tuple[str, ...]
     """Accepted answers, the first is the reference."""
     question: str = ""
-    kind: str = "open"
+    question_type: str = "open"
     choices: tuple[str, ...] = ()
     """The closed set of answers: letters, or the options themselves."""
     language: str | None = None
@@ -59,20 +59,24 @@ class Record:
     @property
     def target(self) -> Target:
         """The truth as `judge` takes it."""
-        return Target(kind=self.kind, answers=self.references, choices=self.choices)
+        return Target(question_type=self.question_type, answers=self.references, choices=self.choices)
 
     @property
     def form(self) -> Form:
         """Which family of metrics fits."""
-        if self.kind in ("refer", "identify"):
-            return "refer" if self.kind == "refer" else "identify"
-        if self.kind.startswith("class"):
+        if self.question_type in ("refer", "identify"):
+            return "refer" if self.question_type == "refer" else "identify"
+        if self.question_type.startswith("class"):
             return "class"
-        if self.kind in ("report", "caption") or self.kind.endswith("_report"):
+        if self.question_type in ("report", "caption") or self.question_type.endswith("_report"):
             return "report"
-        if self.kind.startswith("choice") or self.kind.endswith("choice") or self._has_letters:
+        if (
+            self.question_type.startswith("choice")
+            or self.question_type.endswith("choice")
+            or self._has_letters
+        ):
             return "choice"
-        return "closed" if self.choices or self.kind == "closed" else "open"
+        return "closed" if self.choices or self.question_type == "closed" else "open"
 
     @property
     def letter(self) -> str | None:

@@ -58,7 +58,7 @@ CTCHAT = Protocol(
         "corpus values of pycocoevalcap on words between spaces: case and punctuation count",
         "answers that are missing, or fail in any way, are dropped silently",
         "choices are scored as text, and only where the reference is one line",
-        "all kinds are pooled into one number as well; CIDEr's document frequencies then come from all of them",
+        "all types of question are pooled into one number as well; CIDEr's document frequencies then come from all of them",
         "METEOR here is nltk's, not Java METEOR 1.5",
     ),
 )

@@ -44,7 +44,7 @@ REFERENCE_KEYS = (
 )
 """`answer` is the reference where a prediction stands under another name, and else the prediction."""
 QUESTION_KEYS = ("question", "prompt")
-KIND_KEYS = ("kind", "answer_type", "question_type", "type")
+QUESTION_TYPE_KEYS = ("kind", "answer_type", "question_type", "type")
 CHOICES_KEYS = ("choices", "options")
 LANGUAGE_KEYS = ("language", "lang", "q_lang")
 _BEHIND_LETTERS = re.compile(r"\(?[A-Z][.:)]\s*(.+?)(?=\s*[,;]?\s+\(?[A-Z][.:)]\s|\s*$)", re.DOTALL)
@@ -110,7 +110,7 @@ def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
     text = given.get("prediction")
     return Record(
         id=sample.id, text=None if text is None else str(text), references=target.answers,
-        question=sample.prompt().messages[-1].text.strip(), kind=target.kind, choices=target.choices,
+        question=sample.prompt().messages[-1].text.strip(), question_type=target.question_type, choices=target.choices,
         language=sample.language, patient=sample.patient, study=sample.study, image_group=sample.image_group,
         categories=target.categories or (), labels=sample.labels, confidence=given.get("confidence"),
     )  # fmt: skip
@@ -172,13 +172,14 @@ def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
         raise SampleError(f"{where}: the list of references is empty")
     choices = _choices(entry)
     question = str(_first(entry, QUESTION_KEYS) or "")
-    kind = str(_first(entry, KIND_KEYS) or ("choice" if choices else "")).strip().lower()
-    if not choices and kind in ("", "closed", "close"):
+    question_type = str(_first(entry, QUESTION_TYPE_KEYS) or ("choice" if choices else "")).strip().lower()
+    if not choices and question_type in ("", "closed", "close"):
         choices = yes_no_choices(references[0], question)
     spoken = _first(entry, LANGUAGE_KEYS)
     return Record(
         id=str(_first(entry, ID_KEYS) or name), text=None if entry[key] is None else str(entry[key]),
-        references=tuple(references), question=question, kind=kind or ("closed" if choices else "open"), choices=choices,
+        references=tuple(references), question=question, choices=choices,
+        question_type=question_type or ("closed" if choices else "open"),
         language=str(spoken) if spoken else "zh" if has_chinese(question + references[0]) else None,
         patient=_text_of(entry, PATIENT_KEYS), study=_text_of(entry, STUDY_KEYS),
         image_group=_text_of(entry, IMAGE_KEYS),

@@ -1,4 +1,4 @@
-"""Scoring records by a protocol: one block of numbers a form and language, and the headline of every kind in it."""
+"""Scoring records by a protocol: numbers per form and language, and the headline of every type of question in it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Score:
     protocol: str
     form: Form | None
     """None where all forms are pooled."""
-    kind: str
-    """A kind or category of question, or `"all"` of the form."""
+    question_type: str
+    """A type or category of question, or `"all"` of the form."""
     language: str
     measure: Measure
     places: tuple[int, ...]
@@ -30,7 +30,7 @@ class Score:
     @property
     def group(self) -> str:
         """What the number is about, in words."""
-        what = (self.form or "everything") + (f"/{self.kind}" if self.kind != ALL else "")
+        what = (self.form or "everything") + (f"/{self.question_type}" if self.question_type != ALL else "")
         return f"{what} {self.language}" if self.language != "-" else what
 
 
@@ -50,10 +50,12 @@ def score(records: Sequence[Record], protocol: Protocol, options: MetricOptions 
             continue
         whole = _scored(records, places, protocol.name, form, ALL, language, scorer, options)
         scores += whole
-        kinds = sorted({records[place].kind for place in places})
-        for kind in kinds if len(kinds) > 1 else ():
-            members = [place for place in places if records[place].kind == kind]
-            scores += _scored(records, members, protocol.name, form, kind, language, scorer, options)[:1]
+        question_types = sorted({records[place].question_type for place in places})
+        for question_type in question_types if len(question_types) > 1 else ():
+            members = [place for place in places if records[place].question_type == question_type]
+            scores += _scored(
+                records, members, protocol.name, form, question_type, language, scorer, options
+            )[:1]
         for category in sorted({name for place in places for name in records[place].categories}):
             scores += [_of_category(score, records, category) for score in whole[:1]]
     if protocol.pooled is not None and len(forms) > 1:
@@ -69,7 +71,9 @@ def _of_category(score: Score, records: Sequence[Record], category: str) -> Scor
     total = sum(category in record.categories for record in records if record.form == score.form)
     kept = Tally(measure.tally.rows[inside], measure.tally.value)
     part = replace(measure, tally=kept, scored=tuple(range(len(inside))), total=max(total, len(inside)))
-    return replace(score, kind=category, measure=part, places=tuple(score.places[row] for row in inside))
+    return replace(
+        score, question_type=category, measure=part, places=tuple(score.places[row] for row in inside)
+    )
 
 
 def unscored(records: Sequence[Record], protocol: Protocol) -> dict[Form, int]:
@@ -86,13 +90,15 @@ def _scored(
     places: Sequence[int],
     protocol: str,
     form: Form | None,
-    kind: str,
+    question_type: str,
     language: str,
     scorer: Scorer,
     options: MetricOptions,
 ) -> list[Score]:
     measures = scorer([records[place] for place in places], options)
     return [
-        Score(protocol, form, kind, language, measure, tuple(places[place] for place in measure.scored))
+        Score(
+            protocol, form, question_type, language, measure, tuple(places[place] for place in measure.scored)
+        )
         for measure in measures
     ]
