@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.factories.models import TEXTS, VOLUMES_ONLY, conversation, prepare, recipe, tiny
 from tests.factories.parts import slices, vit3d
 
-from medmvl.data.prepared import PreparedCache, _read_entry
+from medmvl.data.prepared import PreparedCache
 from medmvl.engine.request import seen_of
 from medmvl.errors import RecipeError
 from medmvl.imaging import MedicalImage
@@ -104,8 +104,8 @@ def test_the_share_that_is_kept_is_reported_and_survives_the_cache(tmp_path):
     assert describe(visual)["kept_share"] == pytest.approx(23 / 128)
     assert seen_of(visual)["kept_share"] == pytest.approx(23 / 128, abs=1e-4)
     cache = PreparedCache(tmp_path)
-    cache._write_entry(tmp_path / "scans/one.npz", visual)
-    again = _read_entry(tmp_path / "scans/one.npz", processor.visual_preprocessor)
+    cache.keep("one", visual)
+    again = cache.find("one", processor.visual_preprocessor)
     assert torch.equal(again.kept, visual.kept) and again.num_tokens == visual.num_tokens
 
 

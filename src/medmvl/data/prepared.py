@@ -57,14 +57,22 @@ class PreparedCache(EntryCache):
             if block.path.startswith(PHANTOM_SCHEME):
                 return process_block(processor, load, block)
             key = cache_key(load, block, settings)
-            entry = self.read(key)
-            if entry is not None:
-                return _visual_of(processor.visual_preprocessor, entry)
-            found = process_block(processor, load, block)
-            self.write(key, *_entry_of(found))
+            found = self.find(key, processor.visual_preprocessor)
+            if found is None:
+                found = process_block(processor, load, block)
+                self.keep(key, found)
             return found
 
         return cached
+
+    def find(self, key: str, preprocessor: VisualPreprocessor) -> ProcessedVisual | None:
+        """The scan under a key, its tokens counted by `preprocessor`; None where there is none."""
+        entry = self.read(key)
+        return None if entry is None else _visual_of(preprocessor, entry)
+
+    def keep(self, key: str, visual: ProcessedVisual) -> None:
+        """Keep a scan under a key."""
+        self.write(key, *_entry_of(visual))
 
 
 def process_block(
