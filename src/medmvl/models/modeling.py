@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from medmvl.models.causal_attention import CausalMask, is_purely_causal, padded_on_the_right
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import Connector, build_connector
 from medmvl.models.encoders import (
@@ -233,6 +234,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self, inputs: dict[str, Any], labels: Tensor, num_items_in_batch: Tensor | int | None
     ) -> CausalLMOutputWithPast:
         """Logits and loss at the positions that predict a supervised token, nowhere else."""
+        inputs["attention_mask"] = self._mask(inputs["inputs_embeds"], inputs["attention_mask"])
         targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
         keep = targets != IGNORED_LABEL
         outputs = self.llm(**inputs, logits_to_keep=keep) if self._llm_selects_logits else self.llm(**inputs)
@@ -242,6 +244,14 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         outputs.loss = total / count
         outputs.logits = logits
         return outputs
+
+    def _mask(self, embeddings: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+        """The mask for a pass without a cache: nothing is stored where causal attention alone is exact."""
+        if not is_purely_causal(self.llm.config, embeddings.shape[1]):
+            return attention_mask
+        if attention_mask is None or (attention_mask.ndim == 2 and padded_on_the_right(attention_mask)):
+            return CausalMask.of(embeddings)
+        return attention_mask
 
     def encode(
         self,

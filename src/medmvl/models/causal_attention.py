@@ -1,0 +1,103 @@
+"""Causal attention without a stored mask: for right-padded rows, and for samples packed in one row.
+
+A token sees what is left of it. Padding on the right is seen by no real token, so a mask of `(B, 1, L, L)` says nothing new,
+but takes PyTorch's attention out of its causal kernel. `CausalMask` stands where transformers expects such a mask, stores
+nothing and asks for the causal kernel; with several samples in a row it asks for it once per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CAUSAL_FAMILIES = frozenset(
+    ("cohere", "gemma3_text", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3")
+)
+"""Model types of transformers whose outputs were found equal with and without a mask, padded and packed (tests/models).
+
+Gemma 2 is not among them: it caps its attention, which PyTorch's kernels do not."""
+
+_PASSED_ON = frozenset(("__get__", "dim", "size", "is_floating_point", "__repr__", "detach"))
+_attend: Callable[..., Tensor] = functional.scaled_dot_product_attention
+
+
+class CausalMask(Tensor):
+    """A mask `(B, 1, L, L)` of which one byte is stored. Attention other than PyTorch's own refuses it.
+
+    `lengths` are the samples of a packed row, which see themselves only; None where each row is one sample.
+    """
+
+    lengths: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, embeddings: Tensor, lengths: Sequence[int] | None = None) -> Self:
+        """The mask for embeddings `(B, L, width)`; with `lengths` there is one row, and they add up to L."""
+        rows, length = embeddings.shape[:2]
+        assert lengths is None or (rows == 1 and sum(lengths) == length), (lengths, embeddings.shape)
+        stored = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=embeddings.device)
+        mask = stored.expand(rows, 1, length, length).as_subclass(cls)
+        mask.lengths = None if lengths is None or len(lengths) == 1 else tuple(lengths)
+        return mask
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Attention runs causally; shape and type may be asked for; whatever else would read the mask is an error."""
+        if func is functional.scaled_dot_product_attention:
+            return _attention(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _PASSED_ON:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **(kwargs or {}))
+        raise NotImplementedError(
+            f"{getattr(func, '__name__', func)} would read a causal mask that is not stored"
+        )
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: CausalMask,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """`scaled_dot_product_attention` of `(B, heads, L, width)`, causal within each sample."""
+    assert not is_causal, "the mask is causal already"
+    options: dict[str, Any] = {
+        "dropout_p": dropout_p, "is_causal": True, "scale": scale, "enable_gqa": enable_gqa,
+    }  # fmt: skip
+    if attn_mask.lengths is None:
+        return _attend(query, key, value, **options)
+    lengths = list(attn_mask.lengths)
+    samples = zip(*(torch.split(states, lengths, 2) for states in (query, key, value)), strict=True)
+    return torch.cat([_attend(*sample, **options) for sample in samples], dim=2)
+
+
+def is_purely_causal(config: Any, longest: int) -> bool:
+    """Whether an LLM with this configuration needs no mask for samples of up to `longest` tokens.
+
+    Its family was tested, its attention is PyTorch's, and a sliding window, where it has one, reaches back over a whole sample.
+    """
+    window = getattr(config, "sliding_window", None)
+    return (
+        config.model_type in CAUSAL_FAMILIES
+        and config._attn_implementation == "sdpa"
+        and getattr(config, "is_causal", True)
+        and (window is None or longest <= window)
+    )
+
+
+def padded_on_the_right(attention_mask: Tensor) -> bool:
+    """Whether no row of `(B, L)` has a token after padding. On a device, the host waits for the answer."""
+    return not bool((attention_mask[:, 1:] > attention_mask[:, :-1]).any())

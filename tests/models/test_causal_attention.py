@@ -1,0 +1,113 @@
+"""Without a stored mask, every LLM family gives what it gives with one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.factories.models import LLMS, differs, prepare, tiny
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from medmvl.models.causal_attention import CAUSAL_FAMILIES, CausalMask, is_purely_causal
+from medmvl.models.visuals import IGNORED_LABEL
+
+_SMALL = {key: value for key, value in LLMS["qwen2"].items() if key != "model_type"}
+MORE: dict[str, dict[str, Any]] = {
+    "qwen3": {**_SMALL, "model_type": "qwen3", "head_dim": 12},
+    "gemma3": {**_SMALL, "model_type": "gemma3_text", "head_dim": 12, "sliding_window": 64},
+    "mistral_window": {**LLMS["mistral"], "sliding_window": 64},
+    "phi3_window": {**LLMS["phi3"], "sliding_window": 64},
+}
+FAMILIES = {name: settings for name, settings in LLMS.items() if name != "gemma2"} | MORE
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def llm(request: pytest.FixtureRequest) -> Any:
+    """A tiny LLM whose weights are large enough that every token matters."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(**FAMILIES[request.param], vocab_size=60), attn_implementation="sdpa"
+    )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0, 0.3)
+    return model.eval()
+
+
+def gradients(llm: Any, loss: torch.Tensor) -> torch.Tensor:
+    llm.zero_grad()
+    loss.backward()
+    return torch.cat([p.grad.flatten() for p in llm.parameters() if p.grad is not None])
+
+
+def test_a_right_padded_batch_needs_no_mask(llm: Any) -> None:
+    lengths = (40, 17, 31)
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(3, 40, 24, generator=generator)
+    real = torch.arange(40)[None] < torch.tensor(lengths)[:, None]
+    assert is_purely_causal(llm.config, 40), llm.config.model_type
+    found = llm(inputs_embeds=embeddings, attention_mask=CausalMask.of(embeddings), use_cache=False).logits
+    wanted = llm(inputs_embeds=embeddings, attention_mask=real.long(), use_cache=False).logits
+    assert differs(found[real], wanted[real]) < 2e-5
+    assert wanted[real].std() > 0.01
+    ours, theirs = (gradients(llm, logits[real].square().sum()) for logits in (found, wanted))
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_a_window_shorter_than_the_row_keeps_its_mask() -> None:
+    for family in ("gemma3", "mistral_window", "phi3_window"):
+        config = AutoConfig.for_model(**MORE[family], attn_implementation="sdpa")
+        assert is_purely_causal(config, 64) and not is_purely_causal(config, 65), family
+
+
+@pytest.mark.parametrize(
+    ("family", "attention"), [("gpt2", "sdpa"), ("bloom", "sdpa"), ("qwen2", "eager"), ("gemma2", "eager")]
+)
+def test_an_untested_family_or_attention_keeps_its_mask(family: str, attention: str) -> None:
+    assert not is_purely_causal(AutoConfig.for_model(family, attn_implementation=attention), 40)
+    assert is_purely_causal(AutoConfig.for_model("qwen2", attn_implementation="sdpa"), 40)
+
+
+def test_what_would_read_the_mask_is_refused() -> None:
+    mask = CausalMask.of(torch.zeros(2, 5, 4))
+    assert mask.shape == (2, 1, 5, 5)
+    for reads in (lambda: mask + 1, lambda: mask[:, :, :3], lambda: mask.to(torch.float32)):
+        with pytest.raises(NotImplementedError, match="not stored"):
+            reads()
+
+
+@pytest.mark.parametrize("family", ["qwen2", "cohere", "mistral"])
+def test_the_model_trains_without_a_mask_and_gives_the_same(family: str) -> None:
+    model, processor = tiny(family)
+    model.train()
+    batch = processor.collate(
+        [
+            prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
+            prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+        ]
+    )
+    found = model(**batch).loss
+    alone = model(**{name: value for name, value in batch.items() if name != "attention_mask"}).loss
+    model.llm.config._attn_implementation = "eager"
+    wanted = model(**batch).loss
+    assert found.item() == alone.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_a_batch_padded_on_the_left_keeps_its_mask() -> None:
+    model, processor = tiny("qwen2")
+    samples = [
+        prepare(processor, "short", answer="yes"),
+        prepare(processor, "much longer", answer="a long one"),
+    ]
+    right, left = (processor.collate(samples, padding_side=side) for side in ("right", "left"))
+    positions = (left["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        assert float(model(**left, position_ids=positions).loss) == pytest.approx(
+            float(model(**right).loss), rel=1e-5
+        )
+    assert (left["labels"] != IGNORED_LABEL).sum() == (right["labels"] != IGNORED_LABEL).sum()
+
+
+def test_every_family_of_the_list_is_tested_here() -> None:
+    assert {settings["model_type"] for settings in FAMILIES.values()} == CAUSAL_FAMILIES
