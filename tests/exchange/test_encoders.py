@@ -75,3 +75,51 @@ def test_a_folder_of_another_encoder_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "encoder.json", {"type": "resnet3d"})
     with pytest.raises(RecipeError, match="holds a 'resnet3d', not a 'vit3d'"):
         tiny("qwen2", volume_encoder={"type": "vit3d", "path": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said", "expected"),
+    [("visual_encoder.model.encode_image.i3_resnet.", None, "astra_chest"), ("encode_image.i3_resnet.", None, "merlin"),
+     ("", "astra_chest", "astra_chest")],
+)  # fmt: skip
+def test_merlins_network_brings_the_preprocessing_of_its_origin(
+    tmp_path: Path, prefix: str, said: str | None, expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from medmvl.models.encoders.resnet3d import ResNet3D, ResNet3DConfig
+
+    network = ResNet3D(ResNet3DConfig(num_blocks=(1, 1, 1, 1), width=4))
+    source = tmp_path / "encoder.pt"
+    torch.save(
+        {"state_dict": {f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}}, source
+    )
+    _, imported = read_checkpoint(source, Components(convention=said))
+    assert any(f"convention {expected}" in note for note in imported.notes)
+    assert any("--convention" in note for note in imported.notes) is (expected == "merlin")
+    folder = tmp_path / "encoder"
+    write_folder(imported.save, folder)
+    parts: dict[str, Any] = {**VOLUMES_ONLY, "volume_encoder": {"type": "resnet3d", "path": str(folder)},
+              "volume_connector": {"type": "linear"},
+              "volume_processor": {"path": str(folder), "size": [32, 64, 64]}}  # fmt: skip
+    _, processor = assemble(recipe("qwen2", **parts), texts=TEXTS)
+    settings = processor.volume_processor
+    assert settings is not None
+    assert (settings.convention, settings.input_axcodes, settings.size) == (
+        expected,
+        ("S", "R", "A"),
+        (32, 64, 64),
+    )
+    assert not caplog.records
+    assemble(recipe("qwen2", **parts | {"volume_processor": {"size": [32, 64, 64]}}), texts=TEXTS)
+    assert "was trained with another preprocessing" in caplog.text
+
+
+def test_a_convention_that_is_not_known_for_an_encoder_is_refused(tmp_path: Path) -> None:
+    save_file(m3d_clip(), tmp_path / "model.safetensors")
+    write_json(tmp_path / "config.json", M3D)
+    with pytest.raises(UserError, match="'merlin' is none of those known for M3D-CLIP"):
+        encoders.read(tmp_path, Components(convention="merlin"))
+
+
+def test_a_folder_without_preprocessing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"has no volume_processor\.json"):
+        assemble(recipe("qwen2", **VOLUMES_ONLY | {"volume_processor": {"path": str(tmp_path)}}), texts=TEXTS)

@@ -22,6 +22,12 @@ def import_checkpoint(
     volume_encoder: Annotated[
         str | None, typer.Option(help="Folder or hub id of its 3D encoder, likewise.")
     ] = None,
+    convention: Annotated[
+        str | None,
+        typer.Option(
+            help="Preprocessing a 3D encoder was trained with, merlin or astra_chest, if not told by its tensors."
+        ),
+    ] = None,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Run the code that pickled weights hold, if they do.")
     ] = False,
@@ -32,7 +38,7 @@ def import_checkpoint(
     from medmvl.exchange.imported import Components, write_folder
     from medmvl.exchange.remote import local_folder
 
-    components = Components(llm, image_encoder, volume_encoder, trust_pickle)
+    components = Components(llm, image_encoder, volume_encoder, convention, trust_pickle)
     folder = local_folder(source)
     name, imported = read_checkpoint(folder, components, format_name)
     request = {"format": name, "source": state_of(folder), "components": asdict(components)}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from medmvl.models.encoders.medm_clip import medm_clip_settings, medm_clip_weigh
 from medmvl.models.encoders.resnet3d import merlin_settings, merlin_weights
 from medmvl.models.encoders.saved import save_encoder
 from medmvl.models.encoders.vit3d import m3d_clip_settings, m3d_clip_weights
+from medmvl.models.volume_conventions import ConventionName, resnet_processor
 
 Settings = Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
 CT_CLIP_PATCH = (10, 20, 20)
@@ -37,6 +39,8 @@ class PublishedEncoder(NamedTuple):
     """From tensors and `config.json` (empty where there is none) to the settings of an encoder of ours."""
     weights: Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]
     about: str
+    conventions: Mapping[str, str] = MappingProxyType({})
+    """Beginnings of tensor names to the preprocessing that they tell of; the empty one is for all others."""
 
 
 PUBLISHED: dict[str, PublishedEncoder] = {
@@ -63,6 +67,7 @@ PUBLISHED: dict[str, PublishedEncoder] = {
         lambda tensors, config: merlin_settings(tensors),
         merlin_weights,
         "Merlin's inflated ResNet (resnet3d)",
+        MappingProxyType({"visual_encoder.": "astra_chest", "": "merlin"}),
     ),
     "med3dvlm": PublishedEncoder(
         ("s0.0.0.c1.0.weight",),
@@ -97,13 +102,40 @@ def read(source: Path, components: Components) -> ImportedEncoder:
     assert isinstance(config, EncoderConfig)
     encoder = VOLUME_ENCODERS[settings["type"]](config)
     load_exactly(encoder, layout.weights(tensors, config), f"{source} ({name})")
+    processor, told = _processor(layout, tensors, components)
     left = sum(t.numel() for t in tensors.values()) - sum(t.numel() for t in encoder.state_dict().values())
     return ImportedEncoder(
-        lambda folder: save_encoder(encoder, folder),
+        lambda folder: save_encoder(encoder, folder, processor),
         (
             f"{layout.about}; name it in a recipe: volume_encoder: {{type: {settings['type']}, path: FOLDER}}",
             f"{left:,} values of the file belong to other parts (text tower, heads) and were left out",
+            told,
         ),
+    )
+
+
+def _processor(
+    layout: PublishedEncoder, tensors: Mapping[str, Tensor], components: Components
+) -> tuple[dict[str, Any] | None, str]:
+    """Settings of the processor that the encoder was trained with, and what to tell of them."""
+    known = tuple(dict.fromkeys(layout.conventions.values()))
+    chosen = components.convention
+    if chosen is not None and chosen not in known:
+        raise UserError(
+            f"convention {chosen!r} is none of those known for {layout.about}: {', '.join(known) or 'none is known'}"
+        )
+    if not known:
+        return None, "the preprocessing of its origin is not known here: set volume_processor in the recipe"
+    said = chosen is not None
+    landmark = next(name for name in tensors if name.endswith(layout.landmarks[0]))
+    for beginning, convention in layout.conventions.items():
+        if chosen is None and landmark.startswith(beginning):
+            chosen, said = convention, bool(beginning)
+    assert chosen is not None
+    why = "" if said else f"; its tensors do not tell, --convention takes another of {', '.join(known)}"
+    return (
+        resnet_processor(cast("ConventionName", chosen)),
+        f"preprocessing of its origin: volume_processor: {{path: FOLDER}} (convention {chosen}{why})",
     )
 
 

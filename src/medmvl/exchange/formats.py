@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmvl.errors import UserError
-from medmvl.exchange import encoders, hf_llava, msiip_medmvl
-from medmvl.exchange.imported import Components, Imported, ImportedEncoder
+from medmvl.exchange import encoders, gguf_llm, hf_llava, msiip_medmvl
+from medmvl.exchange.imported import Components, Imported, ImportedEncoder, ImportedLLM
 
 
 class Format(NamedTuple):
@@ -17,11 +17,12 @@ class Format(NamedTuple):
 
     recognise: Callable[[Path, Components], bool]
     """Whether a folder or file is of this format, by its configuration or tensor names."""
-    read: Callable[[Path, Components], Imported | ImportedEncoder]
+    read: Callable[[Path, Components], Imported | ImportedEncoder | ImportedLLM]
     about: str
 
 
 FORMATS: dict[str, Format] = {
+    "gguf": Format(gguf_llm.recognise, gguf_llm.read, "an LLM alone in a GGUF file"),
     "medm-vl": Format(
         msiip_medmvl.recognise, msiip_medmvl.read, "a whole model of MSIIP/MedM-VL (model_type lvlm)"
     ),
@@ -36,7 +37,7 @@ FORMATS: dict[str, Format] = {
 
 def read_checkpoint(
     source: Path, components: Components, name: str | None = None
-) -> tuple[str, Imported | ImportedEncoder]:
+) -> tuple[str, Imported | ImportedEncoder | ImportedLLM]:
     """The format of a checkpoint, told by its content unless named, and what was read.
 
     A folder that is no checkpoint may hold one, such as `ckpt` next to its pictures.

@@ -22,6 +22,8 @@ class Components:
     llm: str | None = None
     image_encoder: str | None = None
     volume_encoder: str | None = None
+    convention: str | None = None
+    """The preprocessing that a 3D encoder was trained with, where its tensors do not tell."""
     trust_pickle: bool = False
     """Run the code that pickled weights may hold; only for files from those whom the user trusts."""
 
@@ -44,6 +46,15 @@ class Imported:
 @dataclass(frozen=True)
 class ImportedEncoder:
     """An encoder alone, as a folder that recipes name by `path`."""
+
+    save: Callable[[Path], None]
+    """Writes the files of the folder."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportedLLM:
+    """An LLM alone, as a folder of transformers that recipes name by `path`."""
 
     save: Callable[[Path], None]
     """Writes the files of the folder."""

@@ -70,7 +70,7 @@ def _resample(
         else linear_weights(old, n, s, o)
         for old, n, s, o in zip(volume.shape, shape, step, start, strict=True)
     ]
-    return _separable(volume, weights), matrix
+    return separable(volume, weights), matrix
 
 
 def area_weights(old: int, new: int, step: float, start: float = 0.0) -> NDArray[np.float32]:
@@ -103,8 +103,8 @@ def interpolation_weights(positions: NDArray[Any], wanted: NDArray[Any]) -> NDAr
     return weights
 
 
-def _separable(volume: NDArray[Any], weights: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Apply one weight matrix an axis; depth first where it shrinks, so that the big array is passed through once."""
+def separable(volume: NDArray[Any], weights: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Apply one `(new, old)` weight matrix per axis; depth first where it shrinks, so that the big array is passed once."""
     if weights[0].shape[0] <= weights[0].shape[1]:
         return _in_plane(_along_depth(volume, weights[0]), weights[1], weights[2])
     return _along_depth(_in_plane(volume, weights[1], weights[2]), weights[0])

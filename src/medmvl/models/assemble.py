@@ -14,7 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from medmvl.errors import RecipeError
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders import IMAGE_ENCODERS, VOLUME_ENCODERS
-from medmvl.models.encoders.saved import load_encoder, saved_settings
+from medmvl.models.encoders.saved import (
+    load_encoder,
+    processor_settings,
+    saved_settings,
+    tell_other_processor,
+)
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.parts import part_class
@@ -78,7 +83,7 @@ class ModelRecipe(StrictModel):
     image_processor: dict[str, Any] | None = None
     """Settings of `ImageProcessor`: size, channels, mean, std and more."""
     volume_processor: dict[str, Any] | None = None
-    """Settings of `VolumeProcessor`: size, windows, spacing and more."""
+    """Settings of `VolumeProcessor`: size, windows, spacing and more; `path`: those in the folder of an imported encoder."""
     max_length: PositiveInt = 2048
     """Token limit of a conversation, images and volumes included."""
 
@@ -167,7 +172,7 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
         tokenizer,
         parts=_parts(recipe),
         image_processor=recipe.image_processor,
-        volume_processor=recipe.volume_processor,
+        volume_processor=processor_settings(recipe.volume_processor),
         max_length=recipe.max_length,
         template_kwargs=recipe.llm.template_kwargs,
         chat_template=recipe.llm.chat_template,
@@ -183,11 +188,8 @@ def refuse_gguf(path: str) -> None:
         files = [place] if place.is_file() and _is_gguf(place) else []
     if files:
         raise RecipeError(
-            f"llm: {files[0]} is a GGUF file: weights for inference, mostly quantised, which are not trained here. Name the "
-            "folder of the model in safetensors. Where there is only the GGUF file, make one: load it with transformers' "
-            f"from_pretrained({str(files[0].parent)!r}, gguf_file={files[0].name!r}) (it needs the package gguf), copy its "
-            "state into a fresh AutoModelForCausalLM.from_config(...), as transformers 5.23 does not save the loaded one, and "
-            "save that with the tokenizer."
+            f"llm: {files[0]} is a GGUF file, mostly quantised weights for inference. Make a folder of it first and name that: "
+            f"medmvl import {files[0]} FOLDER"
         )
 
 
@@ -211,7 +213,7 @@ def preprocessor_of(recipe: ModelRecipe) -> VisualPreprocessor:
     """
     if recipe.init is not None:
         return assemble_processor(recipe).visual_preprocessor
-    images, volumes = recipe.image_processor, recipe.volume_processor
+    images, volumes = recipe.image_processor, processor_settings(recipe.volume_processor)
     preprocessor = VisualPreprocessor(
         VisualParts.from_settings(_parts(recipe)),
         ImageProcessor.from_settings(images) if images is not None else None,
@@ -283,6 +285,9 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
         model.llm = AutoModelForCausalLM.from_pretrained(recipe.llm.path, dtype="auto")
     _load_encoders(model.image_encoder, recipe.image_encoder)
     _load_encoders(model.volume_encoder, recipe.volume_encoder)
+    if isinstance(recipe.volume_encoder, dict) and "path" in recipe.volume_encoder:
+        settings = processor_settings(recipe.volume_processor) or {}
+        tell_other_processor(recipe.volume_encoder["path"], settings)
 
 
 def _load_encoders(module: Any, settings: Any) -> None:

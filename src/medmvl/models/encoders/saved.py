@@ -1,8 +1,14 @@
-"""An encoder alone as a folder: `encoder.json`, its settings, and `model.safetensors`, its weights."""
+"""An encoder alone as a folder: `encoder.json`, its settings, and `model.safetensors`, its weights.
+
+Where the preprocessing it was trained with is known, `volume_processor.json` holds it; a recipe takes it with
+`volume_processor: {path: FOLDER}`.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +18,15 @@ from torch import nn
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
 
-SETTINGS_FILE, WEIGHTS_FILE = "encoder.json", "model.safetensors"
+logger = logging.getLogger(__name__)
+SETTINGS_FILE, WEIGHTS_FILE, PROCESSOR_FILE = "encoder.json", "model.safetensors", "volume_processor.json"
 
 
-def save_encoder(encoder: Any, folder: Path) -> None:
-    """Write settings and weights."""
+def save_encoder(encoder: Any, folder: Path, processor: Mapping[str, Any] | None = None) -> None:
+    """Write settings and weights, and the settings of the processor it was trained with, where they are known."""
     write_json(folder / SETTINGS_FILE, encoder.part_config.to_dict())
+    if processor is not None:
+        write_json(folder / PROCESSOR_FILE, dict(processor))
     save_file({name: t.contiguous() for name, t in encoder.state_dict().items()}, folder / WEIGHTS_FILE)
 
 
@@ -38,6 +47,41 @@ def saved_settings(folder: str | Path, wanted: dict[str, Any]) -> dict[str, Any]
             f"volume encoder: {folder} holds a {found['type']!r}, not a {wanted.get('type')!r}."
         )
     return found | {key: value for key, value in wanted.items() if key != "path"}
+
+
+def processor_settings(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Settings of a volume processor: those in the folder that they name by `path`, with the others over them.
+
+    Raises:
+        RecipeError: the folder does not say how its encoder's volumes are processed.
+    """
+    if wanted is None or "path" not in wanted:
+        return wanted
+    path = Path(wanted["path"]) / PROCESSOR_FILE
+    if not path.is_file():
+        raise RecipeError(
+            f"volume_processor: {wanted['path']} has no {PROCESSOR_FILE}: the preprocessing of its origin is not known here. "
+            "Give size, windows and spacing in the recipe instead of path."
+        )
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found | {key: value for key, value in wanted.items() if key != "path"}
+
+
+def tell_other_processor(folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Warn where an encoder is given other pixels than it was trained with; another size is a choice and is not told."""
+    path = Path(folder) / PROCESSOR_FILE
+    if not path.is_file():
+        return
+    own = json.loads(path.read_text("utf-8"))
+    other = sorted(key for key, value in own.items() if key != "size" and settings.get(key) != value)
+    if other:
+        logger.warning(
+            "volume_encoder: the encoder in %s was trained with another preprocessing (%s) than volume_processor says; "
+            "volume_processor: {path: %s} takes its own",
+            folder,
+            ", ".join(f"{key}: {own[key]}" for key in other),
+            folder,
+        )
 
 
 def load_encoder(encoder: nn.Module, folder: str | Path) -> None:
