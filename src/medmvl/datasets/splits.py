@@ -105,8 +105,8 @@ def given_splits(samples: Sequence[Sample], given: Sequence[str | None]) -> dict
             tie for tie in ties_of(sample, lambda block: block.path) if where.setdefault(tie, name) != name
         }
     if divided:
-        counts = Counter(kind for kind, _ in divided)
-        shown = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(counts.items()))
+        counts = Counter(what for what, _ in divided)
+        shown = ", ".join(f"{what}: {count}" for what, count in sorted(counts.items()))
         raise UserError(
             f"the column of splits divides what must stay together ({shown}): a patient, a study or a file is in two splits; "
             "correct it, or leave the column out and let --split deal"

@@ -113,11 +113,11 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
 
 
 def _name(part: Any) -> str:
-    """The settings of a part on one line; of those nested in them, the kind alone."""
+    """The settings of a part on one line; of those nested in them, the type alone."""
     shown = []
     for key, value in part.part_config.to_dict().items():
-        kind = (value.get("model_type") or value.get("type")) if isinstance(value, dict) else value
-        shown += [f"{key} {kind}"] if kind is not None else []
+        shown_value = (value.get("model_type") or value.get("type")) if isinstance(value, dict) else value
+        shown += [f"{key} {shown_value}"] if shown_value is not None else []
     return ", ".join(shown)
 
 

@@ -112,11 +112,11 @@ def _encoder_settings(config: Any) -> HFVisionConfig:
         raise UserError(
             f"vision_feature_layer {layer}: towers of which several layers are joined are not supported."
         )
-    kind = tower.get("model_type")
-    if kind not in FAMILIES or FAMILIES[kind].stages is not None:
-        raise UserError(f"vision tower {kind!r} is not supported; known: {', '.join(FAMILIES)}.")
+    tower_type = tower.get("model_type")
+    if tower_type not in FAMILIES or FAMILIES[tower_type].stages is not None:
+        raise UserError(f"vision tower {tower_type!r} is not supported; known: {', '.join(FAMILIES)}.")
     drops_first = config.vision_feature_select_strategy == "default"
-    has_class_token = FAMILIES[kind].class_token
+    has_class_token = FAMILIES[tower_type].class_token
     return HFVisionConfig(
         config={key: value for key, value in tower.items() if key != "_name_or_path"},
         layer=layer,

@@ -116,10 +116,10 @@ def _visual_recipe(
 
 
 def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> _Recipe:
-    kind = str(config["lvlm_encoder_image_type"])
-    if kind not in ("siglip", "clip"):
-        raise UserError(f"unknown lvlm_encoder_image_type {kind!r}; MedM-VL has siglip and clip.")
-    encoder = _tower_settings(config, folder, has_class_token=kind == "clip")
+    encoder_type = str(config["lvlm_encoder_image_type"])
+    if encoder_type not in ("siglip", "clip"):
+        raise UserError(f"unknown lvlm_encoder_image_type {encoder_type!r}; MedM-VL has siglip and clip.")
+    encoder = _tower_settings(config, folder, has_class_token=encoder_type == "clip")
     connector = _connector_settings(config, "image", weights)
     settings = _json(folder / "preprocessor_config.json")
     if not settings:
@@ -127,7 +127,7 @@ def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder:
     image_processor = ImageProcessor.from_huggingface(settings)
     parts: dict[str, dict[str, Any] | None] = {"image_encoder": encoder, "image_connector": connector}
     volume_processor, notes = None, list(_unused_volume_encoder(config))
-    if kind == "siglip":
+    if encoder_type == "siglip":
         volume_processor, note = _slices(parts, image_processor, int(config["lvlm_llm_max_length"]))
         notes += [note]
     if volume_processor is not None:
@@ -186,19 +186,21 @@ _RAW = {"plane": "axial", "raw_units": "HU"}
 
 
 def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> _Recipe:
-    kind = str(config["lvlm_encoder_image3d_type"])
+    encoder_type = str(config["lvlm_encoder_image3d_type"])
     theirs, layer = _json(folder / "config.json"), int(config["lvlm_encoder_image3d_select_layer"])
     if not theirs:
         raise UserError(f"{folder} has no config.json of the volume encoder.")
     select: Any = "patch" if config.get("lvlm_encoder_image3d_select_feature") == "patch" else "cls_patch"
-    if kind == "medmclip":
+    if encoder_type == "medmclip":
         encoder = medm_clip_settings(theirs, layer, select)
         volume_processor = {"convention": "medm_vl_medm_clip", "mean": MEDM_CLIP_MEAN, "std": MEDM_CLIP_STD}
-    elif kind == "m3dclip":
+    elif encoder_type == "m3dclip":
         encoder = m3d_clip_settings(theirs, layer, select)
         volume_processor = {"convention": "medm_vl_m3d_clip", "mean": 0.0, "std": 1.0}
     else:
-        raise UserError(f"unknown lvlm_encoder_image3d_type {kind!r}; MedM-VL has m3dclip and medmclip.")
+        raise UserError(
+            f"unknown lvlm_encoder_image3d_type {encoder_type!r}; MedM-VL has m3dclip and medmclip."
+        )
     parts: dict[str, dict[str, Any] | None] = {
         "volume_encoder": encoder,
         "volume_connector": _connector_settings(config, "image3d", weights),
@@ -231,9 +233,9 @@ def _connector_settings(
 def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_folder: Path) -> MedMVLProcessor:
     from transformers import AutoTokenizer
 
-    kind = str(config.get("lvlm_llm_type"))
-    if kind not in END_OF_TURN:
-        raise UserError(f"unknown lvlm_llm_type {kind!r}; MedM-VL has {', '.join(END_OF_TURN)}.")
+    llm_type = str(config.get("lvlm_llm_type"))
+    if llm_type not in END_OF_TURN:
+        raise UserError(f"unknown lvlm_llm_type {llm_type!r}; MedM-VL has {', '.join(END_OF_TURN)}.")
     folder = source if (source / "tokenizer_config.json").is_file() else llm_folder
     try:
         with without_warnings():  # of the model type, which transformers does not know
@@ -241,7 +243,7 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{folder}: the tokenizer cannot be read: {str(error).splitlines()[0]}") from error
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token if kind == "llama3" else tokenizer.unk_token
+        tokenizer.pad_token = tokenizer.eos_token if llm_type == "llama3" else tokenizer.unk_token
     tokenizer = _as_it_is(tokenizer)
     return MedMVLProcessor(
         tokenizer,
@@ -250,7 +252,7 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
         volume_processor=recipe.volume_processor,
         max_length=int(config["lvlm_llm_max_length"]),
         template_kwargs={},
-        chat_template=chat_template(tokenizer, END_OF_TURN[kind]),
+        chat_template=chat_template(tokenizer, END_OF_TURN[llm_type]),
         suffix_before_words=True,
         split_at_placeholders=True,
     )

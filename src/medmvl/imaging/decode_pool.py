@@ -41,7 +41,7 @@ START_SECONDS = 120.0
 KEPT_SLOT_BYTES = 2**26
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _ENVIRONMENT = {**_ONE_THREAD, "MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
-Kind = Literal["damaged", "other size", "other shape", "memory", "no codec", "ended", "time"]
+Reason = Literal["damaged", "other size", "other shape", "memory", "no codec", "ended", "time"]
 
 
 class Request(NamedTuple):
@@ -54,7 +54,7 @@ class Request(NamedTuple):
 class Failure(NamedTuple):
     """Why one request has no pixels."""
 
-    kind: Kind
+    reason: Reason
     found: tuple[int, ...] = ()
 
 

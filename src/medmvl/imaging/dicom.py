@@ -164,11 +164,11 @@ def _is_dicom(file: Path) -> bool:
 def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
     values = read_values(series.frames)
     notes = (*notes, *series.warnings, *values.warnings, *_burned_in(series))
-    if series.kind == "volume":
+    if series.series_type == "volume":
         return _to_volume(series, values, notes)
-    if series.kind == "stack":
+    if series.series_type == "stack":
         return _to_stack(series, values, notes)
-    if series.kind == "slide":
+    if series.series_type == "slide":
         picture, more = assemble(series.frames, values.array)
         return _to_picture(series.frames[0], values._replace(array=picture[np.newaxis]), (*notes, *more))
     return _to_picture(series.frames[0], values, (*notes, *place_of_tile(series.frames[0])))

@@ -46,8 +46,8 @@ def stored_dtype(file: DicomFile) -> np.dtype[Any]:
         return np.dtype(np.float32)
     if file.pixel_keyword == "DoubleFloatPixelData":
         return np.dtype(np.float64)
-    kind = "i" if file.integer("PixelRepresentation") == 1 and file.integer("BitsAllocated") > 1 else "u"
-    return np.dtype(f"{kind}{max(1, file.integer('BitsAllocated') // 8)}")
+    sign = "i" if file.integer("PixelRepresentation") == 1 and file.integer("BitsAllocated") > 1 else "u"
+    return np.dtype(f"{sign}{max(1, file.integer('BitsAllocated') // 8)}")
 
 
 def decode_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -230,7 +230,7 @@ def _checked(file: DicomFile, answer: Decoded | Failure) -> Decoded:
         "memory": "the compressed pixels need far more memory than their size explains: they are damaged",
         "ended": f"the pixels ({file.syntax.name}) are damaged: they ended the process that decoded them",
         "time": f"the pixels ({file.syntax.name}) are damaged: they cannot be decoded in a reasonable time",
-    }[answer.kind])  # fmt: skip
+    }[answer.reason])  # fmt: skip
 
 
 def _decode_failure(file: DicomFile) -> str:

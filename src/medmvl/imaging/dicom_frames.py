@@ -139,7 +139,7 @@ def _functional_groups(file: DicomFile, count: int) -> tuple[Dataset, list[Datas
 def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset, own: Dataset) -> Frame:
     position = _find(file, own, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
     orientation = _find(file, own, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    slope, intercept, kind = _rescale(file, own, shared)
+    slope, intercept, rescale_type = _rescale(file, own, shared)
     thickness = _find(file, own, shared, "PixelMeasuresSequence", "SliceThickness", 1)
     return Frame(
         file, index, shape,
@@ -148,7 +148,7 @@ def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset,
         spacing=_spacing(file, own, shared),
         thickness=thickness[0] if thickness and 0 < thickness[0] < 1e4 else 1.0,
         slope=1.0 if slope is None else slope, intercept=intercept or 0.0,
-        has_rescale=slope is not None, rescale_type=kind,
+        has_rescale=slope is not None, rescale_type=rescale_type,
         localizer="LOCALIZER" in image_type(file, own, shared),
         groups=(own, shared),
     )  # fmt: skip

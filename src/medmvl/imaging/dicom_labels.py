@@ -39,15 +39,15 @@ def read_labels(frames: Sequence[Frame], stored: NDArray[Any]) -> tuple[NDArray[
         ReadError: a fraction without its maximum, or an unknown kind.
     """
     file = frames[0].file
-    kind = segmentation_type(file)
-    if kind == "FRACTIONAL":
+    segmentation = segmentation_type(file)
+    if segmentation == "FRACTIONAL":
         most = file.integer("MaximumFractionalValue")
         if not most > 0:
             raise ReadError(
                 "the fractional segmentation has no Maximum Fractional Value: its values are not known"
             )
         return stored.astype(np.float32) / np.float32(most), "fraction"
-    if kind not in ("BINARY", "LABELMAP"):
+    if segmentation not in ("BINARY", "LABELMAP"):
         raise ReadError("the segmentation is of an unknown type; expected BINARY, FRACTIONAL or LABELMAP")
     return stored, "label"
 
@@ -65,12 +65,12 @@ def segment_names(file: DicomFile) -> dict[int, str]:
 
 def names_of(frame: Frame) -> dict[int, str] | None:
     """Return what the values of a frame's volume stand for, by value; None where it is no segmentation."""
-    kind = segmentation_type(frame.file)
-    names = segment_names(frame.file) if kind else {}
-    if kind == "LABELMAP":
+    segmentation = segmentation_type(frame.file)
+    names = segment_names(frame.file) if segmentation else {}
+    if segmentation == "LABELMAP":
         return names
-    number = frame.mark("segment") if kind else None
-    return None if not kind else {1: names.get(int(float(number or 0)), "unnamed")}
+    number = frame.mark("segment") if segmentation else None
+    return None if not segmentation else {1: names.get(int(float(number or 0)), "unnamed")}
 
 
 def on_grid(frames: Sequence[Frame], whole: Sequence[Frame]) -> list[Frame]:

@@ -64,7 +64,7 @@ def _words(series: Sequence[Series]) -> list[str]:
         numbers = [frame.file.identity[at : at + len(keywords)] for frame in firsts]
         _add(said, [f"{name} no. {rank}" for rank in _ranks(numbers)])
         at += len(keywords)
-    for describe in (_extent, _instances, lambda one: str(one.kind)):
+    for describe in (_extent, _instances, lambda one: str(one.series_type)):
         if not _unique(said):
             _add(said, [describe(one) for one in series])
     _count(said)

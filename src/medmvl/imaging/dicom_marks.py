@@ -83,7 +83,7 @@ TELLING_APART = (
 CLOCKS = ("reference time", "trigger time", "acquisition clock", "content clock", "instance")
 """What may order the pictures of one place where each slice has its own."""
 
-KINDS_OF_VALUES = {
+VALUE_TYPES = {
     "magnitude": ("M", "MAGNITUDE", "M_FFE", "M_SE", "M_IR"),
     "phase": ("P", "PHASE", "PHASE MAP", "PHASE_MAP", "P_FFE", "VELOCITY", "VELOCITY MAP"),
     "real": ("R", "REAL", "R_FFE", "R_SE", "R_IR"),
@@ -108,11 +108,11 @@ KINDS_OF_VALUES = {
     "standard deviation": ("STD", "STDDEV", "STD_DEVIATION"),
 }  # fmt: skip
 """Terms of Image Type and Frame Type that say what the values are; others, such as NORM or HELIX, say how they were made."""
-_KIND_OF_TERM = {term: kind for kind, terms in KINDS_OF_VALUES.items() for term in terms}
-NOT_HOUNSFIELD = frozenset(KINDS_OF_VALUES) - {
+_TYPE_OF_TERM = {term: type for type, terms in VALUE_TYPES.items() for term in terms}
+NOT_HOUNSFIELD = frozenset(VALUE_TYPES) - {
     "magnitude", "maximum intensity projection", "minimum intensity projection", "average", "reformatted",
 }  # fmt: skip
-"""Kinds that are not attenuation in Hounsfield units, unless the file says that they are."""
+"""Types of values that are not attenuation in Hounsfield units, unless the file says that they are."""
 _COMPONENTS = {"MAGNITUDE", "PHASE", "REAL", "IMAGINARY"}
 _PLACE_POINTERS = {int(NUMBERS[name]) for name in ("ImagePositionPatient", "SliceLocation", "StackID")} | {
     0x00209057
@@ -151,9 +151,9 @@ def image_type(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[str, ...
     return _terms(file.value("ImageType"))
 
 
-def kinds_of_values(terms: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of `KINDS_OF_VALUES` that terms of an Image Type stand for."""
-    return tuple(sorted({_KIND_OF_TERM[term] for term in terms if term in _KIND_OF_TERM}))
+def value_types(terms: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of `VALUE_TYPES` that terms of an Image Type stand for."""
+    return tuple(sorted({_TYPE_OF_TERM[term] for term in terms if term in _TYPE_OF_TERM}))
 
 
 def in_groups(own: Dataset, shared: Dataset, group: str, keyword: str) -> Any:
@@ -183,12 +183,12 @@ def _plain(found: Any, file: DicomFile, keyword: str) -> float | str | None:
         return str(found).strip() or None
 
 
-def _kind(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | None:
+def _value_types(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | None:
     terms = image_type(file, own, shared)
     component = in_groups(own, shared, "MRImageFrameTypeSequence", "ComplexImageComponent")
     component = str(component or file.value("ComplexImageComponent") or "").strip().upper()
-    kinds = kinds_of_values((*terms, component) if component in _COMPONENTS else terms)
-    return ", ".join(kind for kind in kinds if kind != "magnitude") if terms or component else None
+    types = value_types((*terms, component) if component in _COMPONENTS else terms)
+    return ", ".join(type for type in types if type != "magnitude") if terms or component else None
 
 
 def _whole_type(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | None:
@@ -262,7 +262,7 @@ def _direction(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | 
 
 
 _SPECIAL: dict[str, Callable[[DicomFile, Dataset, Dataset], float | str | None]] = {
-    "image type": _kind, "whole image type": _whole_type, "b value": _b_value, "diffusion direction": _direction,
+    "image type": _value_types, "whole image type": _whole_type, "b value": _b_value, "diffusion direction": _direction,
     "real world value": _real_world, "dimension": _dimension,
 }  # fmt: skip
 _SPECIAL_TAGS = {

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_value
-from medmvl.imaging.dicom_marks import NOT_HOUNSFIELD, image_type, kinds_of_values, units_code
+from medmvl.imaging.dicom_marks import NOT_HOUNSFIELD, image_type, units_code, value_types
 
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 QUANTITIES = frozenset(["CT", "PT", "NM", "RTDOSE", "SEG"])
@@ -120,10 +120,12 @@ def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
     """Return the units of a frame's rescaled values, and a warning where they are not what the modality promises."""
     file, modality = frame.file, frame.file.modality
     table = file.value("ModalityLUTSequence")
-    kind = str(tag_value(table[0], "ModalityLUTType") or "") if table is not None else frame.rescale_type
-    kind = kind.strip().upper()
+    rescale_type = (
+        str(tag_value(table[0], "ModalityLUTType") or "") if table is not None else frame.rescale_type
+    )
+    rescale_type = rescale_type.strip().upper()
     if modality == "CT" and (frame.has_rescale or table is not None):
-        return _units_of_ct(frame, kind)
+        return _units_of_ct(frame, rescale_type)
     own = str(file.value("Units" if modality in ("PT", "NM") else "DoseUnits") or "").strip()
     if modality == "RTDOSE" and not frame.has_rescale:
         return "arbitrary", ("the dose has no Dose Grid Scaling: its values are not in gray",)
@@ -133,27 +135,27 @@ def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
         return "arbitrary", (
             "the CT has no rescale slope and intercept: its values are not Hounsfield units",
         )
-    if kind in RESCALE_TYPES:
-        return kind, ()
+    if rescale_type in RESCALE_TYPES:
+        return rescale_type, ()
     eight_bits = file.integer("BitsAllocated") == 8 and not frame.has_rescale and table is None
     return ("display" if eight_bits else "arbitrary"), ()
 
 
-def _units_of_ct(frame: Frame, kind: str) -> tuple[str, tuple[str, ...]]:
+def _units_of_ct(frame: Frame, rescale_type: str) -> tuple[str, tuple[str, ...]]:
     """Return "HU" where the file says so, or says nothing in an original CT (PS3.3 C.8.2.1, C.11.1.1.2)."""
-    if kind == "HU":
+    if rescale_type == "HU":
         return "HU", ()
-    if kind in RESCALE_TYPES:
-        return kind, (f"this CT is rescaled to {kind}, which are not Hounsfield units",)
-    if kind:
+    if rescale_type in RESCALE_TYPES:
+        return rescale_type, (f"this CT is rescaled to {rescale_type}, which are not Hounsfield units",)
+    if rescale_type:
         return "arbitrary", ("this CT is rescaled to something other than Hounsfield units (Rescale Type)",)
     terms = image_type(frame.file, *frame.groups)
-    kinds = NOT_HOUNSFIELD.intersection(kinds_of_values(terms))
+    other_values = NOT_HOUNSFIELD.intersection(value_types(terms))
     several = frame.file.text("MultienergyCTAcquisition").upper() == "YES"
     lossy = frame.file.text("LossyImageCompression") == "01"
-    if not kinds and not several and (terms[:1] != ("DERIVED",) or lossy):
+    if not other_values and not several and (terms[:1] != ("DERIVED",) or lossy):
         return "HU", ()
-    what = ", ".join(sorted(kinds)) or ("multi-energy" if several else "derived")
+    what = ", ".join(sorted(other_values)) or ("multi-energy" if several else "derived")
     return "arbitrary", (
         f"this CT is {what} and does not say that it is in Hounsfield units (no Rescale Type): if it is, declare units=HU",
     )

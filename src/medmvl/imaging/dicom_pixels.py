@@ -82,8 +82,8 @@ def _read_colour(frames: Sequence[Frame]) -> NDArray[Any]:
 
 def read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
     """Return the stored values of frames of one shape, `(frames, rows, columns)`; frames left out as empty hold 0."""
-    kinds = {stored_dtype(file) for file in {id(f.file): f.file for f in frames}.values()}
-    dtype = np.result_type(*kinds)
+    dtypes = {stored_dtype(file) for file in {id(f.file): f.file for f in frames}.values()}
+    dtype = np.result_type(*dtypes)
     check_size((len(frames), *frames[0].shape), dtype.itemsize)
     make = np.zeros if any(frame.blank for frame in frames) else np.empty
     stack = make((len(frames), *frames[0].shape), dtype)

@@ -28,7 +28,7 @@ MOSAIC = "this is a Siemens mosaic: many slices side by side in one picture"
 
 
 def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
-    """Return the frames of a file with the places that its own kind of object keeps elsewhere.
+    """Return the frames of a file with the places that its own object type keeps elsewhere.
 
     Raises:
         ReadError: what says where the frames lie is missing or contradicts itself.

@@ -1,6 +1,6 @@
 """Which frames belong together: frames split into series that are each one volume, one picture or one cine.
 
-A series is one scan. Frames of one Series UID that differ in patient, study, plane, reconstruction or kind of values are
+A series is one scan. Frames of one Series UID that differ in patient, study, plane, reconstruction or type of values are
 split; so are several pictures of one place (times, echoes). Duplicates are dropped. Lists never show identity.
 """
 
@@ -37,14 +37,14 @@ from medmvl.messages import first_of
 LISTED = 30
 SIDEWAYS_MM = 2.0
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-Kind = Literal["volume", "image", "frames", "stack", "slide"]
+SeriesType = Literal["volume", "image", "frames", "stack", "slide"]
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
     """Frames that are read together."""
 
-    kind: Kind
+    series_type: SeriesType
     """A stack is a volume whose place in the patient is unknown; a slide is one picture made of tiles."""
     frames: tuple[Frame, ...]
     origin: int
@@ -66,15 +66,15 @@ class Series:
         modality = first.file.modality or "unknown modality"
         if names is not None and len(names) == 1:
             modality += f", segment {next(iter(names.values()))!r}"
-        if self.kind == "image":
+        if self.series_type == "image":
             lost = missing_tags(first) if first.file.modality in SECTIONS else []
             where = plane_of(first) if first.placed else f"no {' and no '.join(lost)}" if lost else ""
             return f"{modality}, one image {size}" + (f", {where}" if where else "")
-        if self.kind == "slide":
+        if self.series_type == "slide":
             file = first.file
             whole = f"{file.integer('TotalPixelMatrixRows')} x {file.integer('TotalPixelMatrixColumns')}"
             return f"{modality}, one picture {whole} of {len(self.frames)} tiles"
-        if self.kind == "frames":
+        if self.series_type == "frames":
             return f"{modality}, {len(self.frames)} frames of {size}"
         return f"{modality}, {len(self.frames)} slices of {size}, {plane_of(first) if first.placed else 'plane unknown'}"
 
@@ -152,8 +152,8 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
 def _choose_frame(series: Series, selector: Selector, name: str) -> Series:
     if selector.frame is not None:
         frame = series.frames[pick(selector.frame, len(series.frames), "frame")]
-        return replace(series, kind="image", frames=(frame,))
-    if series.kind == "frames":
+        return replace(series, series_type="image", frames=(frame,))
+    if series.series_type == "frames":
         prefix = "" if selector.series is None else f"#series={selector.series}"
         raise AmbiguousSourceError(
             f"these are frames, not a volume: {series}; {why_no_volume(series.frames)}choose one by adding #frame=N "
@@ -241,15 +241,15 @@ def _pictures(frames: list[Frame], origin: int) -> list[Series]:
         by_file.setdefault(id(frame.file), []).append(frame)
     found = []
     for own in by_file.values():
-        kind: Kind = "image" if len(own) == 1 else "frames"
-        found.append(Series("slide" if fits_in_one(own) else kind, tuple(own), origin))
+        series_type: SeriesType = "image" if len(own) == 1 else "frames"
+        found.append(Series("slide" if fits_in_one(own) else series_type, tuple(own), origin))
     return found
 
 
 def _stack(frames: list[Frame], origin: int, notes: tuple[str, ...]) -> Series:
     normal = frames[0].normal if frames[0].height is None else None
     ordered = tuple(sorted(frames, key=lambda frame: height_of(frame, normal)))
-    volume: Kind = "volume" if frames[0].height is None else "stack"
+    volume: SeriesType = "volume" if frames[0].height is None else "stack"
     return Series(volume if len(ordered) > 1 else "image", ordered, origin, notes)
 
 
@@ -295,7 +295,7 @@ def _split_times(frames: list[Frame]) -> list[list[Frame]]:
 
 
 def _split_interleaved(frames: list[Frame]) -> list[list[Frame]]:
-    """Split acquisitions and kinds of image that cover one stretch twice, without a place in common."""
+    """Split acquisitions and image types that cover one stretch twice, without a place in common."""
     for mark in ("acquisition", "whole image type", "trigger time"):
         parts = _partition(frames, (mark,)) if varies(mark, frames) else [frames]
         if interleaved(parts):

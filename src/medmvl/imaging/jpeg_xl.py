@@ -98,12 +98,12 @@ def _codestream(data: bytes) -> bytes:
     for _ in range(_MOST_BOXES):
         if data.startswith(_CODESTREAM):
             return data
-        size, kind = struct.unpack_from(">I4s", data, at)
+        size, box_type = struct.unpack_from(">I4s", data, at)
         start = at + 8
         if size == 1:
             size, start = struct.unpack_from(">Q", data, at + 8)[0], at + 16
-        if kind in (b"jxlc", b"jxlp"):
-            return data[start + (4 if kind == b"jxlp" else 0) :][:64]
+        if box_type in (b"jxlc", b"jxlp"):
+            return data[start + (4 if box_type == b"jxlp" else 0) :][:64]
         if size < 8:
             break
         at += size

@@ -63,7 +63,7 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
     Raises:
         AmbiguousSourceError: for several pages or frames, which `#frame=N` chooses from.
         MissingExtraError: for JPEG XL without its library.
-        ReadError: where it is damaged, cut short, too large or of an unknown kind.
+        ReadError: where it is damaged, cut short, too large or of an unknown type.
     """
     selector.refuse_others("frame")
     with path.open("rb") as file:
@@ -77,7 +77,7 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
             silence_libtiff()
             return _read(path, head, selector)
     except UnidentifiedImageError as error:
-        raise ReadError("the picture's header is damaged or of an unknown kind") from error
+        raise ReadError("the picture's header is damaged or of an unknown type") from error
     except Image.DecompressionBombError as error:
         raise ReadError(
             f"the header claims more than {MAX_PIXELS} pixels: refused before decoding"

@@ -64,9 +64,9 @@ class TiffPage:
         """Say what the picture is, for errors."""
         bits = ", ".join(map(str, self.bits))
         colour = _COLOURS.get(self.first(PHOTOMETRIC, 1), f"photometric {self.first(PHOTOMETRIC, 1)}")
-        kind = _FORMATS.get(self.first(SAMPLE_FORMAT, 1), "undefined")
+        sample_format = _FORMATS.get(self.first(SAMPLE_FORMAT, 1), "undefined")
         planar = ", one plane per sample" if self.first(PLANAR, 1) == 2 else ""
-        samples = f"{self.first(SAMPLES, 1)} {kind} samples of {bits} bits"
+        samples = f"{self.first(SAMPLES, 1)} {sample_format} samples of {bits} bits"
         return f"{samples}, {colour}{planar}, compression {self.first(COMPRESSION, 1)}"
 
     def resolution_note(self) -> list[str]:
@@ -133,27 +133,29 @@ def _page(file: BinaryIO, at: int, order: str, big: bool) -> tuple[TiffPage, int
         raise ReadError(f"the TIFF claims {count} tags in one page")
     entries = file.read(count * entry + struct.calcsize(offset_code))
     for number in range(count):
-        tag, kind = struct.unpack_from(f"{order}HH", entries, number * entry)
-        if tag not in _WANTED or kind not in _SIZES:
+        tag, field_type = struct.unpack_from(f"{order}HH", entries, number * entry)
+        if tag not in _WANTED or field_type not in _SIZES:
             continue
         values = struct.unpack_from(f"{order}{offset_code}", entries, number * entry + 4)[0]
         place = number * entry + 4 + struct.calcsize(offset_code)
-        if tag == PHOTOMETRIC and kind == 3:
+        if tag == PHOTOMETRIC and field_type == 3:
             page.photometric_at = at + count_size + place
-        if _SIZES[kind] * values > inline:
+        if _SIZES[field_type] * values > inline:
             file.seek(struct.unpack_from(f"{order}{offset_code}", entries, place)[0])
-            page.tags[tag] = _values(file.read(_SIZES[kind] * min(values, _MOST_VALUES)), kind, order)
+            page.tags[tag] = _values(
+                file.read(_SIZES[field_type] * min(values, _MOST_VALUES)), field_type, order
+            )
         else:
-            page.tags[tag] = _values(entries[place : place + _SIZES[kind] * values], kind, order)
+            page.tags[tag] = _values(entries[place : place + _SIZES[field_type] * values], field_type, order)
     return page, int(struct.unpack_from(f"{order}{offset_code}", entries, count * entry)[0])
 
 
-def _values(data: bytes, kind: int, order: str) -> tuple[float, ...]:
-    if kind in (5, 10):
+def _values(data: bytes, field_type: int, order: str) -> tuple[float, ...]:
+    if field_type in (5, 10):
         numbers = struct.unpack(
-            f"{order}{len(data) // 4}{'I' if kind == 5 else 'i'}", data[: len(data) // 8 * 8]
+            f"{order}{len(data) // 4}{'I' if field_type == 5 else 'i'}", data[: len(data) // 8 * 8]
         )
         return tuple(n / d if d else 0.0 for n, d in zip(numbers[::2], numbers[1::2], strict=True))
-    if kind not in _CODES:
+    if field_type not in _CODES:
         return (0.0,)
-    return struct.unpack(f"{order}{len(data) // _SIZES[kind]}{_CODES[kind]}", data)
+    return struct.unpack(f"{order}{len(data) // _SIZES[field_type]}{_CODES[field_type]}", data)

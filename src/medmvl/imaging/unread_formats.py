@@ -60,7 +60,7 @@ def refuse_known(head: bytes) -> None:
 
 
 def refuse_unreadable_jpeg(path: Path, head: bytes) -> None:
-    """Raise ReadError for a JPEG that is not damaged but of a kind that ordinary decoders lack."""
+    """Raise ReadError for a JPEG that is not damaged but of a type that ordinary decoders lack."""
     if not head.startswith(b"\xff\xd8\xff"):
         return
     with path.open("rb") as file:

@@ -79,8 +79,8 @@ def _identity(source: Dataset) -> dict[str, Any]:
     if subject:
         parts["subject"] = {"type": "Patient", **subject}
     if source.AccessionNumber:
-        kind = _concept(("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN", "Accession ID"))
-        number = {"type": kind, "value": str(source.AccessionNumber)}
+        identifier_type = _concept(("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN", "Accession ID"))
+        number = {"type": identifier_type, "value": str(source.AccessionNumber)}
         parts["basedOn"] = [{"type": "ServiceRequest", "identifier": number}]
     if date := re.fullmatch(r"(\d{4})(\d{2})(\d{2})", str(source.StudyDate)):
         parts["effectiveDateTime"] = "-".join(date.groups())

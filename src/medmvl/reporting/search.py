@@ -148,13 +148,13 @@ class _Search:
         for number, one in enumerate(series, 1):
             selector = f"#series={number}" if len(series) > 1 else ""
             files = _files(one)
-            alone = one.kind == "slide" or (
+            alone = one.series_type == "slide" or (
                 len(series) == 1 if source.is_file() else one.frames[0].file.integer("NumberOfFrames", 1) <= 1
             )
-            if one.kind in ("volume", "stack"):
+            if one.series_type in ("volume", "stack"):
                 block = _block(f"{source}{selector}", "volume", self.declared)
                 self._add(f"{source}{selector}", files, [block], one)
-            elif one.kind in ("image", "slide") and alone:
+            elif one.series_type in ("image", "slide") and alone:
                 pictures.setdefault(study_uid(files[0]) or str(files[0]), []).append(files[0])
             else:
                 self._bad(f"{source}{selector}", f"{one}: frames are neither a volume nor one picture")

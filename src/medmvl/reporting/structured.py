@@ -71,7 +71,7 @@ def write_structured_report(
 
 
 def check(file: Path | BytesIO, text: str, sources: Sequence[Dataset]) -> None:
-    """Read a document and compare: its kind, its flags, the report, and the images it refers to.
+    """Read a document and compare: its class, its flags, the report, and the images it refers to.
 
     Raises:
         UserError: naming what differs.
@@ -88,7 +88,7 @@ def check(file: Path | BytesIO, text: str, sources: Sequence[Dataset]) -> None:
         item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items if item.ValueType == "IMAGE"
     }
     wanted = {
-        "kind": read.SOPClassUID == BasicTextSRStorage,
+        "class": read.SOPClassUID == BasicTextSRStorage,
         "flags": (read.VerificationFlag, read.CompletionFlag, read.PreliminaryFlag)
         == ("UNVERIFIED", "PARTIAL", "PRELIMINARY"),
         "text": text.replace("\n", "\r\n") in texts,

@@ -123,9 +123,9 @@ class Completions:
         self.metrics.tokens.labels("prompt").inc(outcome.num_prompt_tokens)
         return outcome
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def _head(self, object_type: str) -> dict[str, Any]:
         return {
-            "id": f"chatcmpl-{secrets.token_hex(12)}", "object": kind, "created": int(time.time()),
+            "id": f"chatcmpl-{secrets.token_hex(12)}", "object": object_type, "created": int(time.time()),
             "model": self.model_name,
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The chat completions protocol of OpenAI as far as it is served, and volumes as one more kind of content.
+"""The chat completions protocol of OpenAI as far as it is served, and volumes as one more type of content.
 
 What a field means is in the public reference of the OpenAI API. A field that is not served is taken at the value that
 changes nothing, as many clients send every field; otherwise it is refused by name, as an unknown one is.

@@ -83,8 +83,8 @@ class Estimate:
     def lines(self) -> Iterator[str]:
         """As text."""
         yield f"{'part':18}{'type':34}{'parameters':>16}"
-        for name, (kind, count) in self.parts.items():
-            yield f"{name:18}{kind:34}{count:>16,}"
+        for name, (part_type, count) in self.parts.items():
+            yield f"{name:18}{part_type:34}{count:>16,}"
         yield f"{'total':52}{sum(count for _, count in self.parts.values()):>16,}"
         text = self.assumptions.text_tokens
         for kind, count in self.visual_tokens.items():

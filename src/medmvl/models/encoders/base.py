@@ -1,4 +1,4 @@
-"""The two kinds of encoder: an image encoder reads `(N, C, H, W)`, a volume encoder `(N, C, D, H, W)`.
+"""The two types of encoder: an image encoder reads `(N, C, H, W)`, a volume encoder `(N, C, D, H, W)`.
 
 A frozen encoder keeps no autograd state, an encoder of colour pictures takes grey ones: settled here, once.
 """

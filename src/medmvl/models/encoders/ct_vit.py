@@ -239,10 +239,10 @@ def ct_clip_settings(state_dict: Mapping[str, Tensor], patch_size: tuple[int, in
     """
     theirs = tensors_under(state_dict, "to_patch_emb.1.weight", "CT-CLIP")
     layers = {
-        kind: len(
-            {name.split(".")[2] for name in theirs if name.startswith(f"enc_{kind}_transformer.layers")}
+        axis: len(
+            {name.split(".")[2] for name in theirs if name.startswith(f"enc_{axis}_transformer.layers")}
         )
-        for kind in ("spatial", "temporal")
+        for axis in ("spatial", "temporal")
     }
     codebook = theirs.get("vq._codebook.embed")
     head_width = len(theirs["enc_spatial_transformer.layers.0.1.q_scale"])
@@ -272,13 +272,13 @@ def ct_clip_weights(state_dict: Mapping[str, Tensor], config: CTViTConfig) -> di
     """
     theirs = tensors_under(state_dict, "to_patch_emb.1.weight", "CT-CLIP")
     names = dict(CT_CLIP_NAMES)
-    for kind, ours, count in (
+    for axis, ours, count in (
         ("spatial", "spatial_layers", config.num_spatial_layers),
         ("temporal", "depth_layers", config.num_depth_layers),
     ):
         for index in range(count):
             for name, own in CT_CLIP_LAYER_NAMES.items():
-                names[f"enc_{kind}_transformer.layers.{index}.{name}"] = f"{ours}.{index}.{own}"
+                names[f"enc_{axis}_transformer.layers.{index}.{name}"] = f"{ours}.{index}.{own}"
     if config.codebook_size is None:
         return renamed(theirs, names, "CT-CLIP")
     weights = renamed(theirs, {**names, "vq._codebook.embed": "codebook"}, "CT-CLIP")

@@ -190,8 +190,8 @@ def _depth_first(kernel: Tensor) -> Tensor:
 
 def _published_name(name: str) -> str:
     """`stages.0.blocks.1.depthwise.lines.2.0.weight` is `s1.1.dwconv.c3.0.weight`."""
-    kind, index, *rest = name.split(".")
-    if kind == "stem":  # GELUs lie between the lines of ours
+    group, index, *rest = name.split(".")
+    if group == "stem":  # GELUs lie between the lines of ours
         return ".".join(["s0.0", str(int(index) // 2), f"c{int(rest[1]) + 1}", *rest[2:]])
     stage = f"s{int(index) + 1}"
     if rest[0] == "proj":

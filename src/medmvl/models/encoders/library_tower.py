@@ -100,7 +100,7 @@ class LibraryTower(ImageEncoder):
         return VisualFeatures((maps.flatten(2).transpose(1, 2),), (1, *maps.shape[2:]))
 
     def load_weights(self, whole: nn.Module) -> None:
-        """Take the weights of a complete tower of the same kind; what lies behind the chosen layer is left."""
+        """Take the weights of a complete tower of the same type; what follows the chosen layer is left."""
         weights = whole.state_dict()
         self.tower.load_state_dict({name: weights[name] for name in self.tower.state_dict()})
 

@@ -93,6 +93,6 @@ def cut_tower(tower: Any, layer: int) -> nn.Module:
         tower.prune_intermediate_layers(indices=[layer % count], prune_norm=True, prune_head=True)
         tower.attn_pool = None
     else:
-        raise RecipeError(f"open_clip: towers of the kind {type(tower).__name__} are not read.")
+        raise RecipeError(f"open_clip: towers of type {type(tower).__name__} are not read.")
     cut: nn.Module = tower
     return cut

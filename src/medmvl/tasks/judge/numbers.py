@@ -1,4 +1,4 @@
-"""Numbers with their units, comparisons and ranges, in one unit per kind: lengths in millimetres, volumes in millilitres."""
+"""Numbers with their units, comparisons and ranges, in one unit per dimension: lengths in mm, volumes in ml."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ TOLERANCE = 0.1
 def _units() -> Iterator[tuple[str, tuple[str, float]]]:
     for line in _UNITS.split("\n")[1:-1]:
         head, _, names = line.partition(": ")
-        kind, factor = head.split()
+        dimension, factor = head.split()
         for name in names.split():
-            yield name, (kind, float(factor))
+            yield name, (dimension, float(factor))
 
 
 UNITS: dict[str, tuple[str, float]] = dict(_units())
-"""Unit to its kind and its factor."""
+"""Unit to its dimension and its factor."""
 BOUNDS = sorted(
     [
         (tuple(phrase.split()), sign)
@@ -56,18 +56,18 @@ class Quantity:
 
     low: float
     high: float
-    kind: str
+    dimension: str
     """`mm`, `ml`, `hu`, ... or an empty text for a bare number."""
     sign: str = ""
     """`<` or `>` where it is a bound."""
 
     def __str__(self) -> str:
         value = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
-        return f"{self.sign}{value} {self.kind}".strip()
+        return f"{self.sign}{value} {self.dimension}".strip()
 
     def agrees(self, other: Quantity) -> bool:
         """Whether both say the same: equal bounds, ranges that touch, values within a tenth of each other."""
-        if self.kind != other.kind:
+        if self.dimension != other.dimension:
             return False
         if self.sign and other.sign:
             return self.sign == other.sign and _near(self.low, other.low)
@@ -100,12 +100,12 @@ def read_quantities(tokens: Sequence[str]) -> tuple[tuple[Quantity, ...], frozen
             values.append(following)
             end += 2
         ranged = "to" in tokens[start:end]
-        kind, factor, used = _unit(tokens, end)
+        dimension, factor, used = _unit(tokens, end)
         sign = _sign(tokens, start)
         scaled = sorted(value * factor for value in values)
         groups = [(scaled[0], scaled[-1])] if ranged else [(value, value) for value in scaled]
-        found += [Quantity(low, high, kind, sign) for low, high in groups]
-        if kind or tokens[index] not in CARDINALS:
+        found += [Quantity(low, high, dimension, sign) for low, high in groups]
+        if dimension or tokens[index] not in CARDINALS:
             taken.update(range(start, end + used))
         index = end + used
     return tuple(found), frozenset(taken)
@@ -121,7 +121,7 @@ def _value(token: str) -> float | None:
 
 
 def _unit(tokens: Sequence[str], place: int) -> tuple[str, float, int]:
-    """Kind, factor and number of words of the unit at a place."""
+    """Dimension, factor and number of words of the unit at a place."""
     for size in (2, 1):
         name = "".join(tokens[place : place + size])
         if name in UNITS and len(tokens) >= place + size:

@@ -248,9 +248,11 @@ def _numbers(question: Question, reference: Claims, answer: Claims) -> tuple[flo
     told = set(question.claims.quantities)
     bare = question.counts
     wanted = [
-        quantity for quantity in reference.quantities if quantity not in told and (quantity.kind or bare)
+        quantity for quantity in reference.quantities if quantity not in told and (quantity.dimension or bare)
     ]
-    given = [quantity for quantity in answer.quantities if quantity not in told and (quantity.kind or bare)]
+    given = [
+        quantity for quantity in answer.quantities if quantity not in told and (quantity.dimension or bare)
+    ]
     if not wanted:
         return None
     if not given:

@@ -11,22 +11,22 @@ from medmvl.tasks.metrics.tally import Tally, mean_tally
 from medmvl.tasks.metrics.text import has_chinese, words
 
 _LATIN = re.compile(r"[^a-z0-9]+")
-KINDS = {"rouge-1": "rouge1", "rouge-2": "rouge2", "rouge-l": "rougeL"}
+VARIANTS = {"rouge-1": "rouge1", "rouge-2": "rouge2", "rouge-l": "rougeL"}
 COCO_BETA = 1.2
 PACKAGE_EPSILON = 1e-8
 
 
-def rouge(answers: Sequence[str], references: Sequence[Sequence[str]], kind: str) -> Tally:
+def rouge(answers: Sequence[str], references: Sequence[Sequence[str]], variant: str) -> Tally:
     """F1 of `rouge-score`, per sample the best over references; no stemming; Chinese by character.
 
     Args:
         answers: one text a sample.
         references: one or more texts a sample.
-        kind: `rouge-1`, `rouge-2` or `rouge-l`.
+        variant: `rouge-1`, `rouge-2` or `rouge-l`.
     """
-    scorer = _scorer(KINDS[kind])
+    scorer = _scorer(VARIANTS[variant])
     return mean_tally(
-        max(scorer.score(text, answer)[KINDS[kind]].fmeasure for text in texts)
+        max(scorer.score(text, answer)[VARIANTS[variant]].fmeasure for text in texts)
         for answer, texts in zip(answers, references, strict=True)
     )
 
@@ -36,7 +36,7 @@ def coco_rouge_l(answers: Sequence[str], references: Sequence[Sequence[str]]) ->
     return mean_tally(_coco_rouge_l(answer, texts) for answer, texts in zip(answers, references, strict=True))
 
 
-def package_rouge(answer: str, reference: str, kind: str) -> float:
+def package_rouge(answer: str, reference: str, variant: str) -> float:
     """F1 of the package `rouge` 1.0: sets instead of counts, sentences by full stops, 1e-8 in the denominator.
 
     Returns 0 for an empty side, where the package raises.
@@ -45,12 +45,12 @@ def package_rouge(answer: str, reference: str, kind: str) -> float:
     if not given or not wanted:
         return 0.0
     given_words, wanted_words = [w for s in given for w in s], [w for s in wanted for w in s]
-    if kind == "rouge-l":
+    if variant == "rouge-l":
         shared: set[str] = set()
         for sentence in wanted:
             shared = shared.union(*(_common_subsequence(sentence, other) for other in given))
         return _package_f1(len(shared), len(set(given_words)), len(set(wanted_words)))
-    order = {"rouge-1": 1, "rouge-2": 2}[kind]
+    order = {"rouge-1": 1, "rouge-2": 2}[variant]
     a, b = (
         {tuple(text[start : start + order]) for start in range(len(text) - order + 1)}
         for text in (given_words, wanted_words)

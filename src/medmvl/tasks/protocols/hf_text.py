@@ -32,7 +32,7 @@ def hf_text(
         total: how many there were.
         options: may name an encoder.
         orders: of BLEU.
-        rouges: kinds of ROUGE.
+        rouges: variants of ROUGE.
     """
     answers = [record.answer.strip() for record in records]
     references = [[record.references[0].strip()] for record in records]
@@ -41,7 +41,7 @@ def hf_text(
         return some(name, tally, places, total, note=note, per_sample=True)
 
     found = [mean(f"bleu-{order}", bleu(answers, references, order, split_13a)) for order in orders]
-    found += [mean(kind, rouge(answers, references, kind)) for kind in rouges]
+    found += [mean(variant, rouge(answers, references, variant)) for variant in rouges]
     found.append(mean("meteor", meteor(answers, references, split_treebank), f"nltk, {meteor_stages()}"))
     if options.bertscore is not None:
         found.append(mean("bertscore", bertscore(answers, references, options.bertscore), "F1"))

@@ -117,7 +117,9 @@ def _sentence_metrics(answers: Sequence[str], truths: Sequence[str], rouges: Seq
 
     found = [mean(f"bleu-{order}", bleu(answers, references, order, _tokens)) for order in (1, 2, 3, 4)]
     pairs = list(zip(answers, truths, strict=True))
-    return found + [mean(kind, mean_tally(package_rouge(a, b, kind) for a, b in pairs)) for kind in rouges]
+    return found + [
+        mean(variant, mean_tally(package_rouge(a, b, variant) for a, b in pairs)) for variant in rouges
+    ]
 
 
 def _choice(records: Sequence[Record], options: MetricOptions) -> list[Measure]:
