@@ -84,7 +84,7 @@ def test_a_closed_stream_stops_decoding(engine: Engine) -> None:
 
 def test_an_error_while_streaming_reaches_the_reader(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        engine.model, "generate", lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory"))
+        engine.model, "forward", lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory"))
     )
     with pytest.raises(RuntimeError, match="out of memory"):
         list(engine.stream(REQUESTS[0], SHORT))

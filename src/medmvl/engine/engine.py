@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
-from transformers import (
-    GenerationConfig,
-    LogitsProcessorList,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig
 
 from medmvl.data.trained_on import TrainedOn
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
+from medmvl.engine.decoding import decode
 from medmvl.engine.likelihood import choice_logprobs
 from medmvl.engine.loading import load_saved
 from medmvl.engine.model_inputs import ModelInputs
@@ -27,7 +24,7 @@ from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.question import question_blocks
 from medmvl.engine.request import Answer, Failure, Load, Request, seen_of
 from medmvl.engine.scan_cache import ScanCache
-from medmvl.engine.sequences import SequenceLogitsProcessor, SequenceState, SequenceStoppingCriteria
+from medmvl.engine.sequences import SequenceState
 from medmvl.engine.streaming import stream_pieces
 from medmvl.engine.structured_outputs import StructuredOutputs
 from medmvl.errors import UserError
@@ -321,22 +318,11 @@ class Engine:
             sequences: from `new_sequence`, one per conversation; they hold the answers afterwards.
             owners: whose scans each conversation shows; nothing cached for another is used.
         """
-        longest = max(sequence.options.max_new_tokens for sequence in sequences)
-        config = GenerationConfig(
-            max_new_tokens=longest,
-            do_sample=False,
-            pad_token_id=self._pad_id,
-            suppress_tokens=self._placeholders,
-        )
         with self._lock, torch.inference_mode():
             owners = owners or [""] * len(prepared)
             inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
-            self.model.generate(
-                **inputs,
-                generation_config=config,
-                logits_processor=LogitsProcessorList([SequenceLogitsProcessor(sequences)]),
-                stopping_criteria=StoppingCriteriaList([SequenceStoppingCriteria(sequences)]),
-            )
+            keep = partial(self.inputs.keep_prefix, prepared, owners)
+            decode(self.model, inputs, sequences, self._placeholders, keep)
 
     def search_beams(
         self,

@@ -1,4 +1,4 @@
-"""What `generate` is given for a batch: token ids, visual tokens, and the keys and values of a beginning that all share.
+"""What the decoding loop is given for a batch: token ids, visual tokens, and the keys and values of a beginning that all share.
 
 Questions about one scan begin alike, up to its last visual token. That beginning is read once; the next batch about the scan
 reads only its own words.
@@ -51,10 +51,16 @@ class ModelInputs:
     def after_prefix(
         self, prepared: Sequence[ProcessedSample], owners: Sequence[str]
     ) -> dict[str, Any] | None:
-        """Inputs that begin after what all conversations share, its keys and values from the cache; or None."""
+        """Inputs that begin after what all conversations share, its keys and values from the cache.
+
+        None where nothing is shared, or where one conversation alone would have to read its beginning apart: it is read in one
+        pass, and `keep_prefix` takes the beginning from there.
+        """
         prefix = self._shared_prefix(prepared, owners)
-        layers = None if prefix is None else self._layers(prefix, prepared[0], owners[0])
-        if prefix is None or layers is None:
+        if prefix is None or (len(prepared) == 1 and prefix.key not in self.prefixes):
+            return None
+        layers = self._layers(prefix, prepared[0], owners[0])
+        if layers is None:
             return None
         ids, mask = with_gap(
             prepared[0].input_ids[: prefix.length], [sample.input_ids for sample in prepared], self._pad_id
@@ -62,6 +68,15 @@ class ModelInputs:
         cache = to_cache(layers, len(prepared), self._model.config.llm)
         device = self._model.device
         return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "past_key_values": cache}
+
+    def keep_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str], cache: Any) -> None:
+        """Keep the beginning of a conversation that was read alone, for the next question about its scans."""
+        if len(prepared) != 1:
+            return
+        prefix = self._shared_prefix(prepared, owners)
+        if prefix is None or prefix.key in self.prefixes:
+            return
+        self._keep(prefix, cache)
 
     def prefix_of(self, sample: ProcessedSample, owner: str) -> Prefix | None:
         """A conversation up to the end of its last visual; None where it shows none."""
@@ -86,12 +101,16 @@ class ModelInputs:
     def _layers(self, prefix: Prefix, sample: ProcessedSample, owner: str) -> Layers | None:
         """Keys and values of a beginning; None where the LLM does not keep every position."""
         layers = self.prefixes.get(prefix.key)
+        if layers is not None:
+            return layers
+        beginning = replace(sample, input_ids=sample.input_ids[: prefix.length], labels=None)
+        outputs = self._model(**self.of([beginning], [owner]), use_cache=True, logits_to_keep=1)
+        return self._keep(prefix, outputs.past_key_values)
+
+    def _keep(self, prefix: Prefix, cache: Any) -> Layers | None:
+        layers = layers_of(cache, prefix.length)
         if layers is None:
-            beginning = replace(sample, input_ids=sample.input_ids[: prefix.length], labels=None)
-            outputs = self._model(**self.of([beginning], [owner]), use_cache=True, logits_to_keep=1)
-            layers = layers_of(outputs.past_key_values)
-            if layers is None:
-                self._keeps_prefixes = False
-                return None
+            self._keeps_prefixes = False
+        else:
             self.prefixes.put(prefix.key, layers)
         return layers

@@ -10,7 +10,10 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from medmvl.engine.key_value_cache import GrowingLayer, growing_cache
+
 Layers = tuple[tuple[Tensor, Tensor], ...]
+KEEP_EVERY_POSITION = (DynamicLayer, GrowingLayer)
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,23 @@ def num_bytes(layers: Layers) -> int:
     return sum(tensor.nbytes for pair in layers for tensor in pair)
 
 
-def layers_of(cache: Any) -> Layers | None:
-    """What a cache holds, or None where a layer does not keep every position (a sliding window, a state)."""
-    if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
+def layers_of(cache: Any, length: int) -> Layers | None:
+    """A copy of the first `length` positions of a cache's first row.
+
+    None where a layer does not keep every position (a sliding window, a state).
+    """
+    if not isinstance(cache, DynamicCache) or any(
+        type(layer) not in KEEP_EVERY_POSITION for layer in cache.layers
+    ):
         return None
-    return tuple((layer.keys, layer.values) for layer in cache.layers)
+    return tuple(
+        (layer.keys[:1, :, :length].clone(), layer.values[:1, :, :length].clone()) for layer in cache.layers
+    )
 
 
 def to_cache(layers: Layers, num_rows: int, config: Any) -> DynamicCache:
     """A cache of `num_rows` equal rows that may grow without touching `layers`."""
-    cache = DynamicCache(config=config)
+    cache = growing_cache(config)
     for index, (keys, values) in enumerate(layers):
         cache.update(keys.expand(num_rows, -1, -1, -1), values.expand(num_rows, -1, -1, -1), index)
     return cache

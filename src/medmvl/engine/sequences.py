@@ -1,7 +1,7 @@
 """A batch as it is decoded: each sequence keeps its own options, seed, form, stop texts and listener.
 
-`transformers.generate` runs greedily underneath; a sequence that samples adds Gumbel noise of its own seed to its logits,
-which makes the greedy choice a sample, so that nobody's answer depends on who shares the batch.
+The decoding loop takes the likeliest token; a sequence that samples adds Gumbel noise of its own seed to its logits, which
+makes the likeliest token a sample, so that nobody's answer depends on who shares the batch.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, StoppingCriteria
 
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.structured_outputs import Matcher
@@ -53,6 +52,11 @@ class SequenceState:
     _text: str = ""
     _noise: torch.Generator | None = None
     _seen: Tensor | None = None
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether `adjust` has anything to do."""
+        return self.options.sampled or self.matcher is not None or self.options.logprobs is not None
 
     @property
     def text(self) -> str:
@@ -133,43 +137,6 @@ class SequenceState:
         if sure > self._given:
             self.listen(text[self._given : sure])
             self._given = sure
-
-
-class SequenceLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Lets every sequence read and change its logits."""
-
-    def __init__(self, sequences: Sequence[SequenceState]) -> None:
-        self.sequences = sequences
-        self.busy = [
-            sequence.options.sampled or sequence.matcher is not None or sequence.options.logprobs is not None
-            for sequence in sequences
-        ]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """`(B, vocabulary)` to the same, adjusted by sequence."""
-        if not any(self.busy):
-            return scores
-        return torch.stack(
-            [
-                sequence.adjust(logits) if busy and sequence.finish is None else logits
-                for sequence, busy, logits in zip(self.sequences, self.busy, scores, strict=True)
-            ]
-        )
-
-
-class SequenceStoppingCriteria(StoppingCriteria):  # type: ignore[misc]
-    """Hands every sequence its new token; a sequence is done when it says so."""
-
-    def __init__(self, sequences: Sequence[SequenceState]) -> None:
-        self.sequences = sequences
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Whether each sequence is done, `(B,)`."""
-        for sequence, token in zip(self.sequences, input_ids[:, -1].tolist(), strict=True):
-            sequence.take(token)
-        return torch.tensor(
-            [sequence.finish is not None for sequence in self.sequences], device=input_ids.device
-        )
 
 
 def _overlap(text: str, stop: str) -> int:
