@@ -1,8 +1,8 @@
 """Answers of a batch about images: this build beside the commit before the decoding loop was our own (295bc4a).
 
-The claim: with equal tokens in float32, a batch of 8 questions about 8 images costs at most 1 / 1.5 of the CPU time, and the
-first token of one question about a new image (nothing cached) at most 1 / 1.15. The model is a SigLIP-like tower of 93 M weights
-and a Llama of 62 M with random weights, so that no answer ends early and both sides decode the same number of tokens;
+The claim: with equal tokens in float32, a batch of 8 questions about 8 images costs at most 1 / 1.5 of the CPU time, the
+first token of one question about a new image (nothing cached) at most 1 / 1.15. The model is a SigLIP-like tower of 93 M
+weights and a Llama of 62 M with random weights, so that no answer ends early and both sides decode the same number of tokens;
 `--stop-early` gives every question a limit of its own, as real answers have. The floor is arithmetic and bytes: two FLOPs per
 weight and token of the prompt at the speed of a matrix product measured here, and the LLM's weights once per further token
 at the speed of reading. One thread per side; the sides take turns.

@@ -32,8 +32,8 @@ def decode(
 
     Args:
         model: in evaluation mode; called without gradients.
-        inputs: `input_ids` and `attention_mask` `(B, L)`, padded anywhere but at the end, and the visuals as `forward` takes them;
-            the first tokens are in `past_key_values` already where it is given.
+        inputs: `input_ids` and `attention_mask` `(B, L)`, padded anywhere but at the end, and the visuals as `forward`
+            takes them; the first tokens are in `past_key_values` already where it is given.
         sequences: one per row; they hold the answers afterwards.
         never: token ids that are not answers.
         after_prompt: called with the cache when it holds the prompts alone.

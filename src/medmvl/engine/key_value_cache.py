@@ -19,6 +19,9 @@ ROOM = 64
 class GrowingLayer(DynamicLayer):
     """A `DynamicLayer` whose `keys` and `values` `(B, heads, length, width)` are the used part of larger tensors."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self._room_of_keys: Tensor | None = None
