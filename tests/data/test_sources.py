@@ -72,14 +72,14 @@ def test_filters_and_limit(tmp_path: Path) -> None:
 
 def test_a_source_may_leave_out_what_there_is_to_see(tmp_path: Path) -> None:
     dataset(tmp_path)
-    seeing, blind = (
+    seeing, unseen = (
         load(tmp_path, path="train.jsonl"),
         load(tmp_path, path="train.jsonl", no_image=True),
     )
     assert any(sample.visuals for sample in seeing.samples)
-    assert list(blind.samples) == [sample.to_no_image() for sample in seeing.samples]
-    assert blind.samples[0:2] == [blind.samples[0], blind.samples[1]]
-    assert blind.digest != seeing.digest
+    assert list(unseen.samples) == [sample.to_no_image() for sample in seeing.samples]
+    assert unseen.samples[0:2] == [unseen.samples[0], unseen.samples[1]]
+    assert unseen.digest != seeing.digest
 
 
 def test_digests_tell_data_apart(tmp_path: Path) -> None:

@@ -30,10 +30,10 @@ def test_majority_a_group() -> None:
 
 
 def test_only_the_image_goes() -> None:
-    blind = sample("1", "yes").to_no_image()
-    assert blind.visuals == () and blind.messages[0].text == "Nodule?"
-    assert blind.target == sample("1", "yes").target and blind.id == "1"
-    assert blind.to_no_image() == blind
+    unseen = sample("1", "yes").to_no_image()
+    assert unseen.visuals == () and unseen.messages[0].text == "Nodule?"
+    assert unseen.target == sample("1", "yes").target and unseen.id == "1"
+    assert unseen.to_no_image() == unseen
 
 
 def test_an_image_alone_leaves_an_empty_question() -> None:

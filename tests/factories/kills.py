@@ -46,7 +46,7 @@ UNLIKE = (
 
 
 def start(
-    arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path | None = None, most_bytes: int = 0
+    arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path | None = None, max_bytes: int = 0
 ) -> int:
     """Run `medmvl ARGUMENTS` in a fork; returns its process id.
 
@@ -55,7 +55,7 @@ def start(
         log: gets what it prints.
         kill_at: it kills itself with SIGKILL at this write; 0: never.
         count: a file that gets the number of writes at the end.
-        most_bytes: no file may become larger, as where a disk is full; 0: any size.
+        max_bytes: no file may become larger, as where a disk is full; 0: any size.
     """
     child = os.fork()
     if child:
@@ -68,8 +68,8 @@ def start(
         sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
         secrets.token_hex = lambda number=32: "ab" * number  # type: ignore[misc]  # so that two keys are equal
         writes = _count_writes(kill_at)
-        if most_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        if max_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
         code = _run(arguments)
         if count is not None:
             count.write_text(str(writes()))

@@ -56,7 +56,7 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(tmp_path: Path, inputs: 
     trial = tmp_path / "trial"
     trial.mkdir()
     most = {"export": 20_000, "train": 20_000, "generate": 300}[name]
-    assert finish(start(command(trial), log, most_bytes=most)) == 2, log.read_text()
+    assert finish(start(command(trial), log, max_bytes=most)) == 2, log.read_text()
     said = log.read_text()
     assert "Traceback" not in said and said.count("Error: ") == 1
     assert "run the same command again" in said and "Error: /" in said

@@ -141,7 +141,10 @@ def test_what_is_shown_is_what_was_read(visitor: httpx.Client, series: list[Path
 def test_large_volumes_are_thinned_where_the_screen_is_small(visitor: httpx.Client) -> None:
     study = visitor.post("/page/example", json={"kind": "volume"}).json()["studies"][0]
     route = f"/page/studies/{study['id']}/pixels.nii"
-    whole, thin = as_nifti(visitor.get(route).content), as_nifti(visitor.get(f"{route}?most=8000").content)
+    whole, thin = (
+        as_nifti(visitor.get(route).content),
+        as_nifti(visitor.get(f"{route}?max_voxels=8000").content),
+    )
     assert np.prod(thin.shape) <= 8_000 < np.prod(whole.shape)
     assert np.array_equal(np.asanyarray(thin.dataobj)[1, 1, 1], np.asanyarray(whole.dataobj)[3, 3, 3])
     assert np.allclose(thin.affine @ (1, 1, 1, 1), whole.affine @ (3, 3, 3, 1), atol=1e-3)

@@ -125,11 +125,11 @@ def check(
 
     processor, limit, splits = _what_to_check(recipe, model, data or [], image_root, volume_root)
     with _bar() as progress:
-        report = check_data(
+        found = check_data(
             splits, processor, max_length=max_length or limit, fast=fast, workers=workers, progress=progress
         )
-    typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if as_json else _as_text(report))
-    if not report.ok:
+    typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False) if as_json else _as_text(found))
+    if not found.ok:
         raise typer.Exit(2)
 
 
@@ -345,33 +345,33 @@ def _print_splits(out: Path, summary: dict[str, Any]) -> None:
         typer.echo(f"{out / name}.jsonl: {counts['samples']} samples, {counts['patients']} patients")
 
 
-def _as_text(report: DataCheck) -> str:
+def _as_text(check: DataCheck) -> str:
     from medmvl.data.check import PROBLEMS
 
     indent = " " * 12
     lines = [
-        "Samples:  " + ", ".join(f"{count} in {split}" for split, count in report.samples.items()),
-        f"Patients: {report.patients} (samples without one: {report.without_patient}), studies: {report.studies}",
-        f"Files:    {report.images} images, {report.volumes} volumes, {'all' if report.files_read else 'none'} read; "
-        f"text-only samples: {report.text_only}",
+        "Samples:  " + ", ".join(f"{count} in {split}" for split, count in check.samples.items()),
+        f"Patients: {check.patients} (samples without one: {check.without_patient}), studies: {check.studies}",
+        f"Files:    {check.images} images, {check.volumes} volumes, {'all' if check.files_read else 'none'} read; "
+        f"text-only samples: {check.text_only}",
     ]
     for what in ("question_types", "languages", "answers", "modalities", "units"):
-        if counts := getattr(report, what):
+        if counts := getattr(check, what):
             shown = [
                 f"{count} {name!r}" if what == "answers" else f"{count} {name}"
                 for name, count in sorted(counts.items(), key=lambda item: -item[1])
             ]
             title = {"answers": "Closed", "question_types": "Questions"}.get(what, what.capitalize())
             lines.append(f"{title + ':':11}" + first_of(shown, 10, separator=", "))
-    for name, values in report.tokens.items():
+    for name, values in check.tokens.items():
         lines.append(f"Tokens:   {name:6} " + ", ".join(f"{key} {value}" for key, value in values.items()))
-    if report.limit is not None:
-        lines.append(f"Limit:    {report.limit} tokens")
-    for name, found in report.problems.items():
+    if check.limit is not None:
+        lines.append(f"Limit:    {check.limit} tokens")
+    for name, found in check.problems.items():
         if found.count:
             lines.append(f"Wrong:    {found.count} {PROBLEMS[name]}")
             lines.append(indent + first_of(found.examples, total=found.count, separator="\n" + indent))
-    for warning, found in report.warnings.items():
+    for warning, found in check.warnings.items():
         lines.append(f"Look at:  {found.count} files: {warning}")
         lines.append(indent + first_of(found.examples, 5, total=found.count, separator="\n" + indent))
-    return "\n".join([*lines, "Nothing is wrong." if report.ok else "Something is wrong."])
+    return "\n".join([*lines, "Nothing is wrong." if check.ok else "Something is wrong."])

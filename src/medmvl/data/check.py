@@ -117,8 +117,8 @@ def check(
         supervised: whether samples need answers.
         progress: called with what is being done, how many are done, and of how many.
     """
-    report = DataCheck(limit=max_length, files_read=not fast)
-    survey = _Survey(report, processor, supervised)
+    check = DataCheck(limit=max_length, files_read=not fast)
+    survey = _Survey(check, processor, supervised)
     total = sum(len(source.samples) for sources in splits.values() for source in sources)
     done = 0
     for split, sources in splits.items():
@@ -128,15 +128,15 @@ def check(
                 if progress is not None and (done % 100 == 0 or done == total):
                     progress("samples", done, total)
     survey.finish()
-    _check_files(report, survey.files, fast, workers, progress)
-    return report
+    _check_files(check, survey.files, fast, workers, progress)
+    return check
 
 
 class _Survey:
     """Goes through the texts once and notes what the files are."""
 
-    def __init__(self, report: DataCheck, processor: MedMVLProcessor | None, supervised: bool) -> None:
-        self.report = report
+    def __init__(self, check: DataCheck, processor: MedMVLProcessor | None, supervised: bool) -> None:
+        self.found = check
         self.processor = processor
         self.supervised = supervised
         self.files: dict[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]] = {}
@@ -150,30 +150,30 @@ class _Survey:
     def look_at(self, split: str, source: LoadedSource) -> Iterator[None]:
         """Look at every sample of a source; yields once a sample."""
         for index in range(len(source.samples)):
-            self.report.samples[split] = self.report.samples.get(split, 0) + 1
+            self.found.samples[split] = self.found.samples.get(split, 0) + 1
             try:
                 sample = source.samples[index]
             except SampleError as error:
-                self.report.problems["invalid"].add(str(error))
+                self.found.problems["invalid"].add(str(error))
             else:
                 self._note(split, source, sample)
             yield
 
     def finish(self) -> None:
-        """Put the totals into the report."""
-        self.report.patients, self.report.studies = len(self._patients), len(self._studies)
+        """Put the totals into the result."""
+        self.found.patients, self.found.studies = len(self._patients), len(self._studies)
         if self._tokens["total"]:
-            self.report.tokens = {name: _percentiles(values) for name, values in self._tokens.items()}
+            self.found.tokens = {name: _percentiles(values) for name, values in self._tokens.items()}
 
     def _note(self, split: str, source: LoadedSource, sample: Sample) -> None:
         name = f"{source.name}: {sample.id}"
-        report = self.report
+        check = self.found
         if sample.id in self._ids.setdefault(split, set()):
-            report.problems["duplicate_ids"].add(name)
+            check.problems["duplicate_ids"].add(name)
         self._ids[split].add(sample.id)
-        _count(report, sample)
+        _count(check, sample)
         if self.supervised and not sample.has_answer:
-            report.problems["no_answer"].add(name)
+            check.problems["no_answer"].add(name)
         self._note_identity(split, source, sample, name)
         for block in sample.visuals:
             key = (
@@ -187,56 +187,56 @@ class _Survey:
 
     def _note_identity(self, split: str, source: LoadedSource, sample: Sample, name: str) -> None:
         if sample.patient is None:
-            self.report.without_patient += 1
+            self.found.without_patient += 1
         else:
             self._patients.add(sample.patient)
         if sample.study is not None:
             self._studies.add(sample.study)
-        self.report.text_only += not sample.visuals
+        self.found.text_only += not sample.visuals
         for tie in ties_of(sample, source.load.reference):
             first = self._split_of.setdefault(tie, split)
             if first != split and tie not in self._leaked:
                 self._leaked.add(tie)
-                self.report.problems["leaks"].add(f"{tie[0]} of {name} is in {first} and in {split}")
+                self.found.problems["leaks"].add(f"{tie[0]} of {name} is in {first} and in {split}")
 
     def _note_tokens(self, sample: Sample, name: str) -> None:
         assert self.processor is not None
         try:
             text, visual = self.processor.count_tokens(sample.messages)
         except UserError as error:
-            self.report.problems["bad_text"].add(f"{name}: {error}")
+            self.found.problems["bad_text"].add(f"{name}: {error}")
             return
         for key, value in (("text", text), ("visual", visual), ("total", text + visual)):
             self._tokens[key].append(value)
-        if self.report.limit is not None and text + visual > self.report.limit:
-            self.report.problems["too_long"].add(f"{name}: {text + visual} tokens, limit {self.report.limit}")
+        if self.found.limit is not None and text + visual > self.found.limit:
+            self.found.problems["too_long"].add(f"{name}: {text + visual} tokens, limit {self.found.limit}")
 
 
 def _check_files(
-    report: DataCheck,
+    check: DataCheck,
     files: Mapping[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
     fast: bool,
     workers: int,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    report.images = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, ImageBlock)})
-    report.volumes = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, VolumeBlock)})
+    check.images = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, ImageBlock)})
+    check.volumes = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, VolumeBlock)})
     present = []
     for name, load, block in files.values():
         if load.exists(block):
             present.append((name, load, block))
         else:
-            report.problems["missing_files"].add(f"{name}: {load.reference(block)}")
+            check.problems["missing_files"].add(f"{name}: {load.reference(block)}")
     if fast:
         return
     for done, (name, found) in enumerate(_read_all(present, workers), 1):
         if isinstance(found, str):
-            report.problems["broken_files"].add(f"{name}: {found}")
+            check.problems["broken_files"].add(f"{name}: {found}")
         else:
-            _add(report.modalities, found.modality)
-            _add(report.units, found.units)
+            _add(check.modalities, found.modality)
+            _add(check.units, found.units)
             for warning in found.warnings:
-                report.warnings.setdefault(warning, ProblemCases()).add(name)
+                check.warnings.setdefault(warning, ProblemCases()).add(name)
         if progress is not None:
             progress("files", done, len(present))
 
@@ -272,13 +272,13 @@ def _add(counts: dict[str, int], name: str) -> None:
     counts[name] = counts.get(name, 0) + 1
 
 
-def _count(report: DataCheck, sample: Sample) -> None:
+def _count(check: DataCheck, sample: Sample) -> None:
     """Count what a sample asks for."""
     target = sample.target
-    _add(report.question_types, "none" if target is None else target.question_type)
-    _add(report.languages, sample.language or "not said")
+    _add(check.question_types, "none" if target is None else target.question_type)
+    _add(check.languages, sample.language or "not said")
     if target is not None and target.choices:
-        _add(report.answers, target.answers[0].strip().lower())
+        _add(check.answers, target.answers[0].strip().lower())
 
 
 def _percentiles(values: Sequence[int]) -> dict[str, int]:

@@ -20,14 +20,14 @@ from medmvl.imaging.draw import slice_picture
 from medmvl.imaging.write import write_npy
 
 logger = logging.getLogger(__name__)
-MOST_SLICES = 256
+MAX_SLICES = 256
 
 
 def check_volume_as(wanted: str) -> None:
     """Raise UserError where `--volume-as` says nothing known."""
-    if wanted not in ("auto", "volume") and not 1 <= _count(wanted) <= MOST_SLICES:
+    if wanted not in ("auto", "volume") and not 1 <= _count(wanted) <= MAX_SLICES:
         raise UserError(
-            f"--volume-as {wanted!r}: expected auto, volume, or slices:N with N up to {MOST_SLICES}"
+            f"--volume-as {wanted!r}: expected auto, volume, or slices:N with N up to {MAX_SLICES}"
         )
 
 

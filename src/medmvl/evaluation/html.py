@@ -19,7 +19,7 @@ from medmvl.schema import Sample
 
 NUM_CASES = 6
 """So many of the best answers, and of the worst."""
-MOST_CHOICES = 8
+MAX_CHOICES = 8
 """Groups with more different truths get no confusion table."""
 WORDS: dict[str, tuple[str, str]] = {
     "samples": ("questions", "个问题"), "clusters": ("clusters", "个聚类单位"), "protocol": ("protocol", "评测协议"),
@@ -121,7 +121,7 @@ def confusions(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     for group, counts in sorted(groups.items()):
         truths = sorted({truth for truth, _ in counts})
         names: list[str | None] = [*truths, *sorted({said for _, said in counts if said} - set(truths)), None]
-        if 1 < len(truths) <= MOST_CHOICES and len(names) <= 2 * MOST_CHOICES:
+        if 1 < len(truths) <= MAX_CHOICES and len(names) <= 2 * MAX_CHOICES:
             cells = [[counts[truth, said] for said in names] for truth in truths]
             tables.append({"group": str(group), "truths": truths, "answers": names, "counts": cells})
     return tables

@@ -24,7 +24,7 @@ class Outcome:
 
     variant: str
     score: Interval
-    blind: float | None
+    control: float | None
     """The larger of the majority answer's score and that without image."""
     difference: Interval | None = None
     """To the reference, paired by answer, scores averaged over seeds; None for the reference itself."""
@@ -73,7 +73,7 @@ def _outcome(name: str, own: Mapping[int, Run], base: Mapping[int, Run], is_refe
     ids = list(first.answers)
     clusters = [first.answers[i]["cluster"] for i in ids]
     score = mean_interval(_means(list(own.values()), ids), clusters)
-    outcome = Outcome(name, score, _blind(list(own.values())))
+    outcome = Outcome(name, score, _control(list(own.values())))
     seeds = [seed for seed in own if seed in base]
     if is_reference or not seeds:
         return outcome
@@ -133,7 +133,7 @@ def _means(runs: Sequence[Run], ids: Sequence[str]) -> list[float]:
     return [sum(float(run.answers[i]["score"]) for run in runs) / len(runs) for i in ids]
 
 
-def _blind(runs: Sequence[Run]) -> float | None:
+def _control(runs: Sequence[Run]) -> float | None:
     values = []
     for control in ("majority", "no_image"):
         scores = [a[control]["score"] for run in runs for a in run.answers.values() if a.get(control)]
@@ -156,10 +156,10 @@ def table(found: Sequence[Outcome], costs: Mapping[str, Mapping[str, Any]] | Non
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for o in found:
-        blind = "-" if o.blind is None else f"{o.blind:.2f}"
+        control = "-" if o.control is None else f"{o.control:.2f}"
         own = [cost for name, cost in costs.items() if name.rpartition("-")[0] == o.variant]
         compared = "reference | - | - | - | -" if o.difference is None else _compared(o)
-        lines.append(f"| {o.variant} | {o.score} | {blind} | {compared} | {_cost(own)} |")
+        lines.append(f"| {o.variant} | {o.score} | {control} | {compared} | {_cost(own)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -24,9 +24,9 @@ def draw(found: Sequence[Outcome], question: str, path: Path) -> None:
     axes.errorbar(
         [s.value for s in scores], rows, xerr=errors, fmt="o", capsize=3, label="score, 95 % interval"
     )
-    blind = [(o.blind, row) for row, o in enumerate(found) if o.blind is not None]
-    if blind:
-        values, places = zip(*blind, strict=True)
+    controls = [(o.control, row) for row, o in enumerate(found) if o.control is not None]
+    if controls:
+        values, places = zip(*controls, strict=True)
         axes.scatter(values, places, s=200, marker="|", color="grey", label="without image, or majority")
     axes.set_yticks(list(rows), [o.variant + ("" if o.difference else " (reference)") for o in found])
     axes.invert_yaxis()

@@ -33,7 +33,7 @@ from medmvl.imaging import decode_worker
 from medmvl.imaging.decode_worker import ALIGNMENT, MARK
 
 SCRIPT = Path(decode_worker.__file__)
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 BATCH_BYTES, BATCH_REQUESTS = 2**22, 32
 BATCHES_FOR_ANOTHER = 4
 """Batches that must be left for it to pay to start another worker."""
@@ -220,7 +220,7 @@ def _unpacked(answer: dict[str, Any], memory: mmap.mmap) -> Decoded | Failure:
     return frames
 
 
-def most_workers() -> int:
+def max_workers() -> int:
     """Workers of this process: one a core it may use and at most four, shared among the processes of a `torchrun`, one within
     a process that is itself one of several (a data loader's).
     """  # noqa: D205
@@ -228,19 +228,19 @@ def most_workers() -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, min(MOST_WORKERS, cores // max(1, int(local) if local.isdigit() else 1)))
+    return max(1, min(MAX_WORKERS, cores // max(1, int(local) if local.isdigit() else 1)))
 
 
 class DecodePool:
     """Decoding processes, started as they are needed.
 
     Args:
-        limit: how many at most; None for `most_workers`.
+        limit: how many at most; None for `max_workers`.
         script: what they run.
     """
 
     def __init__(self, limit: int | None = None, script: Path = SCRIPT) -> None:
-        self.limit, self.script = limit or most_workers(), script
+        self.limit, self.script = limit or max_workers(), script
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
         self._num_workers = 0

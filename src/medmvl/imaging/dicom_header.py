@@ -27,7 +27,7 @@ from pydicom.multival import MultiValue
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, PLAIN, READ, SIEMENS_CSA, TAGS
-from medmvl.imaging.limits import most_expanded
+from medmvl.imaging.limits import max_expanded
 from medmvl.imaging.silence import silent_libraries
 
 PARSER_ERRORS = (
@@ -303,7 +303,7 @@ def _inflate(stream: BinaryIO) -> bytes | None:
         return None
     stream.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
     stored = stream.read()
-    most = most_expanded(len(stored))
+    most = max_expanded(len(stored))
     data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, most + 1)
     if len(data) > most:
         raise ReadError(

@@ -19,7 +19,7 @@ from medmvl.imaging.selector import Selector, pick
 
 _CODESTREAM, _CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-_MOST_BOXES = 64
+_MAX_BOXES = 64
 
 
 def sniff(head: bytes) -> bool:
@@ -95,7 +95,7 @@ def _side(bits: _Bits, small: int) -> int:
 def _codestream(data: bytes) -> bytes:
     """Return the beginning of the codestream, out of its container where there is one."""
     at = 0
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         if data.startswith(_CODESTREAM):
             return data
         size, box_type = struct.unpack_from(">I4s", data, at)

@@ -15,22 +15,22 @@ MAX_BYTES = 2**31
 MAX_EXPANSION, FREE_BYTES = 200, 2**26
 """Compressed bytes may become this many times as many; what ends below 64 MiB is taken whatever it is packed to."""
 
-_most_voxels: ContextVar[int | None] = ContextVar("most_voxels", default=None)
+_max_voxels: ContextVar[int | None] = ContextVar("max_voxels", default=None)
 
 
 @contextmanager
 def at_most(voxels: int) -> Iterator[None]:
     """Within this, what claims more voxels is refused before it is decoded, as a server wants of what others send."""
-    token = _most_voxels.set(voxels)
+    token = _max_voxels.set(voxels)
     try:
         yield
     finally:
-        _most_voxels.reset(token)
+        _max_voxels.reset(token)
 
 
 def claims_are_limited() -> bool:
     """Tell whether this is within `at_most`: a file that somebody else sent."""
-    return _most_voxels.get() is not None
+    return _max_voxels.get() is not None
 
 
 def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
@@ -43,7 +43,7 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
     said = " x ".join(map(str, sides)) or "nothing"
     if not sides or min(sides) < 1:
         raise ReadError(f"the header claims an array of {said}: there are no voxels to read")
-    most = _most_voxels.get()
+    most = _max_voxels.get()
     if most is not None and math.prod(sides) > most:
         raise ReadError(f"the header claims an array of {said}; at most {most} voxels are taken here")
     size = math.prod(sides) * bytes_per_voxel
@@ -55,14 +55,14 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
     return size
 
 
-def most_expanded(stored: int) -> int:
+def max_expanded(stored: int) -> int:
     """Return how many bytes `stored` ones may become: a scan packs 2 to 20 times, what was made to fill memory 1000."""
     return min(MAX_BYTES, max(FREE_BYTES, MAX_EXPANSION * stored))
 
 
 def check_expansion(size: int, stored: int) -> None:
     """Raise ReadError where `stored` compressed bytes claim to become `size`, out of all proportion."""
-    if size > most_expanded(stored):
+    if size > max_expanded(stored):
         raise ReadError(
             f"{stored} compressed bytes claim to be {size} bytes of pixels, more than {MAX_EXPANSION} times as many: refused "
             "before memory is taken. If the file is yours (a mask that is nearly empty), store it uncompressed"

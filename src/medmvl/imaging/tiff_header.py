@@ -23,7 +23,7 @@ _Y_RESOLUTION = 283
 _WANTED = (
     BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, X_RESOLUTION, _Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, SAMPLE_FORMAT,
 )  # fmt: skip
-_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 10_000, 4096, 64
+_MAX_PAGES, _MAX_TAGS, _MAX_VALUES = 10_000, 4096, 64
 _COLOURS = {
     0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
     32803: "colour filter array", 34892: "linear raw", 32844: "log luminance", 32845: "log LUV",
@@ -116,8 +116,8 @@ def _pages(file: BinaryIO) -> list[TiffPage]:
     at = struct.unpack_from(f"{order}Q", head, 8)[0] if big else struct.unpack_from(f"{order}I", head, 4)[0]
     pages: list[TiffPage] = []
     while at:
-        if len(pages) >= _MOST_PAGES:
-            raise ReadError(f"the TIFF claims more than {_MOST_PAGES} pages")
+        if len(pages) >= _MAX_PAGES:
+            raise ReadError(f"the TIFF claims more than {_MAX_PAGES} pages")
         page, at = _page(file, at, order, big)
         pages.append(page)
     return pages
@@ -129,7 +129,7 @@ def _page(file: BinaryIO, at: int, order: str, big: bool) -> tuple[TiffPage, int
     count_code, entry, inline, offset_code = ("Q", 20, 8, "Q") if big else ("H", 12, 4, "I")
     count_size = struct.calcsize(count_code)
     count = struct.unpack(f"{order}{count_code}", file.read(count_size))[0]
-    if count > _MOST_TAGS:
+    if count > _MAX_TAGS:
         raise ReadError(f"the TIFF claims {count} tags in one page")
     entries = file.read(count * entry + struct.calcsize(offset_code))
     for number in range(count):
@@ -143,7 +143,7 @@ def _page(file: BinaryIO, at: int, order: str, big: bool) -> tuple[TiffPage, int
         if _SIZES[field_type] * values > inline:
             file.seek(struct.unpack_from(f"{order}{offset_code}", entries, place)[0])
             page.tags[tag] = _values(
-                file.read(_SIZES[field_type] * min(values, _MOST_VALUES)), field_type, order
+                file.read(_SIZES[field_type] * min(values, _MAX_VALUES)), field_type, order
             )
         else:
             page.tags[tag] = _values(entries[place : place + _SIZES[field_type] * values], field_type, order)

@@ -78,8 +78,8 @@ class ImageProcessor(StrictModel):
         return largest_sizes(self.size, self.multiple) if self.fit == "native" else [self.size]
 
     @property
-    def most_tiles(self) -> int:
-        """The most tiles of one picture, the whole picture among them."""
+    def num_views(self) -> int:
+        """Most views of one picture: its tiles, and the whole where there are several."""
         return 1 if self.max_tiles == 1 else 1 + self.max_tiles
 
     def tiles(self, image: MedicalImage) -> tuple[Tensor, NDArray[np.float64], tuple[str, ...]]:

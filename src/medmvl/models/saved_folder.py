@@ -40,14 +40,14 @@ def check_model_folder(folder: Path) -> None:
         check_files(folder, CHECKED_BYTES)
 
 
-def check_files(folder: Path, most_bytes: int | None = None) -> None:
-    """Compare the files of a folder with its list of digests; above `most_bytes`, only whether all are there.
+def check_files(folder: Path, max_bytes: int | None = None) -> None:
+    """Compare the files of a folder with its list of digests; above `max_bytes`, only whether all are there.
 
     Raises:
         UserError: the message names the file.
     """
     damage: str | None
-    if most_bytes is None or num_bytes(folder) <= most_bytes:
+    if max_bytes is None or num_bytes(folder) <= max_bytes:
         damage = first_damage(folder)
     else:
         missing = [name for name in listed(folder) or () if not (folder / name).is_file()]

@@ -106,7 +106,7 @@ class VisualPreprocessor:
             UserError: the model does not read this kind.
         """
         if kind == "image" and self.image_processor is not None:
-            return self.image_processor.most_tiles * max(
+            return self.image_processor.num_views * max(
                 map(self._tokens_at(kind), self.image_processor.largest_sizes())
             )
         if kind == "volume" and self.volume_processor is not None:

@@ -13,7 +13,7 @@ from medmvl.imaging.limits import at_most
 from medmvl.serving.archive import unpack
 from medmvl.serving.settings import Limits
 
-MOST_STUDIES = 32
+MAX_STUDIES = 32
 """Studies per upload; those after them are named as left out."""
 
 
@@ -46,9 +46,9 @@ def read_all(received: Path, limits: Limits) -> Intake:
         sources = list(_sources(_opened(received, limits), found))
     except (ValueError, OSError) as error:
         raise UserError(_without_paths(str(error), received.parent)) from None
-    if len(sources) > MOST_STUDIES:
-        found.bad.append(f"{len(sources) - MOST_STUDIES} more studies were left out; send them by themselves")
-    for source in sources[:MOST_STUDIES]:
+    if len(sources) > MAX_STUDIES:
+        found.bad.append(f"{len(sources) - MAX_STUDIES} more studies were left out; send them by themselves")
+    for source in sources[:MAX_STUDIES]:
         try:
             found.images.append(_read(source, limits))
         except (ValueError, OSError) as error:

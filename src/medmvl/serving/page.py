@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medmvl.serving.server import Server
 
 STATIC = Path(str(files("medmvl.serving") / "static"))
-MOST_VOXELS = 2**27
+MAX_VOXELS = 2**27
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
@@ -145,10 +145,12 @@ def _add_showing(app: FastAPI, server: Server) -> None:
 
     @app.get("/page/studies/{study}/pixels.nii")
     def pixels(
-        request: HttpRequest, study: str, most: Annotated[int, Query(ge=4096, le=MOST_VOXELS)] = MOST_VOXELS
+        request: HttpRequest,
+        study: str,
+        max_voxels: Annotated[int, Query(ge=4096, le=MAX_VOXELS)] = MAX_VOXELS,
     ) -> Response:
         """The voxels, without identity."""
-        return _nifti(pixels_nifti(load(request, study), most))
+        return _nifti(pixels_nifti(load(request, study), max_voxels))
 
     @app.get("/page/studies/{study}/seen.nii")
     def seen(request: HttpRequest, study: str, channel: Annotated[int, Query(ge=0, le=64)] = 0) -> Response:

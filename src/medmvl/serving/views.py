@@ -23,14 +23,14 @@ _UNKNOWN = ("S", "P", "L")
 """How what has no known orientation is laid out, so that it looks on a screen as in its file."""
 
 
-def pixels_nifti(image: MedicalImage, most_voxels: int) -> bytes:
-    """The image as uncompressed NIfTI-1, every second, third, ... voxel where there are more than `most_voxels`.
+def pixels_nifti(image: MedicalImage, max_voxels: int) -> bytes:
+    """The image as uncompressed NIfTI-1, every second, third, ... voxel where there are more than `max_voxels`.
 
     A 2D image becomes one slice, laid into the body where its orientation is known.
     """
     array, affine = _volume_of(image)
     step = 1
-    while math.prod(-(-count // step) for count in array.shape[:3]) > most_voxels:
+    while math.prod(-(-count // step) for count in array.shape[:3]) > max_voxels:
         step += 1
     if step > 1:
         array, affine = array[::step, ::step, ::step], affine @ np.diag([step, step, step, 1.0])

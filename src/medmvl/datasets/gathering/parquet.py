@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
-from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import iter_parquet, text_field
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
+from medmvl.tasks.answers import yes_no_choices
 
 SUFFIXES = {b"\x89PN": ".png", b"\xff\xd8\xff": ".jpg"}
 SPLITS = {
@@ -45,7 +46,7 @@ def gather_parquet(found: Collection, task: str) -> bool:
 def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: str) -> None:
     answer = text_field(row, "answer")
     name = save_picture(found, row.get("image"))
-    choices = yes_no(answer, text_field(row, "question"))
+    choices = yes_no_choices(answer, text_field(row, "question"))
     sample = question(
         id, [ImageBlock(image=name)], text_field(row, "question"), answer,
         question_type="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task=task,

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
-from medmvl.tasks.answers import yes_no_choices
 
 Visual = ImageBlock | VolumeBlock
 LETTERS = "ABCDEFGH"
@@ -104,11 +103,6 @@ def options_by_letter(options: Any) -> list[str]:
     if len(texts) < 2 or "".join(sorted(texts)) != LETTERS[: len(texts)]:
         raise UserError(f"expected options A, B and so on, found {', '.join(texts) or 'none'}")
     return [texts[letter] for letter in sorted(texts)]
-
-
-def yes_no(answer: str, question: str = "") -> tuple[str, ...]:
-    """The pair of choices that an answer is one of, or nothing."""
-    return yes_no_choices(answer, question)
 
 
 def option_text(text: str) -> str:

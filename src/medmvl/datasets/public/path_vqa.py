@@ -15,11 +15,12 @@ from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.parquet import SPLITS, gather_parquet
-from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import below, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
+from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
 
 
@@ -46,7 +47,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     places = [folder / part for part in ("", "train", "val", "test")]
     path = next((place / file for place in places if below(place, file).is_file()), folder / file)
     answer = text_field(record, "answer")
-    choices = yes_no(answer, text_field(record, "question"))
+    choices = yes_no_choices(answer, text_field(record, "question"))
     sample = question(
         id, [ImageBlock(image=found.image(path))], text_field(record, "question"), answer,
         question_type="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task="path_vqa",

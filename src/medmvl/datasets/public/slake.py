@@ -19,12 +19,13 @@ from typing import Any, Literal
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.parquet import gather_parquet
-from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import below, load_records, text_field
 from medmvl.datasets.gathering.regions import Region, add_regions, half_open
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
+from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
 
 FILES = {
@@ -86,7 +87,7 @@ def _take(found: Collection, record: Mapping[str, Any], home: Mapping[str, str])
         text_field(record, "question"),
         answer,
         question_type=question_type,
-        choices=yes_no(answer) if question_type == "closed" else (),
+        choices=yes_no_choices(answer) if question_type == "closed" else (),
         language=spoken,
         image_group=PurePosixPath(name).parent.name,
         task="slake",

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medmvl.datasets.gathering.collection import Collection
-from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import iter_lines
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
 from medmvl.schema import ImageBlock
+from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -88,7 +89,7 @@ def _parse(text: str, references: dict[str, tuple[str, ...]]) -> Line:
 
 
 def _take(found: Collection, line: Line, picture: Path, name: str, split: str) -> None:
-    choices = yes_no(line.answers[0], line.question)
+    choices = yes_no_choices(line.answers[0], line.question)
     sample = question(
         f"vqa_med-{name}", [ImageBlock(image=found.image(picture))], line.question, line.answers[0],
         question_type="closed" if choices else "open", choices=choices, more_answers=line.answers[1:],

@@ -14,11 +14,12 @@ from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.parquet import gather_parquet
-from medmvl.datasets.gathering.questions import question, yes_no
+from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import below, load_records, text_field
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock
+from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
 
 TABLE_NAMES = ("VQA_RAD Dataset Public.json", "vqa.json")
@@ -76,7 +77,7 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
         text_field(record, "question"),
         answer,
         question_type=QUESTION_TYPES[form],
-        choices=yes_no(answer) if form == "CLOSED" else (),
+        choices=yes_no_choices(answer) if form == "CLOSED" else (),
         image_group=Path(name).stem,
         task="vqa_rad",
     )

@@ -44,8 +44,8 @@ export class Viewer {
   // Load a study; null where another was asked for meanwhile.
   async show(study) {
     const turn = ++this.turn;
-    const most = innerWidth < 700 ? SMALL_SCREEN_VOXELS : LARGE_SCREEN_VOXELS;
-    const bytes = await getBytes(`/page/studies/${study.id}/pixels.nii?most=${most}`);
+    const maxVoxels = innerWidth < 700 ? SMALL_SCREEN_VOXELS : LARGE_SCREEN_VOXELS;
+    const bytes = await getBytes(`/page/studies/${study.id}/pixels.nii?max_voxels=${maxVoxels}`);
     if (turn !== this.turn) return null;
     this.study = study;
     this.hideSeen();
