@@ -82,7 +82,7 @@ def test_batches_hold_samples_of_like_length() -> None:
 
 def test_questions_about_one_study_share_a_batch() -> None:
     mixture = data([40, 41], per_study=6)
-    order = epoch_order(mixture, seed=3, epoch=1, batch_size=8, group="study", per_study=4)
+    order = epoch_order(mixture, seed=3, epoch=1, batch_size=8, group="study")
     batches = [order[start : start + 8] for start in range(0, len(order), 8)]
     encodings = sum(len({mixture.study_keys[i] for i in batch}) for batch in batches)
     shuffled = epoch_order(mixture, seed=3, epoch=1, batch_size=8, group="none")

@@ -1,6 +1,7 @@
 """A run: what it leaves, what it refuses before the first step, and what a finished one skips."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,20 @@ def test_an_answer_that_would_be_cut_is_named(tmp_path: Path) -> None:
     write_text_samples(tmp_path / "long.jsonl", 1, words=400)
     document = recipe(train=[{"path": str(tmp_path / "long.jsonl")}])
     expect_refusal(document, tmp_path, SampleError, "'text-0' has .* more than max_length 256")
+
+
+def test_samples_that_are_too_long_are_left_out_when_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_text_samples(tmp_path / "long.jsonl", 1, words=400)
+    write_text_samples(tmp_path / "short.jsonl", 3)
+    sources = [{"path": str(tmp_path / f"{name}.jsonl")} for name in ("long", "short")]
+    with caplog.at_level(logging.WARNING):
+        list(dry_run(parse_recipe(recipe(data={"train": sources, "drop_too_long": True}), "some")))
+    assert "left out 1 of 4 samples longer than 256 tokens" in caplog.text
+    expect_refusal(
+        recipe(data={"train": sources[:1], "drop_too_long": True}), tmp_path, SampleError, "no sample is left"
+    )
 
 
 def test_labels_need_labels(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ class SampleDataset(Dataset[Any]):
         if self.max_length is not None and length > self.max_length:
             raise SampleError(
                 f"{name}: {length} tokens, more than max_length {self.max_length}; cutting it could cut off "
-                "its answer. Raise max_length, use fewer visual tokens, or set drop_too_long"
+                "its answer. Raise max_length, use fewer visual tokens, or set data.drop_too_long"
             )
         if self.supervised and processed.num_supervised == 0:
             raise SampleError(f"{name}: no token of it is supervised; is its answer empty?")

@@ -13,6 +13,8 @@ from medmvl.errors import RecipeError
 Group = Literal["none", "length", "study"]
 BATCHES_SORTED_TOGETHER = 50
 """Length groups are sought within so many batches, so that the order stays random at large."""
+PER_STUDY = 4
+"""Samples of the same files next to each other, so that a batch of them encodes the files once and still mixes studies."""
 Indices = NDArray[np.int64]
 
 
@@ -37,7 +39,7 @@ class Mixture(Protocol):
 
 
 def epoch_order(
-    mixture: Mixture, *, seed: int, epoch: int, batch_size: int, group: Group = "length", per_study: int = 4
+    mixture: Mixture, *, seed: int, epoch: int, batch_size: int, group: Group = "length"
 ) -> list[int]:
     """Return the indices of one epoch; consecutive `batch_size` of them are a batch.
 
@@ -46,9 +48,8 @@ def epoch_order(
         seed: seed of the run.
         epoch: counted from 0.
         batch_size: over all ranks.
-        group: `"length"` puts samples of like length in a batch (less padding), `"study"` up to `per_study`
-            samples of the same files side by side (their pixels are encoded once), `"none"` neither.
-        per_study: for `"study"`.
+        group: `"length"` puts samples of like length in a batch (less padding), `"study"` up to
+            `PER_STUDY` samples of the same files side by side (their pixels are encoded once), `"none"` neither.
 
     Raises:
         RecipeError: for an unknown group.
@@ -58,7 +59,7 @@ def epoch_order(
     if group == "length":
         order = _by_length(order, np.asarray(mixture.lengths), batch_size, generator)
     elif group == "study":
-        order = _by_study(order, np.asarray(mixture.study_keys), per_study, generator)
+        order = _by_study(order, np.asarray(mixture.study_keys), generator)
     elif group != "none":
         raise RecipeError(f"group '{group}' is unknown; known groups: none, length, study")
     return [int(index) for index in order]
@@ -101,25 +102,23 @@ def _by_length(order: Indices, lengths: Indices, batch_size: int, generator: np.
     return np.concatenate([np.empty(0, np.int64), *shuffled, *rest])
 
 
-def _by_study(order: Indices, keys: Indices, per_study: int, generator: np.random.Generator) -> Indices:
+def _by_study(order: Indices, keys: Indices, generator: np.random.Generator) -> Indices:
     by_key: dict[int, list[int]] = {}
     for index in order:
         by_key.setdefault(int(keys[index]), []).append(int(index))
-    runs = [run for members in by_key.values() for run in _chunks(np.array(members, np.int64), per_study)]
-    full = [run for run in runs if len(run) == per_study]
-    rest = [run for run in runs if len(run) < per_study]
+    runs = [run for members in by_key.values() for run in _chunks(np.array(members, np.int64), PER_STUDY)]
+    full = [run for run in runs if len(run) == PER_STUDY]
+    rest = [run for run in runs if len(run) < PER_STUDY]
     full = [full[index] for index in generator.permutation(len(full))]
     rest = [rest[index] for index in generator.permutation(len(rest))]
-    return np.concatenate([np.empty(0, np.int64), *_interleave(full, rest, per_study, generator)])
+    return np.concatenate([np.empty(0, np.int64), *_interleave(full, rest, generator)])
 
 
-def _interleave(
-    full: list[Indices], rest: list[Indices], per_study: int, generator: np.random.Generator
-) -> list[Indices]:
-    """Pack short runs into rows of `per_study` and mix them with full runs, which so never straddle batches."""
+def _interleave(full: list[Indices], rest: list[Indices], generator: np.random.Generator) -> list[Indices]:
+    """Pack short runs into rows of `PER_STUDY` and mix them with full runs, which so never straddle batches."""
     flat = np.concatenate([np.empty(0, np.int64), *rest])
-    rows = [*full, *_chunks(flat, per_study)]
-    tail = [rows.pop()] if rows and len(rows[-1]) < per_study else []
+    rows = [*full, *_chunks(flat, PER_STUDY)]
+    tail = [rows.pop()] if rows and len(rows[-1]) < PER_STUDY else []
     return [rows[index] for index in generator.permutation(len(rows))] + tail
 
 

@@ -32,6 +32,8 @@ class DataRecipe(StrictModel):
     """Sources for the validation loss and answers during training."""
     test: tuple[DataSource, ...] = ()
     """Sources kept for the end."""
+    drop_too_long: bool = False
+    """Leave out samples longer than `model.max_length`, counted and listed in the log; by default such a sample is an error."""
     prepared: bool = False
     """Keep what the processor makes of every scan on disk, so that it is read and resampled once, not once per epoch. This is
     patient data in the cache folder: `medmvl data cache` shows it, `--clear` removes it."""

@@ -126,11 +126,15 @@ def plan_stage(
     chosen = [sources[source.model_dump_json()] for source in data.train]
     trained_on = (before or TrainedOn()) | TrainedOn.of((source.digest, source.samples) for source in chosen)
     prepared = PreparedCache(default_cache_dir()) if data.prepared else None
-    train = open_dataset(chosen, stage, processor, processor.max_length, prepared)
+    train = open_dataset(
+        chosen, stage, processor, processor.max_length, prepared, drop_too_long=data.drop_too_long
+    )
     validation, shared = None, (0, 0)
     if data.validation:
         watched = [sources[s.model_dump_json()] for s in data.validation]
-        validation = open_dataset(watched, stage, processor, processor.max_length, prepared)
+        validation = open_dataset(
+            watched, stage, processor, processor.max_length, prepared, drop_too_long=data.drop_too_long
+        )
         check_supervision(validation, processor.max_length)
         shared = trained_on.shared(sample for source in watched for sample in source.samples)
     _, num_tokens = check_supervision(train, processor.max_length)

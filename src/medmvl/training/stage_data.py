@@ -90,16 +90,17 @@ def open_dataset(
     processor: MedMVLProcessor,
     max_length: int | None,
     prepared: PreparedCache | None = None,
+    *,
+    drop_too_long: bool = False,
 ) -> StageDataset:
     """The samples of a stage, their scans from the cache `prepared` where there is one.
 
     Raises:
         SampleError: there is nothing for the stage's objective to learn from.
     """
+    limits: dict[str, Any] = {"max_length": max_length, "drop_too_long": drop_too_long, "prepared": prepared}
     if stage.objective == "lm":
-        return StageDataset(
-            SampleDataset(sources, processor, supervised=True, max_length=max_length, prepared=prepared)
-        )
+        return StageDataset(SampleDataset(sources, processor, supervised=True, **limits))
     with_report = stage.objective == "contrastive"
     studies = [
         replace(source, samples=Studies(source.samples, with_report=with_report)) for source in sources
@@ -111,9 +112,7 @@ def open_dataset(
         raise SampleError(
             f"stage '{stage.name}': no sample of {names} has both an image or volume and {needed}"
         )
-    return StageDataset(
-        SampleDataset(kept, processor, supervised=with_report, max_length=max_length, prepared=prepared)
-    )
+    return StageDataset(SampleDataset(kept, processor, supervised=with_report, **limits))
 
 
 def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[int, int]:
@@ -127,11 +126,15 @@ def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[in
     if samples.supervised and samples.unanswered:
         name = samples.sample(samples.unanswered[0]).id
         raise SampleError(f"sample '{name}' has no supervised token: no assistant turn of it has text")
+    if not lengths:
+        raise SampleError(
+            f"no sample is left: all are longer than max_length {max_length}; raise model.max_length"
+        )
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     if samples.supervised and max_length is not None and lengths[longest] > max_length:
         raise SampleError(
             f"sample '{samples.sample(longest).id}' has {lengths[longest]} tokens, more than max_length {max_length}: it "
-            "could lose its answer; raise model.max_length or use fewer visual tokens"
+            "could lose its answer; raise model.max_length, use fewer visual tokens, or set data.drop_too_long"
         )
     return len(lengths), sum(lengths)
 

@@ -48,8 +48,8 @@ class TrainingOrder(Sampler[int]):
         self.batch_size = stage.batch_size
         self.group: Group = stage.group
         self.seed = seed
-        self.steps_an_epoch = math.ceil(len(self._epoch(0)) / self.batch_size)
-        self.num_steps = stage.max_steps or math.ceil((stage.epochs or 0) * self.steps_an_epoch)
+        self.steps_per_epoch = math.ceil(len(self._epoch(0)) / self.batch_size)
+        self.num_steps = stage.max_steps or math.ceil((stage.epochs or 0) * self.steps_per_epoch)
 
     def _epoch(self, epoch: int) -> list[int]:
         order = epoch_order(
