@@ -41,6 +41,9 @@ VERBS: dict[str, Verb] = {
     "parts": Verb(
         "medmvl.cli.parts", "parts", "List encoders and connectors: what goes in, size, tokens out."
     ),
+    "pretrained": Verb(
+        "medmvl.cli.pretrained", "app", "List pretrained parts; fetch, check and convert one of them."
+    ),
     "import": Verb(
         "medmvl.cli.import_", "import_checkpoint", "Make another project's checkpoint a model of ours."
     ),

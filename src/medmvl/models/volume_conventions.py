@@ -40,9 +40,7 @@ class Grey(NamedTuple):
     eight_bit: bool
     """Whether fractions of grey levels are cut off after the stretching."""
 
-    def __call__(
-        self, hounsfield: NDArray[np.generic], size: Shape, spacing_mm: Sequence[float] | None
-    ) -> Voxels:
+    def __call__(self, hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
         """See `by_convention`; the spacing plays no part."""
         grey = (np.clip(hounsfield, LOWEST_HU, HIGHEST_HU).astype(np.float64) - LOWEST_HU) / (
             HIGHEST_HU - LOWEST_HU
@@ -57,7 +55,7 @@ class Grey(NamedTuple):
         return (voxels / np.float32(255)).astype(np.float32), _stretch(start, stop, size)
 
 
-def _merlin(hounsfield: NDArray[np.generic], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
+def _merlin(hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
     """Merlin (arXiv 2406.06512): 1.5 x 1.5 x 3 mm from the centre of the first voxel, HU -1000 to 1000, then the centre.
 
     Resampling only interpolates, also where it shrinks; what lies outside the scan is 0, the value of air.
@@ -79,7 +77,7 @@ def _merlin(hounsfield: NDArray[np.generic], size: Shape, spacing_mm: Sequence[f
     return voxels, matrix @ shift
 
 
-def _astra_chest(hounsfield: NDArray[np.generic], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
+def _astra_chest(hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
     """Astra's chain for chest CT: the box of what is above -1000 HU, averaged to the size, HU -1000 to 200."""
     start, stop = _box(hounsfield > LOWEST_HU)
     voxels = _stretched(hounsfield[tuple(map(slice, start, stop))], size, "area")

@@ -1,0 +1,1 @@
+"""Pretrained parts by name: where they come from, what they are checked by, and the folders that recipes name."""
