@@ -150,7 +150,8 @@ def test_what_is_not_the_part_is_refused_and_nothing_is_left(
         wheel(folder, "tiny-part-p0", "1.0", {"tiny_part_p0/other.bin": content})
     if fault == "empty":
         path.unlink()
-    said = {"digest": "has the SHA-256", "cut": "it is damaged, or another version", "member": "does not hold tiny_part_p0/part.bin",
+    said = {"digest": "has the SHA-256", "cut": "it is damaged, or another version",
+            "member": "does not hold tiny_part_p0/part.bin",
             "empty": "holds neither tiny.pt nor wheels"}[fault]  # fmt: skip
     with pytest.raises(UserError, match=said):
         get("tiny", tmp_path / "out", source=folder)
