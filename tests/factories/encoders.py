@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.factories import parts
+
 SIZE = (8, 32, 32)
 """Depth, height and width that the tiny volume encoders are made for."""
 
@@ -51,7 +53,7 @@ def hf_vision(model_type: str, **settings: Any) -> dict[str, Any]:
     return {"type": "hf_vision", "config": TOWERS[model_type], **settings}
 
 
-VOLUMES: dict[str, dict[str, Any]] = {
+_OF_OTHERS: dict[str, dict[str, Any]] = {
     "medm_clip": {
         "type": "medm_clip", "size": [8, 16, 16], "patch_size": [2, 4, 4], "width": 24, "num_layers": 2,
         "num_heads": 2, "mlp_width": 40,
@@ -71,3 +73,20 @@ VOLUMES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Tiny volume encoders beside those of `parts`."""
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "vit2d": parts.vit2d(class_token=True, select="cls_patch"),
+    **{name: parts.hf_vision(name) for name in parts.TOWERS},
+    **{name: hf_vision(name) for name in TOWERS},
+}
+"""One of every type of image encoder, and every Hugging Face tower; those of optional libraries are tested elsewhere."""
+VOLUMES: dict[str, dict[str, Any]] = {
+    "vit3d": parts.vit3d(stem="conv"),
+    "vit3d class token": parts.vit3d(class_token=True, select="cls_patch", qkv_bias=False, final_norm=False),
+    "slices": parts.slices(encoder=parts.hf_vision()),
+    **_OF_OTHERS,
+    "volume_and_slices": {
+        "type": "volume_and_slices", "volume": parts.vit3d(), "slices": parts.slices(encoder=hf_vision("resnet")),
+    },
+}  # fmt: skip
+"""One of every type of volume encoder."""

@@ -98,7 +98,7 @@ class EntryCache:
         file = self._file(key)
         try:
             entry = _read(file, key)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             self._tell(
@@ -196,7 +196,15 @@ class EntryCache:
 
 
 def _body(key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        storage = own.untyped_storage().data_ptr()
+        plain[name] = (
+            own.clone() if storage in storages else own
+        )  # safetensors refuses memory that two names share
+        storages.add(storage)
     text = json.dumps({**facts, "key": key, "version": ENTRY_VERSION})
     body: bytes = save(plain, {"facts": text, "crc32": str(_checksum(plain, text))})
     return body
@@ -231,7 +239,10 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> int:
         tensor = tensors[name]
         total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
         if tensor.numel():
-            total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
+            flat = tensor.as_strided(
+                (tensor.numel(),), (1,)
+            )  # contiguous, but a single value may have any stride
+            total = zlib.crc32(flat.view(torch.uint8).numpy().data, total)
     return total
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
-from tests.factories import encoders as tiny
 from tests.factories import parts
+from tests.factories.encoders import IMAGES, VOLUMES
 from tests.factories.models import LLMS
 from torch.utils.checkpoint import checkpoint
 
@@ -26,20 +25,6 @@ from medmvl.models.encoders import (
 )
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 
-IMAGES: dict[str, dict[str, Any]] = {
-    "vit2d": parts.vit2d(class_token=True, select="cls_patch"),
-    **{name: parts.hf_vision(name) for name in parts.TOWERS},
-    **{name: tiny.hf_vision(name) for name in tiny.TOWERS},
-}
-VOLUMES: dict[str, dict[str, Any]] = {
-    "vit3d": parts.vit3d(stem="conv"),
-    "vit3d class token": parts.vit3d(class_token=True, select="cls_patch", qkv_bias=False, final_norm=False),
-    "slices": parts.slices(encoder=parts.hf_vision()),
-    **tiny.VOLUMES,
-    "volume_and_slices": {
-        "type": "volume_and_slices", "volume": parts.vit3d(), "slices": parts.slices(encoder=tiny.hf_vision("resnet")),
-    },
-}  # fmt: skip
 OPTIONAL = {"timm", "open_clip"}
 """Encoders of libraries that may be absent: tested in files of their own."""
 ENCODERS = [("image", name) for name in IMAGES] + [("volume", name) for name in VOLUMES]
