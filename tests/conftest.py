@@ -1,6 +1,9 @@
 """What all tests share: offline, few threads, and the folder of real scans where it is present."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,9 @@ settings.load_profile("any-machine")  # no test depends on how fast a machine is
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "MEDMVL_CACHE" not in os.environ:  # no test leaves anything in the cache of who runs it
+    os.environ["MEDMVL_CACHE"] = tempfile.mkdtemp(prefix="medmvl-tests-")
+    atexit.register(shutil.rmtree, os.environ["MEDMVL_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from medmvl.data.entry_cache import EntryCache
+from medmvl.data.entry_cache import EntryCache, default_cache_dir
 from medmvl.data.memory import Load
 from medmvl.data.prepared import cache_key, settings_digest, view_facts, view_of, view_tensors
 from medmvl.datasets.loader import BlockLoader
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FEATURES_VERSION = 1
 """Raised when an encoder or connector of ours makes other features of the same pixels, weights and settings."""
+AS_THE_WEIGHTS = "as the weights"
+"""The number type of a computation that casts nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class FeatureCache(EntryCache):
     """Features in `folder/features`, those of each view of a scan in an entry of its own."""
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
-        super().__init__(folder / "features", limit, "features")
+        super().__init__(self.place(folder), limit, "features")
+
+    @staticmethod
+    def place(folder: Path) -> Path:
+        """Where features are in a cache folder."""
+        return folder / "features"
 
     def find(self, preprocessor: VisualPreprocessor, scan: str, parts: PartDigests) -> ProcessedVisual | None:
         """A scan with features in place of its pixels, or None where some view of it is missing."""
@@ -212,3 +219,11 @@ def _digest(about: Mapping[str, Any], tensors: Any) -> str:
 def kinds_of(model: MedMVLForConditionalGeneration) -> list[str]:
     """The kinds of visuals that a model reads."""
     return [kind for kind in KINDS if getattr(model, f"{kind}_encoder") is not None]
+
+
+def feature_reader(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> FeatureReader:
+    """Features of a model that answers: in its own number types, no part of it training."""
+    precision = f"{model.device.type} {AS_THE_WEIGHTS}"
+    with torch.no_grad():
+        parts = {kind: part_digests(model, kind, precision) for kind in kinds_of(model)}
+    return FeatureReader(FeatureCache(default_cache_dir()), processor, parts)

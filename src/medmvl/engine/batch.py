@@ -85,12 +85,12 @@ def _answer_missing(
     batches = plan(samples, done, batch_size, merge_equal=not options.sampled)
     if progress is not None:
         progress(len(done & {sample.id for sample in samples}))
-    seeing = engine.scans.wrap(load)
     failures: list[Failure] = []
-    for batch in batches[processes.rank :: processes.size]:
-        failures += _answer_batch(engine, batch, seeing, file, options)
-        if progress is not None:
-            progress(sum(len(same) for same in batch))
+    with engine.keeping_features(load) as seeing:
+        for batch in batches[processes.rank :: processes.size]:
+            failures += _answer_batch(engine, batch, seeing, file, options)
+            if progress is not None:
+                progress(sum(len(same) for same in batch))
     processes.wait()
     if processes.first:
         _collect(AnswerFile(out, record), samples)

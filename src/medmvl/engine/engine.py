@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from medmvl.data.entry_cache import default_cache_dir
+from medmvl.data.feature_cache import FeatureCache, FeatureReader, feature_reader, kinds_of
 from medmvl.data.trained_on import TrainedOn
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
@@ -49,6 +52,7 @@ class Engine:
         self.processor = processor
         self.inputs = ModelInputs(self.model, int(processor.tokenizer.pad_token_id), cache_bytes)
         self.scans = ScanCache(processor.process_visual)
+        self._features: tuple[list[int], FeatureReader] | None = None
         self.folder: Path | None = None
         """Where the model was loaded from."""
         self._pad_id = int(processor.tokenizer.pad_token_id)
@@ -83,6 +87,36 @@ class Engine:
     def identity(self) -> dict[str, Any]:
         """Names the model in results: `model`, a digest that changes with its settings or weights."""
         return {"model": weights_digest(self.model) if self.folder is None else model_digest(self.folder)}
+
+    def _known_features(self) -> FeatureReader | None:
+        """Finds on disk what was made of files in training or in an evaluation, if anything was kept on this machine."""
+        if not FeatureCache.place(default_cache_dir()).is_dir():
+            return None
+        parts = [
+            getattr(self.model, f"{kind}_{part}")
+            for kind in kinds_of(self.model)
+            for part in ("encoder", "connector")
+        ]
+        versions = [tensor._version for part in parts for tensor in (*part.parameters(), *part.buffers())]
+        if self._features is None or self._features[0] != versions:
+            self._features = versions, feature_reader(self.model, self.processor)
+        return self._features[1]
+
+    @contextmanager
+    def keeping_features(self, load: Load) -> Iterator[Load]:
+        """A `load` of the files of a data set that finds features, while those that are missing are made and kept.
+
+        Where `load` changes what it reads, as other callables than a `BlockLoader` may, it does neither.
+        """
+        if not isinstance(load, BlockLoader):
+            yield self.scans.wrap(load)
+            return
+        features = feature_reader(self.model, self.processor)
+        self.model.keep_features = features.keep
+        try:
+            yield self.scans.wrap(load, features=features)
+        finally:
+            self.model.keep_features = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -221,7 +255,7 @@ class Engine:
         blocks, memory = question_blocks(
             images, volumes, priors or {}, {"units": units, "modality": modality}
         )
-        cached = self.scans.wrap(BlockLoader(Path.cwd()))
+        cached = self.scans.wrap(BlockLoader(Path.cwd()), features=self._known_features())
         turn = Message(role="user", content=(*blocks, TextBlock(text=question)))
         request = Request((*history, turn), lambda block: memory.get(block) or cached(block))
         chosen = GenerationOptions.from_arguments(**options)

@@ -43,16 +43,14 @@ def candidate_logprobs(
         for request, texts in zip(requests, candidates, strict=True)
         for text in texts
     ]
+    owners = [request.owner for request, texts in zip(requests, candidates, strict=True) for _ in texts]
     batch = engine.processor.collate(rows)
-    inputs = {
-        name: [part.to(engine.device) for part in value] if isinstance(value, list) else value
-        for name, value in batch.items()
-    }
-    inputs = {
-        name: value.to(engine.device) if isinstance(value, torch.Tensor) and name != "visual_table" else value
-        for name, value in inputs.items()
-    }
+    inputs = {name: batch[name].to(engine.device) for name in ("input_ids", "attention_mask", "labels")}
+    visuals = [(visual, owner) for row, owner in zip(rows, owners, strict=True) for visual in row.visuals]
     with torch.inference_mode():
+        if visuals:
+            inputs["visual_table"] = batch["visual_table"]
+            inputs["visual_tokens"] = engine.inputs.visual_tokens.of(visuals)
         logits = engine.model(**inputs, use_cache=False).logits.float().cpu()
     targets = torch.cat(
         [row.labels[1:][row.labels[1:] != IGNORED_LABEL] for row in rows if row.labels is not None]
@@ -94,12 +92,12 @@ def _score_missing(
     waiting = [sample for sample in mine if sample.id not in file.answers]
     if progress is not None:
         progress(len(mine) - len(waiting))
-    cached = engine.scans.wrap(load)
-    for start in range(0, len(waiting), batch_size):
-        batch = waiting[start : start + batch_size]
-        file.append(_scored(engine, batch, cached))
-        if progress is not None:
-            progress(len(batch))
+    with engine.keeping_features(load) as cached:
+        for start in range(0, len(waiting), batch_size):
+            batch = waiting[start : start + batch_size]
+            file.append(_scored(engine, batch, cached))
+            if progress is not None:
+                progress(len(batch))
 
 
 def _scored(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredAnswer]:

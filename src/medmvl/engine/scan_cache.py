@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
+from medmvl.data.feature_cache import FeatureReader
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.request import Load, VisualBlock
 from medmvl.imaging import MedicalImage
@@ -35,17 +36,23 @@ class ScanCache:
         """Bytes that are held."""
         return self._visuals.num_bytes
 
-    def wrap(self, load: Load, owner: str = "") -> Callable[[VisualBlock], ProcessedVisual]:
+    def wrap(
+        self, load: Load, owner: str = "", features: FeatureReader | None = None
+    ) -> Callable[[VisualBlock], ProcessedVisual]:
         """A `load` that looks here first, and always gives what the model sees.
 
         Args:
             load: reads a block. A `BlockLoader` says when a file has changed; of others, equal blocks are equal scans.
             owner: whose scans these are; nothing that another brought is found.
+            features: looks on disk for what the encoder made of a file, before that is read; of scans without an owner alone.
         """
+        fresh = load
+        if features is not None and not owner and isinstance(load, BlockLoader):
+            fresh = features.wrap(load, lambda block: self._process(load(block)))
 
         def cached(block: VisualBlock) -> ProcessedVisual:
             where: Hashable = load.signature(block) if isinstance(load, BlockLoader) else load
-            return self._get((owner, block, where), lambda: load(block))
+            return self._get((owner, block, where), lambda: fresh(block))
 
         return cached
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from medmvl.atomic_files import write_json
+from medmvl.data.feature_cache import AS_THE_WEIGHTS
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
 from medmvl.data.trained_on import TrainedOn
@@ -215,7 +216,7 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
 
 def _precision(trainer: StageTrainer) -> str:
     """Kind of device and number type in which frozen parts compute."""
-    return f"{trainer.args.device.type} {'bfloat16' if trainer.args.bf16 else 'as the weights'}"
+    return f"{trainer.args.device.type} {'bfloat16' if trainer.args.bf16 else AS_THE_WEIGHTS}"
 
 
 def _validated_at(trainer: StageTrainer, step: int) -> bool:
