@@ -20,6 +20,7 @@ GROUPS = (
     "medmvl.connectors",
     "medmvl.tasks",
     "medmvl.datasets",
+    "medmvl.rewards",
 )
 
 

@@ -63,6 +63,7 @@ VERBS: dict[str, Verb] = {
         "Score answers you already have, by published protocols; no model needed.",
     ),
     "judge": Verb("medmvl.cli.judge", "app", "Compare judges: agreement and kappa of two files of verdicts."),
+    "rewards": Verb("medmvl.cli.rewards", "app", "List rewards; audit them against adversarial answers."),
     "compare": Verb("medmvl.cli.compare", "compare", "Compare evaluations of the same samples, paired."),
     "experiment": Verb(
         "medmvl.cli.experiment",

@@ -82,6 +82,9 @@ _CHINESE_DOUBT = re.compile(
     r"不除外|不排除|不能除外|不能排除|未能排除|未排除|无法排除|無法排除|不无可能|无疑|無疑|毫无疑问|没错|沒錯|不错"
     r"|不是没有|不是沒有|并非没有|並非沒有|不是不|并非不|未尝不|无不|不是无"
 )
+_CHINESE_LIST = re.compile(r"[、和或及与]")
+_DENIED_WORD = re.compile(r"\s*(?:不是|并非|並非|不为|非)\s*[\"“'「]?(\w+)")
+"""`不是是`: a word of yes or no that is itself denied."""
 _CHINESE_IGNORED = re.compile(
     r"有没有|有沒有|是不是|是否|有无|有無|对不对|能否|能不能|非常|没关系|对于|對於|对比|对称|对照|有些|有点|不仅"
     r"|不但|不规则|不均匀?|不清|不一|不同|无论|错位"
@@ -212,9 +215,14 @@ def _chinese(spelled: str) -> bool | None:
         return None
     plainly, stated = set(), set()
     for clause in _CLAUSE.split(spelled):
-        whole = word_polarity(clause)
+        whole, denied = word_polarity(clause), _DENIED_WORD.match(clause)
+        if whole is None and denied is not None:
+            whole = None if (said := word_polarity(denied[1])) is None else not said
+        listed = [word_polarity(part) for part in _CHINESE_LIST.split(clause) if part.strip()]
         if whole is not None:
             plainly.add(whole)
+        elif listed and None not in listed:
+            plainly.update(listed)
         stated.add(_chinese_clause(clause))
     said = plainly or stated - {None}
     return said.pop() if len(said) == 1 else None

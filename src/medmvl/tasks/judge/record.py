@@ -1,4 +1,4 @@
-"""The reader's verdict on a record of any form, and its score as a reward."""
+"""The reader's verdict on a record of any form."""
 
 from __future__ import annotations
 
@@ -43,11 +43,3 @@ def _settled(record: Record) -> Reading:
 
 def _score(reading: Reading) -> float:
     return reading.score
-
-
-def reader_reward(answer: str, reference: str, question: str = "") -> float:
-    """Score of an answer, 0 to 1, for reinforcement learning: it costs under a millisecond and calls nothing.
-
-    Listing everything, declining to answer and repeating the question earn nothing.
-    """
-    return read_answer(question, answer, reference).score

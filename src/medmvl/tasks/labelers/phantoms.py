@@ -39,7 +39,7 @@ class PhantomLabeler:
         labels = dict.fromkeys(self.names, 0.0)
         unread = []
         for sentence in (match.group().strip() for match in _SENTENCE.finditer(text)):
-            said = self._read(" ".join(sentence.rstrip(".。").lower().split()))
+            said = self._read(_bare(sentence))
             if sentence and said is None:
                 unread.append(sentence)
             elif said is not None and said[1]:
@@ -48,6 +48,12 @@ class PhantomLabeler:
                 if place:
                     labels[f"{finding_type}/{place}"] = 1.0
         return PhantomReport(labels, tuple(unread))
+
+    def contradicted(self, text: str) -> set[str]:
+        """Findings that are said to be there and not to be there."""
+        said = [self._read(_bare(match.group())) for match in _SENTENCE.finditer(text)]
+        there, denied = ({one[0] for one in said if one and one[1] is present} for present in (True, False))
+        return there & denied
 
     def _read(self, sentence: str) -> tuple[str, bool, str] | None:
         for pattern, finding_type, present in self._templates:
@@ -82,3 +88,7 @@ class PhantomLabeler:
                     pattern = escaped.replace(re.escape("{place}"), f"(?P<place>{places})")
                     templates.append((re.compile(pattern), finding_type, present))
         return templates
+
+
+def _bare(sentence: str) -> str:
+    return " ".join(sentence.strip().rstrip(".。").lower().split())

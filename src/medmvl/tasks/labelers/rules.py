@@ -153,6 +153,18 @@ class RuleLabeler:
         """1 where a finding is present or uncertain, else 0."""
         return [self._label(text) for text in texts]
 
+    def contradicted(self, text: str) -> set[str]:
+        """Findings that are said to be there and, of the same place or of none, not to be there."""
+        clauses = [clause.strip().lower() for clause in CLAUSE_END.split(text) if clause and clause.strip()]
+        found = set()
+        for rule in self.rules:
+            mentions = [evidence for clause in clauses for evidence in _mentions(rule, clause)]
+            there = [_places(one.clause) for one in mentions if one.mention == "present"]
+            denied = [_places(one.clause) for one in mentions if one.mention == "absent"]
+            if any(not place or place & other for place in denied for other in there):
+                found.add(rule.name)
+        return found
+
     def explain(self, text: str) -> dict[str, Evidence]:
         """The strongest mention of every finding that is mentioned: present before uncertain before absent."""
         clauses = [clause.strip().lower() for clause in CLAUSE_END.split(text) if clause and clause.strip()]
@@ -170,6 +182,17 @@ class RuleLabeler:
         if self.nothing:
             labels[self.nothing] = float(not there - self.apart)
         return labels
+
+
+_PLACE = re.compile(
+    r"\b(?:left|right|bilateral|upper|middle|lower|apical|basal|mild|small|large|moderate|severe|new|acute|old|chronic)\b"
+    r"|[左右双上中下大小新旧]"
+)
+"""Words by which two mentions of a finding may be about different ones."""
+
+
+def _places(clause: str) -> frozenset[str]:
+    return frozenset(_PLACE.findall(clause))
 
 
 _ORDER: tuple[Mention, ...] = ("present", "uncertain", "absent")
