@@ -34,7 +34,7 @@ def records(path: Path, types: tuple[str, ...] = ()) -> list[Record]:
 
 
 def test_no_built_in_reward_of_content_pays_an_attack(phantoms: Path) -> None:
-    asked = records(phantoms / "train.jsonl", ("side", "report", "cardiomegaly"))[:60]
+    asked = records(phantoms / "train.jsonl", ("side", "report", "cardiomegaly"))[:80]
     rewards = {
         name: build_reward(name, **({"labeler": "phantoms"} if name == "findings_f1" else {}))
         for name in REWARDS
@@ -75,7 +75,7 @@ def test_bad_rewards_are_caught(phantoms: Path) -> None:
 
 
 def test_the_total_is_a_column_and_a_model_a_row(phantoms: Path) -> None:
-    asked = records(phantoms / "test.jsonl", ("cardiomegaly",))
+    asked = records(phantoms / "train.jsonl", ("ct_cardiomegaly",))
     combined = CombinedReward(
         [RewardRecipe(name="closed_accuracy"), RewardRecipe(name="same_language", weight=1.0)]
     )

@@ -36,7 +36,7 @@ FILLER = {
 }  # fmt: skip
 LENGTHS = (10, 60, 250)
 """Words to which an answer is padded."""
-FEW = 8
+FEW = 3
 """Answers of other patients that make a question, or its group, large enough to count its usual answers."""
 CONSTANTS = 6
 """Usual answers of a question that are tried as the one for all."""
@@ -123,9 +123,13 @@ def view_data(records: Sequence[Record], labeler: Labeler | None = None) -> Data
         if name is not None:
             affirmed[language].setdefault(name, sentence)
     contradicted = getattr(labeler, "contradicted", None)
-    for language, sentence in sentences if contradicted is not None else ():
+    for language, sentence in sentences:
         for name, there in affirmed[language].items():
-            if name not in denied[language] and name in contradicted(f"{there} {sentence}"):
+            if (
+                contradicted is not None
+                and name not in denied[language]
+                and name in contradicted(f"{there} {sentence}")
+            ):
                 denied[language][name] = sentence
     return DataView(
         records,

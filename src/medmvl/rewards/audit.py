@@ -149,7 +149,7 @@ def _scored(records: Sequence[Record], texts: Texts, score: Callable[[Record], f
 
 
 def _best_constants(view: DataView, records: Sequence[Record], found: RecordScores) -> RecordScores:
-    """Of the usual answers of each question or group, the one that earns most there."""
+    """The usual answer of each question or group that earns most there."""
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for record in records:
         if record.id in found:
