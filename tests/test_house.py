@@ -23,7 +23,8 @@ def python(script: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "package", ["medmvl", "medmvl.imaging", "medmvl.schema", "medmvl.phantoms", "medmvl.tasks", "medmvl.rewards"]
+    "package",
+    ["medmvl", "medmvl.imaging", "medmvl.schema", "medmvl.phantoms", "medmvl.tasks", "medmvl.rewards"],
 )
 def test_light_rooms_import_neither_torch_nor_transformers(package: str) -> None:
     """The import contract reads the sources; this runs them."""
