@@ -65,7 +65,10 @@ def side(batch: int, tokens: int, dtype: str, stop_early: bool) -> None:
 
     def answers(seed: int, size: int, limits: list[int]) -> list[Any]:
         blocks = [(ImageBlock(image=str(seed * 1000 + i)), TextBlock(text=QUESTION[i:])) for i in range(size)]
-        requests = [Request((Message(role="user", content=content),), load) for content in blocks]
+        requests = [
+            Request((Message(role="user", content=content),), processor.visual_loader(load))
+            for content in blocks
+        ]
         prepared = [engine.prepare(request) for request in requests]
         options = [GenerationOptions(max_new_tokens=limit) for limit in limits]
         now = hasattr(engine, "decode_sequences")  # else the names before

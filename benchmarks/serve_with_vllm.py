@@ -138,7 +138,7 @@ def compare(name: str, model: Path, exported: Path, python: str, asked: list[tup
     ours, told = [], []
     for image, text in asked:
         blocks = (ImageBlock(image=str(image)), TextBlock(text=text))
-        request = Request((Message(role="user", content=blocks),), BlockLoader(Path.cwd()))
+        request = Request((Message(role="user", content=blocks),), engine.scans.wrap(BlockLoader(Path.cwd())))
         ours.append(_before_stop(engine.answer([request], limit)[0].tokens, stops))
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
         prompt = template.apply_chat_template(turns, add_generation_prompt=True)

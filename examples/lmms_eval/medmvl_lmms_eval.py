@@ -50,7 +50,8 @@ class MedMVL(lmms):
             stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
         )
         message = Message(role="user", content=tuple(blocks))
-        request = Request((message,), lambda block: _image(pictures[block.path]), f"{task} {doc_id}")
+        load = self.engine.processor.visual_loader(lambda block: _image(pictures[block.path]))
+        request = Request((message,), load, f"{task} {doc_id}")
         return str(self.engine.answer([request], options)[0].text)
 
 

@@ -7,10 +7,10 @@ import torch
 
 from medmvl.engine import Engine, GenerationOptions, Request, eight_bit
 from medmvl.errors import MissingExtraError
-from tests.factories.engine import image_of, question, save_tiny_model
+from tests.factories.engine import question, save_tiny_model, visual_of
 
 REQUESTS = [
-    Request.from_sample(question(visual, "Is there a nodule?", visual), image_of)
+    Request.from_sample(question(visual, "Is there a nodule?", visual), visual_of)
     for visual in ("ct-1", "x-1")
 ]
 OPTIONS = GenerationOptions(max_new_tokens=8, logprobs=0)

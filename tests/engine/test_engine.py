@@ -9,7 +9,7 @@ import torch
 from medmvl.engine import Answer, Engine, Failure, GenerationOptions, Request
 from medmvl.errors import UserError
 from medmvl.schema import Message
-from tests.factories.engine import image_of, question, save_tiny_model, tiny_engine
+from tests.factories.engine import question, save_tiny_model, tiny_engine, visual_of
 
 SHORT = GenerationOptions(max_new_tokens=12)
 SAMPLES = [
@@ -19,7 +19,7 @@ SAMPLES = [
     question("both", "Describe the findings.", "ct-2", "x-2", "ct-1"),
     question("same scan", "心脏增大吗？", "ct-1"),
 ]
-REQUESTS = [Request.from_sample(sample, image_of) for sample in SAMPLES]
+REQUESTS = [Request.from_sample(sample, visual_of) for sample in SAMPLES]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_an_error_while_streaming_reaches_the_reader(engine: Engine, monkeypatch
 
 
 def test_a_broken_file_harms_one_request(engine: Engine) -> None:
-    broken = Request.from_sample(question("bad one", "?", "broken.png"), image_of)
+    broken = Request.from_sample(question("bad one", "?", "broken.png"), visual_of)
     outcomes = engine.try_answer([REQUESTS[0], broken, REQUESTS[1]], SHORT)
     assert [type(outcome) for outcome in outcomes] == [Answer, Failure, Answer]
     assert outcomes[1] == Failure("bad one", "broken.png: truncated file")
@@ -125,7 +125,7 @@ def test_another_scan_gives_another_prompt_to_the_model(engine: Engine) -> None:
         engine.inputs.visual_tokens.of([(v, "") for v in engine.prepare(request).visuals])
         for request in REQUESTS[1:3]
     ]
-    other = engine.prepare(Request.from_sample(question("q", "?", "ct-9"), image_of)).visuals
+    other = engine.prepare(Request.from_sample(question("q", "?", "ct-9"), visual_of)).visuals
     assert not torch.allclose(tokens[0][0], engine.inputs.visual_tokens.of([(v, "") for v in other])[0])
 
 
@@ -149,7 +149,7 @@ def test_a_conversation_goes_on(engine: Engine) -> None:
     first = SAMPLES[1].messages
     said = Message(role="assistant", content="Yes.")  # type: ignore[arg-type]
     asked = Message(role="user", content="Which lobe?")  # type: ignore[arg-type]
-    turns = Request((*first, said, asked), image_of)
+    turns = Request((*first, said, asked), visual_of)
     assert len(engine.prepare(turns).input_ids) > len(engine.prepare(REQUESTS[1]).input_ids)
     assert engine.answer([turns], SHORT)[0].tokens
 

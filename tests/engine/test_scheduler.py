@@ -12,7 +12,7 @@ import torch
 from medmvl.engine import Answer, Engine, Failure, GenerationOptions, Request
 from medmvl.engine.scheduler import BusyError, Scheduler
 from medmvl.errors import ReadError, UserError
-from tests.factories.engine import image_of, question, tiny_engine
+from tests.factories.engine import question, tiny_engine, visual_of
 
 SHORT = GenerationOptions(max_new_tokens=8)
 SAMPLES = [
@@ -20,7 +20,7 @@ SAMPLES = [
     for visual in ("ct-1", "ct-2", "x-1", "x-2")
     for text in ("Is there a nodule?", "Which lobe is it in, and how large is it?", "心脏增大吗？")
 ]
-REQUESTS = [Request.from_sample(sample, image_of) for sample in SAMPLES]
+REQUESTS = [Request.from_sample(sample, visual_of) for sample in SAMPLES]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from medmvl.engine import Engine, Request
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.sequences import SequenceState
 from medmvl.errors import UserError
-from tests.factories.engine import image_of, question, tiny_engine
+from tests.factories.engine import question, tiny_engine, visual_of
 
 SAMPLES = [
     question("text", "Is there a nodule?"),
@@ -18,7 +18,7 @@ SAMPLES = [
     question("xray", "有没有结节？", "x-1"),
     question("both", "Describe the findings.", "ct-2", "x-2", "ct-1"),
 ]
-REQUESTS = [Request.from_sample(sample, image_of) for sample in SAMPLES]
+REQUESTS = [Request.from_sample(sample, visual_of) for sample in SAMPLES]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from medmvl.engine import Request
 from medmvl.engine.likelihood import candidate_logprobs, choice_logprobs
 from medmvl.evaluation.calibration import ScoredChoice, accuracy_kept, calibrate, probabilities
 from medmvl.schema import Sample
-from tests.factories.engine import image_of, question, tiny_engine
+from tests.factories.engine import image_of, question, tiny_engine, visual_of
 
 TARGET = {"question_type": "nodule", "answers": ["yes"], "choices": ["yes", "no", "left lower lobe"]}
 
@@ -23,15 +23,17 @@ def asked(name: str, *visuals: str) -> Sample:
 def test_a_candidate_has_the_mean_loss_training_would_see() -> None:
     engine = tiny_engine()
     requests = [
-        Request.from_sample(asked("a", "ct-1"), image_of),
-        Request.from_sample(asked("b", "x-1"), image_of),
+        Request.from_sample(asked("a", "ct-1"), visual_of),
+        Request.from_sample(asked("b", "x-1"), visual_of),
     ]
     together = candidate_logprobs(engine, requests, [["yes", "no"], ["left lower lobe"]])
     for request, texts, values in zip(requests, [["yes", "no"], ["left lower lobe"]], together, strict=True):
         for text, value in zip(texts, values, strict=True):
             sample = question("t", "Is there a nodule?", *[b.path for m in request.messages for b in m.visuals],
                               answer=text)  # fmt: skip
-            row = engine.processor.prepare(sample.messages, image_of, supervised=True)
+            row = engine.processor.prepare(
+                sample.messages, engine.processor.visual_loader(image_of), supervised=True
+            )
             loss = engine.model(**engine.processor.collate([row]), use_cache=False).loss
             assert value == pytest.approx(-float(loss.detach()) * row.num_supervised, rel=1e-4)
 
@@ -39,7 +41,7 @@ def test_a_candidate_has_the_mean_loss_training_would_see() -> None:
 def test_candidates_share_one_distribution() -> None:
     """The first tokens of all continuations are alternatives: their likelihoods never sum to more than one."""
     engine = tiny_engine()
-    request = Request.from_sample(asked("a", "ct-1"), image_of)
+    request = Request.from_sample(asked("a", "ct-1"), visual_of)
     values = candidate_logprobs(engine, [request], [["yes", "no", "left lower lobe"]])[0]
     assert sum(math.exp(value) for value in values) < 1
 

@@ -55,6 +55,8 @@ def test_it_answers_as_the_engine_does(tmp_path: Path, monkeypatch: pytest.Monke
     )
     (said,) = model.generate_until([SimpleNamespace(args=(*arguments, "vqa", "test"))])
     image = MedicalImage(array=array, kind="image", units="display", source_format="png")
-    request = Request(question("q", "Is there a nodule?", "x").messages, lambda block: image)
+    engine = Engine.load(folder, "cpu")
+    load = engine.processor.visual_loader(lambda block: image)
+    request = Request(question("q", "Is there a nodule?", "x").messages, load)
     options = GenerationOptions(max_new_tokens=9, stop=("\n\n",))
-    assert said == Engine.load(folder, "cpu").answer([request], options)[0].text
+    assert said == engine.answer([request], options)[0].text

@@ -45,7 +45,9 @@ class Case:
     def prepare(self, index: int, **options: Any) -> Any:
         sample = self.samples[index]
         messages = sample.messages if options.get("supervised") else sample.messages[:-1]
-        return self.processor.prepare(messages, self.loader, name=sample.id, **options)
+        return self.processor.prepare(
+            messages, self.processor.visual_loader(self.loader), name=sample.id, **options
+        )
 
     def array(self, index: int, name: str) -> Any:
         return self.arrays[f"s{index}_{name}"]
@@ -124,7 +126,9 @@ def encoded(case: Case, batch: Any) -> list[torch.Tensor]:
 
 def test_greedy_answers_are_equal_alone_batched_and_with_beams(case: Case) -> None:
     engine = Engine.load(case.out)
-    requests = [Request(sample.messages[:-1], case.loader) for sample in case.samples]
+    requests = [
+        Request(sample.messages[:-1], case.processor.visual_loader(case.loader)) for sample in case.samples
+    ]
     options = GenerationOptions(max_new_tokens=16)
     alone = [engine.answer([request], options)[0].text for request in requests]
     together = [answer.text for answer in engine.answer(requests, options)]

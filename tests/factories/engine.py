@@ -80,6 +80,11 @@ def image_of(block: Any) -> MedicalImage:
     )
 
 
+def visual_of(block: Any) -> Any:
+    """What `tiny_engine` sees of a block's `image_of`."""
+    return tiny_engine().processor.process_visual(image_of(block))
+
+
 def question(name: str, text: str, *visuals: str, answer: str | None = None, **fields: Any) -> Sample:
     """A sample that asks about `visuals`: names starting with `ct` are volumes, others images."""
     blocks: list[dict[str, str]] = []

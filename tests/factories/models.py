@@ -106,7 +106,11 @@ def prepare(
     messages = conversation(*content, answer=answer, **more)
     supervised = answer is not None
     return processor.prepare(
-        messages, image_of, supervised=supervised, add_generation_prompt=not supervised, name="a sample"
+        messages,
+        processor.visual_loader(image_of),
+        supervised=supervised,
+        add_generation_prompt=not supervised,
+        name="a sample",
     )
 
 

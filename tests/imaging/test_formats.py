@@ -16,6 +16,7 @@ from PIL import Image
 from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging import read
 from medmvl.imaging.limits import at_most
+from medmvl.imaging.unzipping import ArchiveLimits
 from tests.factories import truth
 from tests.factories.dicom import ct_series, stored_volume
 from tests.factories.imaging import numbered
@@ -338,10 +339,10 @@ def test_zips_that_are_refused(tmp_path, monkeypatch):
     for name, (files, words) in cases.items():
         with pytest.raises(ReadError, match=rf"{name}\.zip.*{words}"):
             read(zipped(tmp_path / f"{name}.zip", files))
-    monkeypatch.setattr("medmvl.imaging.zipped.MAX_BYTES", 300)
+    monkeypatch.setattr("medmvl.imaging.zipped.LIMITS", ArchiveLimits(files=20, num_bytes=300))
     with pytest.raises(ReadError, match="unpacks to"):
         read(tmp_path / "two.zip")
-    monkeypatch.setattr("medmvl.imaging.zipped.MAX_FILES", 1)
+    monkeypatch.setattr("medmvl.imaging.zipped.LIMITS", ArchiveLimits(files=1, num_bytes=2**20))
     with pytest.raises(ReadError, match="holds 2 files"):
         read(tmp_path / "two.zip")
     with at_most(10**6), pytest.raises(ReadError, match="archive within"):

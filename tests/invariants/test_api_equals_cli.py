@@ -68,8 +68,10 @@ def test_images_and_volumes_together(folder: Path, capsys: pytest.CaptureFixture
         {"type": "volume", "volume": str(folder / "ct-1.npy")},
         {"type": "text", "text": TEXT},
     ]
-    request = Request((Message.model_validate({"role": "user", "content": content}),), BlockLoader(Path()))
-    expected = Engine.load(folder / "model").answer([request], options)[0].to_json()
+    engine = Engine.load(folder / "model")
+    load = engine.processor.visual_loader(BlockLoader(Path()))
+    request = Request((Message.model_validate({"role": "user", "content": content}),), load)
+    expected = engine.answer([request], options)[0].to_json()
     arguments = ("--image", folder / "x.png", "--volume", folder / "ct-1.npy", "--prompt", TEXT)
     assert medmvl("generate", folder / "model", *arguments, "--max-new-tokens", 9, "--json") == 0
     said = json.loads(capsys.readouterr().out)

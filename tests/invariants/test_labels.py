@@ -42,8 +42,12 @@ def test_decoded_labels_are_the_answers(turns, system):
     for question, answer in turns:
         messages.append({"role": "user", "content": [block(item) for item in question]})
         messages.append({"role": "assistant", "content": answer})
-    sample = processor().prepare(
-        [Message.model_validate(message) for message in messages], image_of, supervised=True, name="s"
+    made = processor()
+    sample = made.prepare(
+        [Message.model_validate(message) for message in messages],
+        made.visual_loader(image_of),
+        supervised=True,
+        name="s",
     )
     assert sample.labels is not None
     learned = sample.labels != IGNORED_LABEL

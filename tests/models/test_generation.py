@@ -156,5 +156,5 @@ def test_no_placeholder_is_ever_written(options, tmp_path):
     chosen = GenerationOptions(
         max_new_tokens=6, num_beams=options.get("num_beams", 1), temperature=options.get("temperature", 0.0)
     )
-    request = Request(tuple(conversation("xray:a", "Is there a nodule?")), image_of)
+    request = Request(tuple(conversation("xray:a", "Is there a nodule?")), processor.visual_loader(image_of))
     assert not set(Engine(again, processor).answer([request], chosen)[0].tokens) & set(own)

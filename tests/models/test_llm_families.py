@@ -119,7 +119,7 @@ def test_a_family_is_named_trained_asked_and_saved(family: str, tmp_path: Path) 
     }
     model, processor = assemble(type(recipe()).model_validate(document))
     messages = [Message.model_validate(message) for message in CONVERSATION]
-    sample = processor.prepare(messages, image_of, supervised=True, name="sample")
+    sample = processor.prepare(messages, processor.visual_loader(image_of), supervised=True, name="sample")
     assert (sample.input_ids == processor.image_token_id).sum() == 16
     assert sample.labels is not None
     said = processor.tokenizer.decode(sample.input_ids[sample.labels != -100], skip_special_tokens=False)
@@ -142,7 +142,11 @@ def test_a_family_is_named_trained_asked_and_saved(family: str, tmp_path: Path) 
     asked = processor.collate(
         [
             processor.prepare(
-                messages[:3], image_of, supervised=False, add_generation_prompt=True, name="asked"
+                messages[:3],
+                processor.visual_loader(image_of),
+                supervised=False,
+                add_generation_prompt=True,
+                name="asked",
             )
         ],
         padding_side="left",
@@ -154,7 +158,9 @@ def test_a_family_is_named_trained_asked_and_saved(family: str, tmp_path: Path) 
     model.save_pretrained(tmp_path / "saved")
     processor.save_pretrained(tmp_path / "saved")
     again, processor_again = load(tmp_path / "saved")
-    same = processor_again.prepare(messages, image_of, supervised=True, name="sample")
+    same = processor_again.prepare(
+        messages, processor_again.visual_loader(image_of), supervised=True, name="sample"
+    )
     assert same.input_ids.tolist() == sample.input_ids.tolist()
     with torch.no_grad():
         assert torch.equal(again.eval()(**batch).logits, model(**batch).logits)

@@ -348,4 +348,9 @@ def test_a_block_must_hold_its_own_kind(parts):
         return image_of(conversation("xray:a")[0].visuals[0])
 
     with pytest.raises(ValueError, match="a sample: its volume block holds an image"):
-        processor.prepare(conversation("ct:a", answer="Yes."), wrong, supervised=True, name="a sample")
+        processor.prepare(
+            conversation("ct:a", answer="Yes."),
+            processor.visual_loader(wrong),
+            supervised=True,
+            name="a sample",
+        )

@@ -41,7 +41,7 @@ def test_a_block_is_bound_to_its_own_file(processor):
         return image_of(block)
 
     messages = conversation("ct:b", "xray:a", "ct:a", answer="Yes.")
-    sample = processor.prepare(messages, load, supervised=True, name="s")
+    sample = processor.prepare(messages, processor.visual_loader(load), supervised=True, name="s")
     assert asked == ["ct:b", "xray:a", "ct:a"]
     for visual, block in zip(sample.visuals, messages[0].visuals, strict=True):
         assert torch.equal(visual.pixels, processor.process_visual(image_of(block)).pixels)
@@ -123,7 +123,7 @@ def test_special_tokens_in_any_role_are_refused(processor, role):
         for name in ("system", "user", "assistant")
     ]
     with pytest.raises(SampleError, match=r"case 1: its text spells the special token '<\|image\|>'"):
-        processor.prepare(messages, image_of, supervised=True, name="case 1")
+        processor.prepare(messages, processor.visual_loader(image_of), supervised=True, name="case 1")
 
 
 def test_padding_sides(processor):

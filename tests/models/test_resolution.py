@@ -103,7 +103,7 @@ def prepare(processor: Any, *images: MedicalImage, answer: str | None = "Yes.") 
     messages, found = conversation(*images, answer=answer)
     sample: ProcessedSample = processor.prepare(
         messages,
-        lambda block: found[block.path],
+        processor.visual_loader(lambda block: found[block.path]),
         supervised=answer is not None,
         add_generation_prompt=answer is None,
     )
@@ -332,7 +332,9 @@ def test_one_checkpoint_reads_every_size(name, tmp_path):
     requests = []
     for image in images:
         messages, found = conversation(image, answer=None)
-        requests.append(Request(tuple(messages), lambda block, found=found: found[block.path]))
+        requests.append(
+            Request(tuple(messages), processor.visual_loader(lambda block, found=found: found[block.path]))
+        )
     options = GenerationOptions(max_new_tokens=5)
     together = engine.answer(requests, options)
     assert len({str(answer.seen[0]["model_shape"]) for answer in together}) == 3

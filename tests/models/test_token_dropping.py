@@ -10,7 +10,6 @@ from tests.factories.models import TEXTS, VOLUMES_ONLY, conversation, prepare, r
 from tests.factories.parts import slices, vit3d
 
 from medmvl.data.prepared import PreparedCache
-from medmvl.engine.request import seen_of
 from medmvl.errors import RecipeError
 from medmvl.imaging import MedicalImage
 from medmvl.models.assemble import assemble, preprocessor_of
@@ -76,7 +75,9 @@ def prepared(processor, *images):
     content = [f"ct:{index}" for index in range(len(images))]
     messages = conversation(*content, "Is there a nodule?", answer="No.")
     load = iter(images)
-    return processor.prepare(messages, lambda block: next(load), supervised=True, name="a sample")
+    return processor.prepare(
+        messages, processor.visual_loader(lambda block: next(load)), supervised=True, name="a sample"
+    )
 
 
 def test_scans_with_and_without_dropped_patches_share_a_batch_and_gradients_flow():
@@ -101,8 +102,8 @@ def test_the_share_that_is_kept_is_reported_and_survives_the_cache(tmp_path):
     _, processor = tiny(**VOLUMES_ONLY, volume_encoder=slices(), **DROPPING)
     visual = processor.process_visual(scan())
     assert visual.kept_share == pytest.approx(23 / 128)
-    assert describe(visual)["kept_share"] == pytest.approx(23 / 128)
-    assert seen_of(visual)["kept_share"] == pytest.approx(23 / 128, abs=1e-4)
+    assert describe(visual)["kept_share"] == pytest.approx(23 / 128, abs=1e-4)
+    assert visual.to_json()["kept_share"] == pytest.approx(23 / 128, abs=1e-4)
     cache = PreparedCache(tmp_path)
     cache.keep("one", visual)
     again = cache.find("one", processor.visual_preprocessor)

@@ -35,7 +35,7 @@ def test_every_slice_of_a_volume_is_drawn(preprocessor):
 def test_the_description_is_plain_json(preprocessor):
     visual = preprocessor.process(image_of(conversation("ct:a")[0].visuals[0]))
     described = json.loads(json.dumps(describe(visual)))
-    assert described["size"] == [8, 16, 16]
+    assert described["model_shape"] == [1, 8, 16, 16]
     assert described["tokens"] == 8
     assert described["matrix"] == visual.matrix.tolist()
 
@@ -61,4 +61,4 @@ def test_inspect_shows_what_a_recipe_will_see(tmp_path):
     assert found.exit_code == 0, found.output
     described = json.loads(found.stdout)["model"]
     with Image.open(tmp_path / "seen.png") as drawn:
-        assert [drawn.height, drawn.width] == described["size"]
+        assert [drawn.height, drawn.width] == described["model_shape"][-2:]

@@ -218,16 +218,16 @@ def test_archives_are_limited(tmp_path: Path) -> None:
     refused(
         tmp_path / _made(tmp_path, "c"),
         archive({"a": noise, "b": noise}),
-        "unpacks to more",
+        "unpacks to 6000 bytes; the limit is 5000",
         expanded_bytes=5000,
     )
     bomb = archive({"a": bytes(10_000_000)}, compression=zipfile.ZIP_DEFLATED)
-    refused(tmp_path / _made(tmp_path, "d"), bomb, "without measure")
+    refused(tmp_path / _made(tmp_path, "d"), bomb, "grow beyond")
     locked = bytearray(archive({"a": noise}))
     locked[6] |= 1
     locked[locked.index(b"PK\x01\x02") + 8] |= 1
     refused(tmp_path / _made(tmp_path, "e"), bytes(locked), "encrypted")
-    refused(tmp_path / _made(tmp_path, "f"), archive({"a": noise})[:-40], "no readable zip")
+    refused(tmp_path / _made(tmp_path, "f"), archive({"a": noise})[:-40], "damaged")
 
 
 def test_headers_that_lie_do_not_help(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_headers_that_lie_do_not_help(tmp_path: Path) -> None:
     data = bytearray(archive({"a": np.random.default_rng(0).bytes(3000)}, compression=zipfile.ZIP_DEFLATED))
     place = data.index(b"PK\x01\x02")
     data[place + 24 : place + 28] = struct.pack("<I", 10)
-    refused(tmp_path, bytes(data), "claim|zip", expanded_bytes=1000)
+    refused(tmp_path, bytes(data), "claim|damaged", expanded_bytes=1000)
 
 
 def test_names_in_an_archive_reach_no_disk(tmp_path: Path) -> None:

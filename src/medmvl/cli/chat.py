@@ -26,8 +26,8 @@ from medmvl.cli.options import (
 
 if TYPE_CHECKING:
     from medmvl.engine import Engine, GenerationOptions
-    from medmvl.engine.request import VisualBlock
-    from medmvl.schema import Message
+    from medmvl.models.visuals import ProcessedVisual
+    from medmvl.schema import Message, VisualBlock
 
 NOTICE = "This is research software. What it says is no diagnosis and must not be used for one."
 HELP = "/image PATH and /volume PATH add a scan to the next question; /reset starts anew; /quit ends."
@@ -86,7 +86,7 @@ class Conversation:
         """Forget turns and scans."""
         self.messages: list[Message] = []
         self.waiting: list[VisualBlock] = []
-        self.seen: dict[VisualBlock, Any] = {}
+        self.seen: dict[VisualBlock, ProcessedVisual] = {}
 
     def add(self, block: VisualBlock) -> str:
         """Read a scan for the next question, and say what was read; warnings of the reader go to stderr."""

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medmvl.data.feature_cache import FeatureReader
-from medmvl.data.memory import Load, VisualMemory
+from medmvl.data.memory import VisualMemory
 from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError, UserError
 from medmvl.messages import first_of
-from medmvl.models.visuals import ProcessedVisual
+from medmvl.models.visuals import ProcessedVisual, VisualLoader
 from medmvl.schema import Sample
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ class SampleDataset(Dataset[Any]):
     def _kept_of(self, values: NDArray[Any]) -> NDArray[Any]:
         return values if self._kept is None else values[self._kept]
 
-    def _decoder(self, source: LoadedSource) -> Load:
-        decode: Load = partial(process_block, self.processor, source.load)
+    def _decoder(self, source: LoadedSource) -> VisualLoader:
+        decode: VisualLoader = partial(process_block, self.processor, source.load)
         if self._prepared is not None:
             decode = self._prepared.wrap(source.load, self.processor)
         return decode if self.features is None else self.features.wrap(source.load, decode)

@@ -19,7 +19,6 @@ import torch
 import transformers
 
 from medmvl.data.entry_cache import EntryCache, default_cache_dir
-from medmvl.data.memory import Load
 from medmvl.data.prepared import cache_key, settings_digest, view_facts, view_of, view_tensors
 from medmvl.datasets.loader import BlockLoader
 from medmvl.models.features import VisualFeatures
@@ -27,7 +26,7 @@ from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visual_encoding import connects_alone
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visual_table import KINDS
-from medmvl.models.visuals import FeatureKey, PixelNames, ProcessedVisual, digest
+from medmvl.models.visuals import FeatureKey, PixelNames, ProcessedVisual, VisualLoader, digest
 from medmvl.schema import ImageBlock, VolumeBlock
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class FeatureReader:
         self._preprocessor = processor.visual_preprocessor
         self._settings = settings_digest(processor)
 
-    def wrap(self, load: BlockLoader, decode: Load) -> Load:
+    def wrap(self, load: BlockLoader, decode: VisualLoader) -> VisualLoader:
         """Return a `load` that gives features, or what `decode` gives with the place where its features belong."""
 
         def cached(block: ImageBlock | VolumeBlock) -> ProcessedVisual:

@@ -7,10 +7,9 @@ from typing import Any
 
 from medmvl.datasets.loader import BlockLoader
 from medmvl.lru import BoundedLRU
-from medmvl.models.visuals import ProcessedVisual
+from medmvl.models.visuals import ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, VolumeBlock
 
-Load = Callable[[ImageBlock | VolumeBlock], ProcessedVisual]
 Renewed = Callable[[ProcessedVisual], ProcessedVisual]
 
 
@@ -24,7 +23,7 @@ class VisualMemory(BoundedLRU[tuple[Any, ...], ProcessedVisual]):
     def __init__(self, limit: int) -> None:
         super().__init__(limit, _num_bytes)
 
-    def wrap(self, loader: BlockLoader, load: Load, renewed: Renewed | None = None) -> Load:
+    def wrap(self, loader: BlockLoader, load: VisualLoader, renewed: Renewed | None = None) -> VisualLoader:
         """Return a `load` that looks here first; `loader` says which file a block means.
 
         What is kept here may be renewed: features take the place of pixels once they are known.

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from medmvl.data.entry_cache import Entry, EntryCache, default_cache_dir
-from medmvl.data.memory import Load
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
 from medmvl.imaging.selector import split_selector
 from medmvl.models.visual_preprocessor import VisualPreprocessor
-from medmvl.models.visuals import ProcessedVisual
+from medmvl.models.visuals import ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, VolumeBlock
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class PreparedCache(EntryCache):
     def __init__(self, folder: Path, limit: int | None = None) -> None:
         super().__init__(folder / "pixels", limit, "prepared scans")
 
-    def wrap(self, load: BlockLoader, processor: MedMVLProcessor) -> Load:
+    def wrap(self, load: BlockLoader, processor: MedMVLProcessor) -> VisualLoader:
         """Return a `load` that gives what `processor.process_visual` made of a file before, or makes and keeps it."""
         settings = settings_digest(processor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.partners import files_of
 from medmvl.imaging.selector import split_selector
-from medmvl.schema import ImageBlock, VolumeBlock
+from medmvl.schema import VisualBlock, VolumeBlock
 
 PHANTOM_SCHEME = "phantom://"
+ImageLoader = Callable[[VisualBlock], MedicalImage]
+"""Reads the image or volume of a block, as a `BlockLoader` does."""
 
 
 @dataclass(frozen=True)
@@ -27,30 +30,30 @@ class BlockLoader:
     declared: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What the source declares about its `"image"` and `"volume"` files; a block's own declarations win."""
 
-    def reference(self, block: ImageBlock | VolumeBlock) -> str:
+    def reference(self, block: VisualBlock) -> str:
         """The block's path as `medmvl.imaging.read` takes it, with its `#series=` and the like."""
         if block.path.startswith(PHANTOM_SCHEME):
             return block.path
         root = (self.volume_root if isinstance(block, VolumeBlock) else self.image_root) or self.folder
         return os.fspath(root / block.path)
 
-    def exists(self, block: ImageBlock | VolumeBlock) -> bool:
+    def exists(self, block: VisualBlock) -> bool:
         """Whether the file or folder is there; says nothing about what is in it."""
         reference = self.reference(block)
         return reference.startswith(PHANTOM_SCHEME) or split_selector(reference)[0].exists()
 
-    def signature(self, block: ImageBlock | VolumeBlock) -> str:
+    def signature(self, block: VisualBlock) -> str:
         """A string that changes when one of the block's files does: its header, its pixels, or any file in its folder."""
         reference = self.reference(block)
         if reference.startswith(PHANTOM_SCHEME):
             return reference
         return f"{reference} {self.declarations(block)} {hash(states_of(split_selector(reference)[0]))}"
 
-    def declarations(self, block: ImageBlock | VolumeBlock) -> dict[str, Any]:
+    def declarations(self, block: VisualBlock) -> dict[str, Any]:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
         return {**self.declared.get(block.type, {}), **block.declared}
 
-    def __call__(self, block: ImageBlock | VolumeBlock) -> MedicalImage:
+    def __call__(self, block: VisualBlock) -> MedicalImage:
         """Read the block's file.
 
         Raises:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medmvl.datasets.loader import ImageLoader
 from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
-from medmvl.engine.request import Failure, Load, Request
+from medmvl.engine.request import Failure, Request
 from medmvl.errors import SampleError
+from medmvl.models.visuals import VisualLoader
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample
 
@@ -32,7 +34,7 @@ _HASHED_PLACES = 16
 def answer_samples(
     engine: Engine,
     samples: Sequence[Sample],
-    load: Load,
+    load: ImageLoader,
     out: Path,
     run: Mapping[str, Any],
     options: GenerationOptions,
@@ -49,7 +51,7 @@ def answer_samples(
     Args:
         engine: answers.
         samples: with ids of their own.
-        load: gives the pixels of a block.
+        load: reads the image or volume of a block.
         out: a `.jsonl` file, see `AnswerFile`.
         run: what else decides the answers, such as digests of model and data; must be equal when resumed.
         options: of decoding; must be equal when resumed.
@@ -73,7 +75,7 @@ def answer_samples(
 
 
 def _answer_missing(
-    engine: Engine, samples: Sequence[Sample], load: Load, out: Path, record: dict[str, Any],
+    engine: Engine, samples: Sequence[Sample], load: ImageLoader, out: Path, record: dict[str, Any],
     options: GenerationOptions, *, batch_size: int, processes: ProcessGroup, progress: Progress | None,
 ) -> list[Failure]:  # fmt: skip
     if processes.first:
@@ -147,7 +149,11 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 
 def _answer_batch(
-    engine: Engine, batch: list[list[Sample]], load: Load, file: AnswerFile, options: GenerationOptions
+    engine: Engine,
+    batch: list[list[Sample]],
+    load: VisualLoader,
+    file: AnswerFile,
+    options: GenerationOptions,
 ) -> list[Failure]:
     requests = [Request.from_sample(same[0], load) for same in batch]
     failures: list[Failure] = []

@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from medmvl.data.entry_cache import default_cache_dir
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, feature_reader, kinds_of
 from medmvl.data.trained_on import TrainedOn
-from medmvl.datasets.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader, ImageLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
 from medmvl.engine.decoding import decode
 from medmvl.engine.likelihood import choice_logprobs
@@ -25,7 +25,7 @@ from medmvl.engine.model_inputs import ModelInputs
 from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.question import question_blocks
-from medmvl.engine.request import Answer, Failure, Load, Request, seen_of
+from medmvl.engine.request import Answer, Failure, Request
 from medmvl.engine.scan_cache import ScanCache
 from medmvl.engine.sequences import SequenceState
 from medmvl.engine.streaming import stream_pieces
@@ -34,7 +34,7 @@ from medmvl.errors import UserError
 from medmvl.imaging.in_memory import Visual
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.visuals import ProcessedSample
+from medmvl.models.visuals import ProcessedSample, VisualLoader
 from medmvl.schema import Message, Sample, TextBlock
 
 
@@ -103,8 +103,8 @@ class Engine:
         return self._features[1]
 
     @contextmanager
-    def keeping_features(self, load: Load) -> Iterator[Load]:
-        """A `load` of the files of a data set that finds features, while those that are missing are made and kept.
+    def keeping_features(self, load: ImageLoader) -> Iterator[VisualLoader]:
+        """What the model sees of the files of a data set: features are found, while those that are missing are made and kept.
 
         Where `load` changes what it reads, as other callables than a `BlockLoader` may, it does neither.
         """
@@ -186,7 +186,7 @@ class Engine:
     def answer_samples(
         self,
         samples: Sequence[Sample],
-        load: Load,
+        load: ImageLoader,
         out: Path,
         run: Mapping[str, Any],
         options: GenerationOptions = GREEDY,
@@ -211,7 +211,7 @@ class Engine:
     def choice_logprobs(
         self,
         samples: Sequence[Sample],
-        load: Load,
+        load: ImageLoader,
         out: Path,
         run: Mapping[str, Any],
         *,
@@ -252,12 +252,13 @@ class Engine:
         Raises:
             UserError: an argument is unknown, a file cannot be read, or the conversation is too long.
         """
-        blocks, memory = question_blocks(
+        blocks, in_memory = question_blocks(
             images, volumes, priors or {}, {"units": units, "modality": modality}
         )
+        memory = {block: self.processor.process_visual(image) for block, image in in_memory.items()}
         cached = self.scans.wrap(BlockLoader(Path.cwd()), features=self._known_features())
         turn = Message(role="user", content=(*blocks, TextBlock(text=question)))
-        request = Request((*history, turn), lambda block: memory.get(block) or cached(block))
+        request = Request((*history, turn), lambda block: memory[block] if block in memory else cached(block))
         chosen = GenerationOptions.from_arguments(**options)
         if chosen.logprobs is None and chosen.num_beams == 1:
             chosen = chosen.model_copy(update={"logprobs": 0})
@@ -389,7 +390,7 @@ class Engine:
             text=sequence.text,
             tokens=tuple(sequence.tokens),
             seconds=seconds,
-            seen=tuple(seen_of(visual) for visual in prepared.visuals),
+            seen=tuple(visual.to_json() for visual in prepared.visuals),
             finish=sequence.finish or "length",
             num_prompt_tokens=len(prepared.input_ids),
             logprobs=tuple(sequence.logprobs),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from medmvl.datasets.loader import ImageLoader
 from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
-from medmvl.engine.request import Failure, Load, Request
-from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
+from medmvl.engine.request import Failure, Request
+from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, VisualLoader
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
 
@@ -64,7 +65,7 @@ def candidate_logprobs(
 def choice_logprobs(
     engine: Engine,
     samples: Sequence[Sample],
-    load: Load,
+    load: ImageLoader,
     out: Path,
     run: Mapping[str, Any],
     *,
@@ -86,7 +87,7 @@ def choice_logprobs(
 
 
 def _score_missing(
-    engine: Engine, mine: Sequence[Sample], load: Load, file: AnswerFile, batch_size: int,
+    engine: Engine, mine: Sequence[Sample], load: ImageLoader, file: AnswerFile, batch_size: int,
     progress: Callable[[int], None] | None,
 ) -> None:  # fmt: skip
     waiting = [sample for sample in mine if sample.id not in file.answers]
@@ -100,7 +101,7 @@ def _score_missing(
                 progress(len(batch))
 
 
-def _scored(engine: Engine, batch: Sequence[Sample], load: Load) -> list[StoredAnswer]:
+def _scored(engine: Engine, batch: Sequence[Sample], load: VisualLoader) -> list[StoredAnswer]:
     requests, choices, kept = [], [], []
     for sample in batch:
         request = Request.from_sample(sample, load)

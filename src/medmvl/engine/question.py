@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medmvl.engine.request import VisualBlock
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import Visual, as_medical_image
-from medmvl.schema import ImageBlock, VolumeBlock
+from medmvl.schema import ImageBlock, VisualBlock, VolumeBlock
 
 
 def question_blocks(

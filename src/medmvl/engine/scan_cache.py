@@ -8,11 +8,11 @@ from threading import Lock
 from typing import Any
 
 from medmvl.data.feature_cache import FeatureReader
-from medmvl.datasets.loader import BlockLoader
-from medmvl.engine.request import Load, VisualBlock
+from medmvl.datasets.loader import BlockLoader, ImageLoader
 from medmvl.imaging import MedicalImage
 from medmvl.lru import BoundedLRU
-from medmvl.models.visuals import ProcessedVisual
+from medmvl.models.visuals import ProcessedVisual, VisualLoader
+from medmvl.schema import VisualBlock
 
 Key = tuple[Any, ...]
 
@@ -36,19 +36,17 @@ class ScanCache:
         """Bytes that are held."""
         return self._visuals.num_bytes
 
-    def wrap(
-        self, load: Load, owner: str = "", features: FeatureReader | None = None
-    ) -> Callable[[VisualBlock], ProcessedVisual]:
-        """A `load` that looks here first, and always gives what the model sees.
+    def wrap(self, load: ImageLoader, owner: str = "", features: FeatureReader | None = None) -> VisualLoader:
+        """What the model sees of the blocks that `load` reads, looked for here first.
 
         Args:
-            load: reads a block. A `BlockLoader` says when a file has changed; of others, equal blocks are equal scans.
+            load: reads a block. A `BlockLoader` says when a file has changed; for others, equal blocks are equal scans.
             owner: whose scans these are; nothing that another brought is found.
             features: looks on disk for what the encoder made of a file, before that is read; of scans without an owner alone.
         """
-        fresh = load
+        fresh: VisualLoader = lambda block: self._process(load(block))  # noqa: E731
         if features is not None and not owner and isinstance(load, BlockLoader):
-            fresh = features.wrap(load, lambda block: self._process(load(block)))
+            fresh = features.wrap(load, fresh)
 
         def cached(block: VisualBlock) -> ProcessedVisual:
             where: Hashable = load.signature(block) if isinstance(load, BlockLoader) else load
@@ -63,7 +61,7 @@ class ScanCache:
     def __len__(self) -> int:
         return len(self._visuals)
 
-    def _get(self, key: Key, load: Callable[[], MedicalImage | ProcessedVisual]) -> ProcessedVisual:
+    def _get(self, key: Key, make: Callable[[], ProcessedVisual]) -> ProcessedVisual:
         with self._lock:
             known = self._visuals.get(key)
             if known is not None:
@@ -75,8 +73,7 @@ class ScanCache:
         if other is not None:
             return other.result()
         try:
-            loaded = load()
-            visual = self._process(loaded) if isinstance(loaded, MedicalImage) else loaded
+            visual = make()
         except BaseException as error:
             self._done(key)
             own.set_exception(error)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medmvl.data.trained_on import TrainedOn
+from medmvl.datasets.loader import ImageLoader
 from medmvl.engine.answer_file import read_answers
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import ProcessGroup
-from medmvl.engine.request import Failure, Load
+from medmvl.engine.request import Failure
 from medmvl.evaluation.controls import SwappedImages, swap_images
 from medmvl.evaluation.robustness import SHIFTS, shifted
 from medmvl.schema import Sample
@@ -73,7 +74,7 @@ class Answerer(Protocol):
     def answer_samples(
         self,
         samples: Sequence[Sample],
-        load: Load,
+        load: ImageLoader,
         out: Path,
         run: Mapping[str, Any],
         options: GenerationOptions,
@@ -88,7 +89,7 @@ class Answerer(Protocol):
     def choice_logprobs(
         self,
         samples: Sequence[Sample],
-        load: Load,
+        load: ImageLoader,
         out: Path,
         run: Mapping[str, Any],
         *,
@@ -123,7 +124,7 @@ class Answering:
     """What all passes over the samples share."""
 
     answerer: Answerer
-    load: Load
+    load: ImageLoader
     out: Path
     run_record: Mapping[str, Any]
     """What decides the answers next to the options: digests of model and data."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.atomic_files import atomic_write
-from medmvl.engine.request import Load
+from medmvl.datasets.loader import ImageLoader
 from medmvl.evaluation.results import Judged
 from medmvl.imaging.draw import slice_picture
 from medmvl.schema import Sample, VolumeBlock
@@ -53,7 +53,7 @@ def draw_cases(
     path: Path,
     judged: Sequence[Judged],
     samples: Sequence[Sample],
-    load: Load,
+    load: ImageLoader,
     *,
     note: str | None = None,
     count: int = 8,
@@ -114,7 +114,7 @@ def _glyphs(fonts: Sequence[str]) -> set[int]:
 
 
 def _draw_case(
-    axes: tuple[Any, Any], case: Judged, sample: Sample, load: Load, fonts: list[str], known: set[int]
+    axes: tuple[Any, Any], case: Judged, sample: Sample, load: ImageLoader, fonts: list[str], known: set[int]
 ) -> None:
     picture, words = axes
     picture.imshow(case_picture(sample, load), interpolation="nearest")
@@ -149,7 +149,7 @@ def _draw_case(
         place -= 0.1 * (wrapped.count("\n") + 1) + 0.04
 
 
-def case_picture(sample: Sample, load: Load) -> Any:
+def case_picture(sample: Sample, load: ImageLoader) -> Any:
     """The last visual asked about; of a volume, the slice through the middle of its first box or of the volume."""
     number = len(sample.visuals) - 1
     block = sample.visuals[number]

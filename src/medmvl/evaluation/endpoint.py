@@ -18,11 +18,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from medmvl.addresses import is_loopback
+from medmvl.datasets.loader import ImageLoader
 from medmvl.engine import AnswerFile, Failure, GenerationOptions, StoredAnswer
 from medmvl.engine.answer_file import RECORD
 from medmvl.engine.batch import Progress, check_ids, plan
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
-from medmvl.engine.request import Load
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
 from medmvl.outputs import continued_file
@@ -103,7 +103,7 @@ class Endpoint:
     def answer_samples(
         self,
         samples: Sequence[Sample],
-        load: Load,
+        load: ImageLoader,
         out: Path,
         run: Mapping[str, Any],
         options: GenerationOptions,
@@ -127,7 +127,7 @@ class Endpoint:
             return self._answer_missing(samples, load, out, run, options, progress)
 
     def _answer_missing(
-        self, samples: Sequence[Sample], load: Load, out: Path, run: Mapping[str, Any], options: GenerationOptions,
+        self, samples: Sequence[Sample], load: ImageLoader, out: Path, run: Mapping[str, Any], options: GenerationOptions,
         progress: Progress | None,
     ) -> list[Failure]:  # fmt: skip
         file = AnswerFile(out, {**run, "options": options.model_dump(mode="json")})
@@ -161,7 +161,7 @@ class Endpoint:
     def choice_logprobs(
         self,
         samples: Sequence[Sample],
-        load: Load,
+        load: ImageLoader,
         out: Path,
         run: Mapping[str, Any],
         *,
@@ -175,7 +175,7 @@ class Endpoint:
         )
 
     def _answer_scan(
-        self, groups: list[list[Sample]], load: Load, options: GenerationOptions, keep: _Keep
+        self, groups: list[list[Sample]], load: ImageLoader, options: GenerationOptions, keep: _Keep
     ) -> None:
         """Ask all questions about one scan, whose pixels are read and sent up once."""
         with ScanContent(self.client, load, self.volume_as) as content:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from medmvl.engine.request import Load, VisualBlock
+from medmvl.datasets.loader import ImageLoader
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.draw import slice_picture
 from medmvl.imaging.write import write_npy
+from medmvl.schema import VisualBlock
 
 logger = logging.getLogger(__name__)
 MAX_SLICES = 256
@@ -34,7 +35,7 @@ def check_volume_as(wanted: str) -> None:
 class ScanContent:
     """The parts of messages that show one scan; made once, and what was uploaded is deleted at the end."""
 
-    def __init__(self, client: Any, load: Load, volume_as: str) -> None:
+    def __init__(self, client: Any, load: ImageLoader, volume_as: str) -> None:
         """Say how volumes are shown.
 
         Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.atomic_files import write_text
-from medmvl.engine.request import Load
+from medmvl.datasets.loader import ImageLoader
 from medmvl.evaluation.cases import case_picture
 from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Judged, Results
@@ -52,7 +52,7 @@ WORDS: dict[str, tuple[str, str]] = {
 
 
 def write_report(
-    path: Path, results: Results, samples: Sequence[Sample], load: Load, title: str = "Evaluation"
+    path: Path, results: Results, samples: Sequence[Sample], load: ImageLoader, title: str = "Evaluation"
 ) -> None:
     """Write the page: no scripts or fonts from elsewhere, no ids, no paths; pictures are inside.
 
@@ -139,14 +139,14 @@ def _spread(items: Sequence[Judged], count: int) -> list[Judged]:
     return [entry[3] for entry in sorted(ranked, key=lambda entry: entry[:3])[:count]]
 
 
-def _case(item: Judged, sample: Sample, load: Load) -> dict[str, Any]:
+def _case(item: Judged, sample: Sample, load: ImageLoader) -> dict[str, Any]:
     return {
         "group": str(item.group), "question": item.question, "text": item.text, "truth": item.truth,
         "score": item.judgement.score, "metric": item.judgement.metric, "picture": _picture(sample, load),
     }  # fmt: skip
 
 
-def _picture(sample: Sample, load: Load) -> str | None:
+def _picture(sample: Sample, load: ImageLoader) -> str | None:
     """A data URI; None where the file cannot be read, which is why its answer failed."""
     try:
         picture = case_picture(sample, load)

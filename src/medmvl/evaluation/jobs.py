@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 from medmvl.data.sources import LoadedSource, open_data
-from medmvl.datasets.loader import BlockLoader
+from medmvl.datasets.loader import BlockLoader, ImageLoader
 from medmvl.datasets.public import find_task
 from medmvl.engine.engine import Engine
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
-from medmvl.engine.request import Load
 from medmvl.errors import UserError
 from medmvl.evaluation.answering import Answerer, EvaluationOptions, Progress
 from medmvl.evaluation.cases import draw_cases
@@ -41,7 +40,7 @@ class Job:
     """One data set or task to be evaluated, and where its results go."""
 
     samples: Sequence[Sample]
-    load: Load
+    load: ImageLoader
     about: dict[str, Any]
     """Digest of the data as `data`, and what else `results.json` says about it."""
     out: Path

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.engine.request import Load, VisualBlock
+from medmvl.datasets.loader import ImageLoader
 from medmvl.errors import UserError
 from medmvl.evaluation.results import Judged
 from medmvl.evaluation.statistics import difference_interval, mean_interval
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.resampling import resize
-from medmvl.schema import Sample, VolumeBlock
+from medmvl.schema import Sample, VisualBlock, VolumeBlock
 from medmvl.tasks import Group, Task
 
 NOISE_HU, NOISE_SHARE = 50.0, 0.05
@@ -107,10 +107,10 @@ def check_shifts(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def shifted(load: Load, name: str, seed: int = 0) -> Load:
+def shifted(load: ImageLoader, name: str, seed: int = 0) -> ImageLoader:
     """A `load` whose pictures are shifted; the noise of a file is always the same."""
 
-    def load_shifted(block: VisualBlock) -> Any:
+    def load_shifted(block: VisualBlock) -> MedicalImage:
         digest = hashlib.sha256(f"{seed} {name} {block.path}".encode()).digest()
         return SHIFTS[name].apply(load(block), np.random.default_rng(int.from_bytes(digest[:8])))
 

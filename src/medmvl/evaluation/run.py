@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.atomic_files import write_text
+from medmvl.datasets.loader import ImageLoader
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
-from medmvl.engine.request import Load
 from medmvl.evaluation.answering import Answerer, Answering, Answers, EvaluationOptions, Progress
 from medmvl.evaluation.bar import compare_with_bar
 from medmvl.evaluation.calibration import calibration_rows
@@ -40,7 +40,7 @@ DEFAULTS = EvaluationOptions()
 def evaluate_samples(
     answerer: Answerer,
     samples: Sequence[Sample],
-    load: Load,
+    load: ImageLoader,
     out: Path,
     *,
     about: Mapping[str, Any],

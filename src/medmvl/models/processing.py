@@ -22,12 +22,10 @@ from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, p
 from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.visual_preprocessor import VisualPreprocessor
-from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, collate
+from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, VisualLoader, collate
 from medmvl.models.volume_processing import VolumeProcessor
-from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
+from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
 
-VisualBlock = ImageBlock | VolumeBlock
-Load = Callable[[VisualBlock], MedicalImage | ProcessedVisual]
 _TOKENS = {"image": IMAGE_TOKEN, "volume": VOLUME_TOKEN}
 
 
@@ -146,10 +144,14 @@ class MedMVLProcessor(ProcessorMixin):
         """
         return self.visual_preprocessor.process(image)
 
+    def visual_loader(self, load: Callable[[VisualBlock], MedicalImage]) -> VisualLoader:
+        """What the model sees of the blocks that `load` reads."""
+        return lambda block: self.process_visual(load(block))
+
     def prepare(
         self,
         messages: Sequence[Message],
-        load: Load,
+        load: VisualLoader,
         *,
         supervised: bool,
         add_generation_prompt: bool = False,
@@ -159,7 +161,7 @@ class MedMVLProcessor(ProcessorMixin):
 
         Args:
             messages: the conversation.
-            load: gives the image of a block, or its `ProcessedVisual`.
+            load: gives the `ProcessedVisual` of a block.
             supervised: whether to make labels of the assistant's turns.
             add_generation_prompt: whether to end with the LLM's cue to answer.
             name: names the sample in errors.
@@ -171,8 +173,7 @@ class MedMVLProcessor(ProcessorMixin):
             self.chat.check_teachable()
         visuals = []
         for block, question in zip(_visual_blocks(messages), _questions(messages), strict=True):
-            loaded = load(block)
-            visual = loaded if isinstance(loaded, ProcessedVisual) else self.process_visual(loaded)
+            visual = load(block)
             if visual.kind != block.type:
                 raise SampleError(
                     f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
@@ -340,9 +341,12 @@ class MedMVLProcessor(ProcessorMixin):
             return texts if batched else texts[0]
         samples = [
             self.prepare(
-                messages, visuals.__getitem__, supervised=False, add_generation_prompt=add_generation_prompt
+                messages,
+                self.visual_loader(images.__getitem__),
+                supervised=False,
+                add_generation_prompt=add_generation_prompt,
             )
-            for messages, visuals in parsed
+            for messages, images in parsed
         ]
         batch = self.collate(samples, padding_side="left")
         return batch if return_dict else batch["input_ids"]

@@ -174,22 +174,14 @@ def _to_bytes(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def describe(visual: ProcessedVisual) -> dict[str, Any]:
-    """What was done to an image or volume and what came of it, as plain values."""
-    size = visual.pixels.shape[1:] if visual.kind == "image" else visual.pixels.shape
+    """`ProcessedVisual.to_json` with the tokens of all views, the range of the pixels, every tile and every crop."""
     described = {
-        "kind": visual.kind,
-        "tiles": visual.tiles,
-        "channels": int(size[0]),
-        "size": [int(n) for n in size[1:]],
-        "grid": list(visual.grid),
+        **visual.to_json(),
         "tokens": visual.all_tokens,
-        "kept_share": visual.kept_share,
+        "tiles": visual.tiles,
         "min": float(visual.pixels.min()),
         "max": float(visual.pixels.max()),
         "mean": float(visual.pixels.mean()),
-        "matrix": visual.matrix.tolist(),
-        "notes": list(visual.notes),
-        "warnings": list(visual.warnings),
     }
     if visual.tiles > 1:
         described["tile_matrices"] = visual.matrices.tolist()

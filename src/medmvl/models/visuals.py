@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from transformers import BatchFeature
 
 from medmvl.models.features import VisualFeatures
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, to_tensor
+from medmvl.schema import VisualBlock
 
 IGNORED_LABEL = -100
 
@@ -134,6 +135,26 @@ class ProcessedVisual:
         """Tokens of all views together."""
         return self.num_tokens + sum(crop.num_tokens for crop in self.crops)
 
+    def to_json(self) -> dict[str, Any]:
+        """What the model looked at in this view, as plain values.
+
+        Returns:
+            `kind`, what was read (`shape`, `spacing_mm`, `units`, `modality`), `model_shape` of the pixels, the encoder's
+            `grid`, the `tokens` that the LLM reads, `kept_share` of the encoder's tokens where unchanged patches are left
+            out, `notes` such as the windows, the reader's `warnings`, and `matrix`, 4x4 from model voxel to canonical voxel.
+        """
+        return {
+            "kind": self.kind,
+            **self.source,
+            "model_shape": list(self.pixels.shape),
+            "grid": list(self.grid),
+            "tokens": self.num_tokens,
+            "kept_share": round(self.kept_share, 4),
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "matrix": self.matrix.tolist(),
+        }
+
     @property
     def nbytes(self) -> int:
         """Bytes of the pixels of all views, or of their features."""
@@ -144,6 +165,10 @@ class ProcessedVisual:
         """The same view with names in place of its pixels."""
         names = PixelNames(self.pixel_digest, self.fingerprint)
         return replace(self, pixels=self.pixels.to("meta"), names=names, crops=())
+
+
+VisualLoader = Callable[[VisualBlock], ProcessedVisual]
+"""Gives what the model sees of a block."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

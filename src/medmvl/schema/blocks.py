@@ -18,7 +18,7 @@ class TextBlock(StrictModel):
     """The text."""
 
 
-class VisualBlock(StrictModel):
+class DeclaredBlock(StrictModel):
     """What images and volumes share: declarations a file cannot make itself, and the date relative to the current study."""
 
     units: str | None = None
@@ -46,7 +46,7 @@ class VisualBlock(StrictModel):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
-class ImageBlock(VisualBlock):
+class ImageBlock(DeclaredBlock):
     """A 2D image: a path, relative to the data file or to an image root; `file#frame=3` chooses a frame."""
 
     type: Literal["image"] = "image"
@@ -60,7 +60,7 @@ class ImageBlock(VisualBlock):
         return self.image
 
 
-class VolumeBlock(VisualBlock):
+class VolumeBlock(DeclaredBlock):
     """A 3D volume: a file or a DICOM folder, relative to the data file or to a volume root; `folder#series=2` chooses."""
 
     type: Literal["volume"] = "volume"
@@ -74,4 +74,6 @@ class VolumeBlock(VisualBlock):
         return self.volume
 
 
+VisualBlock = ImageBlock | VolumeBlock
+"""A block with something to see."""
 Block = Annotated[TextBlock | ImageBlock | VolumeBlock, Field(discriminator="type")]

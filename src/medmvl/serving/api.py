@@ -138,7 +138,7 @@ def _add_chat(app: FastAPI, server: Server) -> None:
             raise HTTPException(404, _no_model(body.model, server.settings.model_name))
         body.check(server.settings.limits)
         options = body.options(server.settings.limits)
-        conversation = Conversation(server.store, request.state.owner)
+        conversation = Conversation(server.store, server.scheduler.engine.processor, request.state.owner)
         name = f"chatcmpl-{secrets.token_hex(4)}"
         asked = await run_in_threadpool(conversation.request, body.messages, name)
         request.state.body_read()

@@ -11,6 +11,7 @@ from medmvl.engine import Request
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared, apply_declared
+from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 from medmvl.serving.intake import read_received
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
@@ -22,8 +23,9 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 class Conversation:
     """Turns messages into a `Request`; studies sent inside the request live as long as this."""
 
-    def __init__(self, store: StudyStore, owner: str) -> None:
+    def __init__(self, store: StudyStore, processor: MedMVLProcessor, owner: str) -> None:
         self._store = store
+        self._processor = processor
         self._owner = owner
         self._inline: dict[str, MedicalImage] = {}
         self._voxels = 0
@@ -39,7 +41,7 @@ class Conversation:
             Message(role=ROLES[message.role], content=self._blocks(message))  # type: ignore[arg-type]
             for message in messages
         )
-        return Request(turns, self._load, name, self._owner)
+        return Request(turns, self._processor.visual_loader(self._load), name, self._owner)
 
     def _blocks(self, message: ChatMessage) -> tuple[Any, ...]:
         if message.content is None or isinstance(message.content, str):

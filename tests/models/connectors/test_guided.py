@@ -8,7 +8,6 @@ from tests.factories.connectors import CONNECTORS, VOLUME_GRID, built, features_
 from tests.factories.models import conversation, differs, image_of, prepare, tiny
 
 from medmvl.engine import Engine, GenerationOptions, Request
-from medmvl.engine.request import seen_of
 from medmvl.errors import UserError
 
 SELECTION = {"image_connector": {"type": "text_selection", "keep": 6}}
@@ -105,7 +104,7 @@ def test_the_question_is_what_the_user_says_up_to_the_next_answer():
     messages = [
         *conversation("xray:a", "Is it", answer="Yes."), *conversation("xray:b", answer="No."),
     ]  # fmt: skip
-    sample = processor.prepare(messages, image_of, supervised=True)
+    sample = processor.prepare(messages, processor.visual_loader(image_of), supervised=True)
     texts = [processor.decode(visual.question_ids) for visual in sample.visuals]
     assert texts == ["Is it", "\n"]
 
@@ -114,7 +113,7 @@ def test_the_kept_share_is_reported():
     _, processor = tiny(**SELECTION)
     visual = prepare(processor, "xray:a", "Is it?").visuals[0]
     assert visual.kept_share == 6 / 16
-    assert seen_of(visual)["kept_share"] == 0.375
+    assert visual.to_json()["kept_share"] == 0.375
 
 
 def test_a_rendered_prompt_is_refused_because_its_question_cannot_be_told():
@@ -126,9 +125,9 @@ def test_a_rendered_prompt_is_refused_because_its_question_cannot_be_told():
 def test_a_second_question_is_not_answered_with_what_the_first_one_chose():
     model, processor = tiny(**SELECTION)
     engine = Engine(model, processor)
-    visual = processor.process_visual(image_of(conversation("xray:a")[0].visuals[0]))
+    image = image_of(conversation("xray:a")[0].visuals[0])
     asked = [
-        Request(conversation("xray:a", text), lambda block: visual, text)
+        Request(conversation("xray:a", text), processor.visual_loader(lambda block: image), text)
         for text in ("Is it?", "Describe the findings.")
     ]
     engine.answer(asked[:1], GenerationOptions(max_new_tokens=2))
