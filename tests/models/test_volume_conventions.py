@@ -108,7 +108,7 @@ def test_merlin_needs_a_spacing_and_hounsfield_units(tmp_path: Path) -> None:
         processor(read(small_scan(tmp_path)))
 
 
-def monai_chain(name: str) -> Any:
+def monai_chain(name: str, size: tuple[int, int, int] = (224, 224, 160)) -> Any:
     """The chains as Merlin's and Astra's code has them."""
     from monai import transforms as t
 
@@ -116,10 +116,10 @@ def monai_chain(name: str) -> Any:
     if name == "merlin":
         return t.Compose(
             [*first, t.Spacing((1.5, 1.5, 3), mode="bilinear"), t.ScaleIntensityRange(-1000, 1000, 0, 1, clip=True),
-             t.SpatialPad((224, 224, 160)), t.CenterSpatialCrop((224, 224, 160))]
+             t.SpatialPad(size), t.CenterSpatialCrop(size)]
         )  # fmt: skip
     return t.Compose(
-        [*first, t.CropForeground(select_fn=lambda values: values > -1000), t.Resize((224, 224, 160), mode="area"),
+        [*first, t.CropForeground(select_fn=lambda values: values > -1000), t.Resize(size, mode="area"),
          t.ScaleIntensityRange(-1000, 200, 0, 1, clip=True)]
     )  # fmt: skip
 

@@ -139,7 +139,11 @@ def convert(
     raw: Annotated[Path | None, typer.Argument(help="Folder it was downloaded to.")] = None,
     out: Annotated[Path | None, typer.Argument(help="New folder.")] = None,
     split: Annotated[
-        str | None, typer.Option(help="A new split by picture and patient, as 0.8,0.1,0.1; or published.")
+        str | None,
+        typer.Option(
+            help="A new split by picture and patient, as 0.8,0.1,0.1; or published, without training samples that share a "
+            "picture with the test; or official, with them.",
+        ),
     ] = None,
     seed: Seed = 0,
     copy: Annotated[bool, typer.Option("--copy", help="Copy pictures and volumes into OUT.")] = False,
@@ -164,7 +168,7 @@ def convert(
     dataset = find_dataset(name)
     if raw is None or out is None:
         raise typer.BadParameter("expected medmvl data convert NAME RAW OUT")
-    shares: Any = split if split in (None, "published") else parse_fractions(split)
+    shares: Any = split if split in (None, "published", "official") else parse_fractions(split)
     options = ConvertOptions(shares, seed, copy, fast, skip_bad)
     with _counter(name) as progress:
         summary = dataset.convert(raw, out, options, progress)
@@ -233,6 +237,10 @@ def _print_conversion(out: Path, summary: dict[str, Any]) -> None:
         )
         typer.echo(f"{out / name}.jsonl: {counts}")
     typer.echo(f"Split: {summary['split']['by']}")
+    if shared := summary["split"].get("shared"):
+        typer.echo(
+            f"Warning: {shared} training samples share a picture or patient with a later split", err=True
+        )
     typer.echo(f"Licence: {summary['license']} ({summary['url']})")
     for what, count in summary["notes"].items():
         typer.echo(f"Note: {count} {what}")

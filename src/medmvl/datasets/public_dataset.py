@@ -19,6 +19,7 @@ from medmvl.outputs import whole_folder
 from medmvl.tasks.benchmark import Benchmark
 
 AS_PUBLISHED = "as published, less training samples that share a picture or patient with a later part"
+OFFICIAL = "exactly as published: what is in both halves stays in both"
 DEFAULT_FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 STRICTEST_FIRST = ("test", "validation", "train")
 
@@ -102,16 +103,23 @@ class PublicDataset:
         groups = patient_groups(found.samples(), found.identity)
         official = [entry.split for entry in found.entries]
         wanted = found.options.split
-        if wanted == "published" and not any(official):
+        if wanted in ("published", "official") and not any(official):
             raise UserError(
                 f"{self.name}: the files in {found.raw} tell of no published split; ask for shares"
             )
         if wanted is None:
             wanted = "published" if self.as_published and any(official) else DEFAULT_FRACTIONS
-        if wanted != "published":
+        if wanted not in ("published", "official"):
             parts = split_groups(groups, wanted, found.options.seed)
             how = {"by": "picture and patient", "fractions": dict(wanted), "seed": found.options.seed}
             return parts, how
+        if wanted == "official":
+            parts = {
+                name: [i for i, split in enumerate(official) if (split or "train") == name]
+                for name in SPLIT_NAMES
+            }
+            parts = {name: part for name, part in parts.items() if part}
+            return parts, {"by": OFFICIAL, "left_out": 0, "shared": _num_shared(parts, groups)}
         parts, left_out = keep_published(groups, official)
         return parts, {"by": "as published", "left_out": left_out}
 
@@ -140,6 +148,12 @@ def keep_published(groups: Sequence[int], official: Sequence[str | None]) -> tup
             parts[split].append(index)
     kept = sum(map(len, parts.values()))
     return {name: part for name, part in parts.items() if part}, len(named) - kept
+
+
+def _num_shared(parts: Mapping[str, list[int]], groups: Sequence[int]) -> int:
+    """Training samples that share a picture, study or patient with a later split."""
+    later = {groups[i] for name, part in parts.items() if name != "train" for i in part}
+    return sum(groups[i] in later for i in parts.get("train", ()))
 
 
 def _refuse_bad(found: Collection, raw: Path, layout: str) -> None:

@@ -50,9 +50,7 @@ def parse_part(config: Mapping[str, Any], table: Mapping[str, type[C]], role: st
     plugin = find_plugin(PLUGIN_GROUPS[role], name, table)
     config_class = cast("type[C]", load_part(plugin, role).Config) if plugin else table.get(name)
     if config_class is None:
-        known = known_names(PLUGIN_GROUPS[role], table)
-        names = [*table, *installed(PLUGIN_GROUPS[role])]
-        raise RecipeError(f"{role}: unknown type {name!r}{did_you_mean(name, names) or '.'} Known: {known}.")
+        raise _unknown(name, table, role)
     try:
         return config_class.model_validate(dict(config))
     except ValidationError as error:
@@ -61,9 +59,24 @@ def parse_part(config: Mapping[str, Any], table: Mapping[str, type[C]], role: st
 
 
 def part_class(name: str, table: Mapping[str, type[P]], role: str) -> type[P]:
-    """The class of a part whose settings were parsed: built in, or of a plug-in."""
+    """The class of a part, built in or of a plug-in.
+
+    Raises:
+        RecipeError: no part has that name.
+    """
     plugin = find_plugin(PLUGIN_GROUPS[role], name, table)
+    if plugin is None and name not in table:
+        raise _unknown(name, table, role)
     return cast("type[P]", load_part(plugin, role)) if plugin else table[name]
+
+
+def _unknown(name: str, table: Mapping[str, Any], role: str) -> RecipeError:
+    known = known_names(PLUGIN_GROUPS[role], table)
+    names = [*table, *installed(PLUGIN_GROUPS[role])]
+    return RecipeError(
+        f"{role}: unknown type {name!r}{did_you_mean(name, names) or '.'} Known: {known}. A part of another package is known "
+        "once that package is installed."
+    )
 
 
 def load_part(plugin: Plugin, role: str) -> Any:

@@ -35,9 +35,9 @@ WHOLE_BYTES = 64 << 20
 class ConvertOptions:
     """How a public data set is converted."""
 
-    split: Mapping[str, float] | Literal["published"] | None = None
-    """Shares of a new split by image and patient, or the published one, less what leaks; None: the data set's
-    default."""
+    split: Mapping[str, float] | Literal["published", "official"] | None = None
+    """Shares of a new split by image and patient; `published`, the published one, less what leaks; `official`, the same with
+    what leaks, for numbers to be compared with published ones; None: the data set's default."""
     seed: int = 0
     copy: bool = False
     """Copy pictures and volumes into the new folder instead of naming those in the raw one."""

@@ -3,7 +3,8 @@
 Layouts: `VQA_RAD Dataset Public.json` with `VQA_RAD Image Folder` (osf.io/89kps; `phrase_type` says what is
 test); `trainset.json` and `testset.json` with `images`, as most public code has it (the table says what is test);
 and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one picture.
-The published test set shares 203 pictures with training, so a new split by picture is the default.
+The published test set shares 203 pictures with training, so a new split by picture is the default; `official` is the split
+that published numbers are of.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ TABLE_NAMES = ("VQA_RAD Dataset Public.json", "vqa.json")
 SPLIT_TABLES = {"trainset.json": "train", "testset.json": "test"}
 IMAGE_FOLDERS = ("VQA_RAD Image Folder", "images")
 QUESTION_TYPES = {"CLOSED": "closed", "OPEN": "open"}
+
+SLIPS = {"ATRIB": "ATTRIB", "PRSE": "PRES"}
+"""Types of questions as the tables misspell them."""
 
 
 def gather(found: Collection) -> None:
@@ -78,10 +82,18 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
         answer,
         question_type=QUESTION_TYPES[form],
         choices=yes_no_choices(answer) if form == "CLOSED" else (),
+        categories=_categories(record),
         image_group=Path(name).stem,
         task="vqa_rad",
     )
     found.add(sample, split or said)
+
+
+def _categories(record: Mapping[str, Any]) -> list[str]:
+    """Organ and types of a question, by the data set's own names, its slips of the pen put right."""
+    organ = str(record.get("image_organ") or "").strip().upper()
+    types = [part.strip().upper() for part in str(record.get("question_type") or "").split(",")]
+    return [name for name in (organ, *(SLIPS.get(part, part) for part in types)) if name]
 
 
 VQA_RAD = Benchmark(

@@ -1,0 +1,1 @@
+"""EfficientNet-Lite as an image encoder of MedM-VL."""
