@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from medmvl.models.answer_loss import AnswerOutput, chunked_loss, head_of
 from medmvl.models.causal_attention import CausalMask, is_purely_causal, padded_on_the_right
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import Connector, build_connector
@@ -165,6 +166,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        return_logits: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the model.
@@ -184,8 +186,10 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             use_cache: whether the LLM returns its cache.
             logits_to_keep: without labels: how many last positions, or which, get logits; 0 for all.
             **kwargs: for the LLM.
-            labels: `(B, L)` with -100 where nothing is learned. With labels, `logits` are those that predict the supervised
-                tokens, `(supervised tokens, vocabulary)`, and `loss` is their mean cross entropy.
+            labels: `(B, L)` with -100 where nothing is learned. With labels an `AnswerOutput` comes back: `loss` is the mean
+                cross entropy of the supervised tokens.
+            return_logits: with labels: whether `logits` holds those that predict the supervised tokens, `(supervised tokens,
+                vocabulary)`; None: not while training. Without them the loss is computed in chunks.
             visual_tokens: one `(length, width)` a row of the table, from an earlier `encode`, instead of pixels.
             visual_features: what frozen encoders made of some visuals before, instead of their pixels.
             features_kept: as `volume_kept` for each of `visual_features`; None where all tokens stay.
@@ -228,22 +232,43 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if self._llm_selects_logits
                 else self.llm(**inputs)
             )
-        return self._supervised(inputs, labels, num_items_in_batch)
+        return self._supervised(
+            inputs, labels, num_items_in_batch, not self.training if return_logits is None else return_logits
+        )
 
     def _supervised(
-        self, inputs: dict[str, Any], labels: Tensor, num_items_in_batch: Tensor | int | None
-    ) -> CausalLMOutputWithPast:
-        """Logits and loss at the positions that predict a supervised token, nowhere else."""
+        self,
+        inputs: dict[str, Any],
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None,
+        return_logits: bool,
+    ) -> AnswerOutput:
+        """Loss, and where asked for logits, at the positions that predict a supervised token, nowhere else."""
         inputs["attention_mask"] = self._mask(inputs["inputs_embeds"], inputs["attention_mask"])
         targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
         keep = targets != IGNORED_LABEL
-        outputs = self.llm(**inputs, logits_to_keep=keep) if self._llm_selects_logits else self.llm(**inputs)
-        logits = outputs.logits if self._llm_selects_logits else outputs.logits[keep]
-        total = functional.cross_entropy(logits.float(), targets[keep], reduction="sum")
         count = keep.sum() if num_items_in_batch is None else num_items_in_batch
-        outputs.loss = total / count
-        outputs.logits = logits
-        return outputs
+        head = None if return_logits else head_of(self.llm)
+        if head is not None:
+            outputs = self.llm.base_model(**inputs)
+            loss, losses, predicted = chunked_loss(
+                outputs.last_hidden_state[keep], targets[keep], head, count
+            )
+            logits = None
+        else:
+            outputs = (
+                self.llm(**inputs, logits_to_keep=keep) if self._llm_selects_logits else self.llm(**inputs)
+            )
+            logits = outputs.logits if self._llm_selects_logits else outputs.logits[keep]
+            each = functional.cross_entropy(logits.float(), targets[keep], reduction="none")
+            loss, losses, predicted = each.sum() / count, each.detach(), logits.detach().argmax(-1)
+        return AnswerOutput(
+            loss=loss,
+            logits=logits if return_logits else None,
+            token_losses=losses,
+            predicted=predicted,
+            **{name: outputs.get(name) for name in ("past_key_values", "hidden_states", "attentions")},
+        )
 
     def _mask(self, embeddings: Tensor, attention_mask: Tensor | None) -> Tensor | None:
         """The mask for a pass without a cache: nothing is stored where causal attention alone is exact."""

@@ -62,10 +62,19 @@ class LanguageModelling(Objective):
         self, labels: Tensor, num_items_in_batch: Tensor | None = None, **batch: Any
     ) -> dict[str, Tensor]:
         """Totals: summed loss, supervised tokens, right tokens, and whether the whole answer is right."""
-        outputs = self.model(labels=labels, num_items_in_batch=num_items_in_batch, use_cache=False, **batch)
+        outputs = self.model(
+            labels=labels,
+            num_items_in_batch=num_items_in_batch,
+            use_cache=False,
+            return_logits=False,
+            **batch,
+        )
         if self.training:
             return {"loss": outputs.loss}
-        return {"loss": outputs.loss, "totals": _token_totals(outputs.logits, labels)}
+        return {
+            "loss": outputs.loss,
+            "totals": _token_totals(outputs.token_losses, outputs.predicted, labels),
+        }
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss and accuracy per token; share of answers right given the tokens before, overall and per type of question."""
@@ -86,12 +95,11 @@ class LanguageModelling(Objective):
         }
 
 
-def _token_totals(logits: Tensor, labels: Tensor) -> Tensor:
+def _token_totals(losses: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
     targets = labels[:, 1:]
     keep = targets != IGNORED_LABEL
     row, wanted = keep.nonzero()[:, 0], targets[keep]
-    right = (logits.argmax(-1) == wanted).double()
-    loss = functional.cross_entropy(logits.float(), wanted, reduction="none").double()
+    right, loss = (predicted == wanted).double(), losses.double()
     columns = torch.stack([loss, torch.ones_like(loss), right], dim=1)
     totals = columns.new_zeros((len(labels), 3)).index_add(0, row, columns)
     return torch.cat([totals, (totals[:, 1:2] == totals[:, 2:3]).double()], dim=1)

@@ -1,7 +1,7 @@
 """MedM-CLIP's volume encoder: norms around the patch map, a position on the class token too, post-norm layers.
 
 Source: the first code of MedM-VL (github.com/MSIIP/MedM-VL), after lucidrains' vit-pytorch. Its layers are
-PyTorch's own `TransformerEncoderLayer` with its defaults: norm after each part, ReLU.
+those of PyTorch's `TransformerEncoderLayer` with its defaults, norm after each part and ReLU, computed in our own way.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder, whole_patches
+from medmvl.models.encoders.post_norm import PostNormLayer
 from medmvl.models.encoders.tokens import (
     Select,
     flat_patches,
@@ -85,10 +86,7 @@ class MedMCLIP(VolumeEncoder):
         self.position_embedding = nn.Parameter(torch.empty(1, num_positions, config.width))
         self.class_token = nn.Parameter(torch.empty(1, 1, config.width))
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                config.width, config.num_heads, config.mlp_width, dropout=0.0, batch_first=True
-            )
-            for _ in range(config.num_layers)
+            PostNormLayer(config.width, config.num_heads, config.mlp_width) for _ in range(config.num_layers)
         )
         self.gradient_checkpointing = False
         self.reset_parameters()
@@ -161,7 +159,8 @@ def medm_clip_weights(state_dict: Mapping[str, Tensor], config: MedMCLIPConfig) 
     for index in range(3):
         for name in ("weight", "bias"):
             names[f"to_patch_embedding.{index + 1}.{name}"] = f"patch_embedding.{index}.{name}"
-    layer = nn.TransformerEncoderLayer(1, 1, 1, device="meta").state_dict()
+    with torch.device("meta"):
+        layer = PostNormLayer(1, 1, 1).state_dict()
     for index in range(config.num_layers):
         for name in layer:
             names[f"transformer_layers.{index}.{name}"] = f"layers.{index}.{name}"

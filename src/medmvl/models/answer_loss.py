@@ -1,0 +1,187 @@
+"""Cross entropy at supervised positions, in chunks: nothing of (all positions x vocabulary) ever exists.
+
+A chunk's logits become its gradient in place, and that goes into the gradients of head and hidden states at once, so the
+backward pass finds them ready and no logit is computed twice (as Liger Kernel's fused loss, arXiv 2410.10989).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+CHUNK_BYTES = {"cpu": 32 << 20}
+"""Bytes of a chunk's logits; where a type of device is not named, half a GiB: accelerators need larger products."""
+
+
+@dataclass
+class AnswerOutput(CausalLMOutputWithPast):
+    """What a pass with labels gives; the tokens are the supervised ones of all rows, in order."""
+
+    token_losses: Tensor | None = None
+    """`(tokens,)` float32: cross entropy of each, without gradient."""
+    predicted: Tensor | None = None
+    """`(tokens,)` long: the likeliest id in place of each; None while gradients are computed."""
+
+
+class Head(NamedTuple):
+    """How an LLM makes logits of its last hidden states: a linear map, a factor, and a cap."""
+
+    weight: Tensor
+    bias: Tensor | None
+    factor: float = 1.0
+    cap: float | None = None
+
+
+def head_of(llm: Any) -> Head | None:
+    """The head of an LLM of a tested family; None where its own code must make the logits.
+
+    That is an untested family, and a head that is adapted, quantised or sharded.
+    """
+    head, config = llm.get_output_embeddings(), llm.config
+    if config.model_type not in _FACTORS or type(head) is not nn.Linear:
+        return None
+    if type(head.weight) not in (Tensor, nn.Parameter) or head.weight.shape != (
+        head.out_features,
+        head.in_features,
+    ):
+        return None
+    return Head(head.weight, head.bias, _FACTORS[config.model_type](config), getattr(config, _CAP, None))
+
+
+_CAP = "final_logit_softcapping"
+_FACTORS = {
+    "cohere": lambda config: float(config.logit_scale),
+    "gemma2": lambda config: 1.0,
+    "gemma3_text": lambda config: 1.0,
+    "granite": lambda config: 1.0 / float(config.logits_scaling),
+    "llama": lambda config: 1.0,
+    "mistral": lambda config: 1.0,
+    "phi3": lambda config: 1.0,
+    "qwen2": lambda config: 1.0,
+    "qwen3": lambda config: 1.0,
+}  # fmt: skip
+"""By what the logits of a family are multiplied; equality with its own logits is tested for each (tests/models)."""
+
+
+def chunked_loss(
+    hidden: Tensor, targets: Tensor, head: Head, count: Tensor | int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Cross entropy of hidden states `(tokens, width)`.
+
+    Returns:
+        The sum divided by `count`; the loss of each token; the likeliest ids, None where gradients are computed.
+    """
+    share = 1.0 / torch.as_tensor(count, dtype=torch.float32, device=hidden.device)
+    found: tuple[Tensor, Tensor, Tensor | None] = _ChunkedLoss.apply(  # type: ignore[no-untyped-call]
+        hidden, head.weight, head.bias, targets, share, head.factor, head.cap, torch.is_grad_enabled()
+    )
+    return found
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """The mean of the losses has a gradient, nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        share: Tensor,
+        factor: float,
+        cap: float | None,
+        learning: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Losses now, and gradients with them."""
+        device = hidden.device.type
+        computed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        needed = ctx.needs_input_grad[:3] if learning else (False, False, False)
+        gradients = _Gradients(weight, bias, share * factor, needed)
+        matrix, offset = weight.to(computed), None if bias is None else bias.to(computed)
+        rows = max(1, CHUNK_BYTES.get(device, 512 << 20) // (4 * len(weight)))
+        losses, predicted = [], []
+        with torch.autocast(device, enabled=False):
+            for chunk, wanted in zip(hidden.to(computed).split(rows), targets.split(rows), strict=True):
+                logits = _shape(functional.linear(chunk, matrix, offset).float(), factor, cap)
+                if not gradients.needed:
+                    predicted.append(logits.argmax(-1))
+                bent = None if cap is None or not gradients.needed else 1.0 - (logits / cap).square_()
+                loss, sums = _losses(logits, wanted)
+                losses.append(loss)
+                if gradients.needed:
+                    logits.scatter_add_(1, wanted[:, None], -sums)
+                    gradients.add(logits if bent is None else logits.mul_(bent), sums, chunk, matrix)
+        ctx.found = gradients.finished(hidden.dtype)
+        each, likeliest = torch.cat(losses), torch.cat(predicted) if predicted else None
+        ctx.mark_non_differentiable(each, *(() if likeliest is None else (likeliest,)))
+        return each.sum() * share, each, likeliest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *others: Any) -> tuple[Tensor | None, ...]:
+        """What `forward` found, times the gradient of the mean, which mostly is 1."""
+        assert ctx.found is not None, "a chunked loss goes back once"
+        found, ctx.found = ctx.found, None
+        if gradient.device.type != "cpu" or gradient.item() != 1.0:  # a device is not waited for
+            found = [None if part is None else part.mul_(gradient.to(part.dtype)) for part in found]
+        return (*found, None, None, None, None, None)
+
+
+def _shape(logits: Tensor, factor: float, cap: float | None) -> Tensor:
+    """What the LLM does to its logits, in place."""
+    logits = logits.mul_(factor) if factor != 1 else logits
+    return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+
+def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each row, and in place of the logits their exponentials, whose sums `(rows, 1)` come back, too."""
+    logits.sub_(logits.amax(-1, keepdim=True))
+    picked = logits.gather(1, wanted[:, None])
+    sums = logits.exp_().sum(-1, keepdim=True)
+    return (sums.log() - picked)[:, 0], sums
+
+
+class _Gradients:
+    """Of hidden states, weight and bias, those that are needed, summed over chunks; weights in float32."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, scale: Tensor, needed: tuple[bool, bool, bool]
+    ) -> None:
+        self.needed = any(needed)
+        self._wanted = (needed[0], needed[1], needed[2] and bias is not None)
+        self._types = weight.dtype, weight.dtype if bias is None else bias.dtype
+        self._scale = scale
+        self._hidden: list[Tensor] = []
+        self._weight: Tensor | None = None
+        self._bias: Tensor | None = None
+
+    def add(self, slope: Tensor, sums: Tensor, chunk: Tensor, matrix: Tensor) -> None:
+        """What one chunk gives: `slope` `(rows, vocabulary)` is its gradient times `sums`; factors go to small matrices."""
+        shares = self._scale / sums
+        if self._wanted[2]:
+            part = (slope * shares).sum(0)
+            self._bias = part if self._bias is None else self._bias.add_(part)
+        rounded = slope.to(chunk.dtype)
+        if self._wanted[0]:
+            self._hidden.append((rounded @ matrix).float().mul_(shares))
+        if self._wanted[1]:
+            scaled = (chunk * shares).to(chunk.dtype)
+            if self._weight is None:
+                self._weight = (rounded.T @ scaled).float()
+            elif chunk.dtype == torch.float32:
+                self._weight.addmm_(rounded.T, scaled)
+            else:
+                self._weight += rounded.T @ scaled
+
+    def finished(self, dtype: torch.dtype) -> list[Tensor | None]:
+        """Each in the type of what it belongs to."""
+        hidden = torch.cat(self._hidden).to(dtype) if self._hidden else None
+        weight = None if self._weight is None else self._weight.to(self._types[0])
+        return [hidden, weight, None if self._bias is None else self._bias.to(self._types[1])]
