@@ -219,15 +219,56 @@ def split(
 
 
 @app.command()
-def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove every cached scan.")] = False) -> None:
-    """Show or clear the cache of processed scans, which is patient data."""
-    from medmvl.data.prepared import PreparedCache, default_cache_dir
+def prepare(
+    recipe: Annotated[str, typer.Argument(help="Recipe, by name or file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, such as data.train.0.limit=100.")
+    ] = None,
+    features: Annotated[
+        bool,
+        typer.Option("--features", help="Keep what frozen encoders make of the scans, instead of pixels."),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 0,
+) -> None:
+    """Fill the caches for a recipe before it trains; under torchrun, the scans are shared out."""
+    from medmvl.training.prepare import prepare as fill
+    from medmvl.training.recipe_files import load_recipe
 
-    scans = PreparedCache(default_cache_dir())
-    if clear:
-        typer.echo(f"Removed {scans.clear()} scans from {scans.folder}")
-    else:
-        typer.echo(f"{len(scans.entries())} scans, {scans.num_bytes() / 2**20:.1f} MiB in {scans.folder}")
+    with _bar() as progress:
+        done = fill(
+            load_recipe(recipe, overrides or ()), features=features, workers=workers,
+            progress=lambda number, total: progress("scans", number, total),
+        )  # fmt: skip
+    kept = done.scans - len(done.unread)
+    made = f", {done.made} of them now" if features else ""
+    typer.echo(f"{kept} of {done.scans} scans are kept as {'features' if features else 'pixels'}{made}")
+    for reason in done.left_out:
+        typer.echo(f"Not made: {reason}")
+    if done.unread:
+        typer.echo("Not read: " + first_of(done.unread, 10, separator="\n          "), err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove what is kept of scans, or of one --kind.")
+    ] = False,
+    kind: Annotated[str | None, typer.Option(help="pixels, features or phantoms; all by default.")] = None,
+) -> None:
+    """Show or clear what is kept of scans, which is patient data, and the phantoms."""
+    from medmvl.data.kept import kinds_kept
+
+    _one_of("--kind", kind, ("pixels", "features", "phantoms"))
+    for one in kinds_kept():
+        if kind not in (None, one.kind):
+            continue
+        if not clear:
+            typer.echo(
+                f"{one.kind:9} {one.count} {one.what}, {one.num_bytes / 2**20:.1f} MiB in {one.folder}"
+            )
+        elif kind is not None or one.is_patient_data:
+            typer.echo(f"Removed {one.clear()} {one.what} from {one.folder}")
 
 
 def _print_conversion(out: Path, summary: dict[str, Any]) -> None:

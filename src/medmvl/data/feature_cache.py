@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 FEATURES_VERSION = 1
 """Raised when an encoder or connector of ours makes other features of the same pixels, weights and settings."""
-AS_THE_WEIGHTS = "as the weights"
-"""The number type of a computation that casts nothing."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class FeatureReader:
 
     Args:
         cache: where they are.
-        processor: of the model that reads them.
+        processor: processor of the model that reads them.
         parts: by kind of visual, the parts whose features may be kept.
     """
 
@@ -215,6 +213,11 @@ def _digest(about: Mapping[str, Any], tensors: Any) -> str:
     return hashlib.sha256(f"{text} {digest(*tensors)}".encode()).hexdigest()
 
 
+def precision_of(device: torch.device, *, in_bfloat16: bool) -> str:
+    """Names the kind of device and the number type of a computation: bfloat16 by autocast, or that of the weights."""
+    return f"{device.type} {'bfloat16' if in_bfloat16 else 'as the weights'}"
+
+
 def kinds_of(model: MedMVLForConditionalGeneration) -> list[str]:
     """The kinds of visuals that a model reads."""
     return [kind for kind in KINDS if getattr(model, f"{kind}_encoder") is not None]
@@ -222,7 +225,7 @@ def kinds_of(model: MedMVLForConditionalGeneration) -> list[str]:
 
 def feature_reader(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> FeatureReader:
     """Features of a model that answers: in its own number types, no part of it training."""
-    precision = f"{model.device.type} {AS_THE_WEIGHTS}"
+    precision = precision_of(model.device, in_bfloat16=False)
     with torch.no_grad():
         parts = {kind: part_digests(model, kind, precision) for kind in kinds_of(model)}
     return FeatureReader(FeatureCache(default_cache_dir()), processor, parts)

@@ -7,7 +7,7 @@ weight prefixes: `image_encoder`, `image_connector`, `volume_encoder`, `volume_c
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +358,16 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """`(C, D, H, W)` each to `(tokens, width)` each, without any question."""
         rows = [VisualRow(0, 0, 0, 0, 1, index, 1, 1, 1, 1, 0) for index in range(len(volumes))]
         return self._connect(_visual_inputs(rows, None, volumes, positions_mm, None, None), None)
+
+    def make_features(self, visual_inputs: Mapping[str, Any]) -> None:
+        """Encode the visuals of a batch for `keep_features` alone, without their questions."""
+        given = [
+            visual_inputs.get(name)
+            for name in ("pixel_values", "pixel_values_volumes", "volume_positions_mm", "visual_features", "visuals_to_keep")
+        ]  # fmt: skip
+        inputs = _visual_inputs(to_rows(visual_inputs["visual_table"]), *given)
+        for kind in KINDS:
+            self._buckets(kind, inputs, connect=True)
 
     def _guide(self, question: Tensor, times: int) -> Tensor | None:
         """The embedded question `(times, n, width)`; None where there is none."""

@@ -39,7 +39,7 @@ class PixelNames(NamedTuple):
     """Stand for pixels where these are compared."""
 
     digest: str
-    """Of every bit, and of the positions of slices."""
+    """Digest of every bit, and of the positions of slices."""
     fingerprint: int
     """As the visual table holds it."""
 

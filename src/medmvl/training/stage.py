@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from medmvl.atomic_files import write_json
-from medmvl.data.feature_cache import AS_THE_WEIGHTS
+from medmvl.data.feature_cache import precision_of
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
 from medmvl.data.trained_on import TrainedOn
@@ -117,7 +117,7 @@ def plan_stage(
     Raises:
         UserError: something would train nothing, or a sample cannot be learned from; the message names it.
     """
-    stage = _fitted(stage, model)
+    stage = fitted(stage, model)
     stage.share(processes().num_processes)
     if has_lora(model):
         merge_lora(model)
@@ -150,7 +150,7 @@ def plan_stage(
     )  # fmt: skip
 
 
-def _fitted(stage: Stage, model: MedMVLForConditionalGeneration) -> Stage:
+def fitted(stage: Stage, model: MedMVLForConditionalGeneration) -> Stage:
     """The stage with the parts that this model has, where it asks for that."""
     if not stage.any_model:
         return stage
@@ -191,7 +191,8 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     trainer = make_trainer(plan, objective, folder, interruption)
     kept = keep_features(
         plan.recipe, plan.stage, plan.model, plan.processor,
-        [data for data in (plan.train, plan.validation) if data is not None], _precision(trainer),
+        [data for data in (plan.train, plan.validation) if data is not None],
+        precision_of(trainer.args.device, in_bfloat16=trainer.args.bf16),
         sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled,
     )  # fmt: skip
     if state.is_main_process and plan.train.samples.num_studies:
@@ -212,11 +213,6 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     del trainer
     gc.collect()
     interruption.check(f"after stage {plan.stage.name}")
-
-
-def _precision(trainer: StageTrainer) -> str:
-    """Kind of device and number type in which frozen parts compute."""
-    return f"{trainer.args.device.type} {'bfloat16' if trainer.args.bf16 else AS_THE_WEIGHTS}"
 
 
 def _validated_at(trainer: StageTrainer, step: int) -> bool:

@@ -21,10 +21,10 @@ def keep_features(
     """Let a stage find and keep features; returns what is kept and what is not, in one line.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
         stage: what trains decides what is kept.
         model: as the stage trains it.
-        processor: of the model.
+        processor: processor of the model.
         datasets: find features before they read a file.
         precision: kind of device and number type of the computation.
         sharded: whether weights are spread over processes, which then must all run the same parts.

@@ -70,14 +70,19 @@ class TrainingOrder(Sampler[int]):
             epoch += 1
 
 
+def computes_in_bfloat16(stage: Stage) -> bool:
+    """Whether a stage casts to bfloat16 on this machine."""
+    on_gpu = torch.cuda.is_available()
+    return stage.precision == "bfloat16" or (
+        stage.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
+    )
+
+
 def training_arguments(
     stage: Stage, folder: Path, order: TrainingOrder, seed: int, distributed: Distributed
 ) -> TrainingArguments:
     """Translate a `Stage` into `TrainingArguments`."""
     on_gpu = torch.cuda.is_available()
-    bfloat16 = stage.precision == "bfloat16" or (
-        stage.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
-    )
     settings: dict[str, Any] = (
         {"fsdp": True, "fsdp_config": dict(distributed.fsdp)} if distributed.fsdp else {}
     )
@@ -86,7 +91,7 @@ def training_arguments(
         use_cpu=not on_gpu,
         ddp_backend="gloo" if processes().num_processes > 1 and not on_gpu else None,
         ddp_find_unused_parameters=True,  # a part may hold weights that its features do not need, such as a pooler
-        bf16=bfloat16,
+        bf16=computes_in_bfloat16(stage),
         seed=seed,
         max_steps=order.num_steps,
         learning_rate=stage.learning_rate,

@@ -1,0 +1,208 @@
+"""Fills the caches for a recipe before it trains: the pixels of all its scans, and the features of its frozen encoders.
+
+What is there already is passed over, so the same command goes on where it stopped. Under `torchrun`, or with several workers,
+the scans are shared out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from medmvl.data.entry_cache import default_cache_dir
+from medmvl.data.feature_cache import FeatureCache, FeatureReader, kinds_of, part_digests, precision_of
+from medmvl.data.memory import Load
+from medmvl.data.prepared import PreparedCache, process_block
+from medmvl.data.sources import DataSource, LoadedSource, load_source
+from medmvl.errors import RecipeError, UserError
+from medmvl.models.assemble import assemble
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.tuning import apply_tuning, has_lora, merge_lora
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+from medmvl.schema import ImageBlock, VolumeBlock
+from medmvl.training.recipe import Recipe, Stage
+from medmvl.training.run import load_sources, source_key, training_texts
+from medmvl.training.stage import fitted
+from medmvl.training.trainer import computes_in_bfloat16, processes
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+Block = ImageBlock | VolumeBlock
+
+
+@dataclass
+class Prepared:
+    """What was done."""
+
+    scans: int = 0
+    """Scans of all sources of this process, each once."""
+    made: int = 0
+    """Scans that were read; the others were there."""
+    unread: list[str] = field(default_factory=list)
+    """Files that could not be read, and why."""
+    left_out: list[str] = field(default_factory=list)
+    """Kinds of features that are not known before the training, and why."""
+
+
+class Scans(Dataset[Any]):
+    """The different scans of sources; None for what needs no further work, and words for what cannot be read."""
+
+    def __init__(
+        self, scans: list[tuple[LoadedSource, Block]], loads: dict[int, Load], *, wanted: bool
+    ) -> None:
+        self.scans = scans
+        self.loads = loads
+        self.wanted = wanted
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def __getitem__(self, index: int) -> ProcessedVisual | str | None:
+        source, block = self.scans[index]
+        try:
+            visual = self.loads[id(source)](block)
+        except (UserError, OSError) as error:
+            return f"{source.load.reference(block)}: {error}"
+        return visual if self.wanted and visual.feature_key is not None else None
+
+
+def prepare(
+    recipe: Recipe, *, features: bool, workers: int = 0, progress: Progress | None = None
+) -> Prepared:
+    """Keep the pixels of every scan that a recipe names, or the features that its stages will look for.
+
+    Args:
+        recipe: names model, data and stages.
+        features: whether to keep features of encoders that are frozen from the first stage on, and not pixels.
+        workers: processes that read; 0: this one.
+        progress: called with the number of scans that are done, and of all.
+
+    Raises:
+        RecipeError: no encoder is frozen in a stage before it trains.
+    """
+    state, done = processes(), Prepared()
+    with state.main_process_first():
+        sources = _sources(recipe)
+        texts = training_texts(recipe, load_sources(recipe, default_cache_dir()))
+    model, processor = assemble(recipe.model, texts=texts, seed=recipe.seed)
+    reader, stage = (None, None) if not features else _reader(recipe, model, processor, done)
+    scans = _scans(sources)[state.process_index :: state.num_processes]
+    kinds = None if reader is None else set(reader.parts)
+    scans = [scan for scan in scans if kinds is None or scan[1].type in kinds]
+    done.scans = len(scans)
+    data = Scans(scans, _loads(recipe, sources, processor, reader), wanted=features)
+    loader = DataLoader(data, batch_size=None, num_workers=workers)
+    for number, visual in enumerate(loader, 1):
+        if isinstance(visual, str):
+            done.unread.append(visual)
+        elif visual is not None:
+            assert reader is not None and stage is not None
+            _make(model, stage, visual)
+            done.made += 1
+        if progress is not None:
+            progress(number, len(scans))
+    state.wait_for_everyone()
+    return done
+
+
+def _sources(recipe: Recipe) -> list[LoadedSource]:
+    """All sources of all stages, with those kept for the end."""
+    named: dict[str, DataSource] = {}
+    for stage in recipe.stages:
+        data = recipe.data_of(stage)
+        named |= {source_key(source): source for source in (*data.train, *data.validation, *data.test)}
+    return [load_source(source, Path.cwd(), default_cache_dir()) for source in named.values()]
+
+
+def _scans(sources: list[LoadedSource]) -> list[tuple[LoadedSource, Block]]:
+    """Every scan once, in the order of the samples."""
+    found: dict[tuple[str, str, str], tuple[LoadedSource, Block]] = {}
+    for source in sources:
+        for sample in source.samples:
+            for block in sample.visuals:
+                declared = str(sorted(source.load.declarations(block).items()))
+                found.setdefault((source.load.reference(block), block.type, declared), (source, block))
+    return list(found.values())
+
+
+def _loads(
+    recipe: Recipe, sources: list[LoadedSource], processor: MedMVLProcessor, reader: FeatureReader | None
+) -> dict[int, Load]:
+    """How the scans of each source are read; pixels are kept where they alone are asked for, or the recipe keeps them."""
+    keeps = reader is None or any(recipe.data_of(stage).prepared for stage in recipe.stages)
+    pixels = PreparedCache(default_cache_dir()) if keeps else None
+    loads: dict[int, Load] = {}
+    for source in sources:
+        decode: Load = _Decode(processor, source) if pixels is None else pixels.wrap(source.load, processor)
+        loads[id(source)] = decode if reader is None else reader.wrap(source.load, decode)
+    return loads
+
+
+class _Decode:
+    def __init__(self, processor: MedMVLProcessor, source: LoadedSource) -> None:
+        self.processor = processor
+        self.source = source
+
+    def __call__(self, block: Block) -> ProcessedVisual:
+        return process_block(self.processor, self.source.load, block)
+
+
+def _reader(
+    recipe: Recipe, model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, done: Prepared
+) -> tuple[FeatureReader, Stage]:
+    """Finds and keeps what the first stage that freezes an encoder will look for; that encoder has its first weights."""
+    trained: dict[str, str] = {}
+    for named in recipe.stages:
+        stage = fitted(named, model)
+        if has_lora(model):
+            merge_lora(model)
+        apply_tuning(model, stage.parts)
+        model.to(processes().device).train()
+        frozen = [kind for kind in kinds_of(model) if kind not in trained and not _trains(model, kind)]
+        trained |= {
+            kind: stage.name for kind in kinds_of(model) if kind not in trained and _trains(model, kind)
+        }
+        if frozen and recipe.data_of(stage).features is not False:
+            break
+    else:
+        told = "; ".join(f"the {kind} encoder trains in stage '{name}'" for kind, name in trained.items())
+        raise RecipeError(
+            f"no features can be made before the training: {told or 'data.features is off'}. They are kept as training goes."
+        )
+    done.left_out = [
+        f"{kind} features: the encoder trains in stage '{name}' before" for kind, name in trained.items()
+    ]
+    precision = precision_of(processes().device, in_bfloat16=computes_in_bfloat16(stage))
+    parts = {kind: part_digests(model, kind, precision, connect=stage.objective == "lm") for kind in frozen}
+    reader = FeatureReader(FeatureCache(default_cache_dir()), processor, parts)
+    model.keep_features = reader.keep
+    return reader, stage
+
+
+def _trains(model: MedMVLForConditionalGeneration, kind: str) -> bool:
+    return any(weight.requires_grad for weight in getattr(model, f"{kind}_encoder").weights())
+
+
+def _make(model: MedMVLForConditionalGeneration, stage: Stage, visual: ProcessedVisual) -> None:
+    """Encode one scan as its stage will."""
+    views, ids = visual.views, torch.zeros(1, dtype=torch.long)
+    row = ProcessedSample(name="scan", input_ids=ids, labels=None, visuals=views, starts=(0,) * len(views))
+    batch, device = collate([row], pad_id=0), model.device
+    pixels = {
+        name: _moved(batch[name], device)
+        for name in ("pixel_values", "pixel_values_volumes")
+        if name in batch
+    }
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(stage)):
+        model.make_features({**batch, **pixels})
+
+
+def _moved(pixels: Any, device: torch.device) -> Any:
+    return pixels.to(device) if isinstance(pixels, torch.Tensor) else [block.to(device) for block in pixels]
