@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,26 @@ PATTERNS = {
     "say fix": r"\bmend(?:s|ed|ing)?\b",
     "say per, in tables": r"\b(?:one|a) (?:row|folder|report|entry) an? (?:kind|group|question|study|patient|part)\b",
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
+    "say after": r"(?<!look-)(?<!left )(?<!nothing )\bbehind\b(?! (?:an? |the heart|Starlette|in ))",
+    "say next to, or than": r"(?<!\")\bbeside\b",
+    "say is, or exists": r"\bstands?\b(?!-in| (?:for|in for|alone|out)\b)",
+    "say fix or correct": r"\b[Pp]ut(?:s|ting)? right\b",
 }
+FIELD = {"a field begins with its noun": r"\A(?:What|Whether|Where|Who|Whose|When|How many)\b"}
+
+
+def fields(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts below the fields of a module's classes with the line they begin in."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            for before, after in pairwise(node.body):
+                match before, after:
+                    case (ast.AnnAssign(), ast.Expr(value=ast.Constant(value=str(text)))):
+                        yield after.lineno, text
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Texts of a file with the line they begin in: a page whole, of a module its docstrings and the help of options."""
+    """Texts of a file with the line they begin in: a whole page; a module's docstrings, help of options, and errors."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         yield 1, re.sub(r"```.*?```", lambda code: "\n" * code.group().count("\n"), source, flags=re.DOTALL)
@@ -39,14 +55,27 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
                 | ast.keyword(arg="help", value=ast.Constant(value=str(text)))
             ):
                 yield node.lineno, text
+            case ast.Raise(exc=ast.Call(args=arguments)):
+                yield (
+                    node.lineno,
+                    "\n".join(
+                        part.value
+                        for argument in arguments
+                        for part in ast.walk(argument)
+                        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                    ),
+                )
 
 
 def faults(path: Path) -> list[str]:
     """One line per fault: place, pattern, words."""
+    looked = [(line, text, PATTERNS) for line, text in texts(path)]
+    if path.suffix == ".py":
+        looked += [(line, text, FIELD) for line, text in fields(path)]
     return [
         f"{path.name}:{line + text.count(chr(10), 0, found.start())}: {rule}: {found.group().strip()!r}"
-        for line, text in texts(path)
-        for rule, pattern in PATTERNS.items()
+        for line, text, patterns in looked
+        for rule, pattern in patterns.items()
         for found in re.finditer(pattern, text, re.MULTILINE)
     ]
 
@@ -60,10 +89,19 @@ def test_no_text_has_a_pattern_that_readers_stumble_over() -> None:
     "text",
     [
         "Of the split.", "Seed.\n\nOf the split.", "Size. Of one file.", "What a encoder gives.", "It mends that.",
-        "24 bytes a sample.", "An volume.", "Sum.\n\n    Args:\n        seed: of the run.",
+        "24 bytes a sample.", "An volume.", "What comes behind it.", "The file beside it.", "It stands there.",
+        "Sum.\n\n    Args:\n        seed: of the run.",
     ],
 )  # fmt: skip
 def test_each_pattern_is_found(text: str, tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(f'"""{text}"""')
+    assert len(faults(module)) == 1
+
+
+def test_a_field_begins_with_its_noun(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        'class A:\n    a: bool\n    """Whether it is."""\n    b: int\n    """Number of them."""\n'
+    )
     assert len(faults(module)) == 1

@@ -155,7 +155,7 @@ def convert(
     ] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the public data sets that are known.")] = False,
 ) -> None:
-    """Convert a public data set from the layout it is published in; pictures stand in one split only."""
+    """Convert a public data set from the layout it is published in; every picture is in one split only."""
     from medmvl.datasets.public import DATASETS, ConvertOptions, find_dataset
     from medmvl.datasets.splits import parse_fractions
 

@@ -53,7 +53,7 @@ def score(
         Path | None, typer.Option(help="File for a line per answer: id, verdict, score, why.")
     ] = None,
 ) -> None:
-    """Score predictions without a model; `strict` and `reader` always stand next to a named protocol."""
+    """Score predictions without a model; `strict` and `reader` are always shown next to a named protocol."""
     from medmvl.atomic_files import write_json
     from medmvl.datasets.public import find_task
     from medmvl.evaluation.scoring import score_records

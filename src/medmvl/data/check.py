@@ -67,7 +67,7 @@ class DataCheck:
     volumes: int = 0
     """Different files."""
     files_read: bool = False
-    """Whether every file was read, or only looked for."""
+    """True where every file was read, False where it was only looked for."""
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
     """Percentiles of `text`, `visual` and `total`; empty without a processor."""
     limit: int | None = None
@@ -81,7 +81,7 @@ class DataCheck:
     units: dict[str, int] = field(default_factory=dict)
     """Files read in each unit."""
     warnings: dict[str, ProblemCases] = field(default_factory=dict)
-    """What the reader could not settle, and the files concerned; it does not make the check fail."""
+    """Doubts that the reader could not settle, and the files concerned; it does not make the check fail."""
     problems: dict[str, ProblemCases] = field(
         default_factory=lambda: {name: ProblemCases() for name in PROBLEMS}
     )

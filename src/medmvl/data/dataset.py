@@ -40,9 +40,9 @@ class _Facts(NamedTuple):
     keys: NDArray[np.int64]
     """Equal where samples show the same files; samples without files have each their own."""
     answered: NDArray[np.bool_]
-    """Whether some assistant turn has text."""
+    """True where some assistant turn has text."""
     visual: NDArray[np.bool_]
-    """Whether the sample shows an image or a volume."""
+    """True where the sample shows an image or a volume."""
 
 
 class SampleDataset(Dataset[Any]):

@@ -25,7 +25,7 @@ class TrainedOn:
     sources: tuple[str, ...] = ()
     """Digests of the training data."""
     complete: bool = True
-    """Whether everything is known; not so where a model was trained elsewhere before."""
+    """True where everything is known; not so where a model was trained elsewhere before."""
 
     @classmethod
     def of(cls, sources: Iterable[tuple[str, Iterable[Sample]]]) -> TrainedOn:

@@ -44,7 +44,7 @@ class CsvOptions:
     question: str | None = None
     """Asked about every row without a question of its own; a report has one by default."""
     kind: Literal["image", "volume"] | None = None
-    """Whether the path column names 2D images or 3D volumes; None looks into every file."""
+    """Kind of the files of the path column, 2D images or 3D volumes; None looks into every file."""
     language: Language = "auto"
     """`auto`: Chinese where the text has Chinese characters."""
     units: str | None = None

@@ -28,7 +28,7 @@ class BlockLoader:
     image_root: Path | None = None
     volume_root: Path | None = None
     declared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the source declares about its `"image"` and `"volume"` files; a block's own declarations win."""
+    """Declarations of the source about its `"image"` and `"volume"` files; a block's own declarations win."""
 
     def reference(self, block: VisualBlock) -> str:
         """The block's path as `medmvl.imaging.read` takes it, with its `#series=` and the like."""

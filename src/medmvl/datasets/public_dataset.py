@@ -31,7 +31,7 @@ class PublicDataset:
     name: str
     title: str
     licence: str
-    """What the user must mind; printed and written next to the data."""
+    """Conditions the user must mind; printed and written next to the data."""
     url: str
     layout: str
     """Files expected in the raw folder."""
@@ -41,9 +41,9 @@ class PublicDataset:
     """Which split is written by default, in words."""
     gather: Callable[[Collection], None]
     tasks: tuple[Benchmark, ...] = ()
-    """What is asked about it; `data` of each is `name`."""
+    """Tasks that ask about it; `data` of each is `name`."""
     as_published: bool = True
-    """Whether the published split is the default; False: a new one by image."""
+    """True where the published split is the default; False: a new one by image."""
 
     def convert(
         self,
@@ -127,7 +127,7 @@ class PublicDataset:
 def keep_published(groups: Sequence[int], official: Sequence[str | None]) -> tuple[dict[str, list[int]], int]:
     """The published split, without training samples that share a patient, study or file with a later split.
 
-    A group that stands in several splits stays in the strictest one (test, then validation, then train); its
+    A group that is in several splits stays in the strictest one (test, then validation, then train); its
     other samples are left out, so that the test set is the published one.
 
     Args:

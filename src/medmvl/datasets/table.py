@@ -35,7 +35,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table as they stand."""
+    """The rows of a table as they are."""
 
     header: tuple[str, ...]
     rows: list[tuple[int, dict[str, str]]]

@@ -1,8 +1,8 @@
 """A file of answers that survives a kill at any byte: one JSON line per answer: `id`, `text`, `tokens`.
 
-The reader's `warnings` stand with it where there are any, and `cut` where the answer ran out of tokens.
+The reader's `warnings` are with it where there are any, and `cut` where the answer ran out of tokens.
 
-Next to `answers.jsonl` stands `answers.jsonl.run.json`: the digest of what is being run, so that answers of
+Next to `answers.jsonl` is `answers.jsonl.run.json`: the digest of what is being run, so that answers of
 two models or two settings are never mixed in one file.
 """
 
@@ -34,9 +34,9 @@ class StoredAnswer:
     text: str
     tokens: tuple[int, ...]
     warnings: tuple[str, ...] = ()
-    """What the reader could not settle about the scans."""
+    """Doubts that the reader could not settle about the scans."""
     cut: bool = False
-    """Whether the answer ended because it had no tokens left."""
+    """True where the answer ended because it had no tokens left."""
 
     def to_line(self) -> bytes:
         """The line, Chinese as it is."""

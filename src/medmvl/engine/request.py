@@ -19,9 +19,9 @@ class Request:
     load: VisualLoader
     """Gives what the model sees of a block, see `MedMVLProcessor.visual_loader`."""
     name: str = "question"
-    """What errors call it: the sample's id, or the like."""
+    """Name in errors: the sample's id, or the like."""
     owner: str = ""
-    """Whose scans these are: nothing that was cached for one owner answers another."""
+    """Owner of the scans: nothing that was cached for one owner answers another."""
 
     @classmethod
     def from_sample(cls, sample: Sample, load: VisualLoader) -> Request:
@@ -43,9 +43,9 @@ class Answer:
     seconds: float
     """Wall time of the batch this answer was decoded in, reading included."""
     seen: tuple[dict[str, Any], ...]
-    """What the model looked at, one entry per image or volume; see `ProcessedVisual.to_json`. Holds no identity and no path."""
+    """`ProcessedVisual.to_json` of each image or volume; no identity and no path."""
     finish: Finish
-    """Whether the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
+    """Reason for the end: the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
     num_prompt_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     """One a token, where the options ask for them."""

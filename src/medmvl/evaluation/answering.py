@@ -38,7 +38,7 @@ class EvaluationOptions:
     batch_size: int = 64
     """Samples answered together."""
     controls: bool = True
-    """Whether to run the controls: majority answer, no image, swapped image."""
+    """Run the controls: majority answer, no image, swapped image."""
     seed: int = 0
     """Seed for the bootstrap, the image swap and the noise of `robustness`."""
     robustness: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ class Answering:
     load: ImageLoader
     out: Path
     run_record: Mapping[str, Any]
-    """What decides the answers next to the options: digests of model and data."""
+    """Values that decide the answers next to the options: digests of model and data."""
     options: EvaluationOptions
     processes: ProcessGroup
     progress: Progress | None

@@ -28,7 +28,7 @@ class ScoredChoice:
 
     probabilities: tuple[float, ...]
     right: bool
-    """Whether the likeliest choice is accepted."""
+    """True where the likeliest choice is accepted."""
     cluster: str
 
     @property

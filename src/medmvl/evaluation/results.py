@@ -96,7 +96,7 @@ class Results:
     judged: tuple[Judged, ...] = ()
     """Every answer; also the lines of `answers.jsonl`."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What was asked for next to the rows: `robustness`, `calibration`, `consistency`."""
+    """Results that were asked for next to the rows: `robustness`, `calibration`, `consistency`."""
 
     def answer_lines(self) -> list[dict[str, Any]]:
         """The lines of `answers.jsonl`; clusters are numbered, so that no pseudonym leaves with them."""

@@ -52,7 +52,7 @@ def evaluate_samples(
     """Evaluate a model on samples at hand; an interrupted evaluation continues in the same folder.
 
     Args:
-        answerer: the model, or the endpoint it is behind.
+        answerer: the model, or the endpoint of one.
         samples: unseen samples with truths.
         load: gives the pixels of a block.
         out: folder for `answers.jsonl`, `results.json` and, in `decoded`, what was answered so far.

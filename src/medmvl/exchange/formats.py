@@ -16,7 +16,7 @@ class Format(NamedTuple):
     """How one format is told and read."""
 
     recognise: Callable[[Path, Components], bool]
-    """Whether a folder or file is of this format, by its configuration or tensor names."""
+    """Test whether a folder or file is of this format, by its configuration or tensor names."""
     read: Callable[[Path, Components], Imported | ImportedEncoder | ImportedLLM]
     about: str
 

@@ -144,7 +144,7 @@ def _image_processor(source: Path) -> dict[str, Any]:
 
 
 def _chat_template(source: Path, tokenizer: Any) -> tuple[str | None, str]:
-    """The checkpoint's template with our placeholder, and what is to stand behind a placeholder.
+    """The checkpoint's template with our placeholder, and the text after a placeholder.
 
     A template that reads typed blocks is given them, and writes around images what it likes.
     """

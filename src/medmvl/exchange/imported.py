@@ -35,7 +35,7 @@ class Imported:
     model: MedMVLForConditionalGeneration
     processor: MedMVLProcessor
     notes: tuple[str, ...] = ()
-    """What was left out or decided, for the user."""
+    """Notes on what was left out or decided, for the user."""
 
     def save(self, folder: Path) -> None:
         """Write model and processor; use it through `write_folder`."""

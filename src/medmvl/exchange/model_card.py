@@ -109,7 +109,7 @@ def _tuned(parts: Mapping[str, Any]) -> str:
 
 
 def _digests(value: Any) -> list[str]:
-    """Every value under a key `digest`, wherever it is: names and paths of data are left behind."""
+    """Every value under a key `digest`, wherever it is: names and paths of data are left out."""
     if isinstance(value, list):
         return [digest for item in value for digest in _digests(item)]
     if not isinstance(value, dict):

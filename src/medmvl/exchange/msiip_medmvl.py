@@ -38,7 +38,7 @@ END_OF_TURN = {
     "phi3": "<|endoftext|>",
     "qwen2": "<|im_end|>",
 }
-"""What its templates put behind an answer, by `lvlm_llm_type`."""
+"""Text that its templates put after an answer, by `lvlm_llm_type`."""
 SLICES = 32
 VOLUME_SIZE = (32, 256, 256)
 """What its transforms stretch volumes to for 3D encoders."""

@@ -57,6 +57,6 @@ def named_by_checkpoint(name: str, checkpoint: Path, given: str | None, option: 
         except (LocalEntryNotFoundError, OSError):
             pass
     raise UserError(
-        f"the checkpoint {checkpoint} names {name!r}, which is neither a folder here or beside it nor in the local cache; "
+        f"the checkpoint {checkpoint} names {name!r}, which is neither a folder here or next to it nor in the local cache; "
         f"give its folder, or its hub id to download it, with --{option}."
     )

@@ -90,7 +90,7 @@ class Experiment(StrictModel):
                     + (f"; '{strange[0]}' is no variant" if strange else "")
                 )
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice in seeds")
+            raise ValueError("a seed is twice in seeds")
         return self
 
 

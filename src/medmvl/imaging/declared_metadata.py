@@ -23,7 +23,7 @@ class Declared:
     spacing_mm: tuple[float, ...] | None = None
     """In array order: (depth, height, width), or (height, width)."""
     axcodes: tuple[str, ...] | None = None
-    """Where the axes of the array in the file's order (slices, rows, columns) grow, such as ("S", "P", "L")."""
+    """Directions in which the axes of the array grow, in the file's order (slices, rows, columns), such as ("S", "P", "L")."""
     modality: str | None = None
 
     @classmethod

@@ -96,7 +96,7 @@ class _Worker:
     connection: socket.socket
     lifeline: int
     complaints: Any
-    """What it wrote before it was ready."""
+    """Text it wrote before it was ready."""
     slots: list[_Slot | None] = field(default_factory=lambda: [None, None])
     running: dict[int, _Batch] = field(default_factory=dict)
     """Batches that it has, by slot, oldest first."""

@@ -1,7 +1,7 @@
 """The decoding process: compressed frames in, stored values into shared memory. A script of its own; see decode_pool.
 
 A codec written in C may end its process on damaged bytes; nothing else is lost here. It imports NumPy, pydicom and the codecs,
-never this package, and starts in under half a second. Messages are JSON behind a length of four bytes, on one socket:
+never this package, and starts in under half a second. Messages are JSON after a length of four bytes, on one socket:
 
     in   {"path": [...]}                                    once: where modules are found
     out  {"ready": true}

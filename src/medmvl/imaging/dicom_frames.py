@@ -49,9 +49,9 @@ class Frame:
     corner: tuple[int, int] | None = None
     """Row and column of its first pixel in the picture that tiles make together (a whole slide)."""
     height: float | None = None
-    """What orders it where the file does not say where it lies: its Slice Location or Instance Number."""
+    """Number that orders it where the file does not say where it lies: its Slice Location or Instance Number."""
     blank: bool = False
-    """Whether the file leaves it out because it is empty: a slice without the segment."""
+    """True where the file leaves it out because it is empty: a slice without the segment."""
     given: Mapping[str, float | str] = field(default_factory=dict, repr=False)
     """Marks that the file keeps in vectors over its frames."""
     groups: tuple[Dataset, Dataset] = field(default_factory=lambda: (Dataset(), Dataset()), repr=False)

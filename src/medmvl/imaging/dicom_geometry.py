@@ -24,7 +24,7 @@ class Stack(NamedTuple):
 
     affine: NDArray[np.float64]
     positions: NDArray[np.float64] | None
-    """Where gaps are uneven: `(slices, 3)`, the centre of each slice's first pixel in RAS+ millimetres."""
+    """Positions where gaps are uneven: `(slices, 3)`, the centre of each slice's first pixel in RAS+ millimetres."""
     warnings: tuple[str, ...]
 
 

@@ -99,7 +99,7 @@ class DicomFile:
 
     @contextmanager
     def open_pixels(self) -> Iterator[BinaryIO]:
-        """Open a stream that stands at the first byte of the pixels' value."""
+        """Open a stream that is at the first byte of the pixels' value."""
         stream: BinaryIO = self.path.open("rb") if self.inflated is None else BytesIO(self.inflated)
         with stream:
             stream.seek(self.pixel_offset)
@@ -323,7 +323,7 @@ def _syntax_of(header: Dataset) -> uid.UID:
 
 
 def _pixel_element(stream: BinaryIO, implicit: bool, little: bool) -> tuple[str | None, str, int]:
-    """Read the element header the parser stopped at; the stream then stands at the value."""
+    """Read the element header the parser stopped at; the stream is then at the value."""
     order: Literal["little", "big"] = "little" if little else "big"
     head = stream.read(8)
     if len(head) < 8 or int.from_bytes(head[:2], order) != 0x7FE0:

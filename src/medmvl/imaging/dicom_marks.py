@@ -29,7 +29,7 @@ class Mark(NamedTuple):
     absolute: float = 0.0
     relative: float = 1e-4
     varies: bool = True
-    """Whether writers are known to let it vary with every slice of one scan."""
+    """True where writers are known to let it vary with every slice of one scan."""
 
 
 MARKS = {

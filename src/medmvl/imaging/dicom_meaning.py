@@ -55,12 +55,12 @@ class Meaning(NamedTuple):
 
     units: str
     by: str
-    """What says so, for the message where frames differ."""
+    """Tag that says so, for the message where frames differ."""
     line: Line
     pieces: tuple[Piece, ...] = ()
     """Used instead of the line where there are any."""
     table: bool = False
-    """Whether a modality table is used instead of the line."""
+    """True where a modality table is used instead of the line."""
     notes: tuple[str, ...] = ()
 
 

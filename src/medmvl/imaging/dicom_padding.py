@@ -1,4 +1,4 @@
-"""Padding: the stored values that stand where the scanner measured nothing (PS3.3 C.7.5.1.1.2)."""
+"""Padding: the stored values that are stored where the scanner measured nothing (PS3.3 C.7.5.1.1.2)."""
 
 from __future__ import annotations
 

@@ -52,11 +52,11 @@ class MedicalImage:
     modality: str | None = None
     """DICOM modality code such as `"CT"`, only where the file or the user says it."""
     slice_positions_mm: tuple[float, ...] | None = None
-    """Where gaps are uneven: the true position of every slice of `acquired_axcodes[0]`, along the canonical axis it lies on."""
+    """True position of every slice of `acquired_axcodes[0]` along its canonical axis, where gaps are uneven."""
     label_names: Mapping[int, str] | None = None
-    """What the values of a segmentation stand for, by value, as far as the file says it."""
+    """Meaning of the values of a segmentation, by value, as far as the file says it."""
     warnings: tuple[str, ...] = field(default=())
-    """What the reader noticed and could not settle, in plain words without identifying tags."""
+    """Doubts that the reader noticed and could not settle, in plain words without identifying tags."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""

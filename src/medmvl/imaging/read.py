@@ -73,7 +73,7 @@ def read(
 
     Args:
         path: the file or folder, where it holds several images with `#series=2`, `#frame=3` or `#time=1`
-            behind it.
+            after it.
         units: declared where the file does not say it, such as "HU" for a CT in NIfTI; one of `units.UNITS`.
         spacing_mm: declared spacing in array order, for arrays that carry none.
         axcodes: declared directions of the axes in the file's order (slices, rows, columns), such as "SPL".

@@ -44,7 +44,7 @@ class TiffPage:
 
     tags: dict[int, tuple[float, ...]] = field(default_factory=dict)
     photometric_at: int | None = None
-    """Where in the file the photometric interpretation is written, as a 16-bit number."""
+    """Offset in the file of the photometric interpretation, as a 16-bit number."""
 
     def first(self, tag: int, default: int) -> int:
         """Return the first value of a tag."""

@@ -149,7 +149,7 @@ def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Gradients:
-    """Of hidden states, weight and bias, those that are needed, summed over chunks; weights in float32."""
+    """Gradients of hidden states, weight and bias, those that are needed, summed over chunks; weights in float32."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, scale: Tensor, needed: tuple[bool, bool, bool]

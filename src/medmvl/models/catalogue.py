@@ -42,7 +42,7 @@ BEHIND: dict[str, dict[str, Any]] = {
     "mlp_mixer": {"type": "dcformer"},
     "text_guided_slices": {"type": "volume_and_slices", **VOLUME_EXAMPLES["volume_and_slices"]},
 }
-"""The encoders that some connectors are made for; others are shown behind a ViT with the width and patches below."""
+"""The encoders that some connectors are made for; others are shown after a ViT with the width and patches below."""
 PUBLISHED_SIZES: dict[str, tuple[int, ...]] = {
     "ct_vit": (240, 480, 480), "resnet3d": (160, 224, 224), "dcformer": (128, 256, 256),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Causal attention without a stored mask: for right-padded rows, and for samples packed in one row.
 
 A token sees what is left of it. Padding on the right is seen by no real token, so a mask of `(B, 1, L, L)` says nothing new,
-but takes PyTorch's attention out of its causal kernel. `CausalMask` stands where transformers expects such a mask, stores
+but takes PyTorch's attention out of its causal kernel. `CausalMask` is given where transformers expects such a mask, stores
 nothing and asks for the causal kernel; with several samples in a row it asks for it once per sample.
 """
 

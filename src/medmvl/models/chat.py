@@ -163,7 +163,7 @@ class ChatTokenizer:
     def render(
         self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str
     ) -> tuple[str, list[tuple[int, int]]]:
-        """The conversation as one string, and where in it the assistant's texts stand."""
+        """The conversation as one string, and where in it the assistant's texts are."""
         messages = [
             {
                 "role": turn.role,
@@ -203,7 +203,7 @@ class ChatTokenizer:
         text: str,
         name: str,
     ) -> None:
-        """Mark the tokens of one answer and the end of turn behind it."""
+        """Mark the tokens of one answer and the end of turn after it."""
         start, end = span
         inside = [i for i, (low, high) in enumerate(offsets) if low < end and high > start]
         for index in inside:
@@ -227,7 +227,7 @@ class ChatTokenizer:
             after += 1
         if after == len(ids) or ids[after] not in self._special_ids:
             raise SampleError(
-                f"{name}: the chat template puts no end-of-turn token behind the assistant's text."
+                f"{name}: the chat template puts no end-of-turn token after the assistant's text."
             )
         supervised[after] = True
 
@@ -240,7 +240,7 @@ class ChatTokenizer:
         )
         if not text.startswith(cue) or text[len(cue) : start].strip():
             raise SampleError(
-                f"the chat template cues an answer with {cue!r}, but in a finished conversation {text[:start]!r} stands before "
+                f"the chat template cues an answer with {cue!r}, but in a finished conversation {text[:start]!r} comes before "
                 "it: what is trained would not be what is asked. Choose other template_kwargs or another chat_template."
             )
         return text[len(cue) : start]

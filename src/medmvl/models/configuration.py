@@ -91,7 +91,7 @@ class MedMVLConfig(PreTrainedConfig):
 
 
 def plugins_of(parts: Mapping[str, dict[str, Any] | None]) -> dict[str, str]:
-    """Package and version behind every part that is not built in, by its key of the configuration."""
+    """Package and version of every part that is not built in, by its key of the configuration."""
     roles = {key: "connector" if key.endswith("connector") else key.replace("_", " ") for key in parts}
     named = [(key, roles[key], settings) for key, settings in parts.items() if settings]
     inner = [

@@ -30,7 +30,7 @@ class VisualFeatures:
     grids: tuple[Grid, ...] = ()
     """One a stream, where an encoder gives coarse and fine ones; empty where all have `grid`."""
     connected: bool = False
-    """Whether the connector has been applied: the only stream then holds visual tokens of the LLM's width."""
+    """True where the connector has been applied: the only stream then holds visual tokens of the LLM's width."""
 
     def __post_init__(self) -> None:
         assert not self.grids or self.grids[0] == self.grid, (self.grid, self.grids)

@@ -53,7 +53,7 @@ class ImageProcessor(StrictModel):
     multiple: PositiveInt = 16
     """Factor of both sides with `native`: the encoder's patch, or what encoder and connector need together."""
     max_tiles: PositiveInt = 1
-    """More than 1: behind the whole picture come the tiles of a grid, this many or fewer, that keeps its details."""
+    """More than 1: after the whole picture come the tiles of a grid, this many or fewer, that keeps its details."""
     shortest_edge: PositiveInt | None = None
     """With `crop`: bring the shorter side to this many pixels first; None: no smaller than `size` needs."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"

@@ -39,7 +39,7 @@ class MedMVLProcessor(ProcessorMixin):
         image_processor: the `ImageProcessor` or its settings, where the model reads images.
         volume_processor: the `VolumeProcessor` or its settings, where it reads volumes.
         max_length: the longest sequence, text and visual tokens together.
-        visual_suffix: text behind the placeholders of every visual.
+        visual_suffix: text after the placeholders of every visual.
         suffix_before_words: put it only before text that does not begin with white space of its own.
         split_at_placeholders: tokenise the text between two visuals separately (see `ChatTokenizer`).
         prior_prefix: text before a visual of an earlier study; `{days}` is how much earlier.

@@ -157,7 +157,7 @@ class VisualPreprocessor:
     def draw(self, visual: ProcessedVisual) -> Image.Image:
         """The pixels as they enter the encoder, one pixel a pixel: the tiles of a picture, or a row of slices a channel.
 
-        The crops of a volume stand below it.
+        The crops of a volume are below it.
         """
         if visual.kind == "image":
             tiles = _to_bytes(self.unit_range(visual))

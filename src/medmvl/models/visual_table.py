@@ -1,4 +1,4 @@
-"""The visual table: for every image or volume of a batch, where its tokens stand and which pixels they come from.
+"""The visual table: for every image or volume of a batch, where its tokens are and which pixels they come from.
 
 A batch carries it as a long tensor `(visuals, 12)`. Beams and packing reindex this table only; pixels are never repeated.
 """
@@ -31,7 +31,7 @@ class VisualRow(NamedTuple):
     index: int  # type: ignore[assignment]  # the column's name; tuple.index is not needed here
     """Its volume, or its first tile in `pixel_values`. Rows may share pixels."""
     tiles: int
-    """How many tiles of `pixel_values` belong to it; 1 for a volume."""
+    """Number of tiles of `pixel_values` belong to it; 1 for a volume."""
     grid_depth: int
     grid_height: int
     grid_width: int
@@ -59,7 +59,7 @@ def to_rows(table: Tensor) -> list[VisualRow]:
 
 
 def repeat_rows(table: Tensor, times: int) -> Tensor:
-    """The table of a batch whose every row stands `times` times in a row, as beam search needs it; pixels stay shared."""
+    """The table of a batch whose every row comes `times` times in a row, as beam search needs it; pixels stay shared."""
     repeated = table.repeat_interleave(times, dim=0)
     copies = torch.arange(times, device=table.device).repeat(len(table))
     repeated[:, 0] = repeated[:, 0] * times + copies

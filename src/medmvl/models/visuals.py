@@ -64,11 +64,11 @@ class ProcessedVisual:
     """float32; an image `(tiles, C, H, W)`, a volume `(C, D, H, W)`. On the device `meta`, with a shape and no values, where
     there are `features`."""
     features: VisualFeatures | None = None
-    """What a frozen encoder makes of the pixels, where it is known already."""
+    """Output of a frozen encoder of the pixels, where it is known already."""
     feature_key: FeatureKey | None = None
-    """Where the features are to be kept once they are known; None where they are not."""
+    """Key to keep the features under once they are known; None where they are not."""
     names: PixelNames | None = None
-    """What names the pixels, where their values are not here."""
+    """Digests that name the pixels, where their values are not here."""
     grid: tuple[int, int, int]
     """Tokens of the encoder along depth, height and width, of one tile or of the volume."""
     num_tokens: int
@@ -90,9 +90,9 @@ class ProcessedVisual:
     notes: tuple[str, ...] = ()
     """Plain words on what was done to the intensities, and warnings of the reader."""
     warnings: tuple[str, ...] = ()
-    """What the reader noticed and could not settle, such as a missing slice; without identity."""
+    """Doubts that the reader noticed and could not settle, such as a missing slice; without identity."""
     source: dict[str, Any] = field(default_factory=dict)
-    """What was read: kind, shape, spacing, units, modality; never identity."""
+    """Facts of what was read: kind, shape, spacing, units, modality; never identity."""
 
     @property
     def tiles(self) -> int:
@@ -182,9 +182,9 @@ class ProcessedSample:
     labels: Tensor | None
     """`(L,)` long, -100 where nothing is learned; None where nothing is supervised."""
     visuals: tuple[ProcessedVisual, ...] = ()
-    """In the order of their placeholders; a volume with crops stands here as its views, one after another."""
+    """In the order of their placeholders; a volume with crops is here as its views, one after another."""
     starts: tuple[int, ...] = ()
-    """Where each visual's placeholders begin."""
+    """Positions where each visual's placeholders begin."""
 
     @property
     def num_supervised(self) -> int:

@@ -22,7 +22,7 @@ Voxels = tuple[NDArray[np.float32], NDArray[np.float64]]
 """float32 `(D, H, W)` in [0, 1], and the 4x4 matrix from an index of it to one of the scan."""
 LOWEST_HU, HIGHEST_HU = -1000, 1000
 MERLIN_SPACING_MM = (3.0, 1.5, 1.5)
-"""Of Merlin's volumes, slices first."""
+"""Spacing of Merlin's volumes, slices first."""
 ASTRA_HIGHEST_HU = 200
 RESNET_AXCODES = ("S", "R", "A")
 """The order in which Merlin's network, and Astra's after it, reads a volume of the axes R, A, S: the last axis first."""
@@ -36,9 +36,9 @@ class Grey(NamedTuple):
     foreground: float
     """The foreground is what has more than this many grey levels (after `from_lowest`)."""
     from_lowest: bool
-    """Whether grey levels are stretched from the scan's own lowest to its highest."""
+    """True where grey levels are stretched from the scan's own lowest to its highest."""
     eight_bit: bool
-    """Whether fractions of grey levels are cut off after the stretching."""
+    """True where fractions of grey levels are cut off after the stretching."""
 
     def __call__(self, hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
         """See `by_convention`; the spacing plays no part."""

@@ -28,7 +28,7 @@ class Got:
     is_new: bool
     """False where the folder was complete already."""
     notes: tuple[str, ...]
-    """What was decided, and how a recipe names the part; empty where nothing was done."""
+    """Notes on what was decided, and how a recipe names the part; empty where nothing was done."""
 
 
 def get(name: str, out: Path, *, source: Path | None = None, trust_pickle: bool = False) -> Got:

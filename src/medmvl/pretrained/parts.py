@@ -67,7 +67,7 @@ class PretrainedPart:
     """Bytes to fetch; None: not known before."""
     source: Packages | Hub | UserFile
     sha256: str | None
-    """Of the file of weights; None: the hub's own digests are compared."""
+    """Digest of the file of weights; None: the hub's own digests are compared."""
     layout: Layout
     needs: tuple[str, ...] = ()
     """Extras of this package, or packages, without which the part cannot be made or used."""

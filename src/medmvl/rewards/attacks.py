@@ -158,7 +158,7 @@ class Attack:
     make: Callable[[Record, DataView], Sequence[str]]
     """Variants of an answer; none where the attack does not fit the question."""
     bound: Bound = "control"
-    """What it may earn at most: what the best answer without an image earns, or what the honest one earns."""
+    """Most it may earn: what the best answer without an image earns, or what the honest one earns."""
 
 
 def _every_choice(record: Record, view: DataView) -> list[str]:

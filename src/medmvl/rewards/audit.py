@@ -32,7 +32,7 @@ class Cell:
     value: float
     n: int
     paid: bool = False
-    """Whether it is an attack that earns more than it may."""
+    """True where it is an attack that earns more than it may."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _HAN, _LATIN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]"), re.compile(r"[A-Za-z
 
 
 class SectionStructure(Reward):
-    """The share of the wanted sections that stand once each, in order, with text below them.
+    """The share of the wanted sections that come once each, in order, with text below them.
 
     Fooled by: any text below the right headings; it looks at no claim.
     """

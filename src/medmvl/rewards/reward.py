@@ -23,7 +23,7 @@ class Reward(StrictModel):
 
     role: ClassVar[Role] = "content"
     reads_thoughts: ClassVar[bool] = False
-    """Whether it sees the whole text; all others see the answer without its reasoning."""
+    """True where it sees the whole text; all others see the answer without its reasoning."""
 
     def missing(self, record: Record) -> str | None:
         """What the record lacks for this reward, such as `labels`; None where it can be scored."""

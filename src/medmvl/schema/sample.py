@@ -17,7 +17,7 @@ class Message(StrictModel):
     """One turn. The role decides what is trained on: assistant text only, never by position."""
 
     role: Literal["system", "user", "assistant"]
-    """Who speaks."""
+    """Speaker."""
     content: tuple[Block, ...]
     """Blocks in order; a plain string is one block of text."""
 
@@ -41,7 +41,7 @@ class Message(StrictModel):
 
     @property
     def text(self) -> str:
-        """The text blocks joined as they stand."""
+        """The text blocks joined as they are."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
 
     def to_no_image(self) -> Message:
@@ -63,7 +63,7 @@ class Target(StrictModel):
     choices: tuple[str, ...] = ()
     """The closed set of answers; empty where the question is open."""
     categories: tuple[str, ...] | None = None
-    """What it is about, by the data set's own names, finer than `question_type` or across types; protocols score each too."""
+    """Topics, by the data set's own names, finer than `question_type` or across types; protocols score each too."""
 
 
 class Sample(StrictModel):

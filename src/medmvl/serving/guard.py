@@ -1,4 +1,4 @@
-"""What stands before every route: the size of a body, the name the server is called by, and who asks."""
+"""Checks before every route: the size of a body, the name the server is called by, and who asks."""
 
 from __future__ import annotations
 

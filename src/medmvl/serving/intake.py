@@ -23,7 +23,7 @@ class Intake:
 
     images: list[MedicalImage] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
-    """What could not be read, in words that name no path of this machine."""
+    """Files that could not be read, in words that name no path of this machine."""
 
 
 def read_received(received: Path, selector: str, limits: Limits) -> MedicalImage:

@@ -57,7 +57,7 @@ class DeclareRequest(BaseModel):
 
 
 class BoxesRequest(BaseModel):
-    """An answer in which boxes may stand, and the study it speaks of."""
+    """An answer in which boxes may occur, and the study it speaks of."""
 
     model_config = ConfigDict(extra="forbid")
     text: str = Field(max_length=100_000)

@@ -73,7 +73,7 @@ class ServeSettings(StrictModel):
     """API keys; without any, only this machine may ask."""
     model_name: str = "medmvl"
     page: bool = False
-    """Whether browsers are given the page; its visitors are told apart by a cookie."""
+    """True where browsers are given the page; its visitors are told apart by a cookie."""
     limits: Limits = Limits()
 
     def check(self) -> None:

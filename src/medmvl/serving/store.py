@@ -49,7 +49,7 @@ class Study:
     plane: str = "axial"
     """Which plane a 2D image shows, as far as it is known."""
     oriented: bool = False
-    """Whether it is known where its axes grow."""
+    """True where it is known where its axes grow."""
 
 
 class StudyStore:

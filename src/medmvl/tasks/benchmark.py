@@ -32,7 +32,7 @@ class Benchmark:
     languages: tuple[str, ...] = ()
     """Languages of the samples; all of them where empty."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Language to a template with `{question}`; a question stands as it is where there is none."""
+    """Language to a template with `{question}`; a question stays as it is where there is none."""
     protocol: str = "strict"
     """The published convention of this benchmark; `strict` is always reported next to it."""
     one_per: Literal["sample", "study"] = "sample"

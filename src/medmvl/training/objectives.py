@@ -240,7 +240,7 @@ class Contrastive(Objective):
     def _losses(
         self, studies: Tensor, reports: Tensor, all_studies: Tensor, all_reports: Tensor, offset: int
     ) -> Tensor:
-        """The loss of each pair; its own partner stands at `offset` and on in what all ranks have."""
+        """The loss of each pair; its own partner is at `offset` and on in what all ranks have."""
         scale = self.scale.exp().clamp(max=100)
         own = torch.arange(offset, offset + len(studies), device=studies.device)
         to_report = functional.cross_entropy(scale * studies @ all_reports.T, own, reduction="none")

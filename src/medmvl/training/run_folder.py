@@ -1,4 +1,4 @@
-"""The run folder: everything that made a run stands in it, and another recipe is not continued in it."""
+"""The run folder: everything that made a run is in it, and another recipe is not continued in it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a converter gathers from a public data set: samples, the files they name, and every record that is bad.
 
 Samples go to a file at once, so memory holds only what splits need. Pictures are decoded and hashed: equal
-bytes are one picture, whatever their names, and never stand in two splits.
+bytes are one picture, whatever their names, and are never in two splits.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
     """What is kept in memory about a sample."""
 
     split: str | None
-    """Where the data set itself puts it."""
+    """Split that the data set itself puts it in."""
     patient: str | None
     study: str | None
     question_type: str

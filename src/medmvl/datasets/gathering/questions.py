@@ -68,7 +68,7 @@ def choice_question(
     question_type: str = "choice",
     **identity: Any,
 ) -> Sample:
-    """One turn of multiple choice: the options stand below the question, and the answer is a letter.
+    """One turn of multiple choice: the options are below the question, and the answer is a letter.
 
     Args:
         id: differs from all others of the data set.

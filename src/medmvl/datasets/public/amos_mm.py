@@ -5,7 +5,7 @@ with both: `training` and `validation`, lists of `{"image": "./imagesTr/amos_000
 {"chest", "abdomen", "pelvis"}}, "qa": [{"question", "options": {"A": ...}, "answer"}]}}`; scans in `imagesTr/`, `imagesVa/`.
 The challenge's test labels are hidden, so its validation part is written as test, as it is used.
 Checked in public code that reads it (github.com/bowang-lab/AMOS-MM-Solution among it): files, fields, findings by region,
-four options and a letter; and that three scans stand in both folders, of which the tables name those of validation.
+four options and a letter; and that three scans are in both folders, of which the tables name those of validation.
 Not checked: impressions, which are not asked for. Scans that hold several phases (4D) are left to `medmvl data check`.
 """
 

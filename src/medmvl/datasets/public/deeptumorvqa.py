@@ -7,7 +7,7 @@ each in `benchmark/images_2d/whole/*.png`. Training questions are `train/train_q
 Mini's, expected in `train/ct/`, else `train/images_2d/whole/`.
 Checked in `HF_README.md`, `subtype_schema.csv`, `data/loader.py` and `eval/metrics.py` of github.com/Schuture/DeepTumorVQA:
 files, fields, subtypes and their stages, accuracy by stage over all its questions. Not checked: that the columns of
-`train_qa.csv` are named as the fields, and what stands between options. The pool `val_qa_pool.csv` is not read: the
+`train_qa.csv` are named as the fields, and what is between options. The pool `val_qa_pool.csv` is not read: the
 benchmark was drawn from it. Scans are from 17 public sets, AMOS and MSD among them: leaks between those are not seen.
 """
 

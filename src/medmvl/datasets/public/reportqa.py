@@ -200,7 +200,7 @@ def gated_accuracy(samples: Iterable[Sample], right: Mapping[str, bool]) -> dict
     asked = {sample.id: sample for sample in samples}
     if strange := sorted(set(asked) ^ set(right)):
         raise UserError(
-            f"{len(strange)} ids stand only among the samples or the verdicts, such as {strange[0]}"
+            f"{len(strange)} ids are only among the samples or the verdicts, such as {strange[0]}"
         )
     missed = {_entity(id) for id, sample in asked.items() if _is_there(sample) and not right[id]}
     turns: dict[tuple[str, str], list[float]] = defaultdict(list)

@@ -84,7 +84,7 @@ def _parse(text: str, references: dict[str, tuple[str, ...]]) -> Line:
             rest = rest[1:]
         answers = tuple(filter(None, (part.strip() for field in rest[1:] for part in field.split("#"))))
     if not answers or not rest or not rest[0]:
-        raise UserError("expected image|question|answer, or a file of reference answers beside it")
+        raise UserError("expected image|question|answer, or a file of reference answers next to it")
     return Line(image, rest[0], answers)
 
 

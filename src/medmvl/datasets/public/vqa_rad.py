@@ -90,7 +90,7 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
 
 
 def _categories(record: Mapping[str, Any]) -> list[str]:
-    """Organ and types of a question, by the data set's own names, its slips of the pen put right."""
+    """Organ and types of a question, by the data set's own names, its slips of the pen corrected."""
     organ = str(record.get("image_organ") or "").strip().upper()
     types = [part.strip().upper() for part in str(record.get("question_type") or "").split(",")]
     return [name for name in (organ, *(SLIPS.get(part, part) for part in types)) if name]

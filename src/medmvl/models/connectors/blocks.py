@@ -36,7 +36,7 @@ def coarser(grid: Grid, factors: Grid) -> Grid:
 def space_to_depth(tokens: Tensor, grid: Grid, factors: Grid) -> Tensor:
     """Tokens `(batch, d * h * w, width)` to blocks `(batch, blocks, block size * width)`.
 
-    Blocks are in the order of the grid; inside a block its tokens stand one after the other, width fastest.
+    Blocks are in the order of the grid; inside a block its tokens come one after the other, width fastest.
     """
     (depth, height, across), (f_d, f_h, f_w) = coarser(grid, factors), factors
     cells = tokens.reshape(len(tokens), depth, f_d, height, f_h, across, f_w, -1)

@@ -25,7 +25,7 @@ class ConvPoolingConfig(ConnectorConfig):
     factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 2)
     """Kernel and stride along depth, height and width; the first must be 1 for images."""
     expansion: PositiveInt = 4
-    """Width behind the convolution, in widths of the encoder."""
+    """Width after the convolution, in widths of the encoder."""
     num_layers: PositiveInt = 2
 
     def check(self, grid: Grid) -> None:

@@ -1,4 +1,4 @@
-"""An MLP-Mixer on every stream of features, fine and coarse ones, which are then put one behind the other.
+"""An MLP-Mixer on every stream of features, fine and coarse ones, which are then put one after the other.
 
 Med3DVLM (arXiv 2503.20047) mixes the last two stages of its encoder like this.
 """
@@ -57,7 +57,7 @@ class MLPMixerConfig(ConnectorConfig):
 
 
 class MLPMixer(Connector):
-    """Streams mixed over tokens and over channels, one behind the other."""
+    """Streams mixed over tokens and over channels, one after the other."""
 
     Config = MLPMixerConfig
     num_streams = None

@@ -27,7 +27,7 @@ class SpatialPoolingConfig(ConnectorConfig):
     """Tokens averaged along depth, height and width. An image has depth 1: the first does nothing there."""
     num_layers: PositiveInt = 2
     remainder: Literal["refuse", "average", "drop"] = "refuse"
-    """What is left at the end of an axis that its factor does not divide: an error, a smaller block, or left out."""
+    """Rest at the end of an axis that its factor does not divide: an error, a smaller block, or left out."""
 
     def kernel(self, grid: Grid) -> Grid:
         """The factors that apply to this grid."""

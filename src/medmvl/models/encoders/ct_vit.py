@@ -157,7 +157,7 @@ class Layer(nn.Module):
         """The convolution over the volume; along depth it sees only the layers before.
 
         The published code reads the sequences in the order they lie in memory, also the columns along depth, whose
-        tokens then stand in other places than in the volume. The published weights have learned it so.
+        tokens are then in other places than in the volume. The published weights have learned it so.
         """
         volume = tokens.reshape(*shape, -1).permute(0, 4, 1, 2, 3)
         convolved: Tensor = self.places(F.pad(volume, (1, 1, 1, 1, 2, 0)))

@@ -22,9 +22,9 @@ class Stages:
     widths: Callable[[Any], tuple[int, ...]]
     """The channels of each stage's map, from the tower's configuration."""
     steps: Callable[[Any], list[list[Step]]]
-    """What lowers the resolution: in the stem first, then in each stage."""
+    """Strides that lower the resolution: in the stem first, then in each stage."""
     cut: Callable[[Any, int], None]
-    """Remove what lies behind a stage (counted from 1)."""
+    """Remove what follows a stage (counted from 1)."""
     run: Callable[[Any, Tensor], Tensor]
     """Pixels to the tokens `(N, height * width, C)` of the last stage that is left."""
     smallest_map: Callable[[Any], int] = lambda config: 1
@@ -56,9 +56,9 @@ class Family:
     heads: tuple[str, ...] = ()
     """Attributes that pool the tokens; they are removed."""
     interpolates_on_request: bool = False
-    """Whether `forward` takes `interpolate_pos_encoding`; otherwise positions always fit the size."""
+    """True where `forward` takes `interpolate_pos_encoding`; otherwise positions always fit the size."""
     reads_patches: bool = False
-    """Whether it reads patches and their layout instead of pixels: SigLIP 2 with native aspect ratio (NaFlex)."""
+    """True where it reads patches and their layout instead of pixels: SigLIP 2 with native aspect ratio (NaFlex)."""
     stages: Stages | None = None
 
 

@@ -1,6 +1,6 @@
 """A Hugging Face vision tower of a known family, cut at the chosen layer or stage, giving the chosen tokens.
 
-What lies behind the chosen layer (later layers, last norm, pooling head) is left out: every weight is used.
+What follows the chosen layer (later layers, last norm, pooling head) is left out: every weight is used.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class TowerConfig(BatchNormedConfig):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The tower with fresh weights, cut behind the chosen layer."""
+        """The tower with fresh weights, cut after the chosen layer."""
 
     @abstractmethod
     def maps(self, tower: nn.Module, pixels: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class OpenCLIPConfig(TowerConfig):
     quick_gelu: bool = False
 
     def build(self) -> nn.Module:
-        """The tower without what lies behind the chosen layer: later layers, last norm, projection."""
+        """The tower without what follows the chosen layer: later layers, last norm, projection."""
         model = library("open_clip.model", "open-clip")
         try:
             vision = model.CLIPVisionCfg(**self.vision_cfg)
@@ -75,7 +75,7 @@ class OpenCLIPVision(LibraryTower):
         return OpenCLIPConfig(**known, **rest).to_dict()
 
     def load_pretrained(self, path: str) -> None:
-        """Take the weights of a checkpoint's image tower; what lies behind the chosen layer is left."""
+        """Take the weights of a checkpoint's image tower; what follows the chosen layer is left."""
         self.load_weights(library("open_clip", "open-clip").create_model(path).visual)
 
 

@@ -22,7 +22,7 @@ class TimmConfig(TowerConfig):
     """Arguments of the model, such as `img_size`, or `dynamic_img_size: true` for transformers that read other sizes."""
 
     def build(self) -> nn.Module:
-        """The tower without what lies behind the chosen layer: later layers, last norm, head."""
+        """The tower without what follows the chosen layer: later layers, last norm, head."""
         timm = library("timm", "timm")
         try:
             tower = timm.create_model(self.name, num_classes=0, in_chans=self.in_channels, **self.options)
@@ -76,7 +76,7 @@ class TimmVision(LibraryTower):
         ).to_dict()
 
     def load_pretrained(self, path: str) -> None:
-        """Take the weights of a checkpoint; what lies behind the chosen layer is left."""
+        """Take the weights of a checkpoint; what follows the chosen layer is left."""
         settings = self.part_config
         assert isinstance(settings, TimmConfig)
         self.load_weights(
@@ -87,7 +87,7 @@ class TimmVision(LibraryTower):
 
 
 def pruned(tower: Any, layer: int, name: str) -> nn.Module:
-    """A timm tower cut behind a layer. Raises RecipeError where it has no feature maps, or not this one."""
+    """A timm tower cut after a layer. Raises RecipeError where it has no feature maps, or not this one."""
     if not hasattr(tower, "forward_intermediates"):
         raise RecipeError(f"timm: {name!r} gives no feature maps of its layers; choose another tower.")
     count = len(tower.feature_info)
@@ -102,7 +102,7 @@ def pruned(tower: Any, layer: int, name: str) -> nn.Module:
 
 
 def last_map(tower: Any, pixels: Tensor) -> Tensor:
-    """The feature map `(N, C, h, w)` of the layer that a tower was cut behind."""
+    """The feature map `(N, C, h, w)` of the layer that a tower was cut after."""
     (maps,) = tower.forward_intermediates(
         pixels, indices=[tower.chosen_layer], norm=False, output_fmt="NCHW", intermediates_only=True
     )
@@ -111,5 +111,5 @@ def last_map(tower: Any, pixels: Tensor) -> Tensor:
 
 
 def map_channels(tower: Any) -> int:
-    """Channels of the feature map of the layer that a tower was cut behind."""
+    """Channels of the feature map of the layer that a tower was cut after."""
     return int(tower.feature_info[tower.chosen_layer]["num_chs"])

@@ -89,7 +89,7 @@ def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) 
 
     Args:
         answer: what was said.
-        choices: letters alone, options alone, or options behind their letters.
+        choices: letters alone, options alone, or options after their letters.
         letters: whether options may be named by their letters; None: where the choices are or carry letters.
     """
     named = letters_of(choices)
@@ -185,7 +185,7 @@ def _joined(between: str) -> bool:
 def _option_spans(
     words: Sequence[Word], options: Sequence[str]
 ) -> tuple[list[tuple[int, int, int]], list[bool]]:
-    """Where the texts of options stand; each word is used once, by the longest option."""
+    """Places where the texts of options are; each word is used once, by the longest option."""
     free = [True] * len(words)
     wanted = [
         [word.text for word in placed_words(compared(spell_with_case(option)).casefold())]
@@ -207,7 +207,7 @@ def _option_spans(
 
 
 def _part_of_number(words: Sequence[Word], first: int, size: int) -> bool:
-    """Whether a number stands behind a comparison or in a range that the choice does not have."""
+    """Whether a number comes after a comparison or in a range that the choice does not have."""
     before = words[first - 1].text if first else ""
     number = words[first].text[-1].isdigit()
     ranged = number and before == "to" and first > 1 and words[first - 2].text[-1].isdigit()
@@ -304,7 +304,7 @@ def _within(reading: _Reading, spans: Sequence[tuple[int, int]]) -> list[tuple[i
 
 
 def _chain(reading: _Reading, number: int, end: int | None = None) -> list[Mention]:
-    """A mention and those that stand in one list with it."""
+    """A mention and those that are in one list with it."""
     chain = [reading.mentions[number]]
     for mention in reading.mentions[number + 1 :]:
         if (end is not None and mention.start >= end) or not _joined(

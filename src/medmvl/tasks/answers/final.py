@@ -1,7 +1,7 @@
 r"""The part of an answer that counts: without thoughts, out of boxes and tags, after the words that announce it.
 
 Reasoning models think aloud, in `<think>` and its like, and announce what they settle on: `final answer: D`,
-`\boxed{D}`, `正确答案是D`. What stands before is no answer.
+`\boxed{D}`, `正确答案是D`. What comes before is no answer.
 """
 
 from __future__ import annotations

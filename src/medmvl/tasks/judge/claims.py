@@ -67,7 +67,7 @@ class Claims:
     polarity: bool | None
     """True or False where it says yes or no, in so many words or by what it denies; None where it states something."""
     opens: bool
-    """Whether it begins with yes or no."""
+    """True where it begins with yes or no."""
     said: frozenset[str]
     """Affirmed claims as they were said, such as `seg:lingula`."""
     main: frozenset[str]
@@ -79,7 +79,7 @@ class Claims:
     others: frozenset[str]
     """Words outside the lexicon that may carry a claim."""
     refuses: bool
-    """Whether it declines to answer."""
+    """True where it declines to answer."""
     names_everything: bool
 
     def affirmed(self) -> Claims:

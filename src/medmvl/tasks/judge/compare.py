@@ -1,4 +1,4 @@
-"""How the claims of an answer stand to those of a reference, facet by facet, given what the question already tells."""
+"""How the claims of an answer relate to those of a reference, facet by facet, given what the question already tells."""
 
 from __future__ import annotations
 

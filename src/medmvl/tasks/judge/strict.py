@@ -26,7 +26,7 @@ class Judgement:
     parsed: str | None
     """The choice the answer named; None where it named none or several, which is wrong."""
     exact: bool
-    """Whether the whole answer, without its thoughts, equals a reference after normalisation."""
+    """True where the whole answer, without its thoughts, equals a reference after normalisation."""
 
 
 def judge(text: str, target: Target) -> Judgement:

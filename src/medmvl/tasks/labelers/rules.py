@@ -63,7 +63,7 @@ DENIED_AFTER = (
     r"不明显",
     r"未显示",
 )
-"""Deny what stands before them in their clause."""
+"""Deny what comes before them in their clause."""
 DOUBTED = (
     r"possibl[ey]",
     r"possibility of",
@@ -106,7 +106,7 @@ class FindingRule:
     phrases: tuple[str, ...]
     """Regular expressions; English ones begin at a word."""
     others: tuple[str, ...] = ()
-    """What looks like it and is something else; taken out first."""
+    """Text that looks like it and is something else; taken out first."""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

@@ -30,7 +30,7 @@ class Adapter:
     package: str
     install: str
     weights: str
-    """What the folder of weights must hold."""
+    """Files that the folder of weights must hold."""
     run: Run
 
     def score(self, answers: Sequence[str], references: Sequence[str], weights: Path | None) -> Tally:

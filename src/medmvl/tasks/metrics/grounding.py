@@ -21,7 +21,7 @@ class BoxFormat:
 
     pattern: re.Pattern[str]
     scale: float
-    """What the far edge of the image is written as."""
+    """Number that the far edge of the image is written as."""
 
 
 BOX_FORMATS: dict[str, BoxFormat] = {

@@ -59,10 +59,10 @@ class Measure:
     scored: tuple[int, ...]
     """Which records were scored."""
     total: int
-    """How many there were."""
+    """Number of all samples."""
     note: str = ""
     per_sample: bool = False
-    """Whether the convention reports the mean of the samples' values, not the value of the corpus."""
+    """True where the convention reports the mean of the samples' values, not the value of the corpus."""
 
     @property
     def value(self) -> float:

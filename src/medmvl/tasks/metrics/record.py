@@ -37,7 +37,7 @@ class Record:
     study: str | None = None
     image_group: str | None = None
     categories: tuple[str, ...] = ()
-    """What the question is about, by the data set's own names; a record may belong to several."""
+    """Topics of the question, by the data set's own names; a record may belong to several."""
     labels: Mapping[str, float] = field(default_factory=dict)
     """True findings: 1 present, 0 absent, no entry unknown."""
     box: tuple[float, ...] | None = None
@@ -105,7 +105,7 @@ class Record:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options as texts: the choices, or those the question lists behind letters."""
+        """The options as texts: the choices, or those the question lists after letters."""
         if self.choices and not self._has_letters:
             return self.choices
         found = [(letter, text.strip()) for letter, text in _OPTION.findall(self.question)]

@@ -66,7 +66,7 @@ _WORD = re.compile(
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a text and where it stands in the spelled text."""
+    """One word of a text and where it is in the spelled text."""
 
     text: str
     start: int
@@ -74,7 +74,7 @@ class Word:
 
 
 def has_chinese(text: str) -> bool:
-    """Whether a Chinese character stands in the text."""
+    """Whether a Chinese character is in the text."""
     return _HAN.search(text) is not None
 
 
@@ -82,7 +82,7 @@ def normalise(text: str) -> str:
     """Text in one spelling: full-width as half-width, lower case, words joined by one space, no punctuation.
 
     A number keeps its sign, its decimal point and the comparison before it (`"-1.5"`, `"< 5 mm"`); a word keeps a
-    plus or minus directly after it (`"er+"`); Chinese characters stand apart, as `words` gives them.
+    plus or minus directly after it (`"er+"`); Chinese characters are apart, as `words` gives them.
     """
     return " ".join(words(text))
 

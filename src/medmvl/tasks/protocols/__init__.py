@@ -1,4 +1,4 @@
-"""Named protocols: published ways to score, quirks included, and ours, `strict` and `reader`, which stand next to them."""
+"""Named protocols: published ways to score, quirks included, and ours, `strict` and `reader`, which come next to them."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ class Protocol:
     name: str
     title: str
     source: str
-    """Where the convention is written: code, paper."""
+    """Source of the convention: code, paper."""
     scorers: Mapping[Form, Scorer]
     """Forms it has a rule for; it says nothing about others."""
     pooled: Scorer | None = None
     """A rule for all records together."""
     quirks: tuple[str, ...] = field(default=())
-    """What it does that `strict` would not."""
+    """Things it does that `strict` would not."""
     judge: Callable[[Record], Reading] | None = None
     """The verdict on one answer, where the convention has verdicts."""
 

@@ -31,7 +31,7 @@ _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
 def parse_response(text: str) -> str:
-    """In lower case, what stands in a box or an answer tag, and behind the last `answer is` and its like."""
+    """In lower case, what is in a box or an answer tag, and after the last `answer is` and its like."""
     text = text.lower()
     if "boxed" in text:
         boxes = _BOXED.findall(text)

@@ -42,7 +42,7 @@ REFERENCE_KEYS = (
     "label",
     "answer",
 )
-"""`answer` is the reference where a prediction stands under another name, and else the prediction."""
+"""`answer` is the reference where a prediction is under another name, and else the prediction."""
 QUESTION_KEYS = ("question", "prompt")
 QUESTION_TYPE_KEYS = ("kind", "answer_type", "question_type", "type")
 CHOICES_KEYS = ("choices", "options")
@@ -72,10 +72,10 @@ def join_predictions(path: Path, samples: Iterable[Sample], others: Iterable[str
     Args:
         path: the predictions.
         samples: with their truths.
-        others: ids that may stand in the file and are not scored.
+        others: ids that may be in the file and are not scored.
 
     Raises:
-        UserError: ids are of no sample, or stand twice.
+        UserError: ids are of no sample, or come twice.
         SampleError: a line has no id or no prediction, or a sample has no truth.
     """
     given: dict[str, Mapping[str, Any]] = {}
@@ -212,7 +212,7 @@ def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _listed(text: str) -> Any:
-    """Options written as one text: a JSON or Python list, a line each, or behind letters."""
+    """Options written as one text: a JSON or Python list, a line each, or after letters."""
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(text)
