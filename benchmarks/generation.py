@@ -52,7 +52,8 @@ def side(batch: int, tokens: int, dtype: str, stop_early: bool) -> None:
 
     from medmvl.engine import Engine, GenerationOptions, Request
     from medmvl.imaging import MedicalImage
-    from medmvl.models.assemble import ModelRecipe, assemble
+    from medmvl.models.assemble import assemble
+    from medmvl.models.model_recipe import ModelRecipe
     from medmvl.schema import ImageBlock, Message, TextBlock
 
     torch.set_num_threads(1)

@@ -26,7 +26,8 @@ from PIL import Image
 from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.exchange.export import Export, export
-from medmvl.models.assemble import ModelRecipe, assemble
+from medmvl.models.assemble import assemble
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.schema import ImageBlock, Message, TextBlock
 
 NEW_TOKENS = 12

@@ -122,7 +122,8 @@ class Tally:
 def write_model(folder: Path) -> Path:
     import transformers.models.auto.modeling_auto  # noqa: F401  (registers our classes)
 
-    from medmvl.models.assemble import ModelRecipe, assemble
+    from medmvl.models.assemble import assemble
+    from medmvl.models.model_recipe import ModelRecipe
 
     model, processor = assemble(ModelRecipe.model_validate(MODEL), texts=QUESTIONS, seed=0)
     model.save_pretrained(folder)

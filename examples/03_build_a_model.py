@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import medmvl  # noqa: F401  (makes the Auto classes know MedM-VL)
-from medmvl.models.assemble import ModelRecipe, assemble
+from medmvl.models.assemble import assemble
+from medmvl.models.model_recipe import ModelRecipe
 
 LLM = {
     "model_type": "qwen2", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,

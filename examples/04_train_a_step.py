@@ -7,7 +7,8 @@
 
 import torch
 
-from medmvl.models.assemble import ModelRecipe, assemble
+from medmvl.models.assemble import assemble
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.phantoms import iter_patient_samples, make_patient
 from medmvl.phantoms.source import load
 

@@ -31,6 +31,19 @@ def test_light_rooms_import_neither_torch_nor_transformers(package: str) -> None
     assert python(f"import sys, {package}; print({{'torch', 'transformers'}} & set(sys.modules))") == "set()"
 
 
+def test_a_recipe_is_checked_without_torch(tmp_path: Path) -> None:
+    """A wrong key is told at once, not after seconds of imports; nor are the libraries of scans needed for it."""
+    (tmp_path / "wrong.yaml").write_text("extends: quickstart\nseeed: 1\n")
+    code = f"""
+import sys
+from medmvl.cli.main import main
+try:
+    main(["train", {str(tmp_path / "wrong.yaml")!r}])
+except SystemExit as ended:
+    print(ended.code, {{"torch", "transformers", "pydicom", "nibabel"}} & set(sys.modules))"""
+    assert python(code) == "2 set()"
+
+
 @pytest.mark.parametrize(
     "order",
     [

@@ -22,7 +22,8 @@ from medmvl.exchange.hf_llava import read
 from medmvl.exchange.imported import Components, write_folder
 from medmvl.exchange.llava_folder import rename_for_all
 from medmvl.models.assemble import load
-from medmvl.models.tuning import PartTuning, apply_tuning, merge_lora, save_adapter
+from medmvl.models.part_tuning import PartTuning
+from medmvl.models.tuning import apply_tuning, merge_lora, save_adapter
 from tests.factories.exchange import CHATML, llava
 from tests.factories.models import IMAGES_ONLY, tiny
 from tests.factories.parts import randomise

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from medmvl.models.assemble import ModelRecipe, assemble_processor
+from medmvl.models.assemble import assemble_processor
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import Sample, write_samples
 from tests.factories.training import MODEL

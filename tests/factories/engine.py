@@ -37,7 +37,8 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
 def _assemble(seed: int) -> tuple[Any, Any]:
     import transformers.models.auto.modeling_auto  # noqa: F401  (registers our classes)
 
-    from medmvl.models.assemble import ModelRecipe, assemble
+    from medmvl.models.assemble import assemble
+    from medmvl.models.model_recipe import ModelRecipe
 
     connector = {"type": "mlp"}
     vit = {"width": 16, "num_layers": 1, "num_heads": 2}

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from medmvl.imaging import MedicalImage
-from medmvl.models.assemble import ModelRecipe, assemble
+from medmvl.models.assemble import assemble
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visuals import ProcessedSample

@@ -387,7 +387,7 @@ def test_what_a_library_raises_names_the_file(tmp_path, monkeypatch):
         raise ZeroDivisionError("SECRET^NAME")
 
     monkeypatch.setattr("medmvl.imaging.nifti.nifti_geometry", stumble)
-    monkeypatch.setattr("medmvl.imaging.nifti.DAMAGE", ())
+    monkeypatch.setattr("medmvl.imaging.nifti.damage", tuple)
     with warnings.catch_warnings(), pytest.raises(ReadError, match=r"a\.nii.*ZeroDivisionError") as raised:
         read(tmp_path / "a.nii")
     assert "SECRET" not in str(raised.value)

@@ -10,7 +10,8 @@ from tests.factories.parts import TOWERS, hf_vision, vit3d
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from medmvl.errors import RecipeError
-from medmvl.models.assemble import ModelRecipe, assemble, assemble_processor
+from medmvl.models.assemble import assemble, assemble_processor
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.tokenizers import train_tokenizer
 
 

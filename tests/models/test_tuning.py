@@ -6,8 +6,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from medmvl.errors import RecipeError
+from medmvl.models.part_tuning import PartTuning
 from medmvl.models.tuning import (
-    PartTuning,
     apply_tuning,
     load_adapter,
     merge_lora,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from nibabel.spm99analyze import Spm99AnalyzeHeader
 
 from medmvl.errors import ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
-from medmvl.imaging.nifti import DAMAGE, choose_time, layout_of, load_pixels, opened, pixels_beside
+from medmvl.imaging.nifti import choose_time, layout_of, load_pixels, opened, pixels_beside
+from medmvl.imaging.nifti_geometry import damage
 from medmvl.imaging.selector import Selector
 from medmvl.imaging.volume_files import scaled, spatial_volume
 
@@ -42,6 +42,8 @@ def read_analyze(path: Path, selector: Selector) -> MedicalImage:
         AmbiguousSourceError: for several time points.
         ReadError: where it is damaged, cut short, in colour, or its .img is missing.
     """
+    from nibabel.spm99analyze import Spm99AnalyzeHeader  # most of a second
+
     selector.refuse_others("time")
     with opened(path) as stream:
         head = bytes(stream.read(_SIZE))
@@ -49,7 +51,7 @@ def read_analyze(path: Path, selector: Selector) -> MedicalImage:
         header = Spm99AnalyzeHeader(binaryblock=head, check=False)
         layout = layout_of(header, single=False)
         slope, _ = header.get_slope_inter()
-    except DAMAGE as error:
+    except damage() as error:
         if isinstance(error, ReadError):
             raise
         raise ReadError(f"the Analyze header is damaged: {error}") from error

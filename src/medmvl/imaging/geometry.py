@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
@@ -43,6 +42,8 @@ def axcodes_of(affine: Affine) -> tuple[str, ...]:
     Raises:
         ReadError: where the affine is not finite or an axis has no direction.
     """
+    from nibabel import orientations  # most of a second
+
     check_affine(affine)
     codes = orientations.aff2axcodes(reverse_axes(affine))
     return tuple(str(code) for code in reversed(codes))

@@ -9,13 +9,13 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 
 from medmvl.errors import ReadError
 from medmvl.imaging.geometry import reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
-from medmvl.imaging.nifti import DAMAGE, Layout, choose_time, load_pixels, opened
+from medmvl.imaging.nifti import Layout, choose_time, load_pixels, opened
+from medmvl.imaging.nifti_geometry import damage
 from medmvl.imaging.selector import Selector
 from medmvl.imaging.volume_files import spatial_volume
 
@@ -38,6 +38,8 @@ def read_mgh(path: Path, selector: Selector) -> MedicalImage:
         AmbiguousSourceError: for several frames.
         ReadError: where it is damaged, cut short or absurdly large.
     """
+    from nibabel.freesurfer.mghformat import MGHError, MGHHeader  # most of a second
+
     selector.refuse_others("time")
     try:
         with opened(path) as stream:
@@ -47,7 +49,7 @@ def read_mgh(path: Path, selector: Selector) -> MedicalImage:
         affine = reverse_axes(header.get_affine()) if known else None
         columns, rows, slices, frames = (int(n) for n in header["dims"])
         dtype = np.dtype(_TYPES[int(header["type"])])
-    except (*DAMAGE, MGHError, EOFError, zlib.error) as error:
+    except (*damage(), MGHError, EOFError, zlib.error) as error:
         raise ReadError("the MGH header is damaged or cut short") from error
     check_size((columns, rows, slices), dtype.itemsize)
     layout = Layout((columns, rows, slices), frames, dtype, _DATA_AT)

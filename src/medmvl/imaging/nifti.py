@@ -11,15 +11,13 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
-from medmvl.imaging.nifti_geometry import NiftiGeometry, nifti_geometry
+from medmvl.imaging.nifti_geometry import NiftiGeometry, damage, nifti_geometry
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.volume_files import (
     check_stored,
@@ -30,7 +28,8 @@ from medmvl.imaging.volume_files import (
     spatial_volume,
 )
 
-_HEADERS = {348: (nib.Nifti1Header, 344), 540: (nib.Nifti2Header, 4)}
+_MAGIC_AT = {348: 344, 540: 4}
+"""Size of the header of NIfTI-1 and of NIfTI-2, and where its mark is."""
 _UNREADABLE = {
     0: "unknown",
     1: "single bits",
@@ -39,8 +38,6 @@ _UNREADABLE = {
     1792: "complex",
     32: "complex",
 }
-DAMAGE = (HeaderDataError, ValueError, KeyError, OverflowError, ArithmeticError, np.linalg.LinAlgError)
-"""What nibabel raises at a damaged header."""
 
 
 class Layout(NamedTuple):
@@ -60,7 +57,7 @@ def sniff(head: bytes, path: Path) -> bool:
 def _header_size(head: bytes) -> int | None:
     for order in ("<i4", ">i4"):
         size = int(np.frombuffer(head[:4].ljust(4, b"\0"), order)[0])
-        if size in _HEADERS and head[_HEADERS[size][1] :][:2] in (b"n+", b"ni"):
+        if size in _MAGIC_AT and head[_MAGIC_AT[size] :][:2] in (b"n+", b"ni"):
             return size
     return None
 
@@ -80,7 +77,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
             layout = layout_of(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
             geometry = nifti_geometry(header)
             slope, intercept, scaling_notes = _scaling(header)
-    except DAMAGE as error:
+    except damage() as error:
         if isinstance(error, ReadError):
             raise
         raise ReadError(f"the NIfTI header is damaged: {error}") from error
@@ -110,14 +107,17 @@ def _head(path: Path) -> bytes:
 
 
 def _magic(head: bytes) -> int:
-    return _HEADERS[_header_size(head) or 348][1]
+    return _MAGIC_AT[_header_size(head) or 348]
 
 
 def _parse(head: bytes) -> Any:
     size = _header_size(head)
     if size is None or len(head) < size:
         raise ReadError("the NIfTI header is cut short")
-    return _HEADERS[size][0](binaryblock=head[:size], check=False)
+    import nibabel  # most of a second
+
+    header = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header
+    return header(binaryblock=head[:size], check=False)
 
 
 def _scaling(header: Any) -> tuple[float, float, list[str]]:
@@ -167,7 +167,7 @@ def _dtype(header: Any) -> np.dtype[Any]:
         )
     try:
         dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
-    except DAMAGE as error:
+    except damage() as error:
         raise ReadError(f"the voxels have data type {code}, which the format does not know") from error
     if dtype.itemsize == 0 or dtype.kind not in "iufV" or (dtype.kind == "V" and not dtype.names):
         raise ReadError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 
 from medmvl.errors import ReadError
 from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, reverse_axes, spacing_of
@@ -17,6 +16,13 @@ from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, reverse_ax
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """xyzt_units: 0 says nothing, 1 is metre, 2 millimetre, 3 micron."""
 _SAME_SIZE, _SAME_ANGLE_DEGREES, _SAME_PLACE_MM = 0.01, 1.0, 1.0
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What nibabel raises at a damaged header. Importing nibabel takes most of a second, so it waits for a header."""
+    from nibabel.spatialimages import HeaderDataError
+
+    return HeaderDataError, ValueError, KeyError, OverflowError, ArithmeticError, np.linalg.LinAlgError
 
 
 class NiftiGeometry(NamedTuple):
@@ -77,7 +83,7 @@ def _usable(header: Any, name: str, scale: float) -> Affine | None:
         scaled = np.diag([scale, scale, scale, 1.0]) @ affine
         check_affine(scaled)
         return reverse_axes(scaled)
-    except (ReadError, HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
+    except (ReadError, *damage()):
         return None
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from medmvl.errors import RecipeError
@@ -21,6 +20,7 @@ from medmvl.models.encoders.saved import (
     tell_other_processor,
 )
 from medmvl.models.image_processing import ImageProcessor
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.parts import part_class
 from medmvl.models.processing import MedMVLProcessor
@@ -30,81 +30,11 @@ from medmvl.models.tokenizers import train_tokenizer
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
-from medmvl.schema.strict import StrictModel
 
 logger = logging.getLogger(__name__)
 
 SLICE_READERS = ("encoder", "slices")
 """Keys, and attributes, by which a volume encoder holds what reads its slices; an image encoder is somewhere inside."""
-
-
-class LLMRecipe(StrictModel):
-    """Which LLM: a pretrained one by `path` (folder or hub id), or a fresh one by `config`."""
-
-    path: str | None = None
-    """Folder or hub id of a pretrained causal LLM."""
-    config: dict[str, Any] | None = None
-    """A Hugging Face configuration with its `model_type`; the weights are fresh."""
-    tokenizer: str | None = None
-    """Folder or hub id of a tokenizer; default is the LLM's own."""
-    tokenizer_vocab_size: PositiveInt | None = None
-    """Learn a byte-level BPE of this size from the training text."""
-    chat_template: str | None = None
-    """`"plain"` for the bundled template, or Jinja text; default is the tokenizer's own."""
-    template_kwargs: dict[str, Any] = Field(default_factory=lambda: {"enable_thinking": False})
-    """Variables for the chat template."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> LLMRecipe:
-        if (self.path is None) == (self.config is None):
-            raise ValueError("give exactly one of path (pretrained) and config (fresh weights)")
-        if self.config is not None and "model_type" not in self.config:
-            raise ValueError("config needs its model_type, such as qwen2")
-        if self.config is not None and (self.tokenizer is None) == (self.tokenizer_vocab_size is None):
-            raise ValueError("a fresh LLM needs exactly one of tokenizer and tokenizer_vocab_size")
-        return self
-
-
-class ModelRecipe(StrictModel):
-    """The parts of a model, or `init`, a saved MedM-VL model to start from."""
-
-    init: str | None = None
-    """A folder of a saved MedM-VL model; nothing else may be given then."""
-    llm: LLMRecipe | None = None
-    """The LLM and its tokenizer."""
-    image_encoder: dict[str, Any] | None = None
-    """Settings with `type`, or `{"type": "hf_vision", "path": ...}` for pretrained weights."""
-    image_connector: dict[str, Any] | None = None
-    """Settings with `type`; `medmvl parts` lists the types."""
-    volume_encoder: dict[str, Any] | Literal["shared"] | None = None
-    """Settings with `type`, or `shared`: the image encoder reads the slices."""
-    volume_connector: dict[str, Any] | None = None
-    """Settings with `type`; `medmvl parts` lists the types."""
-    image_processor: dict[str, Any] | None = None
-    """Settings of `ImageProcessor`: size, channels, mean, std and more."""
-    volume_processor: dict[str, Any] | None = None
-    """Settings of `VolumeProcessor`: size, windows, spacing and more; `path`: those in the folder of an imported encoder."""
-    max_length: PositiveInt = 2048
-    """Token limit of a conversation, images and volumes included."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> ModelRecipe:
-        given = self.model_fields_set - {"init"}
-        if self.init is not None and given:
-            raise ValueError(
-                f"init already says {', '.join(sorted(given))}; remove these keys or init; on "
-                "the command line, 'model={init: FOLDER}' puts init in their place"
-            )
-        if self.init is None and self.llm is None:
-            raise ValueError("a model needs llm, or init, a saved model to start from")
-        for kind in ("image", "volume"):
-            names = [f"{kind}_encoder", f"{kind}_connector", f"{kind}_processor"]
-            missing = [name for name in names if getattr(self, name) is None]
-            if missing and len(missing) < len(names):
-                raise ValueError(
-                    f"{', '.join(missing)} missing: encoder, connector and processor come together"
-                )
-        return self
 
 
 @without_weight_bars()

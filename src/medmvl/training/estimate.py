@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medmvl.errors import RecipeError
-from medmvl.models.assemble import ModelRecipe, preprocessor_of, refuse_gguf
+from medmvl.models.assemble import preprocessor_of, refuse_gguf
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.features import VisualFeatures
 from medmvl.models.known_sizes import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
 from medmvl.models.tuning import apply_tuning, has_weights

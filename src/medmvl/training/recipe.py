@@ -17,9 +17,9 @@ from pydantic import (
 )
 
 from medmvl.data.sources import DataSource
-from medmvl.models.assemble import ModelRecipe
+from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.part_names import PartName
-from medmvl.models.tuning import PartTuning
+from medmvl.models.part_tuning import PartTuning
 from medmvl.schema.strict import StrictModel
 
 

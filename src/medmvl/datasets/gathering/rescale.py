@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from medmvl.errors import ReadError
 
@@ -40,6 +38,9 @@ def write_in_hounsfield(
         ReadError: where the file cannot be read, or nothing says its spacing: a header of 1 x 1 x 1 mm is what saving
             writes by default.
     """
+    import nibabel as nib  # most of a second
+    from nibabel.filebasedimages import ImageFileError
+
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         image = nib.load(source)
