@@ -18,7 +18,7 @@ import pytest
 from pydicom import uid
 
 from medmvl.errors import ReadError, UserError
-from medmvl.imaging import decode_pool, decode_worker, read
+from medmvl.imaging import decode_job, decode_pool, decode_worker, read
 from medmvl.imaging.decode_pool import DecodePool
 from medmvl.imaging.dicom import read_dicom_folder
 from tests.factories import dicom as make
@@ -259,7 +259,7 @@ def test_frames_of_a_compressed_cine_are_those_of_the_file(tmp_path: Path, offse
 def test_order_is_kept_over_many_batches(
     tmp_path: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode_pool, "BATCH_REQUESTS", 2)
+    monkeypatch.setattr(decode_job, "BATCH_REQUESTS", 2)
     for number in range(20):
         made = make.ct_slice(STORED + number, (0, 0, 2.0 * number), InstanceNumber=number, **ONE_SCAN)
         make.transcode(make.save(made, tmp_path / f"slice{number:02d}"), uid.JPEG2000Lossless)

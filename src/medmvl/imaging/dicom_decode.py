@@ -20,7 +20,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from medmvl.errors import MissingExtraError, ReadError, UserError
-from medmvl.imaging.decode_pool import BATCH_BYTES, Decoded, Failure, Request, shared_pool
+from medmvl.imaging.decode_pool import shared_pool
+from medmvl.imaging.decode_process import BATCH_BYTES, Decoded, Failure, Request
 from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
 from medmvl.imaging.dicom_tags import SEGMENTATIONS

@@ -1,0 +1,173 @@
+"""One call of the pool: batches are handed to processes, and what ends a process is found and tried again by itself."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+from medmvl.errors import UserError
+from medmvl.imaging.decode_process import BATCH_BYTES, Batch, Decoded, DecodeProcess, Failure, Request
+from medmvl.imaging.decode_worker import CPU_SECONDS, CPU_SECONDS_PER_MEGAPIXEL
+
+if TYPE_CHECKING:
+    from medmvl.imaging.decode_pool import DecodePool
+
+BATCH_REQUESTS = 32
+BATCHES_FOR_ANOTHER = 4
+"""Batches that must be left for it to pay to start another process."""
+START_SECONDS = 120.0
+
+
+class DecodeJob:
+    """One call of `decode`: what is left to do, who does it, what has come back."""
+
+    def __init__(self, pool: DecodePool, requests: Sequence[Request]) -> None:
+        self.pool, self.requests = pool, requests
+        self.waiting = deque(_batches(requests))
+        self.workers: list[DecodeProcess] = []
+        self.hired: set[DecodeProcess] = set()
+        """Workers that have not been given anything yet."""
+        self.answers: dict[int, Decoded | Failure] = {}
+
+    def advance(self, number: int) -> None:
+        """Hand out work and wait for an answer; `number` is the request whose turn it is."""
+        self._hand_out(number)
+        self._collect()
+
+    def close(self) -> None:
+        """Give all processes back."""
+        for worker in self.workers:
+            self.pool.give_back(worker)
+        self.workers = []
+
+    def _hand_out(self, number: int) -> None:
+        if self.waiting and not self.workers:
+            self._hire(wait=True)
+        elif len(self.waiting) >= BATCHES_FOR_ANOTHER and len(self.workers) < self.pool.limit:
+            self._hire(wait=False)
+        ahead = number + 4 * BATCH_REQUESTS * self.pool.limit  # how far results may pile up
+        for worker in list(self.workers):
+            if self.pool.wanted and worker not in self.hired:
+                self._release(worker)
+                continue
+            while not worker.closed and self._has_work_for(worker, ahead):
+                if self.waiting[0].alone and (worker.used or worker.running):
+                    if not worker.running:
+                        self._replace(worker)
+                    break
+                self._submit(worker, self.waiting.popleft())
+        if self.waiting and not any(worker.running for worker in self.workers):
+            self._hand_out(number)
+
+    def _has_work_for(self, worker: DecodeProcess, ahead: int) -> bool:
+        return bool(self.waiting) and worker.free_slot() is not None and self.waiting[0].numbers[0] < ahead
+
+    def _hire(self, *, wait: bool) -> None:
+        worker = self.pool.take(wait=wait)
+        if worker is not None:
+            self.workers.append(worker)
+            self.hired.add(worker)
+
+    def _release(self, worker: DecodeProcess) -> None:
+        if not worker.running:
+            self.workers.remove(worker)
+            self.pool.give_back(worker)
+
+    def _replace(self, worker: DecodeProcess) -> None:
+        self.workers.remove(worker)
+        self.pool.give_back(worker, broken=True)
+        self._hire(wait=True)
+
+    def _submit(self, worker: DecodeProcess, batch: Batch) -> None:
+        self.hired.discard(worker)
+        try:
+            worker.submit(batch, self.requests)
+        except OSError:  # it ended while it was idle
+            self._bury(worker)
+
+    def _collect(self) -> None:
+        busy = {worker.connection: worker for worker in self.workers if worker.running}
+        readable = wait(list(busy), timeout=1.0) if busy else []
+        for connection, worker in busy.items():
+            if connection in readable:
+                self._take_answers(worker)
+            else:
+                self._check_time(worker)
+
+    def _take_answers(self, worker: DecodeProcess) -> None:
+        try:
+            received = worker.receive()
+        except (
+            EOFError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AssertionError,
+        ):  # it ended, or talks nonsense
+            self._bury(worker)
+            return
+        if received is not None:
+            batch, answers = received
+            self.answers.update(zip(batch.numbers, answers, strict=True))
+
+    def _check_time(self, worker: DecodeProcess) -> None:
+        slot = next(iter(worker.running))
+        now, progress = time.monotonic(), (slot, worker.mark())
+        if progress != worker.progress:
+            worker.progress, worker.since = progress, now
+        options = self.requests[worker.running[slot].numbers[max(0, progress[1])]].message["options"]
+        megapixels = options["rows"] * options["columns"] / 1e6
+        seconds = 10 * (CPU_SECONDS + CPU_SECONDS_PER_MEGAPIXEL * megapixels)
+        if now - worker.since > (seconds if worker.ready else START_SECONDS):
+            self._bury(worker, late=True)
+
+    def _bury(self, worker: DecodeProcess, *, late: bool = False) -> None:
+        """Deal with a worker that has ended or must: blame the request it was at, and put the others back."""
+        batches, mark = list(worker.running.values()), worker.mark() if worker.running else -1
+        was_fresh = not worker.used and mark <= 0
+        status = worker.ended(kill=late)
+        said = "" if worker.ready else worker.last_words()
+        worker.running = {}
+        self.workers.remove(worker)
+        self.pool.give_back(worker, broken=True)
+        if not worker.ready and (late or status >= 0):
+            raise UserError(f"the process that decodes pixels does not start: {said or 'no reason given'}")
+        for batch in reversed(batches[1:]):
+            self.waiting.appendleft(batch)
+        if batches:
+            self._blame(batches[0], mark, was_fresh, late or status == -signal.SIGPROF)
+
+    def _blame(self, batch: Batch, mark: int, was_fresh: bool, late: bool) -> None:
+        if not 0 <= mark < len(batch.numbers):
+            if batch.attempts >= 3:
+                self.answers.update((number, Failure("ended")) for number in batch.numbers)
+            else:
+                self.waiting.appendleft(batch)
+            return
+        before, culprit, after = batch.numbers[:mark], batch.numbers[mark], batch.numbers[mark + 1 :]
+        if after:
+            self.waiting.appendleft(Batch(after))
+        if late or batch.alone or was_fresh:
+            self.answers[culprit] = Failure("time" if late else "ended")
+        else:  # an earlier file may have harmed the worker: this one is tried again by itself
+            self.waiting.appendleft(Batch([culprit], alone=True))
+        if before:
+            self.waiting.appendleft(Batch(before))
+
+
+def _batches(requests: Sequence[Request]) -> Iterable[Batch]:
+    numbers: list[int] = []
+    size = 0
+    for number, request in enumerate(requests):
+        if numbers and (size + request.num_bytes > BATCH_BYTES or len(numbers) == BATCH_REQUESTS):
+            yield Batch(numbers)
+            numbers, size = [], 0
+        numbers.append(number)
+        size += request.num_bytes
+    if numbers:
+        yield Batch(numbers)
