@@ -12,7 +12,8 @@ import openpyxl
 import pytest
 
 from medmvl.data.sources import open_data
-from medmvl.datasets.from_csv import CsvOptions, CsvResult, from_csv
+from medmvl.datasets.csv_files import CsvOptions
+from medmvl.datasets.from_csv import CsvResult, from_csv
 from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.table import find_columns, read_table
 from medmvl.errors import UserError

@@ -15,6 +15,7 @@ from medmvl.messages import first_of
 if TYPE_CHECKING:
     from medmvl.data.check import DataCheck
     from medmvl.data.sources import LoadedSource
+    from medmvl.datasets.from_csv import CsvResult
 
 app = typer.Typer(no_args_is_help=True, help="Bring your own data: convert a table, check a data set.")
 
@@ -66,7 +67,8 @@ def from_csv(
     skip_bad: Annotated[bool, typer.Option(help="Leave out, and list, rows that cannot be used.")] = False,
 ) -> None:
     """Turn a table of your own into a data set that trains; DICOM and NIfTI stay as they are."""
-    from medmvl.datasets import from_csv as module
+    from medmvl.datasets.csv_files import CsvOptions
+    from medmvl.datasets.from_csv import from_csv as convert_table
     from medmvl.datasets.splits import parse_fractions
 
     columns = {
@@ -75,7 +77,7 @@ def from_csv(
         "units": units_column, "modality": modality_column, "prior": prior_column, "prior_days": prior_days_column,
         "id": id_column, "split": split_column,
     }  # fmt: skip
-    options = module.CsvOptions(
+    options = CsvOptions(
         columns=columns,
         question=question,
         kind=_one_of("--kind", kind, ("image", "volume")),
@@ -89,7 +91,15 @@ def from_csv(
         date_format=date_format,
     )
     with _bar() as progress:
-        result = module.from_csv(table, images, out, options, lambda done, n: progress("rows", done, n))
+        result = convert_table(table, images, out, options, lambda done, n: progress("rows", done, n))
+    _print_table_result(out, result)
+    if not keep_ids:
+        typer.echo(
+            f"The key of the pseudonyms is {out.with_name(out.name + '.key')}: keep it, and keep it secret."
+        )
+
+
+def _print_table_result(out: Path, result: CsvResult) -> None:
     typer.echo("Columns: " + ", ".join(f"{role} = '{column}'" for role, column in result.columns.items()))
     if result.unused:
         typer.echo("Unused: " + ", ".join(f"'{column}'" for column in result.unused))
@@ -98,10 +108,6 @@ def from_csv(
     for warning in result.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     _print_splits(out, result.summary)
-    if not keep_ids:
-        typer.echo(
-            f"The key of the pseudonyms is {out.with_name(out.name + '.key')}: keep it, and keep it secret."
-        )
 
 
 @app.command()

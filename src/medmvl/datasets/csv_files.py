@@ -1,0 +1,139 @@
+"""The files that a table names: each is looked into once, and what must be declared about it is settled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medmvl.datasets.writing import path_from
+from medmvl.errors import ReadError
+from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.selector import split_selector
+from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
+from medmvl.schema import ImageBlock, VisualBlock, VolumeBlock
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Ends of names that are looked into although the user says that they are volumes."""
+Language = Literal["en", "zh", "auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvOptions:
+    """What a table cannot say itself."""
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """Role to column, for what the names do not tell; see `table.COLUMN_NAMES`."""
+    question: str | None = None
+    """Asked about every row without a question of its own; a report has one by default."""
+    kind: Literal["image", "volume"] | None = None
+    """Kind of the files of the path column, 2D images or 3D volumes; None looks into every file."""
+    language: Language = "auto"
+    """`auto`: Chinese where the text has Chinese characters."""
+    units: str | None = None
+    modality: str | None = None
+    """Declared for files that do not say; DICOM says both. The columns `units` and `modality` say it for a row."""
+    fractions: Mapping[str, float] = field(
+        default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
+    )
+    seed: int = 0
+    keep_ids: bool = False
+    """Keep the patient and study columns as they are: only where they are pseudonyms already."""
+    skip_bad: bool = False
+    date_format: str | None = None
+    """How the date column is written, as of `datetime.strptime`, such as `%d/%m/%Y`; None: year, month, day in this order."""
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file is, and what must be declared about it."""
+
+    kind: str
+    declared: dict[str, Any]
+
+
+class FileBlocks:
+    """Makes blocks of paths, looking into each file once."""
+
+    def __init__(self, images: Path, out: Path, options: CsvOptions) -> None:
+        self.images = images
+        self.out = out
+        self.options = options
+        self._seen: dict[tuple[str, str | None, str | None], _Facts] = {}
+        self._noticed: Counter[str] = Counter()
+
+    def warnings(self) -> list[str]:
+        """What was noticed about units, with the number of files."""
+        return [f"{count} files: {what}" for what, count in sorted(self._noticed.items())]
+
+    def make(
+        self, text: str, kind: str | None, units: str | None, modality: str | None, role: str
+    ) -> list[VisualBlock]:
+        """Turn a cell, several paths separated by `;`, into blocks; `units` and `modality` are those of the row.
+
+        Raises:
+            ReadError: where a file is missing, cannot be read, or is said to be in units that it cannot have.
+        """
+        blocks: list[VisualBlock] = []
+        for part in filter(None, map(str.strip, text.split(";"))):
+            reference = str(self.images / part)
+            path, selector = split_selector(reference)
+            if not path.exists():
+                raise ReadError(f"{part}: there is no such file or folder below {self.images}")
+            facts = self._look(reference, kind, units, modality)
+            if role == "volume" and facts.kind == "image":
+                self._noticed[
+                    "pictures in the column of volumes: they become 2D images. A CT saved as a picture has lost its "
+                    "Hounsfield units and its other slices; use the DICOM or NIfTI it came from"
+                ] += 1
+            name = path_from(self.out, path) + str(selector)
+            if facts.kind == "image":
+                blocks.append(ImageBlock(image=name, **facts.declared))
+            else:
+                blocks.append(VolumeBlock(volume=name, **facts.declared))
+        return blocks
+
+    def _look(self, reference: str, kind: str | None, units: str | None, modality: str | None) -> _Facts:
+        """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
+        said = None if units is None else known_units(units)
+        wanted = {"units": said or self.options.units, "modality": modality or self.options.modality}
+        doubtful = kind == "volume" and reference.lower().endswith(PICTURES)
+        if kind is not None and not any(wanted.values()) and not doubtful:
+            return _Facts(kind, {})
+        key = (reference, said, modality)
+        if key not in self._seen:
+            image = read(reference, units=said)
+            if modality is not None and image.modality not in (None, modality):
+                raise ReadError(
+                    f"{reference}: said to be {modality}, but the file says modality {image.modality}"
+                )
+            if image.units == "display" and "CT" in (modality, self.options.modality):
+                self._noticed["a CT saved as a picture: its Hounsfield units are lost"] += 1
+            if kind not in (None, image.kind):
+                raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
+            silent = {
+                "units": said is not None or self._takes_units(image),
+                "modality": image.modality is None,
+            }
+            declared = {name: value for name, value in wanted.items() if value is not None and silent[name]}
+            self._seen[key] = _Facts(image.kind, declared)
+        return self._seen[key]
+
+    def _takes_units(self, image: MedicalImage) -> bool:
+        """Whether the units declared for all files hold for this one, which must not say otherwise or be no CT."""
+        if self.options.units == "HU" and image.units == "display":
+            self._noticed[
+                "not declared as HU, as they are pictures of 8 bits: a CT saved so has lost its values"
+            ] += 1
+        if self.options.units is None or image.units != "arbitrary":
+            return False
+        if self.options.units == "HU" and image.modality not in (None, *CT_MODALITIES):
+            self._noticed[f"not declared as HU, as they say modality {image.modality}"] += 1
+            return False
+        if self.options.units == "HU" and hounsfield_doubts(image.array, image.kind):
+            self._noticed[
+                "declared as HU, but their values hardly are: see `medmvl inspect FILE --units HU`"
+            ] += 1
+        return True

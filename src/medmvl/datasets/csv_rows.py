@@ -1,0 +1,140 @@
+"""The rows of a table: files, questions and answers, who and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from medmvl.datasets.csv_files import CsvOptions, FileBlocks, Language
+from medmvl.datasets.table import Table
+from medmvl.errors import UserError
+from medmvl.schema import VisualBlock
+from medmvl.tasks.answers import yes_no_choices
+
+SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+"""What a column of splits may say."""
+DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日")
+REPORT_PROMPTS = {"en": "Write the report.", "zh": "请写出影像报告。"}
+
+
+@dataclass(frozen=True)
+class CsvRow:
+    """One row, taken apart."""
+
+    line: int
+    blocks: tuple[VisualBlock, ...]
+    turns: tuple[tuple[str, str, str], ...]
+    """Type of question, question, answer."""
+    patient: str | None
+    study: str | None
+    date: date | None
+    id: str | None = None
+    split: str | None = None
+
+
+def read_rows(
+    table: Table,
+    columns: Mapping[str, str],
+    files: FileBlocks,
+    options: CsvOptions,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[CsvRow], list[str]]:
+    """All rows that can be used, and what is wrong with the others."""
+    rows, bad = [], []
+    for done, (line, values) in enumerate(table.rows, 1):
+        cells = {role: values.get(column, "") for role, column in columns.items()}
+        try:
+            rows.append(_read_row(line, cells, files, options))
+        except UserError as error:
+            bad.append(f"line {line}: {error}")
+        if progress is not None:
+            progress(done, len(table.rows))
+    return rows, bad
+
+
+def _read_row(line: int, cells: Mapping[str, str], files: FileBlocks, options: CsvOptions) -> CsvRow:
+    blocks = [
+        block
+        for role in ("path", "image", "volume")
+        for block in files.make(
+            cells.get(role, ""), _told_kind(role, options), cells.get("units") or None, _modality(cells), role
+        )
+    ]
+    if not blocks:
+        raise UserError("no file is named")
+    blocks += _priors(cells, files, blocks[-1].type)
+    split = cells.get("split", "").lower()
+    if "split" in cells and split not in SPLITS:
+        raise UserError(f"split {cells['split']!r}: expected {', '.join(SPLITS)}")
+    return CsvRow(
+        line=line,
+        blocks=tuple(blocks),
+        turns=_turns(cells, options),
+        patient=cells.get("patient") or None,
+        study=cells.get("study") or None,
+        date=_parse_date(cells["date"], options.date_format) if cells.get("date") else None,
+        id=cells.get("id") or None,
+        split=SPLITS[split] if split else None,
+    )
+
+
+def _modality(cells: Mapping[str, str]) -> str | None:
+    return cells.get("modality", "").upper() or None
+
+
+def _priors(cells: Mapping[str, str], files: FileBlocks, kind: str) -> list[VisualBlock]:
+    """Blocks of the earlier study, which say by how many days it is older."""
+    paths, days = cells.get("prior", ""), cells.get("prior_days", "")
+    if not paths:
+        return []
+    if not days.isdigit() or int(days) == 0:
+        found = f"{days!r}" if days else "nothing"
+        raise UserError(
+            f"an earlier study without its days: expected a number above 0 in the column of days, found {found}"
+        )
+    made = files.make(paths, kind, cells.get("units") or None, _modality(cells), "prior")
+    return [block.model_copy(update={"days_before_current": int(days)}) for block in made]
+
+
+def _told_kind(role: str, options: CsvOptions) -> str | None:
+    """Only what a user said counts: a column that happens to be called 'image' may hold CT."""
+    return options.kind or (role if role != "path" and options.columns.get(role) is not None else None)
+
+
+def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, str, str], ...]:
+    turns = []
+    answer, report = cells.get("answer", ""), cells.get("report", "")
+    question = cells.get("question") or options.question
+    if answer:
+        if not question:
+            raise UserError("an answer without a question; give --question for rows without one")
+        turns.append(("closed" if yes_no_choices(answer, question) else "open", question, answer))
+    if report:
+        asked = options.question or REPORT_PROMPTS[language_of(report, options.language)]
+        turns.append(("report", asked, report))
+    if not turns:
+        raise UserError("neither an answer nor a report")
+    return tuple(turns)
+
+
+def language_of(text: str, wanted: Language) -> Literal["en", "zh"]:
+    """The language that was asked for; with `auto`, Chinese where the text has Chinese characters."""
+    if wanted != "auto":
+        return wanted
+    return "zh" if any("\u4e00" <= character <= "\u9fff" for character in text) else "en"
+
+
+def _parse_date(text: str, date_format: str | None) -> date:
+    day = text if date_format and " " in date_format else text.replace("T", " ").split(" ")[0]
+    for pattern in (date_format, *DATE_FORMATS[:1]) if date_format else DATE_FORMATS:
+        try:
+            return datetime.strptime(day, pattern).date()
+        except ValueError:
+            continue
+    raise UserError(
+        f"a date that is not understood ({len(text)} characters); expected "
+        + (date_format or "YYYY-MM-DD or YYYYMMDD; --date-format says another way, such as %d/%m/%Y")
+    )
