@@ -26,45 +26,66 @@ VolumeRoot = Annotated[Path | None, typer.Option(help="Folder that volume paths 
 DEFAULT_SPLIT = "0.8,0.1,0.1"
 
 
+Table = Annotated[
+    Path, typer.Argument(help="CSV or TSV, UTF-8 or GB 18030, or XLSX; one row per examination.")
+]
+Out = Annotated[Path, typer.Argument(help="New folder for the data set.")]
+Images = Annotated[Path, typer.Option(help="Folder that paths in the table start from.")]
+ImageColumn = Annotated[str | None, typer.Option(help="Column with paths of 2D images.")]
+VolumeColumn = Annotated[str | None, typer.Option(help="Column with 3D files or DICOM folders.")]
+QuestionColumn = Annotated[str | None, typer.Option()]
+AnswerColumn = Annotated[str | None, typer.Option()]
+ReportColumn = Annotated[str | None, typer.Option()]
+PatientColumn = Annotated[str | None, typer.Option()]
+StudyColumn = Annotated[str | None, typer.Option()]
+DateColumn = Annotated[str | None, typer.Option()]
+DateFormat = Annotated[
+    str | None, typer.Option(help="How dates are written where not year first, such as %d/%m/%Y.")
+]
+UnitsColumn = Annotated[str | None, typer.Option()]
+ModalityColumn = Annotated[str | None, typer.Option()]
+PriorColumn = Annotated[str | None, typer.Option(help="Column with paths of earlier studies.")]
+PriorDaysColumn = Annotated[str | None, typer.Option(help="Column with the days by which they are older.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column with an id of each row.")]
+SplitColumn = Annotated[str | None, typer.Option(help="Column with train, validation or test.")]
+Question = Annotated[str | None, typer.Option(help="Asked about rows without a question.")]
+Kind = Annotated[str | None, typer.Option(help="image or volume; looked up in the files by default.")]
+Language = Annotated[str, typer.Option(help="en, zh or auto.")]
+Units = Annotated[str | None, typer.Option(help="Declare units where files do not say, such as HU.")]
+Modality = Annotated[str | None, typer.Option(help="Declare the modality, such as CT.")]
+KeepIds = Annotated[bool, typer.Option(help="Patient and study columns are pseudonyms already.")]
+SkipBad = Annotated[bool, typer.Option(help="Leave out, and list, rows that cannot be used.")]
+
+
 @app.command("from-csv")
 def from_csv(
-    table: Annotated[
-        Path, typer.Argument(help="CSV or TSV, UTF-8 or GB 18030, or XLSX; one row per examination.")
-    ],
-    out: Annotated[Path, typer.Argument(help="New folder for the data set.")],
-    images: Annotated[Path, typer.Option(help="Folder that paths in the table start from.")],
-    image_column: Annotated[str | None, typer.Option(help="Column with paths of 2D images.")] = None,
-    volume_column: Annotated[str | None, typer.Option(help="Column with 3D files or DICOM folders.")] = None,
-    question_column: Annotated[str | None, typer.Option()] = None,
-    answer_column: Annotated[str | None, typer.Option()] = None,
-    report_column: Annotated[str | None, typer.Option()] = None,
-    patient_column: Annotated[str | None, typer.Option()] = None,
-    study_column: Annotated[str | None, typer.Option()] = None,
-    date_column: Annotated[str | None, typer.Option()] = None,
-    date_format: Annotated[
-        str | None, typer.Option(help="How dates are written where not year first, such as %d/%m/%Y.")
-    ] = None,
-    units_column: Annotated[str | None, typer.Option()] = None,
-    modality_column: Annotated[str | None, typer.Option()] = None,
-    prior_column: Annotated[str | None, typer.Option(help="Column with paths of earlier studies.")] = None,
-    prior_days_column: Annotated[
-        str | None, typer.Option(help="Column with the days by which they are older.")
-    ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column with an id of each row.")] = None,
-    split_column: Annotated[str | None, typer.Option(help="Column with train, validation or test.")] = None,
-    question: Annotated[str | None, typer.Option(help="Asked about rows without a question.")] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="image or volume; looked up in the files by default.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="en, zh or auto.")] = "auto",
-    units: Annotated[
-        str | None, typer.Option(help="Declare units where files do not say, such as HU.")
-    ] = None,
-    modality: Annotated[str | None, typer.Option(help="Declare the modality, such as CT.")] = None,
+    table: Table,
+    out: Out,
+    images: Images,
+    image_column: ImageColumn = None,
+    volume_column: VolumeColumn = None,
+    question_column: QuestionColumn = None,
+    answer_column: AnswerColumn = None,
+    report_column: ReportColumn = None,
+    patient_column: PatientColumn = None,
+    study_column: StudyColumn = None,
+    date_column: DateColumn = None,
+    date_format: DateFormat = None,
+    units_column: UnitsColumn = None,
+    modality_column: ModalityColumn = None,
+    prior_column: PriorColumn = None,
+    prior_days_column: PriorDaysColumn = None,
+    id_column: IdColumn = None,
+    split_column: SplitColumn = None,
+    question: Question = None,
+    kind: Kind = None,
+    language: Language = "auto",
+    units: Units = None,
+    modality: Modality = None,
     split: Split = DEFAULT_SPLIT,
     seed: Seed = 0,
-    keep_ids: Annotated[bool, typer.Option(help="Patient and study columns are pseudonyms already.")] = False,
-    skip_bad: Annotated[bool, typer.Option(help="Leave out, and list, rows that cannot be used.")] = False,
+    keep_ids: KeepIds = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Turn a table of your own into a data set that trains; DICOM and NIfTI stay as they are."""
     from medmvl.datasets.csv_files import CsvOptions

@@ -18,63 +18,80 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "MEDMVL_ENDPOINT_KEY"
 
 
+Data = Annotated[
+    Path, typer.Option(help="Unseen samples, .jsonl or .json; with --tasks the folder of converted data.")
+]
+Out = Annotated[Path, typer.Option(help="Folder for results.json, answers.jsonl, report.html and cases.png.")]
+ModelArgument = Annotated[Path | None, typer.Argument(help="Folder of a saved model; or --endpoint.")]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(help=f"OpenAI-compatible address, .../v1; its key is read from {KEY_VARIABLE}."),
+]
+EndpointModel = Annotated[str | None, typer.Option(help="The model's name at the endpoint.")]
+SendDataToEndpoint = Annotated[
+    bool, typer.Option("--send-data-to-endpoint", help="Images and questions may go to another machine.")
+]
+VolumeAs = Annotated[
+    str, typer.Option(help="To an endpoint: volume, slices:N, or auto: what medmvl serve takes.")
+]
+Concurrency = Annotated[int, typer.Option(min=1, max=32, help="Scans asked about at once.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds an endpoint has for one answer.")]
+Retries = Annotated[int, typer.Option(min=0, help="After 429, 503 or a broken connection.")]
+Tasks = Annotated[
+    str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
+]
+Protocol = Annotated[
+    str, typer.Option(help="Score by these published conventions, too, strict and reader next to them.")
+]
+Train = Annotated[Path | None, typer.Option(help="Training samples, for the majority answer.")]
+LimitPatients = Annotated[int | None, typer.Option(min=1, help="Evaluate only the first N patients.")]
+Controls = Annotated[
+    bool, typer.Option(help="Majority answer, no image, and swapped image (another patient's).")
+]
+Robustness = Annotated[
+    str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
+]
+Consistency = Annotated[
+    bool, typer.Option(help="Ask again in other words, and compare English with Chinese.")
+]
+Calibration = Annotated[bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")]
+BarOption = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Say which closed questions score below this.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Samples answered together.")]
+SeedOption = Annotated[int, typer.Option(help="Seed for the bootstrap and the controls.")]
+
+
 def evaluate(
-    data: Annotated[
-        Path, typer.Option(help="Unseen samples, .jsonl or .json; with --tasks the folder of converted data.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for results.json, answers.jsonl, report.html and cases.png.")
-    ],
-    model: Annotated[Path | None, typer.Argument(help="Folder of a saved model; or --endpoint.")] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(help=f"OpenAI-compatible address, .../v1; its key is read from {KEY_VARIABLE}."),
-    ] = None,
-    endpoint_model: Annotated[str | None, typer.Option(help="The model's name at the endpoint.")] = None,
-    send_data_to_endpoint: Annotated[
-        bool, typer.Option("--send-data-to-endpoint", help="Images and questions may go to another machine.")
-    ] = False,
-    volume_as: Annotated[
-        str, typer.Option(help="To an endpoint: volume, slices:N, or auto: what medmvl serve takes.")
-    ] = "auto",
-    concurrency: Annotated[int, typer.Option(min=1, max=32, help="Scans asked about at once.")] = 4,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds an endpoint has for one answer.")] = 120.0,
-    retries: Annotated[int, typer.Option(min=0, help="After 429, 503 or a broken connection.")] = 5,
-    tasks: Annotated[
-        str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
-    ] = "",
-    protocol: Annotated[
-        str, typer.Option(help="Score by these published conventions, too, strict and reader next to them.")
-    ] = "",
-    train: Annotated[Path | None, typer.Option(help="Training samples, for the majority answer.")] = None,
+    data: Data,
+    out: Out,
+    model: ModelArgument = None,
+    endpoint: Endpoint = None,
+    endpoint_model: EndpointModel = None,
+    send_data_to_endpoint: SendDataToEndpoint = False,
+    volume_as: VolumeAs = "auto",
+    concurrency: Concurrency = 4,
+    timeout: Timeout = 120.0,
+    retries: Retries = 5,
+    tasks: Tasks = "",
+    protocol: Protocol = "",
+    train: Train = None,
     image_root: ImageRoot = None,
     volume_root: VolumeRoot = None,
-    limit_patients: Annotated[
-        int | None, typer.Option(min=1, help="Evaluate only the first N patients.")
-    ] = None,
-    controls: Annotated[
-        bool, typer.Option(help="Majority answer, no image, and swapped image (another patient's).")
-    ] = True,
-    robustness: Annotated[
-        str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
-    ] = "",
-    consistency: Annotated[
-        bool, typer.Option(help="Ask again in other words, and compare English with Chinese.")
-    ] = False,
-    calibration: Annotated[
-        bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")
-    ] = False,
-    bar: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Say which closed questions score below this.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 64,
+    limit_patients: LimitPatients = None,
+    controls: Controls = True,
+    robustness: Robustness = "",
+    consistency: Consistency = False,
+    calibration: Calibration = False,
+    bar: BarOption = None,
+    batch_size: BatchSize = 64,
     max_new_tokens: MaxNewTokens = 256,
-    seed: Annotated[int, typer.Option(help="Seed for the bootstrap and the controls.")] = 0,
+    seed: SeedOption = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
-    from medmvl.cli.asking import check_paths, listed, progress_bars, raise_failures
+    from medmvl.cli.asking import check_paths, listed, progress_bars
     from medmvl.datasets.public import find_task
 
     if (model is None) == (endpoint is None):
@@ -83,7 +100,7 @@ def evaluate(
     for name in names:
         find_task(name)
     check_paths(model)
-    from medmvl.engine import Failure, joined_process_group
+    from medmvl.engine import joined_process_group
     from medmvl.evaluation.endpoint import EndpointOptions
     from medmvl.evaluation.jobs import evaluate as run
 
@@ -103,11 +120,18 @@ def evaluate(
             )  # fmt: skip
         if not processes.first:
             return
-        several: dict[str, Results] = found if isinstance(found, dict) else {"": found}
-        for name, results in several.items():
-            _show(results, out / name, find_task(name).title if name else "Evaluation")
-        failures = [Failure(*failure) for results in several.values() for failure in results.failures]
-        raise_failures(failures, sum(len(results.judged) for results in several.values()))
+        _show_all(found if isinstance(found, dict) else {"": found}, out)
+
+
+def _show_all(found: dict[str, Results], out: Path) -> None:
+    from medmvl.cli.asking import raise_failures
+    from medmvl.datasets.public import find_task
+    from medmvl.engine import Failure
+
+    for name, results in found.items():
+        _show(results, out / name, find_task(name).title if name else "Evaluation")
+    failures = [Failure(*failure) for results in found.values() for failure in results.failures]
+    raise_failures(failures, sum(len(results.judged) for results in found.values()))
 
 
 def _show(results: Results, out: Path, title: str) -> None:

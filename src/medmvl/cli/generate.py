@@ -33,31 +33,35 @@ if TYPE_CHECKING:
     from medmvl.schema import ImageBlock, VolumeBlock
 
 
+Prompt = Annotated[str | None, typer.Option(help="The question.")]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option(help="DAYS:PATH of an earlier study; a volume where volumes are given; may be repeated."),
+]
+Choices = Annotated[str, typer.Option(help="The answer is one of these, such as yes,no.")]
+Schema = Annotated[
+    str | None, typer.Option(help="The answer is JSON of this JSON schema: a file, or the text.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: text, tokens, probability, seconds, seen.")]
+Data = Annotated[Path | None, typer.Option(help="Answer every sample of this .jsonl or .json.")]
+Out = Annotated[Path | None, typer.Option(help="Answers to the data, .jsonl; continued if it is there.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Samples answered together.")]
+
+
 def generate(
     model: ModelFolder,
-    prompt: Annotated[str | None, typer.Option(help="The question.")] = None,
+    prompt: Prompt = None,
     image: Images = None,
     volume: Volumes = None,
-    prior: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="DAYS:PATH of an earlier study; a volume where volumes are given; may be repeated."
-        ),
-    ] = None,
-    choices: Annotated[str, typer.Option(help="The answer is one of these, such as yes,no.")] = "",
-    schema: Annotated[
-        str | None, typer.Option(help="The answer is JSON of this JSON schema: a file, or the text.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON: text, tokens, probability, seconds, seen.")
-    ] = False,
-    data: Annotated[Path | None, typer.Option(help="Answer every sample of this .jsonl or .json.")] = None,
+    prior: Prior = None,
+    choices: Choices = "",
+    schema: Schema = None,
+    as_json: AsJson = False,
+    data: Data = None,
     image_root: ImageRoot = None,
     volume_root: VolumeRoot = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Answers to the data, .jsonl; continued if it is there.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples answered together.")] = 16,
+    out: Out = None,
+    batch_size: BatchSize = 16,
     max_new_tokens: AnswerLimit = None,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,

@@ -19,39 +19,51 @@ if TYPE_CHECKING:
     from medmvl.tasks.protocols import Protocol
 
 
+Predictions = Annotated[
+    Path, typer.Argument(help="JSON Lines: id, prediction, and references or --reference.")
+]
+ProtocolOption = Annotated[
+    str, typer.Option(help="Published conventions, such as unimed,m3d; default: the task's, else strict.")
+]
+Task = Annotated[
+    str | None, typer.Option(help="Which samples of the reference data, and the default protocol.")
+]
+Reference = Annotated[Path | None, typer.Option(help="Data with the truth, joined by id.")]
+LabelerOption = Annotated[
+    str | None,
+    typer.Option(help="Labeler of findings: phantoms, ct-rate, chexpert, or a classifier's folder."),
+]
+TokenizerOption = Annotated[
+    str, typer.Option(help="Tokenizer of strict's BLEU, METEOR, CIDEr: words, 13a, zh, jieba, ...")
+]
+Bertscore = Annotated[Path | None, typer.Option(help="Folder of an encoder for BERTScore.")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=FOLDER of ratescore, green, radgraph or chexbert; may be repeated."),
+]
+Judge = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of a judging model.")]
+JudgeModel = Annotated[str | None, typer.Option(help="Its name; a key is read from MEDMVL_JUDGE_KEY.")]
+SeedOption = Annotated[int, typer.Option(help="Seed for the bootstrap.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for score.json.")]
+Answers = Annotated[Path | None, typer.Option(help="File for a line per answer: id, verdict, score, why.")]
+
+
 def score(
-    predictions: Annotated[
-        Path, typer.Argument(help="JSON Lines: id, prediction, and references or --reference.")
-    ],
-    protocol: Annotated[
-        str, typer.Option(help="Published conventions, such as unimed,m3d; default: the task's, else strict.")
-    ] = "",
-    task: Annotated[
-        str | None, typer.Option(help="Which samples of the reference data, and the default protocol.")
-    ] = None,
-    reference: Annotated[Path | None, typer.Option(help="Data with the truth, joined by id.")] = None,
-    labeler: Annotated[
-        str | None,
-        typer.Option(help="Labeler of findings: phantoms, ct-rate, chexpert, or a classifier's folder."),
-    ] = None,
-    tokenizer: Annotated[
-        str, typer.Option(help="Tokenizer of strict's BLEU, METEOR, CIDEr: words, 13a, zh, jieba, ...")
-    ] = "words",
-    bertscore: Annotated[Path | None, typer.Option(help="Folder of an encoder for BERTScore.")] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FOLDER of ratescore, green, radgraph or chexbert; may be repeated."),
-    ] = None,
-    judge: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of a judging model.")] = None,
-    judge_model: Annotated[
-        str | None, typer.Option(help="Its name; a key is read from MEDMVL_JUDGE_KEY.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed for the bootstrap.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for score.json.")] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="File for a line per answer: id, verdict, score, why.")
-    ] = None,
+    predictions: Predictions,
+    protocol: ProtocolOption = "",
+    task: Task = None,
+    reference: Reference = None,
+    labeler: LabelerOption = None,
+    tokenizer: TokenizerOption = "words",
+    bertscore: Bertscore = None,
+    weights: Weights = None,
+    judge: Judge = None,
+    judge_model: JudgeModel = None,
+    seed: SeedOption = 0,
+    as_json: AsJson = False,
+    out: Out = None,
+    answers: Answers = None,
 ) -> None:
     """Score predictions without a model; `strict` and `reader` are always shown next to a named protocol."""
     from medmvl.atomic_files import write_json
