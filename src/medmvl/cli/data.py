@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmvl.cli.pairs import pairs
 from medmvl.messages import first_of
 
 if TYPE_CHECKING:
@@ -243,6 +244,9 @@ def split(
         private=True,
     )
     _print_splits(out, json.loads((out / "dataset.json").read_text(encoding="utf-8")))
+
+
+app.command("pairs")(pairs)
 
 
 @app.command()

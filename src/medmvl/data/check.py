@@ -172,7 +172,7 @@ class _Survey:
             check.problems["duplicate_ids"].add(name)
         self._ids[split].add(sample.id)
         _count(check, sample)
-        if self.supervised and not sample.has_answer:
+        if self.supervised and not sample.has_answer and sample.chosen is None:
             check.problems["no_answer"].add(name)
         self._note_identity(split, source, sample, name)
         for block in sample.visuals:

@@ -89,6 +89,12 @@ class Sample(StrictModel):
     """The truth an answer is judged by."""
     labels: dict[str, float] = Field(default_factory=dict)
     """Named truth about the study, for the `classification` objective: 1 present, 0 absent, no entry: unknown."""
+    chosen: str | None = None
+    """The better of two answers to the last question, for the `dpo` objective; `messages` then end with the question."""
+    rejected: str | None = None
+    """The worse of the two."""
+    margin: float | None = None
+    """By how much a judge finds `chosen` better."""
     boxes: tuple[Box, ...] = ()
     """Places of findings in the images and volumes."""
     schema_version: Literal[1] = 1
@@ -115,6 +121,17 @@ class Sample(StrictModel):
         """The same questions with every image and volume removed; boxes, which lie in them, too."""
         messages = tuple(message.to_no_image() for message in self.messages)
         return self.model_copy(update={"messages": messages, "boxes": ()})
+
+    @model_validator(mode="after")
+    def _a_pair_is_two_answers(self) -> Sample:
+        if (self.chosen is None) != (self.rejected is None):
+            raise ValueError("chosen and rejected belong together, but one of them is missing")
+        if self.chosen is not None and self.rejected is not None:
+            if not self.chosen.strip():
+                raise ValueError("chosen is empty")
+            if self.chosen.strip() == self.rejected.strip():
+                raise ValueError("chosen and rejected are the same answer; there is nothing to prefer")
+        return self
 
     @model_validator(mode="after")
     def _boxes_must_lie_in_a_visual(self) -> Sample:

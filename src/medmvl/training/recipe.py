@@ -42,13 +42,35 @@ class DataRecipe(StrictModel):
     evaluation; results are equal bit for bit. None: yes. It is patient data in the cache folder, like `prepared`."""
 
 
+class Preference(StrictModel):
+    """Settings of the `dpo` objective."""
+
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    """`sigmoid`: DPO (arXiv 2305.18290); `ipo`: squared distance of the log-ratio per token from 1 / (2 beta) (2310.12036)."""
+    beta: PositiveFloat = 0.1
+    """How strongly the model is held to the stage's first weights; smaller lets it go further."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be the wrong way round, for `sigmoid` (conservative DPO)."""
+    sft_weight: NonNegativeFloat = 0.0
+    """Weight of the mean cross entropy per token of the chosen answer."""
+
+    @model_validator(mode="after")
+    def _smoothing_is_of_sigmoid(self) -> Preference:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise ValueError(f"label_smoothing is for the loss sigmoid, not {self.loss}")
+        return self
+
+
 class Stage(StrictModel):
     """One stage: an objective, what of the model trains, on what, for how long."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Name of the stage, and of its folder in the run."""
-    objective: Literal["lm", "classification", "contrastive"] = "lm"
-    """Loss: `lm` for answers, `classification` of a sample's `labels`, `contrastive` between images and texts."""
+    objective: Literal["lm", "classification", "contrastive", "dpo"] = "lm"
+    """Loss: `lm` for answers, `classification` of a sample's `labels`, `contrastive` between images and texts, `dpo` for pairs
+    of a `chosen` and a `rejected` answer."""
+    dpo: Preference | None = None
+    """Settings of the `dpo` objective; None: their defaults."""
     parts: dict[PartName, PartTuning]
     """Tuning per part: `frozen`, `full`, `lora`, `dora` or `last_k`; a part that is not named is frozen."""
     any_model: bool = False
@@ -114,7 +136,9 @@ class Stage(StrictModel):
         encoders = {
             part for part, tuning in self.parts.items() if tuning.mode != "frozen" and "encoder" in part
         }
-        if self.objective != "lm" and not encoders:
+        if self.dpo is not None and self.objective != "dpo":
+            raise ValueError(f"stage '{self.name}': dpo has settings, but the objective is {self.objective}")
+        if self.objective in ("classification", "contrastive") and not encoders:
             raise ValueError(
                 f"stage '{self.name}': '{self.objective}' trains encoders, but none of its parts is one"
             )

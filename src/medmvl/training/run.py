@@ -114,7 +114,9 @@ def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator
             key = source_key(source)
             if key not in seen:
                 seen.add(key)
-                yield from (message.text for sample in sources[key].samples for message in sample.messages)
+                for sample in sources[key].samples:
+                    yield from (message.text for message in sample.messages)
+                    yield from filter(None, (sample.chosen, sample.rejected))
 
 
 def start_model(

@@ -34,7 +34,9 @@ from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers, 
 from medmvl.training.history import write_lines
 from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Classification, Contrastive, LanguageModelling, Objective
-from medmvl.training.recipe import Recipe, Stage
+from medmvl.training.preference import REFERENCE, DirectPreference, keep_reference
+from medmvl.training.preference_data import CollatePairs, PairDataset
+from medmvl.training.recipe import Preference, Recipe, Stage
 from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
 from medmvl.training.stage_features import keep_features
 from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
@@ -85,7 +87,7 @@ class StagePlan:
 
     def _shares(self) -> Iterator[str]:
         """Samples of each source, and their share of an epoch."""
-        mixture = self.train.samples
+        mixture = self.train.mixture
         drawn = [size * weight for size, weight in zip(mixture.sizes, mixture.weights, strict=True)]
         for source, size, weight, number in zip(
             mixture.sources, mixture.sizes, mixture.weights, drawn, strict=True
@@ -141,7 +143,7 @@ def plan_stage(
     _, num_tokens = check_supervision(train, processor.max_length)
     return StagePlan(
         recipe, stage, model, processor, train, validation,
-        order=TrainingOrder(train.samples, stage, recipe.seed),
+        order=TrainingOrder(train.mixture, stage, recipe.seed),
         labels=tuple(label_names(train)) if stage.objective == "classification" else (),
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
@@ -197,6 +199,8 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     )  # fmt: skip
     if state.is_main_process and plan.train.samples.num_studies:
         logger.info("  %s", kept)
+    if isinstance(objective, DirectPreference):
+        keep_stage_reference(plan, objective, trainer, folder)
     done = checkpoints(folder / "checkpoints")
     if done and state.is_main_process:
         logger.info("resuming stage %s from %s", plan.stage.name, done[-1].name)
@@ -228,7 +232,30 @@ def build_objective(plan: StagePlan) -> Objective:
             return Classification(plan.model, plan.labels)
         if plan.stage.objective == "contrastive":
             return Contrastive(plan.model, plan.stage.temperature)
+        if plan.stage.objective == "dpo":
+            return DirectPreference(plan.model, plan.stage.dpo or Preference())
         return LanguageModelling(plan.model)
+
+
+def build_collate(plan: StagePlan) -> Collate:
+    """What makes the objective's batches."""
+    maker = CollatePairs if plan.stage.objective == "dpo" else Collate
+    return maker(plan.processor, plan.stage.objective, plan.labels)
+
+
+def keep_stage_reference(
+    plan: StagePlan, objective: DirectPreference, trainer: StageTrainer, folder: Path
+) -> None:
+    """Log-probabilities at the stage's first weights, before anything is trained or loaded."""
+    pairs = {"train": plan.train, "validation": plan.validation}
+    keep_reference(
+        objective,
+        {name: data for name, data in pairs.items() if isinstance(data, PairDataset)},
+        build_collate(plan),
+        folder / REFERENCE,
+        trainer.args.per_device_eval_batch_size,
+        trainer.accelerator.autocast,
+    )
 
 
 def make_trainer(
@@ -246,7 +273,7 @@ def make_trainer(
         train_dataset=plan.train,
         eval_dataset=plan.validation,
         eval_question_types=plan.validation.question_types if plan.validation is not None else (),
-        collate=Collate(plan.processor, stage.objective, plan.labels),
+        collate=build_collate(plan),
         keep_checkpoints=stage.keep_checkpoints,
         tensorboard=folder / "tensorboard",
         title=stage.name,

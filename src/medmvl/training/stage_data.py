@@ -1,7 +1,7 @@
 """What an objective reads of a data set, and how its batches are made from the processor's.
 
-`lm` reads samples as they are. `labels` and `contrastive` read each study once: its current images and volumes with the
-truth about it, or with its report.
+`lm` reads samples as they are, `dpo` pairs of answers (`preference_data`). `classification` and `contrastive` read each
+study once: its current images and volumes with the truth about it, or with its report.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class StageDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         return Item(self.samples.sample(index), self.samples[index])
+
+    @property
+    def mixture(self) -> Any:
+        """What the order of training is made from: sizes, weights, lengths and studies."""
+        return self.samples
 
     @property
     def question_types(self) -> list[str | None]:
@@ -99,6 +104,10 @@ def open_dataset(
         SampleError: there is nothing for the stage's objective to learn from.
     """
     limits: dict[str, Any] = {"max_length": max_length, "drop_too_long": drop_too_long, "prepared": prepared}
+    if stage.objective == "dpo":
+        from medmvl.training.preference_data import open_pairs  # which builds on this file
+
+        return open_pairs(sources, processor, **limits)
     if stage.objective == "lm":
         return StageDataset(SampleDataset(sources, processor, supervised=True, **limits))
     with_report = stage.objective == "contrastive"

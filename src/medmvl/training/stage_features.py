@@ -57,4 +57,4 @@ def _digests(
     encoder = getattr(model, f"{kind}_encoder")
     if any(weight.requires_grad for weight in encoder.weights()):
         return None
-    return part_digests(model, kind, precision, connect=stage.objective == "lm")
+    return part_digests(model, kind, precision, connect=stage.objective in ("lm", "dpo"))
