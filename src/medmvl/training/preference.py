@@ -79,7 +79,8 @@ class DirectPreference(Objective):
 
 def switch_dropout_off(model: nn.Module) -> None:
     """Set the rate of every dropout to 0, those of attention among them; configurations stay as they are."""
-    for module in model.modules():
+    modules: list[Any] = list(model.modules())
+    for module in modules:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
@@ -90,7 +91,7 @@ def answer_logprobs(
     model: MedMVLForConditionalGeneration, labels: Tensor, **batch: Any
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each row's supervised tokens together, and how many they are: `(B,)` and `(B,)`."""
-    logits = model(labels=labels, use_cache=False, **batch).logits
+    logits = model(labels=labels, return_logits=True, use_cache=False, **batch).logits
     targets = labels[:, 1:]
     keep = targets != IGNORED_LABEL
     row = keep.nonzero()[:, 0]
