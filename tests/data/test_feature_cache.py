@@ -278,3 +278,19 @@ def test_the_limit_is_named_in_gibibytes(tmp_path: Path, monkeypatch: pytest.Mon
     case.use(cache)
     case.step(case.batch())
     assert cache.entries() == []
+
+
+def test_an_idle_frozen_encoder_is_not_run_but_where_all_processes_must_run_the_same(tmp_path: Path) -> None:
+    case = Case(tmp_path, ("image_connector", "volume_connector", "llm"))
+    ran: list[int] = []
+    case.model.image_encoder.register_forward_hook(lambda *args: ran.append(1))
+    losses = {}
+    for each_alone in (True, False):
+        ran.clear()
+        case.model.each_alone = each_alone
+        loss, gradients = case.step(case.batch((1,)))  # a volume alone
+        assert (ran == []) is each_alone
+        losses[each_alone] = loss
+        connector = [weight.grad for weight in case.model.image_connector.parameters()]
+        assert connector and all(grad is not None and not grad.any() for grad in connector) and gradients
+    assert losses[True] == pytest.approx(losses[False], rel=1e-6)

@@ -88,6 +88,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     volume_connector: Connector | None
     keep_features: Keep | None = None
     """Takes the features of `visuals_to_keep` when they are made."""
+    each_alone: bool = True
+    """Whether frozen encoders read each visual alone, and idle ones not at all. Not where weights are sharded: there all
+    processes call the same parts."""
 
     def __init__(self, config: MedMVLConfig) -> None:
         super().__init__(config)
@@ -331,7 +334,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if encoder is None:
             return []
         connector = getattr(self, f"{kind}_connector") if connect else None
-        return encode_kind(kind, encoder, inputs, connector, self.keep_features)
+        return encode_kind(kind, encoder, inputs, connector, self.keep_features, each_alone=self.each_alone)
 
     def visual_features(
         self,
@@ -482,7 +485,10 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             size = getattr(self.config, f"{kind}_size")
             guided = connector.part_config.guided_by_text
             text = next(encoder.weights()).new_zeros((1, 1, connector.output_width)) if guided else None
-            zero = zero + connector(idle_features(encoder, size), text).sum().to(zero) * 0.0
+            zero = (
+                zero
+                + connector(idle_features(encoder, size, run=not self.each_alone), text).sum().to(zero) * 0.0
+            )
         return zero
 
     def prepare_inputs_for_generation(

@@ -73,6 +73,8 @@ def encode_kind(
     inputs: VisualInputs,
     connector: Connector | None = None,
     keep: Keep | None = None,
+    *,
+    each_alone: bool = True,
 ) -> list[Bucket]:
     """What the encoder makes of all visuals of one kind.
 
@@ -82,9 +84,10 @@ def encode_kind(
         inputs: all visuals of the batch.
         connector: connects what can be connected alone; None gives features before any connector.
         keep: takes what is to be kept.
+        each_alone: whether a frozen encoder reads each visual alone; otherwise it is called once for each shape.
     """
     rows = list(inputs.of(kind))
-    if not is_frozen(encoder, encoder.weights()):
+    if not each_alone or not is_frozen(encoder, encoder.weights()):
         assert not any(row.encoded for row, _ in rows), "features of an encoder that trains were kept"
         return list(_together(kind, encoder, inputs)) if rows else []
     alone = connector if connector is not None and connects_alone(encoder, connector) else None
@@ -170,10 +173,10 @@ def _is_known(inputs: VisualInputs, index: int) -> bool:
     return inputs.positions_mm is not None and not bool(inputs.positions_mm[index].isnan().any())
 
 
-def idle_features(encoder: Any, size: tuple[int, ...]) -> VisualFeatures:
-    """Features of empty pixels: a frozen encoder is not run for them."""
+def idle_features(encoder: Any, size: tuple[int, ...], *, run: bool) -> VisualFeatures:
+    """Features of empty pixels; a frozen encoder is run for them only where that is asked for."""
     weight = next(encoder.weights())
-    if not is_frozen(encoder, encoder.weights()):
+    if run or not is_frozen(encoder, encoder.weights()):
         features: VisualFeatures = encoder(weight.new_zeros((1, encoder.part_config.channels, *size)))
         return features
     grids = encoder.part_config.grids(tuple(size))

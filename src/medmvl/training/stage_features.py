@@ -31,6 +31,7 @@ def keep_features(
     """
     model.train()
     model.keep_features = None
+    model.each_alone = not sharded
     if recipe.data_of(stage).features is False:
         return "features are not kept: data.features is off"
     if sharded:
