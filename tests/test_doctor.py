@@ -2,12 +2,14 @@
 
 import importlib
 import json
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from medmvl.cli import doctor
 from medmvl.cli.main import main
+from medmvl.digests import SUMS, write_sums
 
 
 def run_json(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
@@ -79,3 +81,32 @@ def test_a_torchvision_that_does_not_fit_is_found(monkeypatch: pytest.MonkeyPatc
     assert finding.level == "broken"
     assert "0.28.0" in finding.detail
     assert "nms" in finding.detail
+
+
+def test_a_model_is_compared_with_its_digests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it was written, then with a flipped byte, without a file, and without its list: told by name, with exit code 2."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "processor_config.json", "model.safetensors"):
+        (folder / name).write_bytes(b"{} of " + name.encode())
+    write_sums(folder)
+
+    def said() -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor", str(folder)])
+        return int(ended.value.code or 0), " ".join(capsys.readouterr().out.split())
+
+    code, text = said()
+    assert code == 0
+    assert "The model is as it was written." in text
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    assert said()[0] == 2
+    weights.unlink()
+    code, text = said()
+    assert code == 2
+    assert "model.safetensors" in text
+    (folder / SUMS).unlink()
+    code, text = said()
+    assert code == 2
+    assert f"has no {SUMS}" in text

@@ -69,9 +69,10 @@ def token_limit(given: int | None, default: int) -> dict[str, Any]:
 
 def as_options(text: str) -> str:
     """A message about decoding with the names that the command line has for its settings."""
-    return re.sub(
+    named = re.sub(
         r"(?<![\w-])(max_new_tokens|num_beams|top_p)\b", lambda name: f"--{name[0].replace('_', '-')}", text
     )
+    return re.sub(r"(?<![\w-])json_schema\b", "--schema", named)
 
 
 def check_paths(

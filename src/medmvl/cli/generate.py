@@ -82,11 +82,11 @@ def generate(
     check_paths(model, blocks, data)
     from medmvl.engine import GenerationOptions
 
-    options = GenerationOptions.from_arguments(
-        **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
-        choices=tuple(listed(choices)), json_schema=_schema(schema),
-    )  # fmt: skip
     with named_as_options():
+        options = GenerationOptions.from_arguments(
+            **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
+            choices=tuple(listed(choices)), json_schema=_schema(schema),
+        )  # fmt: skip
         if prompt is not None:
             _answer_one(model, prompt, blocks, options, (device, dtype), as_json)
         elif data is not None and out is not None:
