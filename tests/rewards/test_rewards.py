@@ -68,7 +68,20 @@ def test_a_closed_question_pays_one_settled_answer_only(name: str, answer: str) 
     assert checked_score(build_reward(name), closed(answer)) == 0
 
 
-@pytest.mark.parametrize("answer", ["否", "是、否", "不是是。", "是。不是是。", "不是是。是。"])
+@pytest.mark.parametrize(
+    "answer",
+    ["left/right", "left or right", "left. right. left.", "left, but not left", "left is wrong", "I don't think it is left",
+     "左侧、右侧", "左侧是错误的", "并非左侧"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["closed_accuracy", "judge"])
+def test_a_side_is_one_side(name: str, answer: str) -> None:
+    sides = ("左侧", "右侧") if "侧" in answer else ("left", "right")
+    record = Record("s", answer, (sides[0],), "Which side?", "side", choices=sides)
+    assert checked_score(build_reward(name), replace(record, text=sides[0])) == 1
+    assert checked_score(build_reward(name), record) == 0
+
+
+@pytest.mark.parametrize("answer", ["否", "是/否", "是、否", "不是是。", "是。不是是。", "不是是。是。"])
 def test_chinese_words_of_yes_may_be_denied(answer: str) -> None:
     assert checked_score(build_reward("closed_accuracy"), closed(answer, "是", ("是", "否"))) == 0
     assert checked_score(build_reward("closed_accuracy"), closed("不是否。", "是", ("是", "否"))) == 1

@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from medmvl.cli.main import app
+from medmvl.data.sources import open_data
 from medmvl.errors import SampleError, UserError
+from medmvl.models.assemble import assemble
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visuals import IGNORED_LABEL
@@ -24,10 +26,12 @@ from medmvl.rewards.pairs import PairCounts, make_pairs
 from medmvl.schema import Sample, iter_samples
 from medmvl.training import preference
 from medmvl.training.preference import DirectPreference, preference_losses
+from medmvl.training.preference_data import CollatePairs, open_pairs
 from medmvl.training.recipe import Preference
 from medmvl.training.recipe_files import parse_recipe
-from medmvl.training.run import train
+from medmvl.training.run import load_sources, train, training_texts
 from medmvl.training.trainer import StageTrainer
+from tests.factories.data import processor
 from tests.factories.training import command, losses, phantom_cache, phantoms, recipe, stage, write_recipe
 
 __all__ = ["phantom_cache"]
@@ -84,8 +88,6 @@ def test_a_better_chosen_answer_costs_less(settings: Preference) -> None:
 
 def write_pairs(folder: Path, cache: Path, count: int = 8) -> Path:
     """Phantom questions with the right answer chosen, next to a source's scans."""
-    from medmvl.training.run import load_sources
-
     loaded = load_sources(parse_recipe(recipe(stage()), "r"), cache)
     source = next(iter(loaded.values()))
     lines = []
@@ -192,6 +194,33 @@ def test_mistakes_are_said_before_the_first_step(tmp_path: Path, phantom_cache: 
     ):
         with pytest.raises(UserError, match=message):
             parse_recipe(document(pairs, **changes), "r")
+
+
+def test_only_the_last_answer_is_learned_from(tmp_path: Path) -> None:
+    turns = [("user", "Is there an effusion?"), ("assistant", "yes indeed"), ("user", "Which side?")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    one = sample(messages=messages, chosen="left", rejected="right")
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(one.model_dump_json(exclude_none=True) + "\n")
+    maker = processor()
+    (item,) = open_pairs([open_data(file)], maker, drop_too_long=False)
+    for processed, answer in ((item.chosen, "left"), (item.rejected, "right")):
+        learned = processed.labels[processed.labels != IGNORED_LABEL]
+        assert answer in maker.decode(learned) and "indeed" not in maker.decode(learned)
+        assert "indeed" in maker.decode(processed.input_ids)
+
+
+def test_a_pair_encodes_its_scan_once(tmp_path: Path, phantom_cache: Path) -> None:
+    loaded = parse_recipe(document(write_pairs(tmp_path, phantom_cache, 1)), "r")
+    sources = load_sources(loaded, phantom_cache)
+    model, maker = assemble(loaded.model, texts=training_texts(loaded, sources))
+    pairs = open_pairs(list(sources.values()), maker, drop_too_long=False)
+    batch = CollatePairs(maker, "dpo")([pairs[0]])
+    assert len(batch["visual_table"]) == 2
+    assert len(batch.get("pixel_values", ())) + len(batch.get("pixel_values_volumes", ())) == 1
+    inputs = {key: batch[key] for key in batch if key not in ("labels", "answer_labels", "reference")}
+    logprobs, tokens = preference.answer_logprobs(model.eval(), batch["answer_labels"], **inputs)
+    assert logprobs.shape == (2,) and bool((logprobs < 0).all()) and bool((tokens > 0).all())
 
 
 def judged(**fields: Any) -> Sample:

@@ -107,6 +107,9 @@ def _denies(answer: str, reference: str, question: str) -> bool:
     said, answered = normalise(reference), f" {normalise(answer)} "
     if said and any(f" {denial} {said} " in answered and not said.startswith(denial) for denial in _DENIALS):
         return True
+    spelled, wanted = masked(spell(answer)), spell(reference)
+    if any(denied_after(spelled, found.end()) for found in re.finditer(re.escape(wanted), spelled)):
+        return True
     own = [item for item in _signed(reference) if item[0] not in UNCOUNTED]
     asked = {word for word, _ in _signed(question)}
     own = [item for item in own if item[0] not in asked] or own

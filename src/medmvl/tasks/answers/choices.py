@@ -281,9 +281,16 @@ def _decided(reading: _Reading) -> list[list[Mention]]:
     """Groups of mentions that are announced as the answer, in order."""
     groups = _within(reading, decisions(reading.text))
     for number, mention in enumerate(reading.mentions):
-        if _CORRECT.match(reading.text[mention.end : mention.end + 60]) and not mention.denied:
+        if _called_correct(reading, mention) and not mention.denied:
             groups.append((mention.start, _chain(reading, number)))
     return [group for _, group in sorted(groups, key=lambda group: group[0])]
+
+
+def _called_correct(reading: _Reading, mention: Mention) -> bool:
+    """Whether the words after a mention call it correct; the next choice may be `right` and calls nothing so."""
+    match = _CORRECT.match(reading.text[mention.end : mention.end + 60])
+    end = 0 if match is None else mention.end + match.end()
+    return match is not None and not any(mention.end <= other.start < end for other in reading.mentions)
 
 
 def _concluded(reading: _Reading) -> list[list[Mention]]:

@@ -82,7 +82,7 @@ _CHINESE_DOUBT = re.compile(
     r"不除外|不排除|不能除外|不能排除|未能排除|未排除|无法排除|無法排除|不无可能|无疑|無疑|毫无疑问|没错|沒錯|不错"
     r"|不是没有|不是沒有|并非没有|並非沒有|不是不|并非不|未尝不|无不|不是无"
 )
-_CHINESE_LIST = re.compile(r"[、和或及与]")
+_CHINESE_LIST = re.compile(r"[、和或及与/]")
 _DENIED_WORD = re.compile(r"\s*(?:不是|并非|並非|不为|非)\s*[\"“'「]?(\w+)")
 """`不是是`: a word of yes or no that is itself denied."""
 _CHINESE_IGNORED = re.compile(
