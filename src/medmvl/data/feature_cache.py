@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
+import medmvl
 from medmvl.data.entry_cache import EntryCache, default_cache_dir
 from medmvl.data.prepared import cache_key, settings_digest, view_facts, view_of, view_tensors
 from medmvl.datasets.loader import BlockLoader
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from medmvl.models.processing import MedMVLProcessor
 
 FEATURES_VERSION = 1
-"""Raised when an encoder or connector of ours makes other features of the same pixels, weights and settings."""
+"""Raised when an encoder or connector of ours makes other features of the same pixels, weights and settings; a test holds the
+values of every version, so that such a change is noticed."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def part_digests(
     """
     encoder, connector = getattr(model, f"{kind}_encoder"), getattr(model, f"{kind}_connector")
     about = {
-        "version": FEATURES_VERSION, "torch": torch.__version__, "transformers": transformers.__version__,
+        "version": [FEATURES_VERSION, medmvl.__version__], "torch": torch.__version__, "transformers": transformers.__version__,
         "matmul": torch.get_float32_matmul_precision(), "precision": precision, "plugins": model.config.plugins,
         "attention": str(getattr(model.config, "_attn_implementation", None)), "settings": encoder.all_settings(),
     }  # fmt: skip

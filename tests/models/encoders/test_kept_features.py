@@ -11,7 +11,7 @@ import torch
 from tests.factories.encoders import IMAGES, VOLUMES
 from tests.factories.parts import randomise
 
-from medmvl.data.feature_cache import FeatureCache, PartDigests, marked
+from medmvl.data.feature_cache import FEATURES_VERSION, FeatureCache, PartDigests, marked
 from medmvl.models.configuration import VisualParts
 from medmvl.models.encoders import build_image_encoder, build_volume_encoder
 from medmvl.models.features import VisualFeatures
@@ -94,6 +94,48 @@ def test_kept_features_equal_computed_ones(tmp_path: Path, kind: str, name: str)
         )
         assert (after.grid, after.num_tokens, after.notes) == (before.grid, before.num_tokens, before.notes)
         assert np.array_equal(after.matrices, before.matrices)
+
+
+def smooth_(module: torch.nn.Module) -> None:
+    """Weights that follow from their place alone, on any machine."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            places = torch.arange(weight.numel(), dtype=torch.float64)
+            weight.copy_((0.3 * torch.sin(places * 0.7 + weight.ndim)).reshape(weight.shape))
+
+
+VALUES: dict[str, tuple[float, float]] = {
+    "vit2d": (0.0911, 0.28),
+    "vit3d": (0.0878, 0.2798),
+    "vit3d class token": (0.1693, 3.62),
+    "slices": (0.3113, 3.565),
+    "medm_clip": (0.1075, 0.2884),
+    "ct_vit": (0.1217, 0.2058),
+    "resnet3d": (0.197, 0.3023),
+    "dcformer": (0.0878, 0.4311),
+    "volume_and_slices": (0.1054, 0.2769),
+}
+"""Mean and deviation of what `FEATURES_VERSION` makes of waves, by encoder."""
+OURS = ["vit2d", *(name for name in VOLUMES if name != "ct_vit with codes")]  # its codes are drawn
+
+
+def values_of(name: str) -> tuple[float, float]:
+    kind = "image" if name in IMAGES else "volume"
+    config = (IMAGES if kind == "image" else VOLUMES)[name]
+    encoder: Any = build_image_encoder(config) if kind == "image" else build_volume_encoder(config)
+    smooth_(encoder.requires_grad_(False).eval())
+    shape = (1, encoder.part_config.channels, *SIZES[kind])
+    waves = torch.sin(torch.arange(np.prod(shape), dtype=torch.float64) * 0.013).reshape(shape).float()
+    values = torch.cat([stream.double().flatten() for stream in encoder(waves).streams])
+    return round(float(values.mean()), 4), round(float(values.std()), 4)
+
+
+def test_other_features_need_another_version() -> None:
+    """Where this fails on purpose: raise `FEATURES_VERSION` and put the new values here; features are then made again."""
+    assert FEATURES_VERSION == 1
+    assert {name: values_of(name) for name in OURS} == {
+        name: pytest.approx(VALUES[name], abs=2e-3) for name in OURS
+    }
 
 
 def assert_equal(one: VisualFeatures, other: VisualFeatures) -> None:
