@@ -11,8 +11,8 @@ from medmvl.errors import UserError
 from medmvl.imaging.resampling import (
     crop_or_pad,
     is_sheared,
+    resample_uneven_slices,
     resize,
-    settle_slices,
 )
 from medmvl.imaging.sampling import _linear_at, _nearest_at, resample_affine
 from tests.factories.imaging import numbered, volume
@@ -80,7 +80,7 @@ def test_uneven_slices_land_at_their_true_positions():
     positions = (0.0, 5.0, 10.0, 20.0, 25.0)
     image = volume((5, 2, 2), "SPL", (5.0, 1.0, 1.0))
     heights = np.array(positions)[:, None, None] * np.ones((5, 2, 2))
-    settled = settle_slices(image.with_array(heights, slice_positions_mm=positions))
+    settled = resample_uneven_slices(image.with_array(heights, slice_positions_mm=positions))
     assert settled.slice_positions_mm is None
     assert settled.shape == (6, 2, 2)
     assert np.allclose(settled.array[:, 0, 0], [0, 5, 10, 15, 20, 25])
@@ -95,7 +95,7 @@ def test_gantry_tilt_is_undone_and_the_outside_is_air():
     index = np.indices(image.shape).reshape(3, -1)
     height = (tilted[:3, :3] @ index)[1].reshape(image.shape)
     scan = replace(image, array=height.astype(np.float32), affine=tilted)
-    settled = settle_slices(scan)
+    settled = resample_uneven_slices(scan)
     assert not is_sheared(settled.affine)
     mm = (settled.affine[:3, :3] @ np.indices(settled.shape).reshape(3, -1))[1].reshape(settled.shape)
     shift = settled.affine[1, 3] - tilted[1, 3]

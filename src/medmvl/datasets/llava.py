@@ -1,4 +1,4 @@
-"""The LLaVA conversation format, as the predecessor and most public data sets write it, to `Sample` and back.
+"""The LLaVA conversation format, as the predecessor and most public data sets write it, to `Sample`.
 
 A record has `conversations` of `{"from", "value"}` (or `{"role", "content"}`), and files in `image` or `images` and
 `image3d` (a string or a list) that `<image>` and `<image3d>` stand for in order; `system` is the first turn. Text around
@@ -14,13 +14,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from medmvl.errors import SampleError
-from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
+from medmvl.schema import Sample
 from medmvl.schema.jsonl import describe_validation_error
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 """Who speaks, by `from`. The position of a turn says nothing."""
 FILE_KEYS = {"<image>": ("image", "images"), "<image3d>": ("image3d",)}
-"""Placeholder in the text, and the keys of a record that list its files; the first one is written."""
+"""Placeholder in the text, and the keys of a record that list its files."""
 SAMPLE_KEYS = (
     "patient", "study", "image_group", "days_before_current", "task", "language", "target", "labels", "boxes",
 )  # fmt: skip
@@ -33,7 +33,6 @@ BOOKKEEPING = (
 TURN_KEYS = (("from", "value"), ("role", "content"))
 
 _PLACEHOLDER = re.compile("(<image3d>|<image>)")
-_WRITTEN_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
 def is_llava(record: Mapping[str, Any]) -> bool:
@@ -66,28 +65,6 @@ def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample
         return Sample.model_validate({"id": sample_id, "messages": messages, **extra})
     except ValidationError as error:
         raise SampleError(f"{name}: {describe_validation_error(error)}") from None
-
-
-def to_llava(sample: Sample) -> dict[str, Any]:
-    """Write a Sample as a LLaVA record.
-
-    Raises:
-        SampleError: where text spells a placeholder or a block declares what the format cannot say.
-    """
-    record: dict[str, Any] = {"id": sample.id}
-    for block in sample.visuals:
-        if block.declared or block.days_before_current is not None:
-            raise SampleError(
-                f"sample {sample.id!r}: '{block.path}' declares units, spacing, modality or a date; the "
-                "LLaVA format cannot hold them: keep it as JSON Lines of Sample"
-            )
-        record.setdefault("image" if isinstance(block, ImageBlock) else "image3d", []).append(block.path)
-    record["conversations"] = [
-        {"from": _WRITTEN_ROLES[message.role], "value": _write_value(message, sample.id)}
-        for message in sample.messages
-    ]
-    known = sample.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    return {**record, **{key: known[key] for key in SAMPLE_KEYS if key in known}}
 
 
 def _turns(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
@@ -174,18 +151,3 @@ def _blocks(text: str, queues: Mapping[str, Any]) -> list[dict[str, str]]:
         elif piece:
             blocks.append({"type": "text", "text": piece})
     return blocks
-
-
-def _write_value(message: Message, sample_id: str) -> str:
-    pieces = []
-    for block in message.content:
-        if isinstance(block, TextBlock):
-            pieces.append(block.text)
-        else:
-            pieces.append("<image3d>" if isinstance(block, VolumeBlock) else "<image>")
-    value = "".join(pieces)
-    if len(_PLACEHOLDER.findall(value)) != len(message.visuals):
-        raise SampleError(
-            f"sample {sample_id!r}: its text spells <image> or <image3d>, which LLaVA reads as a picture"
-        )
-    return value

@@ -160,7 +160,7 @@ def is_sheared(affine: Affine) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
-def settle_slices(image: MedicalImage, interpolation: Interpolation = "area_linear") -> MedicalImage:
+def resample_uneven_slices(image: MedicalImage, interpolation: Interpolation = "area_linear") -> MedicalImage:
     """Return a volume on a regular, right-angled grid: uneven gaps made even, gantry tilt undone; others as they are.
 
     The grid keeps the in-plane spacing and covers every slice; what no slice covers is padded (-1024 in HU).

@@ -23,7 +23,7 @@ from medmvl.errors import RecipeError, UserError
 from medmvl.imaging.geometry import order_matrix, reorder, slice_axis, to_acquired_plane
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import apply_window, otsu_threshold, percentile_scale
-from medmvl.imaging.resampling import crop_or_pad, resize, settle_slices
+from medmvl.imaging.resampling import crop_or_pad, resample_uneven_slices, resize
 from medmvl.models.tiling import Shape, box_of, crop_starts, cut
 from medmvl.models.volume_conventions import ConventionName, by_convention
 from medmvl.schema.strict import StrictModel
@@ -151,7 +151,7 @@ class VolumeProcessor(StrictModel):
     def _oriented(self, image: MedicalImage) -> _Oriented:
         if self.raw_units is not None and image.units == "arbitrary" and image.axcodes is None:
             image = image.with_array(image.array, units=self.raw_units)
-        settled = settle_slices(image)
+        settled = resample_uneven_slices(image)
         if self.input_axcodes is not None and settled.axcodes is not None:
             array = reorder(settled.array, settled.axcodes, self.input_axcodes)
             to_settled = order_matrix(settled.axcodes, self.input_axcodes, settled.shape)
