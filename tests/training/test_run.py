@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import medmvl
-from medmvl.errors import RecipeError, SampleError
+from medmvl.errors import RecipeError, SampleError, UserError
 from medmvl.models.assemble import load
 from medmvl.models.tuning import load_adapter
 from medmvl.phantoms import write_dataset
 from medmvl.training.checkpoints import checkpoints, is_complete
 from medmvl.training.recipe import Recipe
-from medmvl.training.recipe_files import parse_recipe
+from medmvl.training.recipe_files import load_recipe, parse_recipe
 from medmvl.training.run import dry_run, train
 from tests.factories.training import phantom_cache, phantoms, recipe, stage, write_text_samples
 
@@ -168,6 +168,19 @@ def expect_refusal(document: dict[str, Any], folder: Path, error: type[Exception
     with pytest.raises(error, match=message):
         train(parse_recipe(document, "bad"), folder / "run")
     assert not list((folder / "run").glob("stages/*"))
+
+
+def test_data_that_is_not_here_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        train(load_recipe("medm-vl-ct-chest"), tmp_path / "run")
+    message = str(raised.value)
+    assert "data/ct-rate/train_rg.json, data/ct-rate/train_all.json" in message
+    for way in (str(tmp_path), "medmvl data convert", "flagship-recipes.md", "data.train.0.path="):
+        assert way in message
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_a_sample_without_an_answer_is_named_before_the_first_step(tmp_path: Path) -> None:
