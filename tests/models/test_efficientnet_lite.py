@@ -55,17 +55,23 @@ def randomised(module: torch.nn.Module) -> Mapping[str, Tensor]:
     return module.state_dict()
 
 
-@pytest.mark.parametrize(("variant", "size"), [("lite0", (64, 64)), ("lite1", (65, 47)), ("lite2", (33, 70))])
-def test_features_equal_a_plain_computation(tower: Any, variant: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("variant", "size", "cells"),
+    [("lite0", (64, 64), None), ("lite1", (65, 47), None), ("lite2", (33, 70), (1, 2))],
+)
+def test_features_equal_a_plain_computation(
+    tower: Any, variant: str, size: tuple[int, int], cells: tuple[int, int] | None
+) -> None:
     levels = (3, 5, 8)
-    encoder = tower.EfficientNetLite(tower.EfficientNetLiteConfig(variant=variant, levels=levels)).eval()
+    config = tower.EfficientNetLiteConfig(variant=variant, levels=levels, cells=cells)
+    encoder = tower.EfficientNetLite(config).eval()
     weights = randomised(encoder)
     pixels = torch.randn(2, 3, *size)
     with torch.no_grad():
         found = encoder(pixels)
         maps = features(weights, pixels)
     grid = encoder.part_config.grid(size)
-    assert found.grid == grid == (1, *maps[8].shape[2:])
+    assert found.grid == grid == (1, *(cells or maps[8].shape[2:]))
     wanted = torch.cat([F.adaptive_avg_pool2d(maps[level], grid[1:]) for level in levels], 1)
     torch.testing.assert_close(found.streams[0], wanted.flatten(2).mT, atol=1e-4, rtol=1e-4)
     assert encoder.part_config.widths == (wanted.shape[1],)

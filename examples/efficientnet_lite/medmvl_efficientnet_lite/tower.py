@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pydantic import field_validator
+from pydantic import PositiveInt, field_validator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -62,6 +62,9 @@ class EfficientNetLiteConfig(BatchNormedConfig):
     levels: tuple[int, ...] = (HEAD,)
     """Stages 1 to 7, and 8, the last convolution, whose maps are put side by side on the coarsest grid."""
 
+    cells: tuple[PositiveInt, PositiveInt] | None = None
+    """Rows and columns that the maps are averaged to, for fewer tokens; None: the coarsest level's own."""
+
     @field_validator("levels")
     @classmethod
     def _known(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -86,7 +89,7 @@ class EfficientNetLiteConfig(BatchNormedConfig):
         height, width = size
         for _ in range(times):
             height, width = -(-height // 2), -(-width // 2)
-        return (1, height, width)
+        return (1, *(self.cells or (height, width)))
 
 
 class EfficientNetLite(ImageEncoder):

@@ -6,6 +6,7 @@ Everything else, DDP, FSDP2 and DeepSpeed among it, is transformers and accelera
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from medmvl.training.checkpoints import checkpoint_path, keep_newest, partial_pa
 from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Objective
 from medmvl.training.recipe import Distributed, Stage
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 RUNNING_LOSS = "running_loss.json"
@@ -78,11 +81,23 @@ def computes_in_bfloat16(stage: Stage) -> bool:
     )
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies matrices in bfloat16 itself."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
 def training_arguments(
     stage: Stage, folder: Path, order: TrainingOrder, seed: int, distributed: Distributed
 ) -> TrainingArguments:
     """Translate a `Stage` into `TrainingArguments`."""
     on_gpu = torch.cuda.is_available()
+    if computes_in_bfloat16(stage) and not on_gpu and not cpu_has_bfloat16():
+        logger.warning(
+            "stage '%s': this CPU has no instructions for bfloat16 (AMX or AVX512-BF16), so a step takes many times as "
+            "long as in float32; set stages.%s.precision=float32",
+            stage.name,
+            stage.name,
+        )
     settings: dict[str, Any] = (
         {"fsdp": True, "fsdp_config": dict(distributed.fsdp)} if distributed.fsdp else {}
     )

@@ -1,0 +1,86 @@
+"""The page of `make real`: means over seeds, paired bar, rows by organ; from answer files as evaluations write them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def real() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("real", ROOT / "benchmarks" / "real.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_run(out: Path, name: str, right: Any, blind: Any) -> None:
+    """An evaluation of 40 closed questions about 20 pictures and 4 open ones."""
+    folder = out / name / "evaluation"
+    folder.mkdir(parents=True)
+    lines: list[dict[str, Any]] = [
+        {"id": f"q{n}", "metric": "accuracy", "cluster": n // 2, "score": float(right(n)), "majority": {"score": float(n % 2)},
+         "no_image": {"score": float(blind(n))}, "swapped_image": {"score": 0.0}}
+        for n in range(40)
+    ]  # fmt: skip
+    lines += [{"id": f"o{n}", "metric": "token_f1", "cluster": n, "score": 0.25, "majority": {"score": 0.0},
+               "no_image": {"score": 0.0}} for n in range(4)]  # fmt: skip
+    (folder / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    score = {"value": 0.5, "n": 40}
+    results = {"rows": [{"question_type": "closed", "metric": "accuracy", "score": score}],
+               "protocols": [{"protocol": "medevalkit", "group": "closed", "metric": "acc", "score": score}],
+               "calibration": [{"question_type": "closed", "accuracy": score}]}  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    samples = [
+        {"id": f"q{n}", "target": {"categories": ["HEAD" if n < 10 else "CHEST", "PRES"]}} for n in range(40)
+    ]
+    samples += [{"id": f"o{n}", "target": {"categories": None}} for n in range(4)]
+    (tmp_path / "data" / "test.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
+    return tmp_path
+
+
+def test_scores_are_means_over_seeds_with_every_control(real: ModuleType, out: Path) -> None:
+    write_run(out, "vqa-rad-small-seed-0", lambda n: True, lambda n: n % 2)
+    write_run(out, "vqa-rad-small-seed-1", lambda n: n >= 10, lambda n: n % 2)
+    write_run(out, "vqa-rad-small-random-seed-0", lambda n: n % 2, lambda n: n % 2)
+    text = real.page(out)
+    rows = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")
+        for line in text.splitlines()
+        if line.startswith("| ")
+    }
+    assert "2 seeds" in text
+    closed = rows["closed, accuracy"]
+    assert closed[1] == "40"
+    assert [cell[:4] for cell in closed[2:]] == ["0.88", "0.50", "0.50", "0.00", "0.50"]
+    assert rows["HEAD"][1] == "10" and rows["HEAD"][2].startswith("0.50")
+    assert rows["CHEST"][2].startswith("1.0")
+    assert rows["open, token F1"][2].startswith("0.25") and "-" in rows["open, token F1"][5]
+    assert "**reached** (+0.375 [" in text
+    assert sum("medevalkit" in line for line in text.splitlines()) == 3
+    assert "likeliest choice" in text and "Hulu-Med-7B" in text
+
+
+def test_a_model_that_is_as_good_without_its_image_does_not_reach_the_bar(
+    real: ModuleType, out: Path
+) -> None:
+    write_run(out, "vqa-rad-small-seed-0", lambda n: n >= 10, lambda n: n >= 10)
+    text = real.page(out)
+    assert "**not reached**" in text and "+0.000 [+0.000, +0.000] over no image" in text
+
+
+def test_nothing_finished_is_said(real: ModuleType, tmp_path: Path) -> None:
+    assert "No run is finished" in real.page(tmp_path)
