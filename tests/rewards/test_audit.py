@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medmvl.cli.rewards import app
-from medmvl.errors import UserError
+from medmvl.errors import SampleError, UserError
 from medmvl.phantoms import write_dataset
 from medmvl.rewards import REWARDS, CombinedReward, Reward, RewardRecipe, audit_rewards, build_reward
 from medmvl.rewards.attacks import ATTACKS, view_data
@@ -18,7 +19,7 @@ from medmvl.schema import iter_samples
 from medmvl.tasks.labelers import find_labeler
 from medmvl.tasks.metrics.overlap import token_recall
 from medmvl.tasks.metrics.record import Record
-from medmvl.tasks.protocols.predictions import record_of
+from medmvl.tasks.protocols.predictions import read_texts, record_of
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +102,20 @@ def test_a_reward_that_fits_nothing_is_an_error() -> None:
         audit_rewards([record], {"box_iou": build_reward("box_iou")})
     with pytest.raises(UserError, match="no record"):
         audit_rewards([], {})
+
+
+def test_answers_of_an_evaluation_are_a_row_by_their_key(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    lines = [
+        {"id": "1", "text": "left", "no_image": {"text": "right", "score": 0.0}},
+        {"id": "1", "text": "right"},
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert read_texts(file) == [("1", "left"), ("1", "right")]
+    with pytest.raises(SampleError, match="entry 2: no 'no_image'"):
+        read_texts(file, "no_image")
+    file.write_text(json.dumps(lines[0]))
+    assert read_texts(file, "no_image") == [("1", "right")]
 
 
 def test_the_command_prints_the_table(phantoms: Path) -> None:

@@ -26,17 +26,17 @@ def pairs(
 ) -> None:
     """Write the best and the worst of each sample's answers as a pair, with the margin; tell what gave none."""
     from medmvl.data.sources import open_data
-    from medmvl.engine.answer_file import read_answers
     from medmvl.errors import UserError
     from medmvl.rewards import build_reward
     from medmvl.rewards.pairs import PairCounts, make_pairs
     from medmvl.schema import write_samples
+    from medmvl.tasks.protocols.predictions import read_texts
 
     reward = build_reward(judge, **({"labeler": labeler} if labeler is not None else {}))
     found: dict[str, list[str]] = defaultdict(list)
     for path in answers:
-        for answer in read_answers(path):
-            found[answer.id].append(answer.text)
+        for name, text in read_texts(path):
+            found[name].append(text)
     counts = PairCounts()
     made = list(make_pairs(open_data(data).samples, found, reward, margin, counts))
     lost = [

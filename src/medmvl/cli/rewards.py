@@ -46,7 +46,7 @@ def audit(
     answers: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=FILE of a model's answers (id, text) as a further row, such as without the image."
+            help="NAME=FILE of a model's answers as a further row; NAME=FILE:KEY takes KEY as the text, such as no_image."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N samples of each source.")] = None,
@@ -103,15 +103,18 @@ def _fitting(records: Sequence[Record], names: Sequence[str], labeler: str) -> M
 
 
 def _answers(given: Sequence[str]) -> dict[str, dict[str, str]]:
-    from medmvl.engine.answer_file import read_answers
     from medmvl.errors import UserError
+    from medmvl.tasks.protocols.predictions import read_texts
 
     found = {}
     for item in given:
         name, _, path = item.partition("=")
         if not path:
-            raise UserError(f"--answers {item!r}: expected NAME=FILE")
-        found[name] = {answer.id: answer.text for answer in read_answers(Path(path))}
+            raise UserError(f"--answers {item!r}: expected NAME=FILE, or NAME=FILE:KEY")
+        file, key = path, None
+        if not Path(path).is_file() and ":" in path:
+            file, key = path.rsplit(":", 1)
+        found[name] = dict(read_texts(Path(file), key))
     return found
 
 

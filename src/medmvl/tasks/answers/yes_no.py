@@ -213,19 +213,20 @@ def _chinese(spelled: str) -> bool | None:
     """Clauses that are nothing but yes or no count before those that state something; None where they differ."""
     if _UNSURE.search(spelled):
         return None
-    plainly, stated = set(), set()
+    plainly: set[bool] = set()
+    stated: set[bool | None] = set()
     for clause in _CLAUSE.split(spelled):
         whole, denied = word_polarity(clause), _DENIED_WORD.match(clause)
         if whole is None and denied is not None:
-            whole = None if (said := word_polarity(denied[1])) is None else not said
+            whole = None if (word := word_polarity(denied[1])) is None else not word
         listed = [word_polarity(part) for part in _CHINESE_LIST.split(clause) if part.strip()]
         if whole is not None:
             plainly.add(whole)
-        elif listed and None not in listed:
-            plainly.update(listed)
+        elif None not in listed:
+            plainly.update(one for one in listed if one is not None)
         stated.add(_chinese_clause(clause))
-    said = plainly or stated - {None}
-    return said.pop() if len(said) == 1 else None
+    found: set[bool | None] = set(plainly) if plainly else stated - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _chinese_clause(clause: str) -> bool | None:

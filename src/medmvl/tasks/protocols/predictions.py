@@ -97,6 +97,31 @@ def join_predictions(path: Path, samples: Iterable[Sample], others: Iterable[str
     return records
 
 
+def read_texts(path: Path, key: str | None = None) -> list[tuple[str, str]]:
+    """Id and text of every answer in a file; an id may have several answers.
+
+    Args:
+        path: JSON Lines, a JSON list or CSV.
+        key: name of the text, such as `no_image` in an evaluation's `answers.jsonl`; None: the usual ones.
+
+    Raises:
+        UserError: the file has none of these forms.
+        SampleError: an entry has no id or no such text; the message names it.
+    """
+    found = []
+    for number, entry in enumerate(_entries(path), 1):
+        where, name = f"{path}, entry {number}", _first(entry, ID_KEYS)
+        if name is None:
+            raise SampleError(f"{where}: no id; expected one of {', '.join(ID_KEYS)}")
+        if key is not None and key not in entry:
+            raise SampleError(f"{where}: no '{key}'; it has {', '.join(entry)}")
+        text = entry[key if key is not None else _texts(entry, where, needs_reference=False)[1]]
+        if isinstance(text, Mapping):  # a control in an evaluation's answers: text and score
+            text = text.get("text")
+        found.append((str(name), "" if text is None else str(text)))
+    return found
+
+
 def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
     """A sample's record; `prediction` holds the text and, if known, `confidence`.
 
