@@ -27,7 +27,7 @@ endif
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup test latest reference browser lint quickstart pretrained real docs bench clean
+.PHONY: help setup test latest scale reference browser lint quickstart pretrained real docs bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -98,6 +98,11 @@ SEEDS ?= 0 1 2
 real: setup ## Train, with three seeds, and judge a small model of real parts on VQA-RAD (VQA_RAD=FOLDER; it resumes)
 	@test -n "$(VQA_RAD)" -a -d "$(VQA_RAD)" || { echo "Name a folder with VQA-RAD (osf.io/89kps): make real VQA_RAD=FOLDER"; exit 2; }
 	$(BIN)/python benchmarks/real.py --vqa-rad "$(VQA_RAD)" --out runs/real --seeds $(SEEDS) --wheels "$(PRETRAINED)"
+
+scale: ## Tests of what continuous integration does not install: DeepSpeed, Weights & Biases (venv of its own)
+	@test -x .venv-scale/bin/python || "$(PYTHON)" -m venv .venv-scale
+	@.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev,scale]'
+	DS_BUILD_OPS=0 .venv-scale/bin/pytest -n $(WORKERS) tests/invariants/test_sharding.py tests/training/test_trackers.py
 
 reference: setup ## Write the reference pages that are made from the code
 	$(BIN)/python docs/reference/generate.py

@@ -140,7 +140,7 @@ def test_what_cannot_train_is_an_error(tuning: dict[str, PartTuning], message: s
 
 @pytest.mark.parametrize("mode", ["LoRA", "ful", ""])
 def test_an_unknown_mode_is_an_error(mode: str) -> None:
-    with pytest.raises(ValueError, match="'frozen', 'full', 'lora', 'dora' or 'last_k'"):
+    with pytest.raises(ValueError, match="'frozen', 'full', 'lora', 'dora', 'qlora' or 'last_k'"):
         PartTuning.model_validate(mode)
 
 

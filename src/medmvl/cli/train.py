@@ -34,6 +34,14 @@ def train(
     samples: Annotated[
         int, typer.Option(min=1, help="Samples assumed per data file that is not here.")
     ] = 100_000,
+    network: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Gigabytes per second of a GPU between nodes, in the estimate."),
+    ] = None,
+    read_seconds: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="CPU seconds to read the scans of a sample, in the estimate."),
+    ] = None,
 ) -> None:
     """Train a model by a recipe, stage by stage. The same command continues a training that was stopped."""
     from medmvl.training.recipe_files import load_recipe
@@ -42,7 +50,7 @@ def train(
     if dry_run:
         from medmvl.training.estimate import Assumptions
 
-        _look(loaded, Assumptions(hardware, gpus, utilisation, text_tokens, samples))
+        _look(loaded, Assumptions(hardware, gpus, utilisation, text_tokens, samples, network, read_seconds))
     else:
         _train(loaded, out or Path("runs") / Path(recipe).stem)
 

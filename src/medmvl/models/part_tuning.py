@@ -27,14 +27,14 @@ class LoraOptions(StrictModel):
 class PartTuning(StrictModel):
     """How one part is trained. The word alone is short for `{mode: word}`."""
 
-    mode: Literal["frozen", "full", "lora", "dora", "last_k"]
-    """Which weights of the part train."""
+    mode: Literal["frozen", "full", "lora", "dora", "qlora", "last_k"]
+    """Which weights of the part train. `qlora` is `lora` next to weights in 4 bits, whose values the saved model has."""
     learning_rate: PositiveFloat | None = None
     """Learning rate of the part; None: the stage's."""
     weight_decay: NonNegativeFloat | None = None
     """Weight decay of the part; None: the stage's. Norms, biases and embeddings never decay."""
     lora: LoraOptions = LoraOptions()
-    """Options for `lora` and `dora`."""
+    """Options for `lora`, `dora` and `qlora`."""
     layers: PositiveInt | None = None
     """Number of last blocks that `last_k` trains, with the norm after them."""
 
@@ -52,7 +52,7 @@ class PartTuning(StrictModel):
     @property
     def adapts(self) -> bool:
         """Whether low-rank updates are trained next to frozen weights."""
-        return self.mode in ("lora", "dora")
+        return self.mode in ("lora", "dora", "qlora")
 
 
 FROZEN = PartTuning(mode="frozen")

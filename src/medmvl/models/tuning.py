@@ -1,4 +1,4 @@
-"""What of a model is trained: each part is `frozen`, `full`, `last_k`, `lora` or `dora`, with a learning rate of its own.
+"""What of a model is trained: each part is `frozen`, `full`, `last_k`, `lora`, `dora` or `qlora`, with its own learning rate.
 
 LoRA (Hu et al., arXiv 2106.09685) and DoRA (Liu et al., arXiv 2402.09353) go through peft, into one part at a time: no other
 part is ever adapted.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
+from medmvl.models.four_bits import four_bits, leave_four_bits, merged_layer, num_values
 from medmvl.models.part_names import PARTS
 from medmvl.models.part_tuning import FROZEN, PartTuning, Tuning
 
@@ -56,7 +58,9 @@ def apply_tuning(model: nn.Module, tuning: Tuning) -> None:
         elif settings.mode == "last_k":
             _train_last(name, part, settings.layers or 1)
         elif settings.adapts:
-            _inject_lora(model, name, part, settings)
+            layers = lora_targets(model, part)
+            with four_bits(part, layers) if settings.mode == "qlora" else nullcontext():
+                _inject_lora(name, part, layers, settings)
     _require(
         any(p.requires_grad for p in model.parameters()),
         f"nothing would train: {_modes(tuning)}; set a part to full, last_k, lora or dora",
@@ -114,11 +118,10 @@ def _blocks(part: nn.Module) -> tuple[nn.Module, nn.ModuleList] | None:
     return max(lists, key=lambda found: len(found[1]), default=None)
 
 
-def _inject_lora(model: nn.Module, name: str, part: nn.Module, settings: PartTuning) -> None:
+def _inject_lora(name: str, part: nn.Module, layers: list[str], settings: PartTuning) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     options = settings.lora
-    layers = lora_targets(model, part)
     wanted = options.targets or ("*",)
     unknown = [target for target in wanted if not any(_names(target, layer) for layer in layers)]
     known = sorted({layer.rpartition(".")[2] for layer in layers})
@@ -218,7 +221,7 @@ def tuning_table(model: nn.Module, tuning: Tuning, learning_rate: float) -> list
         settings = tuning.get(name, FROZEN)
         trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
         rate = (settings.learning_rate or learning_rate) if trained else None
-        rows.append(TuningRow(name, settings.mode, rate, trained, sum(p.numel() for p in part.parameters())))
+        rows.append(TuningRow(name, settings.mode, rate, trained, sum(map(num_values, part.parameters()))))
     return rows
 
 
@@ -228,10 +231,10 @@ def has_lora(model: nn.Module) -> bool:
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Add every adapter to the weights it adapts and remove it: `model` has its original layers again."""
+    """Add every adapter to the weights it adapts and remove it: `model` has its original layers again, none in 4 bits."""
     for parent, name, layer in list(_lora_layers(model)):
-        layer.merge()
-        setattr(parent, name, layer.get_base_layer())
+        setattr(parent, name, merged_layer(layer))
+    leave_four_bits(model)
     for module in model.modules():
         if "peft_config" in module.__dict__:
             del module.peft_config

@@ -7,7 +7,7 @@ PyTorch on one sample. Memory and hours are estimates; what they assume is print
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,14 @@ from medmvl.models.tuning import apply_tuning, has_weights
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.hardware import find_accelerator
 from medmvl.training.recipe import Recipe, Stage
+from medmvl.training.scaling import Load, Step, counts_for, simulate
 
 TRAINED_BYTES = 16
 """A trained parameter: float32 weight, gradient and two moments of AdamW, 4 each."""
 FROZEN_BYTES = 2
 """A frozen parameter, in bfloat16."""
+FOUR_BITS_BYTES = 0.52
+"""A frozen parameter in NF4 with scales that are quantised, too."""
 LAYER_BYTES = 34
 """Activations of a transformer layer, a token and channel, without the attention matrix, which fused attention does not
 keep (Korthikanti et al. 2022, arXiv 2205.05198, equation 1)."""
@@ -51,6 +54,14 @@ class Assumptions:
     """Text tokens assumed per sample."""
     samples: int = 100_000
     """Samples assumed per source that is not on this machine."""
+    network: float | None = None
+    """Gigabytes per second of a GPU between nodes; None: as in the makers' servers."""
+    read_seconds: float | None = None
+    """CPU seconds to read and prepare the scans of a sample; None: `READ_SECONDS`."""
+
+
+READ_SECONDS = {"image": 0.02, "volume": 1.1}
+"""CPU seconds for a picture, and for a `.nii.gz` or a DICOM series of 300 slices (docs/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,24 @@ class StageEstimate:
     gib: float
     """Memory per GPU at its peak."""
     hours: float
-    """GPU-hours."""
+    """GPU-hours of computing."""
+    scaling: tuple[tuple[int, float, Step | None], ...] = ()
+    """For numbers of GPUs: the number, GiB per GPU, and a step; None where the batch has no share for each."""
+
+    def scaling_lines(self, gpus: int) -> Iterator[str]:
+        """Hours by the clock, memory and what binds, for 1 to 512 GPUs."""
+        columns = f"{'GPUs':>6}{'hours':>10}{'GiB a GPU':>12}{'binds':>10}"
+        yield f"stage {self.name}: {columns}   seconds a step: encoder, LLM, loader, network"
+        indent = " " * (len(self.name) + 7)
+        for count, gib, step in self.scaling:
+            mark = " <" if count == gpus else ""
+            if step is not None:
+                parts = ", ".join(
+                    f"{value:.3g}" for value in (step.encoder, step.llm, step.loader, step.network)
+                )
+                yield f"{indent}{count:>6}{step.hours:>10,.2f}{gib:>12.1f}{step.binds:>10}   {parts}{mark}"
+        if without := [str(count) for count, _, step in self.scaling if step is None]:
+            yield f"{indent}{', '.join(without)}: batch_size has no even share for each; raise it"
 
 
 @dataclass(frozen=True)
@@ -102,6 +130,8 @@ class Estimate:
             f"on {ours.gpus} x {ours.hardware} ({device.teraflops:g} TFLOP/s at {ours.utilisation:.0%}, {device.gib:g} GiB); "
             "memory without CUDA's own 1 to 2 GiB"
         )
+        for stage in self.stages:
+            yield from stage.scaling_lines(ours.gpus)
         for stage in self.stages:
             if stage.gib > device.gib:
                 yield f"stage {stage.name} does not fit: more GPUs (sharded), a smaller micro_batch_size, or LoRA"
@@ -255,17 +285,64 @@ def _stage(
     recipe: Recipe, stage: Stage, model: MedMVLForConditionalGeneration, work: _Work, ours: Assumptions
 ) -> StageEstimate:
     named = {n: how for n, how in stage.parts.items() if not stage.any_model or has_weights(model, n)}
+    small = [name for name, how in named.items() if how.mode == "qlora"]
+    named |= {name: named[name].model_copy(update={"mode": "lora"}) for name in small}
     apply_tuning(model, named)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     steps = float(stage.max_steps or (stage.epochs or 0) * _samples(recipe, stage, ours) / stage.batch_size)
-    flops = steps * stage.batch_size * _training_flops(model, stage, work)
+    parts = _training_flops(model, stage, work)
+    flops = steps * stage.batch_size * sum(parts.values())
     device = find_accelerator(ours.hardware)
     hours = flops / (device.teraflops * 1e12 * ours.utilisation) / 3600
-    shards = ours.gpus if recipe.distributed.fsdp is not None else 1
-    states = (trained * TRAINED_BYTES + (total - trained) * FROZEN_BYTES) / shards
-    gib = (states + _activations(model, stage, work, ours)) / 2**30
-    return StageEstimate(stage.name, trained, total, steps, flops, gib, hours)
+    load = Load(
+        batch_size=stage.batch_size,
+        steps=steps,
+        encoder_flops=sum(parts.values()) - parts["llm"],
+        llm_flops=parts["llm"],
+        read_seconds=_read_seconds(work, ours),
+        workers=stage.num_workers,
+        trained=trained,
+        sharded=sum(p.numel() for p in model.llm.parameters()) if recipe.distributed.shards_weights else 0,
+    )
+    scaling = []
+    for gpus in counts_for(ours.gpus):
+        step = simulate(load, device, gpus, utilisation=ours.utilisation, network=ours.network)
+        scaling.append((gpus, _gib(recipe, stage, model, work, replace(ours, gpus=gpus)), step))
+    spared = sum(_spared_bytes(model, name) for name in small) / 2**30
+    scaling = [(gpus, gib - spared, step) for gpus, gib, step in scaling]
+    gib = next(gib for gpus, gib, _ in scaling if gpus == ours.gpus)
+    return StageEstimate(stage.name, trained, total, steps, flops, gib, hours, tuple(scaling))
+
+
+def _spared_bytes(model: MedMVLForConditionalGeneration, name: str) -> float:
+    """Bytes that frozen matrices do without in 4 bits."""
+    part = getattr(model, name)
+    matrices = [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
+    frozen = sum(layer.weight.numel() for layer in matrices if not layer.weight.requires_grad)
+    return frozen * (FROZEN_BYTES - FOUR_BITS_BYTES)
+
+
+def _read_seconds(work: _Work, ours: Assumptions) -> float:
+    if ours.read_seconds is not None:
+        return ours.read_seconds
+    return max(READ_SECONDS[kind] for kind in READ_SECONDS if f"{kind}_encoder" in work.tokens)
+
+
+def _gib(
+    recipe: Recipe, stage: Stage, model: MedMVLForConditionalGeneration, work: _Work, ours: Assumptions
+) -> float:
+    """Memory per GPU at its peak: weights, gradients and moments as they are sharded, and activations."""
+    shared = recipe.distributed.shared_bytes
+    llm = {id(p) for p in model.llm.parameters()}
+    states = 0.0
+    for weight in model.parameters():
+        whole = TRAINED_BYTES if weight.requires_grad else FROZEN_BYTES
+        divided = min(whole, shared) if weight.requires_grad else FROZEN_BYTES * (shared == TRAINED_BYTES)
+        states += weight.numel() * (whole - divided + divided / ours.gpus)
+        if id(weight) not in llm and recipe.distributed.shards_weights:
+            states += weight.numel() * FROZEN_BYTES  # gathered whole for each pass
+    return (states + _activations(model, stage, work, ours)) / 2**30
 
 
 def _trains(model: MedMVLForConditionalGeneration, name: str) -> bool:
@@ -289,12 +366,14 @@ def work_order(model: MedMVLForConditionalGeneration, name: str) -> list[str]:
     return chain[: chain.index(name) + 1]
 
 
-def _training_flops(model: MedMVLForConditionalGeneration, stage: Stage, work: _Work) -> float:
-    """Operations per sample: forward, backward through what passes gradients, and again through what trains; recomputation."""
-    total = 0.0
+def _training_flops(model: MedMVLForConditionalGeneration, stage: Stage, work: _Work) -> dict[str, float]:
+    """Operations per sample and part: forward, backward where gradients pass and where weights train, recomputation."""
+    total = {}
     for name, forward in work.flops.items():
         passes = _passes_gradient(model, name)
-        total += forward * (1 + passes + _trains(model, name) + (passes and stage.gradient_checkpointing))
+        total[name] = forward * (
+            1 + passes + _trains(model, name) + (passes and stage.gradient_checkpointing)
+        )
     return total
 
 

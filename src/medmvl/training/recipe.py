@@ -13,6 +13,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -21,6 +22,21 @@ from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.part_names import PartName
 from medmvl.models.part_tuning import PartTuning
 from medmvl.schema.strict import StrictModel
+
+DECIDED_BY_STAGES = {
+    "train_batch_size": "batch_size",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "gradient_accumulation_steps": "micro_batch_size",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "learning_rate",
+    "scheduler": "schedule",
+    "bf16": "precision",
+    "fp16": "precision",
+}
+"""Keys of DeepSpeed's configuration, and the key of a stage that decides each."""
+
+
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
 class DataRecipe(StrictModel):
@@ -160,18 +176,58 @@ class Stage(StrictModel):
 
 
 class Distributed(StrictModel):
-    """How more than one GPU is used; nothing here: DDP. Handed to accelerate as it is."""
+    """How more than one GPU is used; nothing here: DDP. Both go through accelerate."""
 
     fsdp: dict[str, Any] | None = None
-    """`fsdp_config` of transformers' TrainingArguments (FSDP2)."""
+    """`fsdp_config` of transformers' TrainingArguments (FSDP2); `{}` takes its defaults."""
     deepspeed: dict[str, Any] | None = None
-    """A DeepSpeed configuration."""
+    """A DeepSpeed configuration, such as `{zero_optimization: {stage: 2}}`. What a stage says is not said again here:
+    batch sizes, clipping, precision, optimizer and schedule."""
+
+    @property
+    def shards(self) -> bool:
+        """Whether weights, gradients or moments are divided among the processes."""
+        return self.fsdp is not None or self.deepspeed is not None
+
+    @property
+    def zero_stage(self) -> int:
+        """Stage of ZeRO, 0 to 3."""
+        return int(((self.deepspeed or {}).get("zero_optimization") or {}).get("stage", 0))
+
+    @property
+    def shards_weights(self) -> bool:
+        """Whether weights themselves are divided: FSDP2 and ZeRO-3."""
+        return self.fsdp is not None or self.zero_stage == 3
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes that are divided, out of the 16 of a trained parameter (weight, gradient, two moments in float32)."""
+        return 16 if self.fsdp is not None else {0: 0, 1: 8, 2: 12, 3: 16}[self.zero_stage]
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Distributed:
         if self.fsdp is not None and self.deepspeed is not None:
             raise ValueError("fsdp and deepspeed exclude each other")
         return self
+
+    @field_validator("fsdp")
+    @classmethod
+    def _second_version(cls, said: dict[str, Any] | None) -> dict[str, Any] | None:
+        version = 2 if said is None else said.get("version", said.get("fsdp_version", 2))
+        if int(version) != 2:
+            raise ValueError(f"version {version}: expected 2, FSDP2; transformers has given up the first")
+        return said
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _nothing_twice(cls, said: dict[str, Any] | None) -> dict[str, Any] | None:
+        for key, stage_key in DECIDED_BY_STAGES.items():
+            value = (said or {}).get(key, "auto")
+            if key in ("bf16", "fp16") and isinstance(value, dict):
+                value = value.get("enabled", "auto")
+            if value != "auto" and (key, value) != ("fp16", False):
+                raise ValueError(f"{key} is {value!r}, but {stage_key} of a stage decides it: leave it out")
+        return said
 
 
 class Recipe(StrictModel):
@@ -191,6 +247,9 @@ class Recipe(StrictModel):
     """Stages in order; each goes on from the model of the one before."""
     distributed: Distributed = Distributed()
     """Sharding over GPUs."""
+    report_to: tuple[TrackerName, ...] = ("tensorboard",)
+    """Trackers that show the numbers besides `history.jsonl`, all on this machine: `wandb` is offline unless
+    `WANDB_MODE` says otherwise."""
 
     @model_validator(mode="after")
     def _stages_are_distinct_and_fed(self) -> Recipe:
@@ -198,6 +257,11 @@ class Recipe(StrictModel):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name: {', '.join(names)}")
         for stage in self.stages:
+            small = [part for part, tuning in stage.parts.items() if tuning.mode == "qlora"]
+            if small and self.distributed.shards:
+                raise ValueError(
+                    f"stage '{stage.name}': {small[0]} is qlora; its 4 bits are not sharded: leave out distributed, or use lora"
+                )
             if not (stage.data or self.data).train:
                 raise ValueError(f"stage '{stage.name}' has no training data; set data.train")
         return self

@@ -22,10 +22,12 @@ from medmvl.models.progress_bars import without_weight_bars
 from medmvl.outputs import continued_folder
 from medmvl.training.checkpoints import is_complete, is_intact, link_folder
 from medmvl.training.history import write_curves, write_history
+from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe
 from medmvl.training.run_folder import open_run, record_data, stage_folder
 from medmvl.training.stage import plan_stage, run_stage
+from medmvl.training.trackers import check_trackers
 from medmvl.training.trainer import processes
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
     """
     state, out = processes(), Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    with continued_folder(out, first=state.is_main_process):
+    check_trackers(recipe.report_to)
+    with naming_lost_ranks(state), continued_folder(out, first=state.is_main_process):
         with state.main_process_first():
             open_run(recipe, out, state.is_main_process)
             sources = load_sources(recipe, default_cache_dir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,10 @@ from medmvl.training.objectives import Classification, Contrastive, LanguageMode
 from medmvl.training.preference import REFERENCE, DirectPreference, keep_reference
 from medmvl.training.preference_data import CollatePairs, PairDataset
 from medmvl.training.recipe import Preference, Recipe, Stage
+from medmvl.training.sharding import build_models_whole
 from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
 from medmvl.training.stage_features import keep_features
+from medmvl.training.trackers import open_trackers
 from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
 
 if TYPE_CHECKING:
@@ -123,8 +126,9 @@ def plan_stage(
     stage.share(processes().num_processes)
     if has_lora(model):
         merge_lora(model)
-    apply_tuning(model, stage.parts)
-    train_in_float32(model, whole=recipe.distributed.fsdp is not None)
+    with fresh_weights(recipe.seed):
+        apply_tuning(model, stage.parts)
+    train_in_float32(model, whole=recipe.distributed.shards)
     data = recipe.data_of(stage)
     chosen = [sources[source.model_dump_json()] for source in data.train]
     trained_on = (before or TrainedOn()) | TrainedOn.of((source.digest, source.samples) for source in chosen)
@@ -224,10 +228,17 @@ def _validated_at(trainer: StageTrainer, step: int) -> bool:
     return any(record["step"] == step and "eval_loss" in record for record in trainer.state.log_history)
 
 
+@contextmanager
+def fresh_weights(seed: int) -> Iterator[None]:
+    """Weights that are drawn in the block depend on the seed alone: not on ranks, stages before, or a restart."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def build_objective(plan: StagePlan) -> Objective:
     """The module that trains, with heads that depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.recipe.seed)
+    with fresh_weights(plan.recipe.seed):
         if plan.stage.objective == "classification":
             return Classification(plan.model, plan.labels)
         if plan.stage.objective == "contrastive":
@@ -275,7 +286,7 @@ def make_trainer(
         eval_question_types=plan.validation.question_types if plan.validation is not None else (),
         collate=build_collate(plan),
         keep_checkpoints=stage.keep_checkpoints,
-        tensorboard=folder / "tensorboard",
+        trackers=open_trackers(plan.recipe.report_to, folder, stage),
         title=stage.name,
         interruption=interruption,
     )
@@ -325,14 +336,16 @@ def gather_state(trainer: StageTrainer, objective: Objective) -> dict[str, Tenso
     """The whole weights of a sharded model on the first process; None where every process has them anyway."""
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         state: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        build_models_whole()
         return state
     return None
 
 
 def rebuild(plan: StagePlan, state: dict[str, Tensor]) -> MedMVLForConditionalGeneration:
     """A plain copy of the model with gathered weights."""
-    model = MedMVLForConditionalGeneration(plan.model.config)
-    apply_tuning(model, plan.stage.parts)
+    with fresh_weights(plan.recipe.seed):
+        model = MedMVLForConditionalGeneration(plan.model.config)
+        apply_tuning(model, plan.stage.parts)
     own = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
     missing, unexpected = model.load_state_dict(own, strict=False)
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate import FullyShardedDataParallelPlugin, PartialState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.integrations import TensorBoardCallback
 
 from medmvl.atomic_files import write_json
 from medmvl.data.sampler import Group, Mixture, epoch_order
@@ -28,6 +27,14 @@ from medmvl.training.checkpoints import checkpoint_path, keep_newest, partial_pa
 from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Objective
 from medmvl.training.recipe import Distributed, Stage
+from medmvl.training.sharding import (
+    gather_parts_by_hand,
+    gather_whole,
+    in_fixed_order,
+    outside_llm,
+    shard_on_cpu,
+    sharding_arguments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +105,6 @@ def training_arguments(
             stage.name,
             stage.name,
         )
-    settings: dict[str, Any] = (
-        {"fsdp": True, "fsdp_config": dict(distributed.fsdp)} if distributed.fsdp else {}
-    )
     arguments = TrainingArguments(
         output_dir=str(folder),
         use_cpu=not on_gpu,
@@ -127,8 +131,7 @@ def training_arguments(
         label_names=["labels"],
         report_to="none",
         disable_tqdm=True,
-        deepspeed=distributed.deepspeed,
-        **settings,
+        **sharding_arguments(distributed),
     )
     micro, accumulation = stage.share(arguments.world_size)
     arguments.per_device_train_batch_size = micro
@@ -152,11 +155,11 @@ class StageTrainer(Trainer):
         eval_question_types: Sequence[str | None],
         collate: Callable[[Sequence[Any]], dict[str, Any]],
         keep_checkpoints: int,
-        tensorboard: Path,
+        trackers: list[TrainerCallback],
         title: str,
         interruption: Interruption,
     ) -> None:
-        callbacks = [Progress(title), _tensorboard(tensorboard), interruption, _RunningLoss(self)]
+        callbacks = [Progress(title), *trackers, interruption, _RunningLoss(self)]
         super().__init__(objective, args, collate, train_dataset, eval_dataset, callbacks=callbacks)
         self.remove_callback(PrinterCallback)
         self.groups = groups
@@ -165,6 +168,32 @@ class StageTrainer(Trainer):
         self.keep_checkpoints = keep_checkpoints
         self.running_loss: dict[str, Any] | None = None
         self._saving = False
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Build the Accelerator; on a CPU it shards as on a GPU."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp_plugin_args is not None:
+            shard_on_cpu(self.accelerator, FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args))
+            self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
+
+    def _prepare_for_training(self, *given: Any, **more: Any) -> Any:
+        """Wrap the model and load a checkpoint."""
+        prepared = super()._prepare_for_training(*given, **more)
+        if self._is_zero3:
+            gather_parts_by_hand(self.model)
+        return prepared
+
+    @property
+    def _is_zero3(self) -> bool:
+        return self.is_deepspeed_enabled and bool(self.model_wrapped.zero_optimization_partition_weights())
+
+    def compute_loss(self, model: Any, inputs: Any, *given: Any, **more: Any) -> Any:
+        """The objective's loss; with ZeRO, gradients come in the same order on all ranks."""
+        if self._is_zero3:
+            gather_whole(outside_llm(self.model))
+        order = in_fixed_order(outside_llm(self.model)) if self.is_deepspeed_enabled else None
+        loss = super().compute_loss(model, inputs, *given, **more)
+        return loss if order is None else loss + order
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW over the groups of the stage."""
@@ -184,6 +213,8 @@ class StageTrainer(Trainer):
         self.model.eval()
         totals: list[Tensor] = []
         for batch in self.get_eval_dataloader(eval_dataset):
+            if self._is_zero3:
+                gather_whole(outside_llm(self.model))
             with torch.no_grad():
                 rows = self.model(**self._prepare_inputs(batch))["totals"]
             totals.append(self.accelerator.gather_for_metrics(rows).cpu())
@@ -230,6 +261,13 @@ class StageTrainer(Trainer):
             keep_newest(folder, self.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Weights of a checkpoint. Where they are sharded, FSDP and DeepSpeed write them next to the optimizer's state."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
+        elif self.args.should_save:
+            Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Only what changes during the stage; the rest is the model that the stage began with."""
         if not self.args.should_save:
@@ -268,12 +306,6 @@ def changing_state(objective: torch.nn.Module) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     saved = {id(tensor) for tensor in objective.state_dict(keep_vars=True).values()}
     return parameters | {name: buffer for name, buffer in objective.named_buffers() if id(buffer) in saved}
-
-
-def _tensorboard(folder: Path) -> TensorBoardCallback:
-    callback = TensorBoardCallback()
-    callback.logging_dir = str(folder)
-    return callback
 
 
 class _RunningLoss(TrainerCallback):

@@ -1,0 +1,120 @@
+"""Several processes of one training, forked from the tests' own, so that they cost no imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+
+def train_in_ranks(
+    arguments: Sequence[object],
+    count: int,
+    logs: Path,
+    *,
+    die: tuple[int, int] | None = None,
+    seconds: float = 120,
+) -> list[int]:
+    """Run `medmvl train ARGUMENTS` in `count` processes; returns their exit codes, minus the signal where one ended them.
+
+    Args:
+        arguments: of the command.
+        count: of processes.
+        logs: folder that gets what each prints, in files of the rank's number.
+        die: rank and step: it kills itself after that step.
+        seconds: after which all are killed and the test fails.
+    """
+    _import_before_forking()
+    logs.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = {rank: _fork(rank, count, port, arguments, logs / str(rank), die) for rank in range(count)}
+    codes = _wait(children, seconds)
+    if set(codes) != set(children):
+        text = "\n".join((logs / str(rank)).read_text()[-2000:] for rank in children)
+        pytest.fail(f"ranks {sorted(set(children) - set(codes))} were still running:\n{text}")
+    return [codes[rank] for rank in range(count)]
+
+
+def _import_before_forking() -> None:
+    import matplotlib.pyplot
+    import torch.distributed.checkpoint
+    import torch.distributed.fsdp
+    import torch.utils.tensorboard
+
+    import medmvl.cli.train
+    import medmvl.training.run
+
+    assert matplotlib.pyplot and torch.distributed.fsdp and medmvl.training.run
+
+
+def _fork(
+    rank: int, count: int, port: int, arguments: Sequence[object], log: Path, die: tuple[int, int] | None
+) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 99
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
+        if count > 1:
+            names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+            os.environ |= {name: str(value) for name, value in names.items()}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        if die is not None and die[0] == rank:
+            _die_after(die[1])
+        code = _train([str(argument) for argument in arguments])
+    finally:
+        traceback.print_exc() if sys.exc_info()[0] else None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from medmvl.cli.main import main
+
+    try:
+        main(["train", *arguments])
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _die_after(step: int) -> None:
+    from medmvl.training.trainer import Progress
+
+    on_step_end: Callable[..., None] = Progress.on_step_end
+
+    def dying(self: Progress, args: object, state: object, *rest: object, **more: object) -> None:
+        on_step_end(self, args, state, *rest, **more)
+        if state.global_step == step:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Progress.on_step_end = dying  # type: ignore[method-assign, assignment]
+
+
+def _wait(children: dict[int, int], seconds: float) -> dict[int, int]:
+    codes: dict[int, int] = {}
+    deadline = time.monotonic() + seconds
+    while len(codes) < len(children) and time.monotonic() < deadline:
+        for rank in children.keys() - codes.keys():
+            ended, status = os.waitpid(children[rank], os.WNOHANG)
+            if ended:
+                codes[rank] = os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    for rank in children.keys() - codes.keys():
+        os.kill(children[rank], signal.SIGKILL)
+        os.waitpid(children[rank], 0)
+    return codes
