@@ -81,6 +81,14 @@ def test_a_side_is_one_side(name: str, answer: str) -> None:
     assert checked_score(build_reward(name), record) == 0
 
 
+@pytest.mark.parametrize("name", ["closed_accuracy", "judge"])
+@pytest.mark.parametrize("answer", ["It is not right. right.", "right. It is not right.", "not right"])
+def test_right_is_a_side_where_it_is_a_choice(name: str, answer: str) -> None:
+    record = Record("s", "right", ("right",), "Which side?", "side", choices=("left", "right"))
+    assert checked_score(build_reward(name), record) == 1
+    assert checked_score(build_reward(name), replace(record, text=answer)) == 0
+
+
 @pytest.mark.parametrize("answer", ["否", "是/否", "是、否", "不是是。", "是。不是是。", "不是是。是。"])
 def test_chinese_words_of_yes_may_be_denied(answer: str) -> None:
     assert checked_score(build_reward("closed_accuracy"), closed(answer, "是", ("是", "否"))) == 0

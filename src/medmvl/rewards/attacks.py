@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Literal
 
-from medmvl.tasks.answers import word_polarity
+from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.labelers import Labeler
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.metrics.text import has_chinese, normalise, words
@@ -197,7 +197,7 @@ def _denied_words(record: Record, view: DataView) -> list[str]:
     if zh:
         return [f"不是{reference}。"]
     plain = [f"It is not {reference}."]
-    return plain if word_polarity(reference) is not None else [*plain, f"There is no {reference}."]
+    return plain if yes_no_choices(reference, record.question) else [*plain, f"There is no {reference}."]
 
 
 def _all_findings(record: Record, view: DataView) -> list[str]:

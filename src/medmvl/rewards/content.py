@@ -12,7 +12,7 @@ from functools import lru_cache
 from pydantic import field_validator
 
 from medmvl.rewards.reward import Reward
-from medmvl.tasks.answers import word_polarity
+from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.answers.denial import denied_after, denied_before, masked
 from medmvl.tasks.judge import judge_record
 from medmvl.tasks.judge.claims import read_claims
@@ -102,7 +102,7 @@ def _takes_back(record: Record) -> bool:
 
 
 def _denies(answer: str, reference: str, question: str) -> bool:
-    if word_polarity(reference) is not None:
+    if yes_no_choices(reference, question):
         return False
     said, answered = normalise(reference), f" {normalise(answer)} "
     if said and any(f" {denial} {said} " in answered and not said.startswith(denial) for denial in _DENIALS):
