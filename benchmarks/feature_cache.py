@@ -59,7 +59,7 @@ print("MARKS", json.dumps([marks, losses]))
 """
 SIZES: dict[str, dict[str, Any]] = {
     "full": {"width": 768, "layers": 12, "heads": 12, "clip": [32, 256, 256], "llm": (512, 1536, 12), "scans": 4, "images": 12},
-    "small": {"width": 384, "layers": 6, "heads": 6, "clip": [32, 128, 128], "llm": (256, 768, 8), "scans": 4, "images": 16},
+    "small": {"width": 384, "layers": 6, "heads": 6, "clip": [32, 256, 256], "llm": (256, 768, 8), "scans": 2, "images": 8},
     "tiny": {"width": 64, "layers": 2, "heads": 2, "clip": [16, 64, 64], "llm": (64, 128, 2), "scans": 4, "images": 16},
 }  # fmt: skip
 """`full` is a tower of 86 M weights next to an LLM of about 44 M; `small` has about an eighth of both."""

@@ -15,6 +15,7 @@ import torch
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, part_digests
 from medmvl.data.prepared import process_block
 from medmvl.datasets.loader import BlockLoader
+from medmvl.errors import UserError
 from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.schema import Message
 from tests.factories.models import SHARED, SLICES, tiny
@@ -272,6 +273,10 @@ def test_what_this_run_needs_is_not_pushed_out_by_itself(
 def test_the_limit_is_named_in_gibibytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDMVL_CACHE_GIB", "0.5")
     assert FeatureCache(tmp_path).limit == 2**29
+    for wrong in ("much", "-1", "nan", "inf"):
+        monkeypatch.setenv("MEDMVL_CACHE_GIB", wrong)
+        with pytest.raises(UserError, match="expected a number of GiB"):
+            FeatureCache(tmp_path)
     monkeypatch.setenv("MEDMVL_CACHE_GIB", "0")
     case = Case(tmp_path, ("llm",))
     cache = FeatureCache(tmp_path / "cache")

@@ -25,6 +25,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from medmvl.atomic_files import PARTIAL, atomic_write, sweep
+from medmvl.errors import UserError
 
 logger = logging.getLogger(__name__)
 DEFAULT_LIMIT = 50 << 30
@@ -56,15 +57,31 @@ def default_cache_dir() -> Path:
 
 
 def default_limit(folder: Path) -> int:
-    """Bytes for one kind of entries: `$MEDMVL_CACHE_GIB`, or 50 GiB, or half of what a smaller disk has left."""
+    """Bytes for one kind of entries: `$MEDMVL_CACHE_GIB`, or 50 GiB, or half of what a smaller disk has left.
+
+    Raises:
+        UserError: the variable holds no number of GiB.
+    """
     named = os.environ.get(LIMIT_VARIABLE)
-    with suppress(ValueError):
-        return max(0, int(float(named or "") * 2**30))
+    if named:
+        return _bytes_of(named)
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     with suppress(OSError):
         return min(DEFAULT_LIMIT, shutil.disk_usage(folder).free // 2)
     return DEFAULT_LIMIT
+
+
+def _bytes_of(text: str) -> int:
+    try:
+        gibibytes = float(text)
+    except ValueError:
+        gibibytes = -1.0
+    if not 0 <= gibibytes < float("inf"):
+        raise UserError(
+            f"{LIMIT_VARIABLE} is {text!r}; expected a number of GiB, such as 200, or 0 to keep nothing new"
+        )
+    return int(gibibytes * 2**30)
 
 
 class EntryCache:
@@ -183,7 +200,7 @@ class EntryCache:
         self._is_off = True
         self._tell(
             "off",
-            f"the cache of {self.what} in {self.folder} takes no more ({error.strerror}): what is missing is computed "
+            f"the cache of {self.what} in {self.folder} takes no more ({error.strerror or error}): what is missing is computed "
             "each time",
         )
 
