@@ -6,7 +6,8 @@ Imported models keep the convention of their origin. New models need none: resam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ RESNET_SIZE = (160, 224, 224)
 """Size of their volumes in that order."""
 
 
-class Grey(NamedTuple):
+@dataclass(frozen=True)
+class Grey:
     """MSIIP/MedM-VL: HU -1000 to 1000 become grey levels 0 to 255, then the box of the foreground is cut out and stretched."""
 
     foreground: float
