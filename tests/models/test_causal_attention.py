@@ -10,7 +10,7 @@ from tests.factories.models import LLMS, differs, prepare, tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from medmvl.models.causal_attention import CAUSAL_FAMILIES, CausalMask, is_purely_causal
-from medmvl.models.visuals import IGNORED_LABEL
+from medmvl.models.visuals import IGNORED_LABEL, pack
 
 _SMALL = {key: value for key, value in LLMS["qwen2"].items() if key != "model_type"}
 MORE: dict[str, dict[str, Any]] = {
@@ -55,6 +55,21 @@ def test_a_right_padded_batch_needs_no_mask(llm: Any) -> None:
     assert (ours - theirs).norm() < 1e-5 * theirs.norm()
 
 
+def test_packed_samples_are_what_they_are_alone(llm: Any) -> None:
+    lengths = [40, 17, 31]
+    samples = torch.randn(88, 24, generator=torch.Generator().manual_seed(1)).split(lengths)
+    row = torch.cat(samples)[None]
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    mask = CausalMask.of(row, lengths)
+    found = llm(inputs_embeds=row, attention_mask=mask, position_ids=positions, use_cache=False).logits[0]
+    wanted = torch.cat([llm(inputs_embeds=sample[None], use_cache=False).logits[0] for sample in samples])
+    assert differs(found, wanted) < 2e-5
+    ours, theirs = (gradients(llm, logits.square().sum()) for logits in (found, wanted))
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+    whole = llm(inputs_embeds=row, use_cache=False).logits[0]
+    assert differs(found[40:], whole[40:]) > 0.01, "a sample that saw its neighbours would go unnoticed"
+
+
 def test_a_window_shorter_than_the_row_keeps_its_mask() -> None:
     for family in ("gemma3", "mistral_window", "phi3_window"):
         config = AutoConfig.for_model(**MORE[family], attn_implementation="sdpa")
@@ -92,6 +107,36 @@ def test_the_model_trains_without_a_mask_and_gives_the_same(family: str) -> None
     model.llm.config._attn_implementation = "eager"
     wanted = model(**batch).loss
     assert found.item() == alone.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_model_packs_and_gives_the_same(checkpointing: bool) -> None:
+    model, processor = tiny("qwen2")
+    model.train()
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    samples = [
+        prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
+        prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+        prepare(processor, "ct:a", "ct:c", answer="grew"),
+    ]
+    padded, packed = processor.collate(samples), pack(samples)
+    assert [row[:3] for row in packed["visual_table"].tolist()] != [
+        row[:3] for row in padded["visual_table"].tolist()
+    ]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    losses = [model(**batch).loss for batch in (padded, packed)]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-5)
+    wanted, found = (torch.autograd.grad(loss, weights, allow_unused=True) for loss in losses)
+    scale = max(float(gradient.norm()) for gradient in wanted if gradient is not None)
+    for one, other in zip(wanted, found, strict=True):
+        assert one is None or float((one - other).norm()) < 1e-5 * scale
+
+
+def test_packing_is_refused_by_name() -> None:
+    model, processor = tiny("gemma2")
+    with pytest.raises(ValueError, match="not for 'gemma2'"):
+        model(**pack([prepare(processor, "one", answer="yes"), prepare(processor, "two", answer="no")]))
 
 
 def test_a_batch_padded_on_the_left_keeps_its_mask() -> None:

@@ -6,6 +6,7 @@ backward pass finds them ready and no logit is computed twice (as Liger Kernel's
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from medmvl.models.visuals import IGNORED_LABEL
 
 CHUNK_BYTES = {"cpu": 32 << 20}
 """Bytes of a chunk's logits; where a type of device is not named, half a GiB: accelerators need larger products."""
@@ -27,6 +30,12 @@ class AnswerOutput(CausalLMOutputWithPast):
     """`(tokens,)` float32: cross entropy of each, without gradient."""
     predicted: Tensor | None = None
     """`(tokens,)` long: the likeliest id in place of each; None while gradients are computed."""
+
+
+def supervised_positions(labels: Tensor) -> Tensor:
+    """`(tokens,)` long: where in the flat batch `(B, L)` the tokens stand that predict a supervised one, in order."""
+    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
+    return (targets != IGNORED_LABEL).flatten().nonzero()[:, 0]
 
 
 class Head(NamedTuple):
@@ -101,13 +110,16 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Losses now, and gradients with them."""
         device = hidden.device.type
-        computed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        casts = torch.amp.is_autocast_available(device)
+        computed = hidden.dtype
+        if casts and torch.is_autocast_enabled(device):
+            computed = torch.get_autocast_dtype(device)
         needed = ctx.needs_input_grad[:3] if learning else (False, False, False)
         gradients = _Gradients(weight, bias, share * factor, needed)
         matrix, offset = weight.to(computed), None if bias is None else bias.to(computed)
         rows = max(1, CHUNK_BYTES.get(device, 512 << 20) // (4 * len(weight)))
         losses, predicted = [], []
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(device, enabled=False) if casts else nullcontext():
             for chunk, wanted in zip(hidden.to(computed).split(rows), targets.split(rows), strict=True):
                 logits = _shape(functional.linear(chunk, matrix, offset).float(), factor, cap)
                 if not gradients.needed:

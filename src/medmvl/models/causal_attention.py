@@ -98,6 +98,19 @@ def is_purely_causal(config: Any, longest: int) -> bool:
     )
 
 
+def why_not_packed(config: Any, longest: int) -> str:
+    """What to tell a user whose LLM cannot read samples of up to `longest` tokens packed in one row."""
+    window = getattr(config, "sliding_window", None)
+    if config.model_type not in CAUSAL_FAMILIES:
+        known = ", ".join(sorted(CAUSAL_FAMILIES))
+        reason = f"packed and unpacked were found equal for {known}, not for '{config.model_type}'"
+    elif config._attn_implementation != "sdpa":
+        reason = f"packing needs attention 'sdpa', and this LLM has '{config._attn_implementation}'"
+    else:
+        reason = f"the longest sample has {longest} tokens, more than the sliding window of {window}"
+    return f"this LLM cannot be trained with samples packed in one row: {reason}; set pack to false"
+
+
 def padded_on_the_right(attention_mask: Tensor) -> bool:
     """Whether no row of `(B, L)` has a token after padding. On a device, the host waits for the answer."""
     return not bool((attention_mask[:, 1:] > attention_mask[:, :-1]).any())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmvl.models.answer_loss import AnswerOutput, chunked_loss, head_of
-from medmvl.models.causal_attention import CausalMask, is_purely_causal, padded_on_the_right
+from medmvl.models.answer_loss import supervised_positions as find_supervised
+from medmvl.models.causal_attention import (
+    CausalMask,
+    is_purely_causal,
+    padded_on_the_right,
+    why_not_packed,
+)
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import Connector, build_connector
 from medmvl.models.encoders import (
@@ -45,9 +52,11 @@ from medmvl.models.visual_encoding import (
     idle_features,
 )
 from medmvl.models.visual_table import KINDS, VisualRow, fingerprint, repeat_rows, to_rows
-from medmvl.models.visuals import IGNORED_LABEL, ProcessedVisual
+from medmvl.models.visuals import ProcessedVisual
 from medmvl.models.weight_types import saved_types
 
+Positions = Tensor | Sequence[float] | None
+"""Where the slices of a volume lie: as a tensor, or as numbers in the host's memory; None where unknown."""
 _VISUAL_INPUTS = (
     "pixel_values",
     "pixel_values_volumes",
@@ -158,9 +167,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         pixel_values_volumes: Sequence[Tensor] | None = None,
-        volume_positions_mm: Sequence[Tensor] | None = None,
+        volume_positions_mm: Sequence[Positions] | None = None,
         volume_kept: Sequence[Tensor] | None = None,
-        visual_table: Tensor | None = None,
+        visual_table: Tensor | Sequence[Sequence[int]] | None = None,
         question_ids: Sequence[Tensor] | None = None,
         visual_tokens: Sequence[Tensor] | None = None,
         visual_features: Sequence[VisualFeatures] | None = None,
@@ -170,6 +179,8 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         return_logits: bool | None = None,
+        supervised_positions: Tensor | None = None,
+        sample_lengths: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the model.
@@ -182,9 +193,9 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds: `(B, L, width)` instead of `input_ids`; visual tokens are still put into their places.
             pixel_values: `(tiles, C, H, W)`, or `(C, H, W)` each: all tiles of all images of the batch.
             pixel_values_volumes: `(C, D, H, W)` each, all volumes of the batch.
-            volume_positions_mm: `(D,)` each, where the slices of a volume lie; NaN where unknown.
+            volume_positions_mm: `(D,)` each, where the slices of a volume lie, a tensor or numbers; None or NaN where unknown.
             volume_kept: `(kept,)` each, which of the connector's tokens of a volume stay; None where all do.
-            visual_table: `(visuals, columns)`, see `medmvl.models.visual_table`.
+            visual_table: `(visuals, columns)` or its rows, see `medmvl.models.visual_table`.
             question_ids: `(n,)` each, one a row of the table: the question that guides its connector; None where none is.
             use_cache: whether the LLM returns its cache.
             logits_to_keep: without labels: how many last positions, or which, get logits; 0 for all.
@@ -193,6 +204,10 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 cross entropy of the supervised tokens.
             return_logits: with labels: whether `logits` holds those that predict the supervised tokens, `(supervised tokens,
                 vocabulary)`; None: not while training. Without them the loss is computed in chunks.
+            supervised_positions: with labels: what `answer_loss.supervised_positions` says of them; None: it is computed, for
+                which the host waits.
+            sample_lengths: with labels and one row: the samples that are packed into it; each sees itself only, and
+                `position_ids` count from 0 in each.
             visual_tokens: one `(length, width)` a row of the table, from an earlier `encode`, instead of pixels.
             visual_features: what frozen encoders made of some visuals before, instead of their pixels.
             features_kept: as `volume_kept` for each of `visual_features`; None where all tokens stay.
@@ -200,17 +215,17 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             num_items_in_batch: what the summed loss is divided by: supervised tokens over all ranks and accumulation steps.
 
         Raises:
-            ValueError: a visual block does not fit its place in the table.
+            ValueError: a visual block does not fit its place in the table; this LLM was not tested with packed samples.
         """
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         rows = to_rows(visual_table) if visual_table is not None else []
-        if visual_table is not None and rows:
+        if rows:
             if visual_tokens is None:
                 visual_tokens = self.encode(
                     pixel_values,
                     pixel_values_volumes,
-                    visual_table,
+                    rows,
                     volume_positions_mm,
                     volume_kept,
                     question_ids,
@@ -235,35 +250,36 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if self._llm_selects_logits
                 else self.llm(**inputs)
             )
-        return self._supervised(
-            inputs, labels, num_items_in_batch, not self.training if return_logits is None else return_logits
-        )
+        inputs["attention_mask"] = self._mask(inputs_embeds, attention_mask, sample_lengths)
+        positions = find_supervised(labels) if supervised_positions is None else supervised_positions
+        with_logits = not self.training if return_logits is None else return_logits
+        return self._supervised(inputs, labels, positions, num_items_in_batch, with_logits)
 
     def _supervised(
         self,
         inputs: dict[str, Any],
         labels: Tensor,
+        positions: Tensor,
         num_items_in_batch: Tensor | int | None,
         return_logits: bool,
     ) -> AnswerOutput:
         """Loss, and where asked for logits, at the positions that predict a supervised token, nowhere else."""
-        inputs["attention_mask"] = self._mask(inputs["inputs_embeds"], inputs["attention_mask"])
-        targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
-        keep = targets != IGNORED_LABEL
-        count = keep.sum() if num_items_in_batch is None else num_items_in_batch
+        targets = labels.flatten().index_select(0, positions + 1)
+        count = len(targets) if num_items_in_batch is None else num_items_in_batch
         head = None if return_logits else head_of(self.llm)
         if head is not None:
             outputs = self.llm.base_model(**inputs)
-            loss, losses, predicted = chunked_loss(
-                outputs.last_hidden_state[keep], targets[keep], head, count
-            )
+            hidden = outputs.last_hidden_state.flatten(0, 1).index_select(0, positions)
+            loss, losses, predicted = chunked_loss(hidden, targets, head, count)
             logits = None
         else:
+            keep = torch.zeros_like(labels, dtype=torch.bool).flatten().index_fill(0, positions, True)
+            keep = keep.view_as(labels)
             outputs = (
                 self.llm(**inputs, logits_to_keep=keep) if self._llm_selects_logits else self.llm(**inputs)
             )
             logits = outputs.logits if self._llm_selects_logits else outputs.logits[keep]
-            each = functional.cross_entropy(logits.float(), targets[keep], reduction="none")
+            each = functional.cross_entropy(logits.float(), targets, reduction="none")
             loss, losses, predicted = each.sum() / count, each.detach(), logits.detach().argmax(-1)
         return AnswerOutput(
             loss=loss,
@@ -273,20 +289,25 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
             **{name: outputs.get(name) for name in ("past_key_values", "hidden_states", "attentions")},
         )
 
-    def _mask(self, embeddings: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+    def _mask(
+        self, embeddings: Tensor, attention_mask: Tensor | None, sample_lengths: Sequence[int] | None
+    ) -> Tensor | None:
         """The mask for a pass without a cache: nothing is stored where causal attention alone is exact."""
-        if not is_purely_causal(self.llm.config, embeddings.shape[1]):
+        longest = embeddings.shape[1] if sample_lengths is None else max(sample_lengths)
+        if not is_purely_causal(self.llm.config, longest):
+            if sample_lengths is not None:
+                raise ValueError(why_not_packed(self.llm.config, longest))
             return attention_mask
         if attention_mask is None or (attention_mask.ndim == 2 and padded_on_the_right(attention_mask)):
-            return CausalMask.of(embeddings)
+            return CausalMask.of(embeddings, sample_lengths)
         return attention_mask
 
     def encode(
         self,
         pixel_values: Tensor | Sequence[Tensor] | None,
         pixel_values_volumes: Sequence[Tensor] | None,
-        visual_table: Tensor,
-        volume_positions_mm: Sequence[Tensor] | None = None,
+        visual_table: Tensor | Sequence[Sequence[int]],
+        volume_positions_mm: Sequence[Positions] | None = None,
         volume_kept: Sequence[Tensor] | None = None,
         question_ids: Sequence[Tensor] | None = None,
         visual_features: Sequence[VisualFeatures] | None = None,
@@ -341,7 +362,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         rows: Sequence[VisualRow],
         images: Tensor | Sequence[Tensor] | None,
         volumes: Sequence[Tensor] | None,
-        positions_mm: Sequence[Tensor] | None = None,
+        positions_mm: Sequence[Positions] | None = None,
         features: Sequence[VisualFeatures] | None = None,
         to_keep: Sequence[ProcessedVisual | None] | None = None,
     ) -> list[VisualFeatures]:
@@ -395,11 +416,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     f"{_name(row)}: its place holds {row.length} placeholders, but encoder and connector gave {len(tokens)} "
                     "tokens. The processor and the model do not belong together."
                 )
-        places = [
-            torch.arange(row.row * length + row.start, row.row * length + row.start + row.length)
-            for row in rows
-        ]
-        positions = torch.cat(places).to(inputs_embeds.device)
+        positions = _places(rows, length).to(inputs_embeds.device, non_blocking=True)
         if input_ids is not None:
             self._check_places(input_ids, positions, rows)
         values = torch.cat(list(visual_tokens)).to(inputs_embeds)
@@ -408,22 +425,29 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _check_places(self, input_ids: Tensor, positions: Tensor, rows: Sequence[VisualRow]) -> None:
         """Every place holds its own kind of placeholder, and no placeholder is left over."""
         ids = {"image": self.config.image_token_id, "volume": self.config.volume_token_id}
-        where: dict[str, Any] = {"dtype": torch.long, "device": input_ids.device}
-        kinds = torch.tensor([ids[KINDS[row.kind]] for row in rows], **where)
-        lengths = torch.tensor([row.length for row in rows], **where)
+        kinds = [ids[KINDS[row.kind]] for row in rows for _ in range(row.length)]
         expected = input_ids.new_full((input_ids.numel(),), -1).index_copy(
-            0, positions, kinds.repeat_interleave(lengths)
+            0, positions, torch.tensor(kinds, dtype=torch.long).to(input_ids.device, non_blocking=True)
         )
         flat = input_ids.flatten()
-        placeholders = torch.isin(
-            flat, torch.tensor([i for i in ids.values() if i is not None], device=flat.device)
-        )
+        placeholders = torch.zeros_like(flat, dtype=torch.bool)
+        for known in ids.values():
+            placeholders |= flat == (-1 if known is None else known)
         wrong = (placeholders | (expected >= 0)) & (flat != expected)
-        if bool(wrong.any()) or len(set(positions.tolist())) != len(positions):
-            raise ValueError(
-                "placeholders and visual table do not agree: a placeholder without an image or volume, or one of the other "
-                f"kind; first at token {int(wrong.nonzero()[0]) if bool(wrong.any()) else int(positions[0])} of the batch."
-            )
+        message = (
+            "placeholders and visual table do not agree: a placeholder without an image or volume, "
+            "or one of the other kind"
+        )
+        if _overlap(rows):
+            raise ValueError(f"{message}; two visuals share a place of the batch.")
+        if not self._awaited(wrong):
+            torch._assert_async(~wrong.any(), message)
+        elif bool(wrong.any()):
+            raise ValueError(f"{message}; first at token {int(wrong.nonzero()[0])} of the batch.")
+
+    def _awaited(self, found: Tensor) -> bool:
+        """Whether the host may look at a value now: always in its own memory, on a device only outside of training."""
+        return found.device.type == "cpu" or not (self.training and torch.is_grad_enabled())
 
     def check_pixels(
         self,
@@ -461,12 +485,18 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if pixels and all(
             block.dtype == torch.float32 for block in pixels
         ):  # a cast changes the bits that are compared
-            found = torch.stack([fingerprint(block) for block in pixels]).tolist()
-            for row, value in zip(rows, found, strict=True):
-                if value != row.fingerprint:
-                    raise ValueError(
-                        f"{_name(row)}: its pixels are not those the processor bound to this place."
-                    )
+            self._check_fingerprints(rows, torch.stack([fingerprint(block) for block in pixels]))
+
+    def _check_fingerprints(self, rows: Sequence[VisualRow], found: Tensor) -> None:
+        if not self._awaited(found):
+            written = torch.tensor([row.fingerprint for row in rows]).to(found.device, non_blocking=True)
+            torch._assert_async(
+                (found == written).all(), "pixels are not those the processor bound to their place"
+            )
+            return
+        for row, value in zip(rows, found.tolist(), strict=True):
+            if value != row.fingerprint:
+                raise ValueError(f"{_name(row)}: its pixels are not those the processor bound to this place.")
 
     def touch_idle_parts(self, used: set[str]) -> Tensor:
         """Run every trainable encoder and connector that this batch does not use, and return zero.
@@ -523,16 +553,34 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return input_ids, {**kwargs, **visual}
 
 
+def _places(rows: Sequence[VisualRow], length: int) -> Tensor:
+    """Where in the flat batch of rows of `length` the tokens of the visuals go."""
+    starts = [row.row * length + row.start for row in rows]
+    ends = [start + row.length for start, row in zip(starts, rows, strict=True)]
+    return torch.cat([torch.arange(start, end) for start, end in zip(starts, ends, strict=True)])
+
+
+def _overlap(rows: Sequence[VisualRow]) -> bool:
+    """Whether two visuals claim one place."""
+    spans = sorted((row.row, row.start, row.start + row.length) for row in rows)
+    return any(one[0] == other[0] and one[2] > other[1] for one, other in pairwise(spans))
+
+
 def _visual_inputs(
     rows: Sequence[VisualRow],
     images: Tensor | Sequence[Tensor] | None,
     volumes: Sequence[Tensor] | None,
-    positions_mm: Sequence[Tensor] | None,
+    positions_mm: Sequence[Positions] | None,
     features: Sequence[VisualFeatures] | None,
     to_keep: Sequence[ProcessedVisual | None] | None,
 ) -> VisualInputs:
+    slices = None
+    if positions_mm is not None:
+        slices = [
+            None if where is None else torch.as_tensor(where, dtype=torch.float32) for where in positions_mm
+        ]
     return VisualInputs(
-        rows, () if images is None else images, volumes or (), positions_mm, features or (), to_keep
+        rows, () if images is None else images, volumes or (), slices, features or (), to_keep
     )
 
 

@@ -34,7 +34,7 @@ class VisualInputs:
     rows: Sequence[VisualRow]
     images: Tensor | Sequence[Tensor]
     volumes: Sequence[Tensor]
-    positions_mm: Sequence[Tensor] | None = None
+    positions_mm: Sequence[Tensor | None] | None = None
     features: Sequence[VisualFeatures] = ()
     to_keep: Sequence[ProcessedVisual | None] | None = None
 
@@ -136,7 +136,8 @@ def _encoded(kind: str, row: VisualRow, encoder: Any, inputs: VisualInputs) -> V
         where = (
             inputs.positions_mm[row.index] if inputs.positions_mm and _is_known(inputs, row.index) else None
         )
-        found = encoder(inputs.volumes[row.index][None].to(dtype), None if where is None else where[None])
+        volume = inputs.volumes[row.index][None].to(dtype)
+        found = encoder(volume, None if where is None else where[None].to(volume.device, non_blocking=True))
     return found
 
 
@@ -158,19 +159,17 @@ def _together(kind: str, encoder: Any, inputs: VisualInputs) -> Iterator[Bucket]
         if kind == "image":
             features = encoder(batch.to(dtype))
         else:
-            assert inputs.positions_mm is not None or not known
-            where = (
-                torch.stack([inputs.positions_mm[i] for i in members])
-                if known and inputs.positions_mm
-                else None
-            )
-            features = encoder(batch.to(dtype), where)
+            where = [inputs.positions_mm[i] for i in members] if known and inputs.positions_mm else []
+            stacked = torch.stack([slices for slices in where if slices is not None]) if where else None
+            moved = None if stacked is None else stacked.to(batch.device, non_blocking=True)
+            features = encoder(batch.to(dtype), moved)
         yield Bucket(features, {(0, index): place for place, index in enumerate(members)})
 
 
 def _is_known(inputs: VisualInputs, index: int) -> bool:
     """Whether the slices of a volume have positions."""
-    return inputs.positions_mm is not None and not bool(inputs.positions_mm[index].isnan().any())
+    where = None if inputs.positions_mm is None else inputs.positions_mm[index]
+    return where is not None and not bool(where.isnan().any())
 
 
 def idle_features(encoder: Any, size: tuple[int, ...], *, run: bool) -> VisualFeatures:

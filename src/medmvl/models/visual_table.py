@@ -53,9 +53,9 @@ def to_tensor(rows: Sequence[VisualRow]) -> Tensor:
     )
 
 
-def to_rows(table: Tensor) -> list[VisualRow]:
-    """The table as named rows."""
-    return [VisualRow(*values) for values in table.tolist()]
+def to_rows(table: Tensor | Sequence[Sequence[int]]) -> list[VisualRow]:
+    """The table as named rows. A tensor on a device is waited for; rows are there already."""
+    return [VisualRow(*values) for values in (table.tolist() if isinstance(table, Tensor) else table)]
 
 
 def repeat_rows(table: Tensor, times: int) -> Tensor:

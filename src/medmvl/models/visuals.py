@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -216,13 +217,38 @@ def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: st
     return BatchFeature(batch | _visual_inputs(samples, offsets))
 
 
-def _visual_inputs(samples: Sequence[ProcessedSample], offsets: Sequence[int]) -> dict[str, Any]:
+def pack(samples: Sequence[ProcessedSample]) -> BatchFeature:
+    """Make a batch of one row: the samples one after another without padding, each with positions from 0.
+
+    `sample_lengths` says where they end, so that each sees itself only. The first token of a sample is predicted by none, as in
+    a row of its own.
+    """
+    lengths = [len(sample.input_ids) for sample in samples]
+    offsets = [0, *accumulate(lengths[:-1])]
+    labels = []
+    for sample in samples:
+        assert sample.labels is not None, "samples are packed for training only"
+        labels.append(sample.labels.clone())
+        labels[-1][:1] = IGNORED_LABEL
+    batch: dict[str, Any] = {
+        "input_ids": torch.cat([sample.input_ids for sample in samples])[None],
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "labels": torch.cat(labels)[None],
+        "sample_lengths": lengths,
+    }
+    return BatchFeature(batch | _visual_inputs(samples, offsets, packed=True))
+
+
+def _visual_inputs(
+    samples: Sequence[ProcessedSample], offsets: Sequence[int], *, packed: bool = False
+) -> dict[str, Any]:
     store = _PixelStore()
     rows = []
-    for row, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
+    for number, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
+        row, segment = (0, number) if packed else (number, 0)
         for visual, start in zip(sample.visuals, sample.starts, strict=True):
             index, encoded = store.add(visual)
-            place = (row, 0, offset + start, visual.num_tokens, KINDS.index(visual.kind))
+            place = (row, segment, offset + start, visual.num_tokens, KINDS.index(visual.kind))
             rows.append(
                 VisualRow(*place, index, visual.tiles, *visual.grid, visual.fingerprint, int(encoded))
             )

@@ -106,6 +106,9 @@ class Stage(StrictModel):
     """Samples that a process holds at once in validation; None: as in training."""
     group: Literal["length", "study", "none"] = "length"
     """Samples that share a batch: those of similar length, or questions about the same pixels."""
+    pack: bool = False
+    """Put the samples of a micro batch one after another in one row, each seeing itself only, instead of padding them: the same
+    loss and the same steps for less work where lengths differ, as in `group: study`. For `lm`, and LLM families tested so."""
 
     learning_rate: PositiveFloat
     """Peak learning rate of parts that name none of their own."""
@@ -149,6 +152,8 @@ class Stage(StrictModel):
             )
         if all(tuning.mode == "frozen" for tuning in self.parts.values()):
             raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")
+        if self.pack and self.objective != "lm":
+            raise ValueError(f"stage '{self.name}': pack is for the objective lm, not '{self.objective}'")
         encoders = {
             part for part, tuning in self.parts.items() if tuning.mode != "frozen" and "encoder" in part
         }

@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from medmvl.data.feature_cache import precision_of
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
 from medmvl.data.trained_on import TrainedOn
+from medmvl.errors import UserError
+from medmvl.models.causal_attention import is_purely_causal, why_not_packed
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.tuning import (
     TuningRow,
@@ -145,6 +147,9 @@ def plan_stage(
         check_supervision(validation, processor.max_length)
         shared = trained_on.shared(sample for source in watched for sample in source.samples)
     _, num_tokens = check_supervision(train, processor.max_length)
+    longest = max(train.samples.lengths)
+    if stage.pack and not is_purely_causal(model.llm.config, longest):
+        raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
     return StagePlan(
         recipe, stage, model, processor, train, validation,
         order=TrainingOrder(train.mixture, stage, recipe.seed),
@@ -250,8 +255,12 @@ def build_objective(plan: StagePlan) -> Objective:
 
 def build_collate(plan: StagePlan) -> Collate:
     """What makes the objective's batches."""
-    maker = CollatePairs if plan.stage.objective == "dpo" else Collate
-    return maker(plan.processor, plan.stage.objective, plan.labels)
+    stage, data = plan.stage, (plan.train, plan.validation)
+    if stage.objective == "dpo":
+        return CollatePairs(plan.processor, stage.objective)
+    longest = max(max(part.samples.lengths) for part in data if part is not None)
+    masked = not is_purely_causal(plan.model.llm.config, longest)
+    return Collate(plan.processor, stage.objective, plan.labels, packed=stage.pack, masked=masked)
 
 
 def keep_stage_reference(
@@ -273,7 +282,7 @@ def make_trainer(
     plan: StagePlan, objective: Objective, folder: Path, interruption: Interruption
 ) -> StageTrainer:
     """The Trainer of a stage."""
-    stage = plan.stage
+    stage, collate = plan.stage, build_collate(plan)
     return StageTrainer(
         objective,
         training_arguments(
@@ -284,7 +293,8 @@ def make_trainer(
         train_dataset=plan.train,
         eval_dataset=plan.validation,
         eval_question_types=plan.validation.question_types if plan.validation is not None else (),
-        collate=build_collate(plan),
+        collate=collate,
+        collate_validation=replace(collate, packed=False),
         keep_checkpoints=stage.keep_checkpoints,
         trackers=open_trackers(plan.recipe.report_to, folder, stage),
         title=stage.name,

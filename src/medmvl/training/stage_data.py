@@ -7,7 +7,7 @@ study once: its current images and volumes with the truth about it, or with its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -17,7 +17,8 @@ from medmvl.data.dataset import SampleDataset
 from medmvl.data.prepared import PreparedCache
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError
-from medmvl.models.visuals import IGNORED_LABEL
+from medmvl.models.answer_loss import supervised_positions
+from medmvl.models.visuals import IGNORED_LABEL, pack
 from medmvl.schema import Message, Sample
 from medmvl.training.recipe import Stage
 
@@ -153,32 +154,54 @@ def label_names(dataset: StageDataset) -> list[str]:
     return sorted({name for index in range(len(dataset)) for name in dataset.samples.sample(index).labels})
 
 
+@dataclass(frozen=True)
 class Collate:
-    """Makes the batches of one objective."""
+    """Makes the batches of one objective, with all that the host must know in the host's hands.
 
-    def __init__(self, processor: MedMVLProcessor, objective: str, labels: Sequence[str] = ()) -> None:
-        self.processor = processor
-        self.objective = objective
-        self.labels = tuple(labels)
+    A device is not waited for while it computes a step: the visual table and slice positions stay with the host, and where
+    supervised tokens are is told by index.
+    """
+
+    processor: MedMVLProcessor
+    objective: str
+    labels: Sequence[str] = ()
+    """Names, for `classification`."""
+    packed: bool = False
+    """The samples of a micro batch follow each other in one row, without padding."""
+    masked: bool = True
+    """The LLM needs a mask to leave padding out."""
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """A batch as the objective's `forward` takes it."""
-        batch = dict(self.processor.collate([item.processed for item in items]))
+        samples = [item.processed for item in items]
+        batch = dict(pack(samples) if self.packed else self.processor.collate(samples))
+        if "visual_table" in batch:
+            batch["visual_table"] = batch["visual_table"].tolist()
+        if "volume_positions_mm" in batch:
+            known = batch["volume_positions_mm"]
+            batch["volume_positions_mm"] = [
+                None if bool(where.isnan().any()) else tuple(where.tolist()) for where in known
+            ]
+        if self.objective == "lm":
+            batch["supervised_positions"] = supervised_positions(batch["labels"])
+            if not self.masked:
+                batch.pop("attention_mask", None)
+        return batch | self._labels(items)
+
+    def _labels(self, items: Sequence[Item]) -> dict[str, Any]:
+        """What other objectives than `lm` learn."""
         if self.objective == "classification":
-            batch["labels"] = torch.tensor(
-                [[item.sample.labels.get(name, IGNORED_LABEL) for name in self.labels] for item in items],
-                dtype=torch.float32,
-            )
-        elif self.objective == "contrastive":
-            reports = [item.sample.messages[-1].text for item in items]
-            encoded = self.processor.tokenizer(
-                reports,
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                max_length=512,
-                add_special_tokens=False,
-            )
-            batch["labels"] = torch.ones(len(items), dtype=torch.long)
-            batch["text_ids"], batch["text_mask"] = encoded["input_ids"], encoded["attention_mask"]
-        return batch
+            known = [[item.sample.labels.get(name, IGNORED_LABEL) for name in self.labels] for item in items]
+            return {"labels": torch.tensor(known, dtype=torch.float32)}
+        if self.objective != "contrastive":
+            return {}
+        encoded = self.processor.tokenizer(
+            [item.sample.messages[-1].text for item in items],
+            return_tensors="pt",
+            padding=True,
+            truncation=True,
+            max_length=512,
+            add_special_tokens=False,
+        )
+        texts = {"text_ids": encoded["input_ids"], "text_mask": encoded["attention_mask"]}
+        return {"labels": torch.ones(len(items), dtype=torch.long), **texts}

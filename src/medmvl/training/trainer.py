@@ -1,4 +1,4 @@
-"""The Trainer of transformers with five things its own way: optimizer groups, order, validation, checkpoints, progress.
+"""The Trainer of transformers with six things its own way: optimizer groups, order, validation, losses, checkpoints, progress.
 
 Everything else, DDP, FSDP2 and DeepSpeed among it, is transformers and accelerate as they are.
 """
@@ -154,6 +154,7 @@ class StageTrainer(Trainer):
         eval_dataset: Dataset[Any] | None,
         eval_question_types: Sequence[str | None],
         collate: Callable[[Sequence[Any]], dict[str, Any]],
+        collate_validation: Callable[[Sequence[Any]], dict[str, Any]],
         keep_checkpoints: int,
         trackers: list[TrainerCallback],
         title: str,
@@ -166,7 +167,9 @@ class StageTrainer(Trainer):
         self.order = order
         self.eval_question_types = eval_question_types
         self.keep_checkpoints = keep_checkpoints
+        self.collate_validation = collate_validation
         self.running_loss: dict[str, Any] | None = None
+        self._failed: Tensor | None = None
         self._saving = False
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -206,6 +209,14 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Validation batches: each sample has a row of its own."""
+        training, self.data_collator = self.data_collator, self.collate_validation
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = training
+
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
@@ -226,14 +237,27 @@ class StageTrainer(Trainer):
         return named
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """One micro batch. Raises UserError where the loss is no longer a number."""
+        """One micro batch. Whether its loss is a number is asked where the host waits for the device anyway."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if not bool(loss.isfinite()):
-            raise UserError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower the learning rate, lengthen the "
-                "warmup, or train in float32"
-            )
+        if self._failed is None:
+            self._failed = loss.new_full((2,), -1.0, dtype=torch.float64)
+        now = torch.stack([torch.full_like(loss, self.state.global_step + 1), loss]).double()
+        self._failed = torch.where((self._failed[0] < 0) & ~loss.isfinite(), now, self._failed)
         return loss
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        control = self.control
+        if control.should_log or control.should_save or control.should_evaluate:
+            self.check_losses()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def check_losses(self) -> None:
+        """Raise UserError where a loss since the last check was no number, naming the step; the host waits for the device."""
+        step, value = (-1.0, 0.0) if self._failed is None else self._failed.tolist()
+        if step >= 0:
+            raise UserError(
+                f"the loss is {value} at step {step:.0f}; lower the learning rate, lengthen the warmup, or train in float32"
+            )
 
     def _get_output_dir(self, trial: Any) -> str:
         """Checkpoints are written under a name that marks them unfinished."""
@@ -283,7 +307,9 @@ class StageTrainer(Trainer):
         if resume_from_checkpoint is not None:
             text = (Path(resume_from_checkpoint) / RUNNING_LOSS).read_text(encoding="utf-8")
             self.running_loss = json.loads(text)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+        done = super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+        self.check_losses()
+        return done
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
