@@ -57,7 +57,7 @@ def test_a_prepared_recipe_reads_no_file(
     shown = capsys.readouterr().out
     for line in (f"pixels    {count} scans", f"features  {count} views of scans", "phantoms  1 data sets"):
         assert line in shown
-    assert run("data", "cache", "--clear", "--kind", "pixels") == 0
+    assert run("data", "cache", "--clear", "--only", "pixels") == 0
     assert "0 scans" in said(capsys, "data", "cache") and f"{count} views" in said(capsys, "data", "cache")
     assert run("data", "cache", "--clear") == 0
     last = said(capsys, "data", "cache")

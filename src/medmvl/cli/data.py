@@ -283,22 +283,22 @@ def prepare(
 @app.command()
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Remove what is kept of scans, or of one --kind.")
+        bool, typer.Option("--clear", help="Remove what is kept of scans, or of one part with --only.")
     ] = False,
-    kind: Annotated[str | None, typer.Option(help="pixels, features or phantoms; all by default.")] = None,
+    only: Annotated[str | None, typer.Option(help="pixels, features or phantoms; all by default.")] = None,
 ) -> None:
     """Show or clear what is kept of scans, which is patient data, and the phantoms."""
-    from medmvl.data.kept import kinds_kept
+    from medmvl.data.kept import kept_parts
 
-    _one_of("--kind", kind, ("pixels", "features", "phantoms"))
-    for one in kinds_kept():
-        if kind not in (None, one.kind):
+    _one_of("--only", only, ("pixels", "features", "phantoms"))
+    for one in kept_parts():
+        if only not in (None, one.part):
             continue
         if not clear:
             typer.echo(
-                f"{one.kind:9} {one.count} {one.what}, {one.num_bytes / 2**20:.1f} MiB in {one.folder}"
+                f"{one.part:9} {one.count} {one.what}, {one.num_bytes / 2**20:.1f} MiB in {one.folder}"
             )
-        elif kind is not None or one.is_patient_data:
+        elif only is not None or one.is_patient_data:
             typer.echo(f"Removed {one.clear()} {one.what} from {one.folder}")
 
 

@@ -1,4 +1,4 @@
-"""What lies in the cache folder, by kind: counted and cleared."""
+"""What lies in the cache folder, by part: counted and cleared."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from medmvl.data.prepared import PreparedCache
 
 @dataclass(frozen=True)
 class Kept:
-    """All that is kept of one kind."""
+    """All that is kept in one part."""
 
-    kind: str
+    part: str
     """`pixels`, `features` or `phantoms`."""
     what: str
-    """Names the entries."""
+    """Name of the entries."""
     count: int
     num_bytes: int
     folder: Path
@@ -28,14 +28,14 @@ class Kept:
     """Removes them, and returns how many there were."""
 
 
-def kinds_kept() -> Iterator[Kept]:
-    """Every kind in the cache folder, also those of which nothing is there."""
+def kept_parts() -> Iterator[Kept]:
+    """Every part of the cache folder, also those that are empty."""
     folder = default_cache_dir()
-    for kind, cache, what in (
+    for part, cache, what in (
         ("pixels", PreparedCache(folder), "scans"),
         ("features", FeatureCache(folder), "views of scans"),
     ):
-        yield Kept(kind, what, len(cache.entries()), cache.num_bytes(), cache.folder, True, cache.clear)
+        yield Kept(part, what, len(cache.entries()), cache.num_bytes(), cache.folder, True, cache.clear)
     old = folder / "scans"
     if old.is_dir():
         yield _folder("pixels", "scans of an older version", list(old.glob("*.npz")), old)
@@ -43,12 +43,12 @@ def kinds_kept() -> Iterator[Kept]:
     yield _folder("phantoms", "data sets", [path for path in phantoms.glob("*") if path.is_dir()], phantoms)
 
 
-def _folder(kind: str, what: str, entries: list[Path], folder: Path) -> Kept:
+def _folder(part: str, what: str, entries: list[Path], folder: Path) -> Kept:
     def clear() -> int:
         shutil.rmtree(folder, ignore_errors=True)
         return len(entries)
 
     files = [file for file in folder.rglob("*") if file.is_file()]
     return Kept(
-        kind, what, len(entries), sum(f.stat().st_size for f in files), folder, kind != "phantoms", clear
+        part, what, len(entries), sum(f.stat().st_size for f in files), folder, part != "phantoms", clear
     )

@@ -98,7 +98,7 @@ class MedMVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     keep_features: Keep | None = None
     """Takes the features of `visuals_to_keep` when they are made."""
     each_alone: bool = True
-    """Whether frozen encoders read each visual alone, and idle ones not at all. Not where weights are sharded: there all
+    """True where frozen encoders read each visual alone, and idle ones not at all. Not where weights are sharded: there all
     processes call the same parts."""
 
     def __init__(self, config: MedMVLConfig) -> None:

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from medmvl.data.entry_cache import default_cache_dir
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, kinds_of, part_digests, precision_of
-from medmvl.data.memory import Load
 from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import DataSource, LoadedSource, load_source
 from medmvl.errors import RecipeError, UserError
@@ -25,7 +24,7 @@ from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.tuning import apply_tuning, has_lora, merge_lora
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader, collate
 from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.run import load_sources, source_key, training_texts
@@ -55,7 +54,7 @@ class Scans(Dataset[Any]):
     """The different scans of sources; None for what needs no further work, and words for what cannot be read."""
 
     def __init__(
-        self, scans: list[tuple[LoadedSource, Block]], loads: dict[int, Load], *, wanted: bool
+        self, scans: list[tuple[LoadedSource, Block]], loads: dict[int, VisualLoader], *, wanted: bool
     ) -> None:
         self.scans = scans
         self.loads = loads
@@ -134,13 +133,15 @@ def _scans(sources: list[LoadedSource]) -> list[tuple[LoadedSource, Block]]:
 
 def _loads(
     recipe: Recipe, sources: list[LoadedSource], processor: MedMVLProcessor, reader: FeatureReader | None
-) -> dict[int, Load]:
+) -> dict[int, VisualLoader]:
     """How the scans of each source are read; pixels are kept where they alone are asked for, or the recipe keeps them."""
     keeps = reader is None or any(recipe.data_of(stage).prepared for stage in recipe.stages)
     pixels = PreparedCache(default_cache_dir()) if keeps else None
-    loads: dict[int, Load] = {}
+    loads: dict[int, VisualLoader] = {}
     for source in sources:
-        decode: Load = _Decode(processor, source) if pixels is None else pixels.wrap(source.load, processor)
+        decode: VisualLoader = (
+            _Decode(processor, source) if pixels is None else pixels.wrap(source.load, processor)
+        )
         loads[id(source)] = decode if reader is None else reader.wrap(source.load, decode)
     return loads
 
