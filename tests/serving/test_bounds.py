@@ -92,7 +92,8 @@ def test_a_message_as_clients_send_it_back_is_taken(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "where"),
-    [({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}, "messages.0.content.0.image_url: is an object"),
+    [({"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
+      'messages.0.content.0.image_url: is an object here: {"'),
      ({"type": "volume", "volume": {"data": "x", "unit": "HU"}}, "messages.0.content.0.volume.unit"),
      ({"type": "input_image"}, "messages.0.content.0")],
 )  # fmt: skip

@@ -51,9 +51,7 @@ class ImagePart(_Part):
     @classmethod
     def _object(cls, value: Any) -> Any:
         if isinstance(value, str):
-            raise PydanticCustomError(
-                "image_url", 'is an object here: {{"url": "data:image/png;base64,..."}}'
-            )
+            raise PydanticCustomError("image_url", 'is an object here: {"url": "data:image/png;base64,..."}')
         return value
 
 
