@@ -33,7 +33,7 @@ class AnswerOutput(CausalLMOutputWithPast):
 
 
 def supervised_positions(labels: Tensor) -> Tensor:
-    """`(tokens,)` long: where in the flat batch `(B, L)` the tokens stand that predict a supervised one, in order."""
+    """`(tokens,)` long: where in the flat batch `(B, L)` the tokens are that predict a supervised one, in order."""
     targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
     return (targets != IGNORED_LABEL).flatten().nonzero()[:, 0]
 
