@@ -109,7 +109,7 @@ class PublicDataset:
             )
         if wanted is None:
             wanted = "published" if self.as_published and any(official) else DEFAULT_FRACTIONS
-        if wanted not in ("published", "official"):
+        if not isinstance(wanted, str):
             parts = split_groups(groups, wanted, found.options.seed)
             how = {"by": "picture and patient", "fractions": dict(wanted), "seed": found.options.seed}
             return parts, how

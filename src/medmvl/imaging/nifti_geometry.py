@@ -77,13 +77,14 @@ def _scale(header: Any, spacing: Any) -> tuple[float, list[str]]:
 
 
 def _usable(header: Any, name: str, scale: float) -> Affine | None:
+    unusable: tuple[type[Exception], ...] = (ReadError, *damage())
     try:
         affine = np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
         check_affine(affine)
         scaled = np.diag([scale, scale, scale, 1.0]) @ affine
         check_affine(scaled)
         return reverse_axes(scaled)
-    except (ReadError, *damage()):
+    except unusable:
         return None
 
 

@@ -120,7 +120,9 @@ class _ChunkedLoss(torch.autograd.Function):
         rows = max(1, CHUNK_BYTES.get(device, 512 << 20) // (4 * len(weight)))
         losses, predicted = [], []
         with torch.autocast(device, enabled=False) if casts else nullcontext():
-            for chunk, wanted in zip(hidden.to(computed).split(rows), targets.split(rows), strict=True):
+            for chunk, wanted in zip(
+                torch.split(hidden.to(computed), rows), torch.split(targets, rows), strict=True
+            ):
                 logits = _shape(functional.linear(chunk, matrix, offset).float(), factor, cap)
                 if not gradients.needed:
                     predicted.append(logits.argmax(-1))

@@ -183,7 +183,8 @@ class VolumeProcessor(StrictModel):
                 f"this model reads volumes in Hounsfield units (convention {name}), but this one is in "
                 f"{scan.settled.units!r}; if its values are HU, declare units=HU (--units HU)."
             )
-        voxels, to_array = by_convention(name, scan.array, self.size, scan.spacing_mm)
+        spacing = None if scan.spacing_mm is None else scan.spacing_mm.tolist()
+        voxels, to_array = by_convention(name, scan.array, self.size, spacing)
         return self._view(scan, self._repeated(voxels), to_array, (f"convention {name}",))
 
     def _size_of(self, shape: tuple[int, ...]) -> Shape:

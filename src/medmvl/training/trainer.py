@@ -209,6 +209,8 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order
 
+    data_collator: Any
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Validation batches: each sample has a row of its own."""
         training, self.data_collator = self.data_collator, self.collate_validation
