@@ -17,14 +17,14 @@ from medmvl.training.hardware import find_accelerator
 from medmvl.training.recipe import Distributed
 from medmvl.training.recipe_files import load_recipe, parse_recipe
 from medmvl.training.run import load_sources, training_texts
-from medmvl.training.scaling import COUNTS, Load, exchanged_bytes, simulate
+from medmvl.training.scaling import COUNTS, Workload, exchanged_bytes, simulate
 from medmvl.training.stage import build_objective, plan_stage
 from medmvl.training.stage_data import Collate
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]
 
-LOAD = Load(
+LOAD = Workload(
     batch_size=512, steps=1000, encoder_flops=2e12, llm_flops=1e13, read_seconds=0.1, workers=8, trained=int(3e9), sharded=0,
 )  # fmt: skip
 H100 = find_accelerator("h100-80gb")
@@ -32,7 +32,7 @@ FACTOR_OF_OPERATIONS = 2.0
 FACTOR_OF_ACTIVATIONS = 2.0
 
 
-def binding(load: Load, gpus: int = 64, **more: Any) -> str:
+def binding(load: Workload, gpus: int = 64, **more: Any) -> str:
     step = simulate(load, H100, gpus, utilisation=0.35, **more)
     assert step is not None
     return step.binds

@@ -27,7 +27,7 @@ from medmvl.models.tuning import apply_tuning, has_weights
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.hardware import find_accelerator
 from medmvl.training.recipe import Recipe, Stage
-from medmvl.training.scaling import Load, Step, counts_for, simulate
+from medmvl.training.scaling import Workload, Step, counts_for, simulate
 
 TRAINED_BYTES = 16
 """A trained parameter: float32 weight, gradient and two moments of AdamW, 4 each."""
@@ -295,7 +295,7 @@ def _stage(
     flops = steps * stage.batch_size * sum(parts.values())
     device = find_accelerator(ours.hardware)
     hours = flops / (device.teraflops * 1e12 * ours.utilisation) / 3600
-    load = Load(
+    load = Workload(
         batch_size=stage.batch_size,
         steps=steps,
         encoder_flops=sum(parts.values()) - parts["llm"],

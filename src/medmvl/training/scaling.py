@@ -1,8 +1,8 @@
 """Scaling on paper: what a stage takes on 1 to 512 GPUs, and what binds: an encoder, the LLM, the loader or the network.
 
 A step takes as long as the slowest of three things that go on at once: computing, reading ahead, and exchanging weights and
-gradients (which overlap with computing in DDP, FSDP2 and ZeRO). What is assumed is printed; `benchmarks/scaling.py` holds it
-against a measured training.
+gradients (which overlap with computing in DDP, FSDP2 and ZeRO). What is assumed is printed; step times
+were not held against a measured training on GPUs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GATHERED_BYTES = 2
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """What one stage asks for, on whatever it runs."""
 
     batch_size: int
@@ -70,7 +70,7 @@ class Step(NamedTuple):
 
 
 def simulate(
-    load: Load, device: Accelerator, gpus: int, *, utilisation: float, network: float | None = None
+    load: Workload, device: Accelerator, gpus: int, *, utilisation: float, network: float | None = None
 ) -> Step | None:
     """One step of `load` on `gpus` devices; None where the batch has no share for each of them.
 
@@ -92,7 +92,7 @@ def simulate(
     return step._replace(hours=load.steps * step.seconds / 3600)
 
 
-def exchanged_bytes(load: Load, gpus: int) -> float:
+def exchanged_bytes(load: Workload, gpus: int) -> float:
     """Bytes that leave a GPU in a step: a ring's all-reduce of gradients, or two gathers of weights and one reduce-scatter."""
     ring = (gpus - 1) / gpus
     if not load.sharded:
