@@ -27,7 +27,7 @@ from medmvl.models.tuning import apply_tuning, has_weights
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.hardware import find_accelerator
 from medmvl.training.recipe import Recipe, Stage
-from medmvl.training.scaling import Workload, Step, counts_for, simulate
+from medmvl.training.scaling import Step, Workload, counts_for, simulate
 
 TRAINED_BYTES = 16
 """A trained parameter: float32 weight, gradient and two moments of AdamW, 4 each."""
