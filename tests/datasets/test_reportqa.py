@@ -61,7 +61,7 @@ def test_a_missed_entity_makes_its_other_questions_wrong(language: str, tmp_path
         absent = next(one.id for one in asked if one.target and one.target.question_type == "choice_negative")
         found = gated_accuracy(asked, right | {absent: False})
         assert found["choice_negative"] == pytest.approx(2 / 3) and found["choice_base"] == 1
-    with pytest.raises(UserError, match="1 ids stand only among"):
+    with pytest.raises(UserError, match="1 ids are only among"):
         gated_accuracy(asked[1:], right)
 
 

@@ -89,7 +89,9 @@ def test_pixels_are_encoded_once(parts, options):
         generate(model, prompts(processor, CONVERSATIONS[:2]), **options)
     finally:
         hook.remove()
-    assert [shape[0] for shape in calls] == [3], "three volumes of one shape, in one call"
+    assert [shape[0] for shape in calls] == [1, 1, 1], (
+        "three volumes, each alone, so that its features depend on nothing else"
+    )
 
 
 def test_without_a_cache_the_answer_is_the_same(parts):

@@ -1,9 +1,9 @@
 """What frozen encoders make of scans, on disk: shared by stages, runs, seeds, `evaluate`, the engine and the server.
 
 A key is a digest of the scan's pixels (as of `medmvl.data.prepared`), of the encoder's weights and settings, of the number
-type and kind of device it computes on, and of the versions of what computes. Where the connector is frozen too, and no
-question guides it, its tokens are kept instead if they are smaller. What comes from here is bit for bit what the encoder
-gives, as an encoder without gradient reads each visual alone (`medmvl.models.visual_encoding`).
+type, kind of device and instructions it computes with, and of the versions of what computes. Where the connector is frozen
+too, and no question guides it, its tokens are kept instead if they are smaller. What comes from here is bit for bit what the
+encoder gives, as an encoder without gradient reads each visual alone (`medmvl.models.visual_encoding`).
 """
 
 from __future__ import annotations
@@ -202,6 +202,7 @@ def part_digests(
         "version": [FEATURES_VERSION, medmvl.__version__], "torch": torch.__version__, "transformers": transformers.__version__,
         "matmul": torch.get_float32_matmul_precision(), "precision": precision, "plugins": model.config.plugins,
         "attention": str(getattr(model.config, "_attn_implementation", None)), "settings": encoder.all_settings(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # another processor rounds otherwise
     }  # fmt: skip
     of_encoder = _digest(about, encoder.state())
     if not connect or not connects_alone(encoder, connector):
