@@ -33,7 +33,8 @@ samples = [sample for patient in patients for sample in iter_patient_samples(pat
 texts = [message.text for sample in samples for message in sample.messages]
 model, processor = assemble(ModelRecipe.model_validate(RECIPE), texts=texts, seed=0)
 
-prepared = [processor.prepare(sample.messages, load, supervised=True, name=sample.id) for sample in samples]
+see = processor.visual_loader(load)
+prepared = [processor.prepare(sample.messages, see, supervised=True, name=sample.id) for sample in samples]
 batch = processor.collate(prepared)
 print(
     "input_ids", tuple(batch["input_ids"].shape), "with", len(batch["visual_table"]), "visuals in the table"

@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 
 POOL = """
-import os, time
+import os, signal, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from medmvl.worker_processes import end_with_parent
 
+def interrupted(*_):
+    time.sleep(1)
+    os._exit(130)
+
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        try:
-            time.sleep(60)  # the worker waits for its next task
-        except KeyboardInterrupt:
-            time.sleep(1)
-            os._exit(130)
+        worker = pool.submit(os.getpid).result()
+        signal.signal(signal.SIGINT, interrupted)
+        print(worker, flush=True)
+        time.sleep(60)  # the worker waits for its next task
 """
 
 
