@@ -64,6 +64,7 @@ def _fork(
         return child
     code = 99
     try:
+        _forget_processes()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
@@ -80,6 +81,13 @@ def _fork(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _forget_processes() -> None:
+    """An earlier training in the test's process left accelerate knowing of one process alone."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def _train(arguments: Sequence[str]) -> int:
