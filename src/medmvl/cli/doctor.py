@@ -38,7 +38,7 @@ NEEDED = [
     "numpy", "pillow", "nibabel",
     "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
     "python-gdcm", "pynrrd", "filelock", "llguidance", "sacrebleu", "rouge-score", "nltk", "scikit-learn",
-    "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib", "tqdm",
+    "pydantic", "pyyaml", "jinja2", "typer", "rich", "matplotlib", "tqdm", "psutil",
 ]
 # fmt: on
 
