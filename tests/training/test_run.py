@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import medmvl
+from medmvl.data.trained_on import TrainedOn
 from medmvl.errors import RecipeError, SampleError, UserError
 from medmvl.models.assemble import load
 from medmvl.models.tuning import load_adapter
@@ -93,6 +94,31 @@ def test_an_evaluation_on_the_training_patients_says_so(finished: Path, tmp_path
     assert warning.startswith("Trained on: 2 of 2 patients") and found["same"].about["trained_on"] == 2
     assert found["other"].about["trained_on"] == 0
     assert not any("rained on" in warning or "unseen" in warning for warning in found["other"].warnings)
+
+
+def test_a_model_remembers_whom_earlier_stages_and_its_base_were_trained_on(
+    tmp_path: Path, phantom_cache: Path
+) -> None:
+    """Patients of the first stage count after the second, and those of a base model after its fine-tuning."""
+    texts = tmp_path / "texts.jsonl"
+    write_text_samples(texts, 8)
+    own = {"train": [{"path": str(texts)}], "validation": []}
+    first = stage("align", max_steps=1)
+    document = recipe(first, stage("adapt", max_steps=1, data=own), train=[phantoms(limit=4)])
+    train(parse_recipe(document, "two"), tmp_path / "two")
+    seen = [TrainedOn.read(tmp_path / "two/stages" / name / "model") for name in ("01-align", "02-adapt")]
+    assert seen[0] is not None and seen[1] is not None
+    assert seen[0].hashes < seen[1].hashes and len(seen[1].sources) == 2 and seen[1].complete
+    base = {"init": str(tmp_path / "two/model")}
+    tuned = {**recipe(stage("tune", max_steps=1, data=own)), "model": base}
+    train(parse_recipe(tuned, "tuned"), tmp_path / "tuned")
+    after = TrainedOn.read(tmp_path / "tuned/model")
+    assert after is not None and after.hashes == seen[1].hashes and after.complete
+    for name in ("trained_on.json", "SHA256SUMS"):  # as a model that was made elsewhere
+        (tmp_path / "two/model" / name).unlink()
+    train(parse_recipe(tuned, "of an unknown base"), tmp_path / "unknown")
+    unknown = TrainedOn.read(tmp_path / "unknown/model")
+    assert unknown is not None and not unknown.complete
 
 
 def test_the_log_says_that_the_first_pass_reads_the_scans(

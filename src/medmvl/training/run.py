@@ -58,7 +58,9 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
         for number in range(first_unfinished(recipe, out), len(recipe.stages) + 1):
             stage = recipe.stages[number - 1]
             model, processor = start_model(recipe, out, number, sources)
-            run_stage(plan_stage(recipe, stage, model, processor, sources), stage_folder(out, number, stage))
+            before = trained_before(recipe, out, number)
+            plan = plan_stage(recipe, stage, model, processor, sources, before)
+            run_stage(plan, stage_folder(out, number, stage))
         if state.is_main_process and not is_complete(out / "model"):
             finish(recipe, out)
         state.wait_for_everyone()
@@ -93,8 +95,11 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
     """Say, a block of text a stage, what would train on how much; every check before the first step is made."""
     sources = load_sources(recipe, default_cache_dir())
     model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
+    before = trained_before(recipe, Path(), number=1)
     for stage in recipe.stages:
-        yield plan_stage(recipe, stage, model, processor, sources).describe()
+        plan = plan_stage(recipe, stage, model, processor, sources, before)
+        before = plan.trained_on
+        yield plan.describe()
 
 
 def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:

@@ -121,6 +121,8 @@ def plan_stage(
 ) -> StagePlan:
     """Check a stage against model and data without reading pixels, and make the model ready for it.
 
+    `before` says whom the model was trained on already; None: nobody.
+
     Raises:
         UserError: something would train nothing, or a sample cannot be learned from; the message names it.
     """
