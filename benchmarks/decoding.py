@@ -27,9 +27,9 @@ from pydicom import uid
 from medmvl.imaging.write import write_dicom_series
 
 sys.path.insert(0, str(Path(__file__).parent))
+import both_builds
 from reading import make_scan
 
-BEFORE = "295bc4a"
 SYNTAXES = {
     "JPEG 2000 lossless": uid.JPEG2000Lossless, "JPEG-LS lossless": uid.JPEGLSLossless, "RLE": uid.RLELossless,
     "JPEG lossless": uid.JPEGLosslessSV1,
@@ -140,21 +140,17 @@ def main() -> None:
     if options.reader is not None:
         reader(options.reader)
         return
-    root = Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as name:
-        archive = subprocess.run(
-            ["git", "-C", root, "archive", BEFORE, "src"], capture_output=True, check=True
-        )
-        subprocess.run(["tar", "-x", "-C", name], input=archive.stdout, check=True)
+        earlier = both_builds.before(Path(name))
         plain = Path(name, "plain")
         write_dicom_series(make_scan(options.slices, options.size), plain, patient_pseudonym="benchmark")
         print(f"{options.slices} slices of {options.size} x {options.size}, median of {options.repeats}, "
-              f"{len(os.sched_getaffinity(0))} cores; ratios to {BEFORE}")  # fmt: skip
+              f"{len(os.sched_getaffinity(0))} cores; ratios to {both_builds.BEFORE}")  # fmt: skip
         for label in options.syntax or SYNTAXES:
             folder = Path(name, label.replace(" ", "-"))
             size = compress(plain, folder, SYNTAXES[label])
             print(f"{label} ({size / 2**20:.0f} MiB)")
-            measure(folder, Path(name, "src"), options.repeats)
+            measure(folder, earlier, options.repeats)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import both_builds
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-BEFORE = "295bc4a"
 EPOCHS, BATCH = 3, 2
 DRIVER = """
 import json, sys, time
@@ -206,10 +205,8 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        archive = subprocess.run(["git", "archive", BEFORE, "src"], cwd=ROOT, capture_output=True, check=True)
         (folder / "before").mkdir()
-        subprocess.run(["tar", "-x", "-C", str(folder / "before")], input=archive.stdout, check=True)
-        sides = {"before": folder / "before" / "src", "now": ROOT / "src"}
+        sides = {"before": both_builds.before(folder / "before"), "now": both_builds.ROOT / "src"}
         for case in chosen.cases:
             found = measure(case, SIZES[chosen.size], sides, folder / case, chosen.repeats)
             print(json.dumps({"case": case, "size": chosen.size, **found}), flush=True)

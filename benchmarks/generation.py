@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-BEFORE = "295bc4a"
+import both_builds
+
 TOWER = {
     "model_type": "siglip_vision_model", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
     "num_attention_heads": 12, "image_size": 256, "patch_size": 16,
@@ -123,13 +124,8 @@ def main() -> None:
     if options.side:
         side(options.batch, options.tokens, options.dtype, options.stop_early)
         return
-    root = Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as name:
-        archive = subprocess.run(
-            ["git", "-C", root, "archive", BEFORE, "src"], capture_output=True, check=True
-        )
-        subprocess.run(["tar", "-x", "-C", name], input=archive.stdout, check=True)
-        sources = {"before": Path(name, "src"), "now": root / "src"}
+        sources = {"before": both_builds.before(Path(name)), "now": both_builds.ROOT / "src"}
         took = {label: [] for label in sources}
         sides = {label: _start(source) for label, source in sources.items()}
         for seed in range(options.repeats + 1):

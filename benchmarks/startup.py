@@ -19,10 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import both_builds
 import numpy as np
-
-ROOT = Path(__file__).resolve().parent.parent
-BEFORE = "295bc4a"
 
 
 def commands(folder: Path, side: str) -> dict[str, list[str]]:
@@ -55,15 +53,13 @@ def cpu_seconds(source: Path, arguments: list[str]) -> float:
 
 def prepare(folder: Path) -> dict[str, Path]:
     """Write model, scan and the old build, and return the source folder of each side."""
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(both_builds.ROOT))
     from tests.factories.engine import save_tiny_model
 
     save_tiny_model(folder / "model")
     np.save(folder / "scan.npy", np.random.default_rng(0).integers(-1000, 400, (8, 32, 32)).astype(np.int16))
     (folder / "before").mkdir()
-    archive = subprocess.run(["git", "archive", BEFORE, "src"], cwd=ROOT, capture_output=True, check=True)
-    subprocess.run(["tar", "-x", "-C", str(folder / "before")], input=archive.stdout, check=True)
-    return {"before": folder / "before" / "src", "now": ROOT / "src"}
+    return {"before": both_builds.before(folder / "before"), "now": both_builds.ROOT / "src"}
 
 
 def main() -> None:
