@@ -51,15 +51,6 @@ def stored_dtype(file: DicomFile) -> np.dtype[Any]:
     return np.dtype(f"{sign}{max(1, file.integer('BitsAllocated') // 8)}")
 
 
-def decode_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Yield the stored values of the frames asked for: `(rows, columns)`, or `(rows, columns, samples)` as RGB.
-
-    Raises:
-        PixelError: the pixels are damaged, or no installed codec knows them.
-    """
-    return decode_files([(file, indices)])
-
-
 def decode_files(wanted: Iterable[Wanted]) -> Iterator[NDArray[Any]]:
     """Yield the frames of several files, in order; compressed ones are decoded a few ahead, by several processes.
 

@@ -33,12 +33,6 @@ def plane_of(frame: Frame) -> str:
     return PLANES[int(np.abs(frame.normal).argmax())] if frame.directions is not None else "unknown plane"
 
 
-def along_normal(frame: Frame, normal: NDArray[np.float64]) -> float:
-    """Return a frame's position along a normal, in millimetres."""
-    assert frame.position is not None
-    return float(frame.position @ normal)
-
-
 def stack_geometry(frames: Sequence[Frame]) -> Stack:
     """Return the geometry of at least two slices sorted along their normal.
 
