@@ -7,29 +7,17 @@ backward pass finds them ready and no logit is computed twice (as Liger Kernel's
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmvl.models.visuals import IGNORED_LABEL
 
 CHUNK_BYTES = {"cpu": 32 << 20}
 """Bytes of a chunk's logits; where a type of device is not named, half a GiB: accelerators need larger products."""
-
-
-@dataclass
-class AnswerOutput(CausalLMOutputWithPast):
-    """What a pass with labels gives; the tokens are the supervised ones of all rows, in order."""
-
-    token_losses: Tensor | None = None
-    """`(tokens,)` float32: cross entropy of each, without gradient."""
-    predicted: Tensor | None = None
-    """`(tokens,)` long: the likeliest id in place of each; None while gradients are computed."""
 
 
 def supervised_positions(labels: Tensor) -> Tensor:

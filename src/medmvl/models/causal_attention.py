@@ -114,3 +114,21 @@ def why_not_packed(config: Any, longest: int) -> str:
 def padded_on_the_right(attention_mask: Tensor) -> bool:
     """Whether no row of `(B, L)` has a token after padding. On a device, the host waits for the answer."""
     return not bool((attention_mask[:, 1:] > attention_mask[:, :-1]).any())
+
+
+def mask_of(
+    config: Any, embeddings: Tensor, attention_mask: Tensor | None, sample_lengths: Sequence[int] | None
+) -> Tensor | None:
+    """The mask for a pass without a cache: nothing is stored where causal attention alone is exact.
+
+    Raises:
+        ValueError: samples are packed, and an LLM with this configuration was not tested with that.
+    """
+    longest = embeddings.shape[1] if sample_lengths is None else max(sample_lengths)
+    if not is_purely_causal(config, longest):
+        if sample_lengths is not None:
+            raise ValueError(why_not_packed(config, longest))
+        return attention_mask
+    if attention_mask is None or (attention_mask.ndim == 2 and padded_on_the_right(attention_mask)):
+        return CausalMask.of(embeddings, sample_lengths)
+    return attention_mask

@@ -18,32 +18,14 @@ from torch import Tensor, nn
 from medmvl.models.connectors import Connector
 from medmvl.models.encoders import Encoder
 from medmvl.models.features import VisualFeatures
-from medmvl.models.visual_table import KINDS, VisualRow
+from medmvl.models.visual_inputs import VisualInputs
+from medmvl.models.visual_table import VisualRow
 from medmvl.models.visuals import ProcessedVisual
 
 Key = tuple[int, int]
 """`encoded` and `index` of a row: equal for rows that show the same visual."""
 Keep = Callable[[ProcessedVisual, VisualFeatures, VisualFeatures | None], None]
 """Takes a visual without pixels, what the encoder made of it alone, and the tokens of a frozen connector, if there is one."""
-
-
-@dataclass(frozen=True)
-class VisualInputs:
-    """The visuals of a batch, as `MedMVLForConditionalGeneration.forward` takes them."""
-
-    rows: Sequence[VisualRow]
-    images: Tensor | Sequence[Tensor]
-    volumes: Sequence[Tensor]
-    positions_mm: Sequence[Tensor | None] | None = None
-    features: Sequence[VisualFeatures] = ()
-    to_keep: Sequence[ProcessedVisual | None] | None = None
-
-    def of(self, kind: str) -> Iterator[tuple[VisualRow, ProcessedVisual | None]]:
-        """The rows of one kind, and for each the visual whose features are to be kept, if there is one."""
-        wanted = self.to_keep or [None] * len(self.rows)
-        for row, visual in zip(self.rows, wanted, strict=True):
-            if KINDS[row.kind] == kind:
-                yield row, visual
 
 
 @dataclass(frozen=True)
@@ -129,9 +111,7 @@ def _encoded(kind: str, row: VisualRow, encoder: Any, inputs: VisualInputs) -> V
     dtype = next(encoder.weights()).dtype
     found: VisualFeatures
     if kind == "image":
-        tiles = inputs.images[row.index : row.index + row.tiles]
-        pixels = tiles if isinstance(tiles, Tensor) else torch.stack(list(tiles))
-        found = encoder(pixels.to(dtype))
+        found = encoder(inputs.pixels(row).to(dtype))
     else:
         where = (
             inputs.positions_mm[row.index] if inputs.positions_mm and _is_known(inputs, row.index) else None

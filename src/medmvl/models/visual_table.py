@@ -45,6 +45,11 @@ class VisualRow(NamedTuple):
         """The encoder's grid of one tile or of the volume."""
         return self.grid_depth, self.grid_height, self.grid_width
 
+    @property
+    def name(self) -> str:
+        """Names the block in errors."""
+        return f"{KINDS[self.kind]} at row {self.row}, token {self.start}"
+
 
 def to_tensor(rows: Sequence[VisualRow]) -> Tensor:
     """The table as a tensor `(visuals, columns)`."""

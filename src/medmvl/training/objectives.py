@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from medmvl.models.features import Grid, VisualFeatures
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.visual_inputs import VisualInputs
 from medmvl.models.visual_table import KINDS, to_rows
 from medmvl.models.visuals import IGNORED_LABEL
 
@@ -113,12 +114,7 @@ def encode_visuals(
     Tokens are `(tokens, width)`, the streams of an encoder side by side on the grid of the first.
     """
     rows = to_rows(batch["visual_table"])
-    images, volumes = batch.get("pixel_values"), batch.get("pixel_values_volumes")
-    known = batch.get("visual_features")
-    model.check_pixels(rows, images, volumes, known)
-    features = model.visual_features(
-        rows, images, volumes, batch.get("volume_positions_mm"), known, batch.get("visuals_to_keep")
-    )
+    features = model.visual_features(VisualInputs.from_batch(batch))
     return [(KINDS[row.kind], row.row, _tokens_of(found)) for row, found in zip(rows, features, strict=True)]
 
 

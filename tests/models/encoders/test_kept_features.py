@@ -15,7 +15,8 @@ from medmvl.data.feature_cache import FEATURES_VERSION, FeatureCache, PartDigest
 from medmvl.models.configuration import VisualParts
 from medmvl.models.encoders import build_image_encoder, build_volume_encoder
 from medmvl.models.features import VisualFeatures
-from medmvl.models.visual_encoding import VisualInputs, encode_kind
+from medmvl.models.visual_encoding import encode_kind
+from medmvl.models.visual_inputs import VisualInputs
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visual_table import to_rows
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
