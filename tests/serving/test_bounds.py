@@ -246,7 +246,7 @@ def test_cookies_are_the_servers_own() -> None:
 
 def test_long_conversations_take_time_in_proportion(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts of turns are joined for turns that show something alone."""
-    from medmvl.models import processing
+    from medmvl.models import conversations
 
     read = 0
     text = Message.text
@@ -258,5 +258,5 @@ def test_long_conversations_take_time_in_proportion(engine: Engine, monkeypatch:
 
     monkeypatch.setattr(Message, "text", property(counted))
     turns = [Message(role="user", content=(TextBlock(text="a"),))] * 200
-    processing._questions(turns)
+    conversations.questions(turns)
     assert read <= 400

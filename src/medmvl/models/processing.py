@@ -9,22 +9,24 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, takewhile, zip_longest
+from itertools import zip_longest
 from typing import Any, TypeVar
 
-import torch
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from medmvl.errors import SampleError, UserError
 from medmvl.imaging import MedicalImage
-from medmvl.imaging.in_memory import as_medical_image
+from medmvl.imaging.in_memory import Visual
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
 from medmvl.models.configuration import MedMVLConfig, VisualParts
+from medmvl.models.conversations import questions, visual_blocks
 from medmvl.models.image_processing import ImageProcessor
+from medmvl.models.placeholders import expand_placeholders
+from medmvl.models.processor_calls import process_conversations, process_prompts, render_conversations
 from medmvl.models.visual_preprocessor import VisualPreprocessor
-from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual, VisualLoader, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader, collate
 from medmvl.models.volume_processing import VolumeProcessor
-from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
+from medmvl.schema import Message, TextBlock, VisualBlock
 
 _TOKENS = {"image": IMAGE_TOKEN, "volume": VOLUME_TOKEN}
 
@@ -119,6 +121,11 @@ class MedMVLProcessor(ProcessorMixin):
         return int(self.tokenizer.convert_tokens_to_ids(VOLUME_TOKEN))
 
     @property
+    def placeholder_kinds(self) -> dict[int, str]:
+        """The kind of visual that each placeholder's id stands for."""
+        return {self.image_token_id: "image", self.volume_token_id: "volume"}
+
+    @property
     def stop_token_ids(self) -> list[int]:
         """The ids that end an answer."""
         return self.chat.stop_token_ids
@@ -172,7 +179,7 @@ class MedMVLProcessor(ProcessorMixin):
         if supervised:
             self.chat.check_teachable()
         visuals = []
-        for block, question in zip(_visual_blocks(messages), _questions(messages), strict=True):
+        for block, question in zip(visual_blocks(messages), questions(messages), strict=True):
             visual = load(block)
             if visual.kind != block.type:
                 raise SampleError(
@@ -180,9 +187,9 @@ class MedMVLProcessor(ProcessorMixin):
                 )
             visuals.append(self._guided(visual, question))
         encoded = self.chat.encode(
-            self._turns(messages, name), add_generation_prompt=add_generation_prompt, name=name
+            self.turns(messages, name), add_generation_prompt=add_generation_prompt, name=name
         )
-        return self._expand(encoded.ids, encoded.supervised if supervised else None, visuals, name)
+        return self.expand(encoded.ids, encoded.supervised if supervised else None, visuals, name)
 
     def _guided(self, visual: ProcessedVisual, question: str) -> ProcessedVisual:
         """The visual with the tokens of its question, where these guide its connector."""
@@ -196,7 +203,8 @@ class MedMVLProcessor(ProcessorMixin):
         crops = tuple(replace(crop, question_ids=ids) for crop in visual.crops)
         return replace(visual, question_ids=ids, crops=crops)
 
-    def _turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
+    def turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
+        """The text of every turn, with one placeholder per visual."""
         return [Turn(message.role, "".join(self._texts(message.content, name))) for message in messages]
 
     def _texts(self, content: Sequence[TextBlock | VisualBlock], name: str) -> Iterator[str]:
@@ -210,51 +218,23 @@ class MedMVLProcessor(ProcessorMixin):
             suffix = self.visual_suffix if words or not self.suffix_before_words else ""
             yield (self.prior_prefix.format(days=days) if days else "") + _TOKENS[block.type] + suffix
 
-    def _expand(
+    def expand(
         self,
         ids: Sequence[int],
         supervised: Sequence[bool] | None,
         visuals: Sequence[ProcessedVisual],
         name: str,
     ) -> ProcessedSample:
-        """Repeat every placeholder for the tokens of its visual, in order; each must be of its visual's kind."""
-        kinds = {self.image_token_id: "image", self.volume_token_id: "volume"}
-        if [kinds[i] for i in ids if i in kinds] != [visual.kind for visual in visuals]:
-            raise SampleError(f"{name}: the chat template dropped or moved an image or volume.")
-        expanded: list[int] = []
-        flags: list[bool] = []
-        starts: list[int] = []
-        waiting = iter(visuals)
-        for position, token in enumerate(ids):
-            count = 1
-            if token in kinds:
-                lengths = [view.num_tokens for view in next(waiting).views]
-                starts += [len(expanded) + place for place in accumulate(lengths[:-1], initial=0)]
-                count = sum(lengths)
-            expanded.extend([token] * count)
-            flags.extend([supervised is not None and supervised[position]] * count)
-        if len(expanded) > self.max_length:
-            visual_tokens = sum(visual.all_tokens for visual in visuals)
-            raise SampleError(
-                f"{name}: {len(expanded)} tokens ({visual_tokens} of them visual) are more than max_length {self.max_length}; "
-                "nothing is cut. Shorten it, use fewer visual tokens, or raise max_length."
-            )
-        input_ids = torch.tensor(expanded, dtype=torch.long)
-        labels = (
-            input_ids.masked_fill(~torch.tensor(flags), IGNORED_LABEL) if supervised is not None else None
-        )
-        views = tuple(view for visual in visuals for view in visual.views)
-        return ProcessedSample(
-            name=name, input_ids=input_ids, labels=labels, visuals=views, starts=tuple(starts)
-        )
+        """Token ids with one placeholder per visual become a sample, see `expand_placeholders`."""
+        return expand_placeholders(ids, supervised, visuals, self.placeholder_kinds, self.max_length, name)
 
     def count_tokens(self, messages: Sequence[Message], name: str = "the conversation") -> tuple[int, int]:
         """Text tokens and visual tokens of a conversation, known without reading a pixel.
 
         Where sizes vary, or unchanged patches are dropped, it is the most there may be.
         """
-        encoded = self.chat.encode(self._turns(messages, name), add_generation_prompt=False, name=name)
-        blocks = list(_visual_blocks(messages))
+        encoded = self.chat.encode(self.turns(messages, name), add_generation_prompt=False, name=name)
+        blocks = list(visual_blocks(messages))
         return len(encoded.ids) - len(blocks), sum(self.tokens_of(block.type) for block in blocks)
 
     def tokens_of(self, kind: str) -> int:
@@ -268,13 +248,13 @@ class MedMVLProcessor(ProcessorMixin):
     def __call__(
         self,
         text: str | Sequence[str],
-        images: Sequence[Any] | None = None,
-        volumes: Sequence[Any] | None = None,
+        images: Sequence[Visual] | None = None,
+        volumes: Sequence[Visual] | None = None,
         return_tensors: str = "pt",
         padding_side: str = "left",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Process rendered prompts that hold one placeholder a visual, as other transformers processors do.
+        """Process rendered prompts that hold one placeholder per visual, as other transformers processors do.
 
         Args:
             text: one prompt or several, such as `apply_chat_template(..., tokenize=False)` gives.
@@ -289,31 +269,8 @@ class MedMVLProcessor(ProcessorMixin):
                 "MedMVLProcessor returns PyTorch tensors (return_tensors='pt') and never truncates."
             )
         prompts = [text] if isinstance(text, str) else list(text)
-        queues = {"image": list(images or ()), "volume": list(volumes or ())}
-        if any(part is not None and part.guided_by_text for part in self.visual_parts.connectors.values()):
-            raise UserError(
-                "a connector of this model is guided by the question, which a rendered prompt does not tell apart; give the "
-                "conversation to apply_chat_template(..., tokenize=True)."
-            )
-        samples = [self._prompt(prompt, queues, f"text {number}") for number, prompt in enumerate(prompts)]
-        if left := {kind: len(queue) for kind, queue in queues.items() if queue}:
-            raise UserError(f"more visuals than placeholders: {left} left over.")
+        samples = process_prompts(self, prompts, {"image": images or (), "volume": volumes or ()})
         return self.collate(samples, padding_side)
-
-    def _prompt(self, prompt: str, queues: Mapping[str, list[Any]], name: str) -> ProcessedSample:
-        ids, _ = self.chat.tokenised(prompt)
-        kinds = [
-            k
-            for i in ids
-            for k, own in (("image", self.image_token_id), ("volume", self.volume_token_id))
-            if i == own
-        ]
-        visuals = []
-        for kind in kinds:
-            if not queues[kind]:
-                raise UserError(f"{name}: more {kind} placeholders than {kind}s.")
-            visuals.append(self.process_visual(as_medical_image(queues[kind].pop(0))))
-        return self._expand(ids, None, visuals, name)
 
     def apply_chat_template(
         self,
@@ -331,23 +288,11 @@ class MedMVLProcessor(ProcessorMixin):
             The prompt, or with `tokenize` the batch (`return_dict=False`: its `input_ids`).
         """
         batched = bool(conversation) and not isinstance(conversation[0], Mapping)
-        parsed = [_parse_conversation(one) for one in (conversation if batched else [conversation])]
+        conversations = list(conversation) if batched else [conversation]
         if not tokenize:
-            texts = [
-                self.chat.render(self._turns(messages, "the conversation"), add_generation_prompt=add_generation_prompt,
-                                 name="the conversation")[0]
-                for messages, _ in parsed
-            ]  # fmt: skip
+            texts = render_conversations(self, conversations, add_generation_prompt)
             return texts if batched else texts[0]
-        samples = [
-            self.prepare(
-                messages,
-                self.visual_loader(images.__getitem__),
-                supervised=False,
-                add_generation_prompt=add_generation_prompt,
-            )
-            for messages, images in parsed
-        ]
+        samples = process_conversations(self, conversations, add_generation_prompt)
         batch = self.collate(samples, padding_side="left")
         return batch if return_dict else batch["input_ids"]
 
@@ -378,47 +323,6 @@ Settings = TypeVar("Settings", ImageProcessor, VolumeProcessor)
 
 def _settings(kind: type[Settings], given: Settings | Mapping[str, Any] | None) -> Settings | None:
     return kind.from_settings(given) if isinstance(given, Mapping) else given
-
-
-def _visual_blocks(messages: Sequence[Message]) -> list[VisualBlock]:
-    return [block for message in messages for block in message.visuals]
-
-
-def _questions(messages: Sequence[Message]) -> list[str]:
-    """For every visual what its user says from its message up to the next answer: known before any answer is."""
-    questions = []
-    for number, message in enumerate(messages):
-        if not message.visuals:
-            continue  # joined for every turn, long conversations would take quadratic time
-        asked = takewhile(lambda other: other.role == "user", messages[number:])
-        questions += [" ".join(other.text for other in asked)] * len(message.visuals)
-    return questions
-
-
-def _parse_conversation(
-    conversation: Sequence[Mapping[str, Any]],
-) -> tuple[list[Message], dict[VisualBlock, MedicalImage]]:
-    """Typed messages, and the image of every visual block; blocks are numbered, so that no two are equal."""
-    messages: list[Message] = []
-    visuals: dict[VisualBlock, MedicalImage] = {}
-    for turn in conversation:
-        content = turn["content"]
-        blocks: list[Any] = []
-        for item in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-            if item["type"] == "text":
-                blocks.append(TextBlock(text=item["text"]))
-                continue
-            days: Any = item.get("days_before_current")
-            block = (
-                ImageBlock(image=f"memory:{len(visuals)}", days_before_current=days)
-                if item["type"] == "image"
-                else VolumeBlock(volume=f"memory:{len(visuals)}", days_before_current=days)
-            )
-            given: Any = item.get(item["type"], item.get("path"))
-            visuals[block] = as_medical_image(given)
-            blocks.append(block)
-        messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
-    return messages, visuals
 
 
 AutoProcessor.register(MedMVLConfig, MedMVLProcessor, exist_ok=True)

@@ -1,0 +1,53 @@
+"""Conversations before they are tokens: from transformers' dicts to typed messages, and which question a visual belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from medmvl.imaging import MedicalImage
+from medmvl.imaging.in_memory import as_medical_image
+from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
+
+
+def visual_blocks(messages: Sequence[Message]) -> list[VisualBlock]:
+    """The images and volumes of a conversation, in order."""
+    return [block for message in messages for block in message.visuals]
+
+
+def questions(messages: Sequence[Message]) -> list[str]:
+    """For every visual what its user says from its message up to the next answer: known before any answer is."""
+    found = []
+    for number, message in enumerate(messages):
+        if not message.visuals:
+            continue  # joined for every turn, long conversations would take quadratic time
+        asked = takewhile(lambda other: other.role == "user", messages[number:])
+        found += [" ".join(other.text for other in asked)] * len(message.visuals)
+    return found
+
+
+def parse_conversation(
+    conversation: Sequence[Mapping[str, Any]],
+) -> tuple[list[Message], dict[VisualBlock, MedicalImage]]:
+    """Typed messages, and the image of every visual block; blocks are numbered, so that no two are equal."""
+    messages: list[Message] = []
+    visuals: dict[VisualBlock, MedicalImage] = {}
+    for turn in conversation:
+        content = turn["content"]
+        blocks: list[Any] = []
+        for item in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            if item["type"] == "text":
+                blocks.append(TextBlock(text=item["text"]))
+                continue
+            days: Any = item.get("days_before_current")
+            block = (
+                ImageBlock(image=f"memory:{len(visuals)}", days_before_current=days)
+                if item["type"] == "image"
+                else VolumeBlock(volume=f"memory:{len(visuals)}", days_before_current=days)
+            )
+            given: Any = item.get(item["type"], item.get("path"))
+            visuals[block] = as_medical_image(given)
+            blocks.append(block)
+        messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
+    return messages, visuals
