@@ -5,31 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
-from medmvl.data.entry_cache import default_cache_dir
-from medmvl.data.feature_cache import FeatureCache, FeatureReader, feature_reader, kinds_of
 from medmvl.data.trained_on import TrainedOn
 from medmvl.datasets.loader import BlockLoader, ImageLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
-from medmvl.engine.decoding import decode
+from medmvl.engine.known_features import KnownFeatures
 from medmvl.engine.likelihood import choice_logprobs
 from medmvl.engine.loading import load_saved
-from medmvl.engine.model_inputs import ModelInputs
 from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.question import question_blocks
 from medmvl.engine.request import Answer, Failure, Request
 from medmvl.engine.scan_cache import ScanCache
+from medmvl.engine.sequence_decoder import SequenceDecoder
 from medmvl.engine.sequences import SequenceState
 from medmvl.engine.streaming import stream_pieces
-from medmvl.engine.structured_outputs import StructuredOutputs
 from medmvl.errors import UserError
 from medmvl.imaging.in_memory import Visual
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -38,7 +33,7 @@ from medmvl.models.visuals import ProcessedSample, VisualLoader
 from medmvl.schema import Message, Sample, TextBlock
 
 
-class Engine:
+class Engine(SequenceDecoder):
     """Answers requests, one batch at a time. Calls from several threads wait for one another."""
 
     def __init__(
@@ -47,18 +42,11 @@ class Engine:
         processor: MedMVLProcessor,
         cache_bytes: int = 256 * 1024**2,
     ) -> None:
-        self.model = model.eval()
-        self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
-        self.processor = processor
-        self.inputs = ModelInputs(self.model, int(processor.tokenizer.pad_token_id), cache_bytes)
+        super().__init__(model, processor, cache_bytes)
         self.scans = ScanCache(processor.process_visual)
-        self._features: tuple[list[int], FeatureReader] | None = None
         self.folder: Path | None = None
         """Where the model was loaded from."""
-        self._pad_id = int(processor.tokenizer.pad_token_id)
-        self._placeholders = [processor.image_token_id, processor.volume_token_id]
-        self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
-        self._lock = Lock()
+        self._known_features = KnownFeatures(self.model, processor)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto", dtype: str = "auto") -> Engine:
@@ -88,20 +76,6 @@ class Engine:
         """Names the model in results: `model`, a digest that changes with its settings or weights."""
         return {"model": weights_digest(self.model) if self.folder is None else model_digest(self.folder)}
 
-    def _known_features(self) -> FeatureReader | None:
-        """Finds on disk what was made of files in training or in an evaluation, if anything was kept on this machine."""
-        if not FeatureCache.place(default_cache_dir()).is_dir():
-            return None
-        parts = [
-            getattr(self.model, f"{kind}_{part}")
-            for kind in kinds_of(self.model)
-            for part in ("encoder", "connector")
-        ]
-        versions = [tensor._version for part in parts for tensor in (*part.parameters(), *part.buffers())]
-        if self._features is None or self._features[0] != versions:
-            self._features = versions, feature_reader(self.model, self.processor)
-        return self._features[1]
-
     @contextmanager
     def keeping_features(self, load: ImageLoader) -> Iterator[VisualLoader]:
         """What the model sees of the files of a data set: features are found, while those that are missing are made and kept.
@@ -111,12 +85,8 @@ class Engine:
         if not isinstance(load, BlockLoader):
             yield self.scans.wrap(load)
             return
-        features = feature_reader(self.model, self.processor)
-        self.model.keep_features = features.keep
-        try:
+        with self._known_features.keeping() as features:
             yield self.scans.wrap(load, features=features)
-        finally:
-            self.model.keep_features = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -155,7 +125,7 @@ class Engine:
             for outcome, request in zip(outcomes, requests, strict=True)
             if isinstance(outcome, ProcessedSample)
         ]
-        decoded = iter(self._decode(prepared, options) if prepared else [])
+        decoded = iter(self.decode_batch(prepared, options) if prepared else [])
         seconds = time.perf_counter() - started
         return [
             self.answer_of(outcome, next(decoded), seconds)
@@ -163,25 +133,6 @@ class Engine:
             else outcome
             for outcome in outcomes
         ]
-
-    def _decode(
-        self, prepared: Sequence[tuple[ProcessedSample, str]], options: GenerationOptions
-    ) -> list[SequenceState]:
-        samples, owners = [sample for sample, _ in prepared], [owner for _, owner in prepared]
-        sequences = [self.new_sequence(self.fitted(options, sample)) for sample in samples]
-        if options.num_beams == 1:
-            self.decode_sequences(samples, sequences, owners)
-            return sequences
-        limits: dict[int, list[int]] = {}
-        for index, sequence in enumerate(sequences):
-            limits.setdefault(sequence.options.max_new_tokens, []).append(index)
-        # one length per search, so that no answer depends on who shares its batch
-        for same in limits.values():
-            self.search_beams(
-                [samples[index] for index in same], [sequences[index] for index in same], sequences[same[0]].options,
-                [owners[index] for index in same],
-            )  # fmt: skip
-        return sequences
 
     def answer_samples(
         self,
@@ -256,7 +207,7 @@ class Engine:
             images, volumes, priors or {}, {"units": units, "modality": modality}
         )
         memory = {block: self.processor.process_visual(image) for block, image in in_memory.items()}
-        cached = self.scans.wrap(BlockLoader(Path.cwd()), features=self._known_features())
+        cached = self.scans.wrap(BlockLoader(Path.cwd()), features=self._known_features.reader())
         turn = Message(role="user", content=(*blocks, TextBlock(text=question)))
         request = Request((*history, turn), lambda block: memory[block] if block in memory else cached(block))
         chosen = GenerationOptions.from_arguments(**options)
@@ -303,7 +254,7 @@ class Engine:
             )
         except (ValueError, OSError) as error:
             return Failure(request.name, str(error).removeprefix(f"{request.name}: "))
-        room = self._room(prepared)
+        room = self.room(prepared)
         wanted = 1 if options.shrink_to_fit else options.max_new_tokens
         if room is not None and wanted > room:
             count = len(prepared.input_ids)
@@ -316,72 +267,6 @@ class Engine:
                 "images or turns",
             )
         return prepared
-
-    def _room(self, prepared: ProcessedSample) -> int | None:
-        """Tokens of an answer that the LLM's context leaves; None where it has no limit."""
-        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
-        return None if limit is None else int(limit) - len(prepared.input_ids)
-
-    def fitted(self, options: GenerationOptions, prepared: ProcessedSample) -> GenerationOptions:
-        """The options, with no more new tokens than fit after the conversation where `shrink_to_fit` is set."""
-        room = self._room(prepared)
-        if not options.shrink_to_fit or room is None or room >= options.max_new_tokens:
-            return options
-        return options.model_copy(update={"max_new_tokens": room})
-
-    def new_sequence(self, options: GenerationOptions) -> SequenceState:
-        """A sequence to decode into.
-
-        Raises:
-            UserError: the form the answer should have cannot be read.
-        """
-        stop_ids = frozenset(self.processor.stop_token_ids)
-        return SequenceState(
-            options, stop_ids, self.processor.decode, self._structured_outputs.matcher(options)
-        )
-
-    def decode_sequences(
-        self,
-        prepared: Sequence[ProcessedSample],
-        sequences: Sequence[SequenceState],
-        owners: Sequence[str] = (),
-    ) -> None:
-        """Decode a batch into its sequences. Calls from several threads wait for one another.
-
-        Args:
-            prepared: the conversations.
-            sequences: from `new_sequence`, one per conversation; they hold the answers afterwards.
-            owners: whose scans each conversation shows; nothing cached for another is used.
-        """
-        with self._lock, torch.inference_mode():
-            owners = owners or [""] * len(prepared)
-            inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
-            keep = partial(self.inputs.keep_prefix, prepared, owners)
-            decode(self.model, inputs, sequences, self._placeholders, keep)
-
-    def search_beams(
-        self,
-        prepared: Sequence[ProcessedSample],
-        sequences: Sequence[SequenceState],
-        options: GenerationOptions,
-        owners: Sequence[str],
-    ) -> None:
-        """Fill the sequences with the best beam of each conversation."""
-        stop_ids = self.processor.stop_token_ids
-        config = GenerationConfig(
-            **options.arguments(),
-            eos_token_id=stop_ids,
-            pad_token_id=self._pad_id,
-            suppress_tokens=self._placeholders,
-        )
-        with self._lock, torch.inference_mode():
-            inputs = self.inputs.of(prepared, owners)
-            output = self.model.generate(**inputs, generation_config=config)
-        for sequence, tokens in zip(
-            sequences, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True
-        ):
-            for token in tokens:
-                sequence.take(token)
 
     @staticmethod
     def answer_of(prepared: ProcessedSample, sequence: SequenceState, seconds: float) -> Answer:

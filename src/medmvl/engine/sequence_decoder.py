@@ -1,0 +1,121 @@
+"""Prepared conversations to sequences of tokens: greedy or sampled, token by token, or by beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from threading import Lock
+
+import torch
+from transformers import GenerationConfig
+
+from medmvl.engine.decoding import decode
+from medmvl.engine.model_inputs import ModelInputs
+from medmvl.engine.options import GenerationOptions
+from medmvl.engine.sequences import SequenceState
+from medmvl.engine.structured_outputs import StructuredOutputs
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.visuals import ProcessedSample
+
+
+class SequenceDecoder:
+    """A model that decodes one batch at a time. Calls from several threads wait for one another."""
+
+    def __init__(
+        self, model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, cache_bytes: int
+    ) -> None:
+        self.model = model.eval()
+        self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
+        self.processor = processor
+        self._pad_id = int(processor.tokenizer.pad_token_id)
+        self.inputs = ModelInputs(self.model, self._pad_id, cache_bytes)
+        self._placeholders = [processor.image_token_id, processor.volume_token_id]
+        self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
+        self._lock = Lock()
+
+    def room(self, prepared: ProcessedSample) -> int | None:
+        """Tokens of an answer that the LLM's context leaves; None where it has no limit."""
+        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
+        return None if limit is None else int(limit) - len(prepared.input_ids)
+
+    def fitted(self, options: GenerationOptions, prepared: ProcessedSample) -> GenerationOptions:
+        """The options, with no more new tokens than fit after the conversation where `shrink_to_fit` is set."""
+        room = self.room(prepared)
+        if not options.shrink_to_fit or room is None or room >= options.max_new_tokens:
+            return options
+        return options.model_copy(update={"max_new_tokens": room})
+
+    def new_sequence(self, options: GenerationOptions) -> SequenceState:
+        """A sequence to decode into.
+
+        Raises:
+            UserError: the form the answer should have cannot be read.
+        """
+        stop_ids = frozenset(self.processor.stop_token_ids)
+        return SequenceState(
+            options, stop_ids, self.processor.decode, self._structured_outputs.matcher(options)
+        )
+
+    def decode_sequences(
+        self,
+        prepared: Sequence[ProcessedSample],
+        sequences: Sequence[SequenceState],
+        owners: Sequence[str] = (),
+    ) -> None:
+        """Decode a batch into its sequences. Calls from several threads wait for one another.
+
+        Args:
+            prepared: the conversations.
+            sequences: from `new_sequence`, one per conversation; they hold the answers afterwards.
+            owners: whose scans each conversation shows; nothing cached for another is used.
+        """
+        with self._lock, torch.inference_mode():
+            owners = owners or [""] * len(prepared)
+            inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
+            keep = partial(self.inputs.keep_prefix, prepared, owners)
+            decode(self.model, inputs, sequences, self._placeholders, keep)
+
+    def search_beams(
+        self,
+        prepared: Sequence[ProcessedSample],
+        sequences: Sequence[SequenceState],
+        options: GenerationOptions,
+        owners: Sequence[str],
+    ) -> None:
+        """Fill the sequences with the best beam of each conversation."""
+        stop_ids = self.processor.stop_token_ids
+        config = GenerationConfig(
+            **options.arguments(),
+            eos_token_id=stop_ids,
+            pad_token_id=self._pad_id,
+            suppress_tokens=self._placeholders,
+        )
+        with self._lock, torch.inference_mode():
+            inputs = self.inputs.of(prepared, owners)
+            output = self.model.generate(**inputs, generation_config=config)
+        for sequence, tokens in zip(
+            sequences, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True
+        ):
+            for token in tokens:
+                sequence.take(token)
+
+    def decode_batch(
+        self, prepared: Sequence[tuple[ProcessedSample, str]], options: GenerationOptions
+    ) -> list[SequenceState]:
+        """The answers to conversations, each of which comes with the owner of its scans."""
+        samples, owners = [sample for sample, _ in prepared], [owner for _, owner in prepared]
+        sequences = [self.new_sequence(self.fitted(options, sample)) for sample in samples]
+        if options.num_beams == 1:
+            self.decode_sequences(samples, sequences, owners)
+            return sequences
+        limits: dict[int, list[int]] = {}
+        for index, sequence in enumerate(sequences):
+            limits.setdefault(sequence.options.max_new_tokens, []).append(index)
+        # one length per search, so that no answer depends on who shares its batch
+        for same in limits.values():
+            self.search_beams(
+                [samples[index] for index in same], [sequences[index] for index in same], sequences[same[0]].options,
+                [owners[index] for index in same],
+            )  # fmt: skip
+        return sequences
