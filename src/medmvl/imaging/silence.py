@@ -23,10 +23,11 @@ _TALKATIVE = (
     "PIL",
     "tifffile",
 )
+_NOWHERE = logging.NullHandler()
 _lock = threading.Lock()
 _depth = 0
 _filters: warnings.catch_warnings[None] | None = None
-_levels: dict[str, int] = {}
+_handlers: dict[str, tuple[bool, list[logging.Handler]]] = {}
 
 
 @contextmanager
@@ -51,17 +52,20 @@ def _silence() -> None:
     _filters = warnings.catch_warnings()
     _filters.__enter__()
     warnings.simplefilter("ignore")
-    for name in _TALKATIVE:
+    for (
+        name
+    ) in _TALKATIVE:  # handlers and not levels: a change of level walks over every logger of the process
         logger = logging.getLogger(name)
-        _levels[name] = logger.level
-        logger.setLevel(logging.CRITICAL + 1)
+        _handlers[name] = logger.propagate, logger.handlers
+        logger.propagate, logger.handlers = False, [_NOWHERE]
 
 
 def _speak() -> None:
     assert _filters is not None
     _filters.__exit__(None, None, None)
-    for name, level in _levels.items():
-        logging.getLogger(name).setLevel(level)
+    for name, (propagate, handlers) in _handlers.items():
+        logger = logging.getLogger(name)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 @cache
