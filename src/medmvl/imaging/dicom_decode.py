@@ -109,8 +109,8 @@ def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[A
         start = stream.tell()
         for index in indices:
             stream.seek(start + index * size)
-            data = stream.read(size)
-            if len(data) != size:
+            data = bytearray(size)  # may be written to
+            if stream.readinto(data) != size:
                 raise ReadError("the file is cut off within its pixels")
             found = np.frombuffer(data, dtype.newbyteorder(">" if file.big_endian else "<")).reshape(
                 rows, columns
@@ -127,8 +127,10 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
         return array
     if stored == allocated:
         return array
-    cleared: NDArray[Any] = np.right_shift(np.left_shift(array, allocated - 1 - high), allocated - stored)
-    return cleared
+    array = array if array.flags.writeable else array.copy()
+    np.left_shift(array, allocated - 1 - high, out=array)
+    np.right_shift(array, allocated - stored, out=array)
+    return array
 
 
 def _native_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:

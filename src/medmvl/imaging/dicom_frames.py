@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_value
+from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_text, tag_value
 from medmvl.imaging.dicom_marks import image_type, mark_value
 from medmvl.imaging.dicom_places import spread
 from medmvl.imaging.limits import MAX_BYTES, check_size
@@ -202,4 +202,4 @@ def _slope_of(source: Dataset) -> tuple[float | None, float | None, str]:
         raise ReadError(f"the header has Rescale {there} but no Rescale {missing}: its values are not known")
     if slope is not None and slope[0] == 0:
         raise ReadError("the header's RescaleSlope is 0: every voxel would have the same value")
-    return slope[0], intercept[0], str(tag_value(source, "RescaleType") or "").strip()
+    return slope[0], intercept[0], tag_text(source, "RescaleType")

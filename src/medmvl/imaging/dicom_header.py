@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -26,6 +26,7 @@ from pydicom.filereader import _at_pixel_data, read_dataset
 from pydicom.multival import MultiValue
 
 from medmvl.errors import ReadError
+from medmvl.imaging.dicom_scan import UNDEFINED_LENGTH, scan_header
 from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, PLAIN, READ, SIEMENS_CSA, TAGS
 from medmvl.imaging.limits import max_expanded
 from medmvl.imaging.silence import silent_libraries
@@ -54,9 +55,10 @@ _SINGLE = {
 }
 """Tags that hold one value, and its bytes where they are fixed."""
 
+_VRS = {tag: dictionary_VR(tag) for tag in NUMBERS.values()}
+_LETTERS = re.compile(rb"[A-Za-z0-9_.]*")
 MAX_PARSED = 4096
 _parsed: dict[tuple[object, ...], Any] = {}
-UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 _PIXEL_KEYWORDS = {0x0010: "PixelData", 0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData"}
 _FIRST_ELEMENTS = (0x00, 0x01, 0x05, 0x08, 0x12, 0x13, 0x16, 0x18)
@@ -98,9 +100,9 @@ class DicomFile:
         return max(0, min(self.pixel_length, size - self.pixel_offset))
 
     @contextmanager
-    def open_pixels(self) -> Iterator[BinaryIO]:
+    def open_pixels(self) -> Iterator[BufferedIOBase]:
         """Open a stream that is at the first byte of the pixels' value."""
-        stream: BinaryIO = self.path.open("rb") if self.inflated is None else BytesIO(self.inflated)
+        stream: BufferedIOBase = self.path.open("rb") if self.inflated is None else BytesIO(self.inflated)
         with stream:
             stream.seek(self.pixel_offset)
             yield stream
@@ -117,6 +119,10 @@ class DicomFile:
         Raises:
             ReadError: where it holds several values.
         """
+        if keyword not in self.known:
+            plain = _plain_text(self.header, NUMBERS[keyword])
+            if plain is not None:
+                self.known[keyword] = plain or None
         found = self.value(keyword)
         if found is not None and isinstance(found, (list, tuple, MultiValue)):
             raise ReadError(f"the DICOM tag {keyword} holds {len(found)} values where the standard has one")
@@ -145,6 +151,10 @@ class DicomFile:
 
     def integer(self, keyword: str, default: int = 0) -> int:
         """Return a tag as an integer."""
+        if keyword not in self.known:
+            digits = _plain_bytes(self.header, NUMBERS[keyword], ("IS",))
+            if digits is not None and digits.strip().isdigit():
+                return int(digits)
         found = self.value(keyword)
         try:
             return default if found is None else int(found)
@@ -194,9 +204,42 @@ def _plain_key(dataset: Dataset, tag: pydicom.tag.BaseTag) -> tuple[object, ...]
     return (int(tag), element.VR, element.is_little_endian, element.value) if plain else None
 
 
+def _plain_bytes(dataset: Dataset, tag: pydicom.tag.BaseTag, vrs: Collection[str]) -> bytes | None:
+    """Return the bytes of an unparsed element, None where it is none, or its VR is none of these."""
+    if (vr := _VRS.get(tag)) not in vrs:
+        return None
+    element = dataset.get_item(tag)
+    if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
+        return None
+    return element.value if element.VR in (None, vr) else None
+
+
+def _plain_text(dataset: Dataset, tag: pydicom.tag.BaseTag) -> str | None:
+    """Return a text of letters and digits, which is the same in every character set; None where it holds anything else."""
+    found = _plain_bytes(dataset, tag, ("CS", "LO", "SH", "UI"))
+    found = None if found is None else found.rstrip(b" \0")
+    return None if found is None or not _LETTERS.fullmatch(found) else found.decode("ascii")
+
+
+def _plain_floats(dataset: Dataset, tag: pydicom.tag.BaseTag) -> tuple[float, ...] | None:
+    """Return decimal strings as numbers, None where they are not as the standard writes them: pydicom decides then."""
+    found = _plain_bytes(dataset, tag, ("DS",))
+    try:
+        return tuple(float(part) for part in found.split(b"\\")) if found else None
+    except ValueError:
+        return None
+
+
+def tag_text(dataset: Dataset, keyword: str) -> str:
+    """Return a tag as text without spaces around it, empty where it is absent."""
+    plain = _plain_text(dataset, NUMBERS[keyword])
+    return (str(tag_value(dataset, keyword) or "") if plain is None else plain).strip()
+
+
 def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return a tag of exactly `count` finite numbers, or None where it holds anything else."""
-    found = tag_value(dataset, keyword)
+    found: Any = _plain_floats(dataset, NUMBERS[keyword])
+    found = tag_value(dataset, keyword) if found is None else found
     try:
         numbers = (
             tuple(float(n) for n in (found if hasattr(found, "__iter__") else [found]))
@@ -237,6 +280,20 @@ def read_header(path: Path) -> DicomFile:
 
 
 def _parse(path: Path, stream: BinaryIO) -> DicomFile:
+    scanned = scan_header(stream.fileno())
+    if scanned is None:
+        return _parse_by_pydicom(path, stream)
+    header = scanned.header
+    _refuse_several_values(header)
+    raw = _raw_values(header)
+    identity, keyword = _identity(header, raw), _PIXEL_KEYWORDS[scanned.pixel_tag & 0xFFFF]
+    place, length = scanned.pixel_offset, scanned.pixel_length
+    return DicomFile(
+        path, header, scanned.syntax, False, keyword, scanned.pixel_vr, place, length, None, identity, raw
+    )
+
+
+def _parse_by_pydicom(path: Path, stream: BinaryIO) -> DicomFile:
     deflated = _inflate(stream)
     if deflated is None:
         header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=READ)
