@@ -96,7 +96,8 @@ def measure(name: str, variant: str, seconds: float) -> dict[str, float | str]:
     """Train the last stage of a recipe on random pixels and tokens."""
     from medmvl.models.assemble import preprocessor_of
     from medmvl.models.tuning import apply_tuning, parameter_groups
-    from medmvl.training.estimate import _training_flops, _Work, build_empty, without_paths
+    from medmvl.training.model_shapes import build_empty, without_paths
+    from medmvl.training.operations import Work, training_flops
     from medmvl.training.recipe_files import load_recipe
 
     recipe = load_recipe(name)
@@ -106,8 +107,8 @@ def measure(name: str, variant: str, seconds: float) -> dict[str, float | str]:
     empty = build_empty(described, preprocessor)
     apply_tuning(empty, stage.parts)
     kind = "volume" if preprocessor.parts.connectors["volume"] is not None else "image"
-    work = _Work.of(build_empty(described, preprocessor), preprocessor, TEXT_TOKENS)
-    operations = _training_flops(empty, stage, work)
+    work = Work.of(build_empty(described, preprocessor), preprocessor, TEXT_TOKENS)
+    operations = training_flops(empty, stage, work)
     tokens_per_visual = preprocessor.max_tokens(kind)
 
     torch.manual_seed(0)

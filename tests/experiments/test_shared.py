@@ -14,7 +14,7 @@ from medmvl.experiments.experiment import experiment_file, experiment_names, loa
 from medmvl.experiments.run import conclude, plan, run_missing, run_prepared
 from medmvl.experiments.shared import names_in, place
 from medmvl.models.assemble import preprocessor_of
-from medmvl.training.estimate import without_paths
+from medmvl.training.model_shapes import without_paths
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]

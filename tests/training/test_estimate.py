@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.assemble import assemble
 from medmvl.models.tuning import apply_tuning, parameter_groups
-from medmvl.training.estimate import FROZEN_BYTES, TRAINED_BYTES, Assumptions, estimate
+from medmvl.training.estimate import Assumptions, estimate
+from medmvl.training.memory import FROZEN_BYTES, TRAINED_BYTES
 from medmvl.training.recipe_files import load_recipe
 
 OURS = Assumptions(samples=1000)

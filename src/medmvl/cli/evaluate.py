@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from medmvl.cli.options import Device, Dtype, ImageRoot, MaxNewTokens, VolumeRoo
 from medmvl.errors import UserError
 
 if TYPE_CHECKING:
+    from medmvl.evaluation.endpoint import EndpointOptions
     from medmvl.evaluation.results import Results
 
 
@@ -91,7 +92,7 @@ def evaluate(
     dtype: Dtype = "auto",
 ) -> None:
     """Evaluate a model. The same command continues an interrupted evaluation."""
-    from medmvl.cli.asking import check_paths, listed, progress_bars
+    from medmvl.cli.asking import check_paths, listed
     from medmvl.datasets.public import find_task
 
     if (model is None) == (endpoint is None):
@@ -100,27 +101,42 @@ def evaluate(
     for name in names:
         find_task(name)
     check_paths(model)
-    from medmvl.engine import joined_process_group
+    server: dict[str, Any] = {
+        "model": endpoint_model,
+        "allow_remote": send_data_to_endpoint,
+        "volume_as": volume_as,
+    }
+    server |= {"concurrency": concurrency, "timeout_s": timeout, "retries": retries}
+    files = {"data": data, "train": train, "image_root": image_root, "volume_root": volume_root}
+    measured: dict[str, Any] = {
+        "controls": controls,
+        "calibration": calibration,
+        "consistency": consistency,
+        "bar": bar,
+    }
+    measured |= {"robustness": tuple(listed(robustness)), "protocols": tuple(listed(protocol)), "seed": seed}
+    limits = {"limit_patients": limit_patients, "batch_size": batch_size, "max_new_tokens": max_new_tokens}
+    place = {"device": device, "dtype": dtype}
+    asked = model if endpoint is None else _endpoint(endpoint, server)
+    _evaluate(asked, names or data, out, {**files, **measured, **limits, **place})
+
+
+def _endpoint(url: str, options: dict[str, Any]) -> EndpointOptions:
     from medmvl.evaluation.endpoint import EndpointOptions
+
+    return EndpointOptions(url, key=os.environ.get(KEY_VARIABLE), **options)
+
+
+def _evaluate(model: Any, tasks_or_data: Any, out: Path, options: dict[str, Any]) -> None:
+    from medmvl.cli.asking import progress_bars
+    from medmvl.engine import joined_process_group
     from medmvl.evaluation.jobs import evaluate as run
 
-    asked = EndpointOptions(
-        endpoint or "", endpoint_model, os.environ.get(KEY_VARIABLE), send_data_to_endpoint, volume_as, concurrency,
-        timeout, retries,
-    )  # fmt: skip
     with joined_process_group() as processes:
         with progress_bars(quiet=not processes.first) as advance:
-            found = run(
-                model or asked, names or data, data=data, device=device, dtype=dtype, out=out, train=train,
-                image_root=image_root, volume_root=volume_root, limit_patients=limit_patients,
-                processes=processes, progress=advance,
-                max_new_tokens=max_new_tokens, batch_size=batch_size, controls=controls, seed=seed,
-                robustness=tuple(listed(robustness)), calibration=calibration, consistency=consistency,
-                protocols=tuple(listed(protocol)), bar=bar,
-            )  # fmt: skip
-        if not processes.first:
-            return
-        _show_all(found if isinstance(found, dict) else {"": found}, out)
+            found = run(model, tasks_or_data, out=out, processes=processes, progress=advance, **options)
+        if processes.first:
+            _show_all(found if isinstance(found, dict) else {"": found}, out)
 
 
 def _show_all(found: dict[str, Results], out: Path) -> None:

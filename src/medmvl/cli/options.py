@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,3 +30,13 @@ Temperature = Annotated[float, typer.Option(help="0 is greedy; above 0 samples."
 TopP = Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total probability.")]
 NumBeams = Annotated[int, typer.Option(help="More than 1 searches beams.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", help="Seed for sampling.")]
+SplitShares = Annotated[str, typer.Option("--split", help="Shares of train, validation and test.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed for the split.")]
+DEFAULT_SPLIT = "0.8,0.1,0.1"
+
+
+def one_of(option: str, value: str | None, known: tuple[str, ...]) -> Any:
+    """The value of an option that knows a few words, or an error that lists them."""
+    if value is not None and value not in known:
+        raise typer.BadParameter(f"{option} {value}: expected {', '.join(known)}")
+    return value

@@ -73,7 +73,8 @@ def _train(recipe: Recipe, out: Path) -> None:
 def _look(recipe: Recipe, assumptions: Assumptions) -> None:
     """The estimate, and where everything is here every check that comes before the first step."""
     from medmvl.training import run
-    from medmvl.training.estimate import estimate, missing_data, missing_models
+    from medmvl.training.estimate import estimate
+    from medmvl.training.model_shapes import missing_data, missing_models
 
     for line in estimate(recipe, assumptions).lines():
         typer.echo(line)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medmvl.experiments.run import PlannedRun
-from medmvl.training.estimate import Assumptions, estimate, missing_data, missing_models
+from medmvl.training.estimate import Assumptions, estimate
+from medmvl.training.model_shapes import missing_data, missing_models
 from medmvl.training.recipe import Recipe
 
 

@@ -173,15 +173,10 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         rows = to_rows(visual_table) if visual_table is not None else []
+        visuals = VisualInputs.collect(
+            rows, pixel_values, pixel_values_volumes, volume_positions_mm, visual_features, visuals_to_keep
+        )
         if rows and visual_tokens is None:
-            visuals = VisualInputs.collect(
-                rows,
-                pixel_values,
-                pixel_values_volumes,
-                volume_positions_mm,
-                visual_features,
-                visuals_to_keep,
-            )
             visual_tokens = self.encode_rows(visuals, question_ids, volume_kept, features_kept)
         if rows and visual_tokens is not None:
             inputs_embeds = self.scatter(input_ids, inputs_embeds, visual_tokens, rows)
@@ -190,24 +185,26 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         kwargs.update(inputs_embeds=self._touched(inputs_embeds, rows), attention_mask=attention_mask)
         kwargs.update(position_ids=position_ids, past_key_values=past_key_values, use_cache=use_cache)
         if labels is None:
-            selected = {"logits_to_keep": logits_to_keep} if self._llm_selects_logits else {}
-            return self.llm(**kwargs, **selected)
-        kwargs["attention_mask"] = mask_of(
-            self.llm.config, kwargs["inputs_embeds"], attention_mask, sample_lengths
+            return self.llm(
+                **kwargs, **({"logits_to_keep": logits_to_keep} if self._llm_selects_logits else {})
+            )
+        return self._answers(
+            kwargs, labels, supervised_positions, sample_lengths, num_items_in_batch, return_logits
         )
-        return self._answers(kwargs, labels, supervised_positions, num_items_in_batch, return_logits)
 
     def _answers(
         self,
         inputs: dict[str, Any],
         labels: Tensor,
         positions: Tensor | None,
+        sample_lengths: Sequence[int] | None,
         num_items_in_batch: Tensor | int | None,
         return_logits: bool | None,
     ) -> AnswerOutput:
+        mask = mask_of(self.llm.config, inputs["inputs_embeds"], inputs["attention_mask"], sample_lengths)
         return answer_output(
             self.llm,
-            inputs,
+            {**inputs, "attention_mask": mask},
             labels,
             find_supervised(labels) if positions is None else positions,
             num_items_in_batch,
