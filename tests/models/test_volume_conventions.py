@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
@@ -138,3 +140,53 @@ def test_real_ct_equals_monai(name: Any) -> None:
     ).voxels[0]
     theirs = np.asarray(monai_chain(name)(str(path)))[0].transpose(2, 0, 1)
     np.testing.assert_allclose(voxels.numpy(), theirs, atol=1e-3)
+
+
+PREDECESSOR = {
+    "medm_vl_slices": (0.0, False, True),
+    "medm_vl_m3d_clip": (0.0, True, False),
+    "medm_vl_medm_clip": (55.6982188356434, False, False),
+}
+"""Foreground, stretched from the lowest, cut to whole grey levels."""
+
+
+def predecessor_at_once(
+    name: str, hounsfield: NDArray[Any], size: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """MSIIP/MedM-VL's preprocessing, each step on the whole volume."""
+    foreground, from_lowest, eight_bit = PREDECESSOR[name]
+    grey = (np.clip(hounsfield, -1000, 1000).astype(np.float64) + 1000) / 2000 * 255
+    if from_lowest:
+        grey = (grey - grey.min()) / max(float(np.ptp(grey)), 255e-8) * 255
+    inside = np.argwhere(grey > foreground) if (grey > foreground).any() else np.argwhere(grey > -1)
+    cut = grey[tuple(slice(low, high + 1) for low, high in zip(inside.min(0), inside.max(0), strict=True))]
+    tensor = torch.from_numpy(np.ascontiguousarray(cut, dtype=np.float32))
+    voxels = torch.nn.functional.interpolate(tensor[None, None], size=size, mode="trilinear")[0, 0].numpy()
+    return np.asarray((np.floor(voxels) if eight_bit else voxels) / np.float32(255), np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.int32])
+@pytest.mark.parametrize("air", [-1000, -1024, 400])
+@pytest.mark.parametrize("name", PREDECESSOR)
+def test_slice_by_slice_is_equal_to_the_whole_at_once(name: Any, air: int, dtype: Any) -> None:
+    """Also where all of it is air, or nothing is."""
+    rng = np.random.default_rng(3)
+    for body in (np.s_[2:9, 3:10, 1:12], np.s_[:, :0, :], np.s_[:, :, 5:6]):
+        hounsfield = np.full((11, 13, 12), air, dtype)
+        hounsfield[body] = rng.integers(-1100, 3000, hounsfield[body].shape)
+        voxels, matrix = by_convention(name, hounsfield, (5, 8, 7))
+        np.testing.assert_array_equal(voxels, predecessor_at_once(name, hounsfield, (5, 8, 7)))
+        assert matrix.shape == (4, 4)
+
+
+@pytest.mark.parametrize("name", PREDECESSOR)
+def test_memory_is_that_of_one_copy_in_32_bits(name: Any) -> None:
+    hounsfield = np.random.default_rng(0).integers(-1000, 1000, (48, 96, 96)).astype(np.int16)
+    by_convention(name, hounsfield[:2], (2, 4, 4))
+    tracemalloc.start()
+    try:
+        by_convention(name, hounsfield, (4, 8, 8))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.3 * 4 * hounsfield.size

@@ -5,7 +5,7 @@ Imported models keep the convention of their origin. New models need none: resam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,18 +43,29 @@ class Grey:
     """True where fractions of grey levels are cut off after the stretching."""
 
     def __call__(self, hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
-        """See `by_convention`; the spacing plays no part."""
-        grey = (np.clip(hounsfield, LOWEST_HU, HIGHEST_HU).astype(np.float64) - LOWEST_HU) / (
-            HIGHEST_HU - LOWEST_HU
-        )
-        grey = grey * 255
-        if self.from_lowest:
-            grey = (grey - grey.min()) / max(float(np.ptp(grey)), 255e-8) * 255
-        start, stop = _box(grey > self.foreground)
-        voxels = _stretched(grey[tuple(map(slice, start, stop))], size, "trilinear")
+        """See `by_convention`; the spacing plays no part. Slice by slice, as the grey levels of a whole CT take a gigabyte."""
+        levels = self._levels(hounsfield)
+        start, stop = _box(levels(plane) > self.foreground for plane in hounsfield)
+        depth, *within = map(slice, start, stop)
+        voxels = np.empty([high - low for low, high in zip(start, stop, strict=True)], np.float32)
+        for cut, plane in zip(voxels, hounsfield[depth], strict=True):
+            cut[:] = levels(plane[tuple(within)])
+        voxels = _stretched(voxels, size, "trilinear")
         if self.eight_bit:
             voxels = np.floor(voxels)
         return (voxels / np.float32(255)).astype(np.float32), _stretch(start, stop, size)
+
+    def _levels(self, hounsfield: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+        """What makes grey levels of the values of this scan."""
+
+        def plain(values: NDArray[Any]) -> NDArray[np.float64]:
+            clipped: NDArray[np.float64] = np.clip(values, LOWEST_HU, HIGHEST_HU).astype(np.float64)
+            return (clipped - LOWEST_HU) / (HIGHEST_HU - LOWEST_HU) * 255
+
+        if not self.from_lowest:
+            return plain
+        low, high = plain(np.array([hounsfield.min(), hounsfield.max()]))
+        return lambda values: (plain(values) - low) / max(float(high - low), 255e-8) * 255
 
 
 def _merlin(hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
@@ -81,7 +92,7 @@ def _merlin(hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] |
 
 def _astra_chest(hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] | None) -> Voxels:
     """Astra's chain for chest CT: the box of what is above -1000 HU, averaged to the size, HU -1000 to 200."""
-    start, stop = _box(hounsfield > LOWEST_HU)
+    start, stop = _box(plane > LOWEST_HU for plane in hounsfield)
     voxels = _stretched(hounsfield[tuple(map(slice, start, stop))], size, "area")
     return _unit(voxels, ASTRA_HIGHEST_HU), _stretch(start, stop, size)
 
@@ -155,12 +166,16 @@ def _stretched(volume: NDArray[Any], size: Shape, mode: str) -> NDArray[np.float
     return F.interpolate(tensor[None, None], size=size, mode=mode)[0, 0].numpy()
 
 
-def _box(foreground: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
-    """First and last-plus-one index along each axis; the whole where there is no foreground."""
-    if not foreground.any():
-        return [0, 0, 0], list(foreground.shape)
-    lines = [np.flatnonzero(foreground.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return [int(line[0]) for line in lines], [int(line[-1]) + 1 for line in lines]
+def _box(foreground: Iterable[NDArray[np.bool_]]) -> tuple[list[int], list[int]]:
+    """First and last-plus-one index along each axis, from slices; the whole where there is no foreground."""
+    depths, rows, columns = zip(
+        *((plane.any(), plane.any(1), plane.any(0)) for plane in foreground), strict=True
+    )
+    lines = [np.array(depths), np.logical_or.reduce(rows), np.logical_or.reduce(columns)]
+    if not lines[0].any():
+        return [0, 0, 0], [len(line) for line in lines]
+    found = [np.flatnonzero(line) for line in lines]
+    return [int(line[0]) for line in found], [int(line[-1]) + 1 for line in found]
 
 
 def _stretch(start: list[int], stop: list[int], size: Shape) -> NDArray[np.float64]:
