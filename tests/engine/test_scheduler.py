@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,37 @@ def test_waiting_questions_are_decoded_together(
     begin.set()
     assert all(isinstance(ticket.result.result(timeout=60), Answer) for ticket in tickets)
     assert sum(sizes) == len(REQUESTS) and max(sizes) > 1 and max(sizes) <= 4
+
+
+def test_one_owner_leaves_room_for_others_who_come_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[str]] = []
+    decode_sequences, begin = engine.decode_sequences, threading.Event()
+
+    def noted(prepared: Any, sequences: Any, owners: Any = ()) -> None:
+        begin.wait(30)
+        batches.append(list(owners))
+        decode_sequences(prepared, sequences, owners)
+
+    monkeypatch.setattr(engine, "decode_sequences", noted)
+    scheduler = Scheduler(engine, max_batch=1, max_waiting=8)
+    try:
+        much = [replace(REQUESTS[0], owner="much") for _ in range(6)]
+        tickets = [scheduler.submit(request, SHORT) for request in much]
+        with pytest.raises(BusyError, match="6 questions of yours"):
+            scheduler.submit(much[0], SHORT)
+        tickets.append(scheduler.submit(replace(REQUESTS[0], owner="other"), SHORT))
+        end = time.monotonic() + 20
+        while any(ticket.prepared is None for ticket in tickets):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        begin.set()
+        assert all(isinstance(ticket.result.result(timeout=60), Answer) for ticket in tickets)
+    finally:
+        begin.set()
+        scheduler.close()
+    assert batches.index(["other"]) <= 1 and len(batches) == 7
 
 
 def test_one_bad_scan_harms_one_question(scheduler: Scheduler) -> None:

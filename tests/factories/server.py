@@ -14,11 +14,11 @@ def running(app: Any, header_seconds: float = 20.0) -> Iterator[str]:
     """Serve `app` and give its address; stop gracefully afterwards."""
     import uvicorn
 
-    from medmvl.serving.connections import protocol_with
+    from medmvl.serving.connections import StoppingServer, protocol_with
 
     protocol = protocol_with(header_seconds)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", http=protocol)
-    server = uvicorn.Server(config)
+    server = StoppingServer(config, app.state.server.stop)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -1,6 +1,5 @@
 """Work is bounded before it is done; what a client leaves behind is removed; what it declares is used."""
 
-import json
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from medmvl.imaging.declared_metadata import Declared
 from medmvl.schema import Message, TextBlock
 from medmvl.serving import store as store_module
 from medmvl.serving.api import create_app
+from medmvl.serving.intake import read_one
 from medmvl.serving.settings import Limits, ServeSettings
 from medmvl.serving.store import FOLDER_PREFIX, StudyStore, remove_abandoned
 from medmvl.serving.visitors import VISITOR_COOKIE, Visitors
@@ -30,7 +30,7 @@ from tests.factories.server import running
 
 TIGHT = Limits(
     messages=8, characters=1000, visuals=3, values=200, body_bytes=3 * 2**20, large_bodies_at_once=1,
-    pause_seconds=0.5, header_seconds=0.5, stops=4, stop_characters=32,
+    pause_seconds=0.5, header_seconds=0.5, stops=4, stop_characters=32, longest_wait_seconds=0,
 )  # fmt: skip
 POST_HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n"
@@ -118,17 +118,20 @@ def test_what_is_asked_is_counted(address: str, fields: dict[str, Any], words: s
 
 
 def test_visuals_are_counted_before_any_is_unpacked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medmvl.serving import conversation
+    from medmvl.serving import server
 
     unpacked: list[str] = []
-    monkeypatch.setattr(conversation, "decode_data_uri", unpacked.append)
+    monkeypatch.setattr(server.ReaderProcesses, "run", unpacked.append)
     parts = [{"type": "volume", "volume": {"data": "data:x;base64,AAAA"}}] * 4
     assert "4 images and volumes; at most 3" in problem(ask(address, parts))
     assert not unpacked
 
 
 def test_values_are_counted_before_the_body_is_parsed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json, "loads", None)  # nothing calls it
+    from medmvl.serving import server
+
+    monkeypatch.setattr(server, "parse_body", None)  # nothing calls it
+    monkeypatch.setattr(server.ReaderProcesses, "run", None)
     body = b'{"model": "medmvl", "messages": [' + b'{"role":"user","content":"a"},' * 1000
     headers = {"content-type": "application/json"}
     response = httpx.post(f"{address}/v1/chat/completions", content=body, headers=headers)
@@ -201,7 +204,7 @@ def test_a_study_that_is_declared_later_has_another_name(tmp_path: Path) -> None
     store = StudyStore(Limits(), tmp_path)
     path = store.incoming() / "upload"
     path.write_bytes(ct(tmp_path))
-    silent = store.take("me", path)
+    silent = store.adopt("me", read_one(path, "", store.limits))
     told = store.declare("me", silent.id, Declared.parse(units="HU"))
     assert told.id != silent.id and told.about["units"] == "HU"
     assert [study.id for study in store.list("me")] == [told.id]

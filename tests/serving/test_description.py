@@ -14,7 +14,8 @@ from tests.factories.server import running
 
 KEY = "a-key-of-the-tests"
 app = create_app(
-    tiny_engine(), ServeSettings(keys=(KEY,), page=True, limits=Limits(new_tokens=4, seconds=20.0))
+    tiny_engine(),
+    ServeSettings(keys=(KEY,), page=True, limits=Limits(new_tokens=4, seconds=20.0, longest_wait_seconds=0)),
 )
 schema = schemathesis.openapi.from_dict(app.openapi())
 

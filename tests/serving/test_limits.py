@@ -21,6 +21,7 @@ from medmvl.engine import Engine
 from medmvl.errors import UserError
 from medmvl.serving.api import create_app
 from medmvl.serving.archive import unpack
+from medmvl.serving.intake import read_one
 from medmvl.serving.settings import Limits, ServeSettings
 from medmvl.serving.store import StudyStore
 from tests.factories.engine import save_tiny_model
@@ -190,7 +191,7 @@ def test_voxels_are_counted_before_they_are_decoded(tmp_path: Path, monkeypatch:
     path = store.incoming() / "upload"
     path.write_bytes(header.binaryblock + bytes(4))
     with pytest.raises(UserError, match=r"claims an array of .*at most 1000 voxels"):
-        store.take("me", path)
+        read_one(path, "", store.limits)
 
 
 def archive(members: dict[str, bytes], **options: Any) -> bytes:

@@ -33,7 +33,9 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def address(engine: Engine) -> Iterator[str]:
-    settings = ServeSettings(keys=KEYS, model_name="tiny", limits=Limits(upload_bytes=4_000_000))
+    settings = ServeSettings(
+        keys=KEYS, model_name="tiny", limits=Limits(upload_bytes=4_000_000, longest_wait_seconds=0)
+    )
     with running(create_app(engine, settings)) as address:
         yield address
 

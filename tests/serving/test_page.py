@@ -18,7 +18,8 @@ from medmvl.imaging.write import write_nifti
 from medmvl.phantoms import make_patient, render_ct, write_dataset
 from medmvl.serving.api import create_app
 from medmvl.serving.settings import Limits, ServeSettings
-from medmvl.serving.views import corners_mm, pixels_nifti, plane_of
+from medmvl.serving.stored_image import plane_of
+from medmvl.serving.views import corners_mm, pixels_nifti
 from tests.factories.engine import tiny_engine
 from tests.factories.server import running
 

@@ -11,14 +11,24 @@ from pydicom.data import get_testdata_file
 
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
+from medmvl.serving.intake import read_one
 from medmvl.serving.settings import Limits, ServeSettings, owner_of
-from medmvl.serving.store import NotFoundError, QuotaError, StudyStore, load_image, save_image
+from medmvl.serving.store import NotFoundError, QuotaError, Study, StudyStore
+from medmvl.serving.stored_image import load_image, save_image
 
 
 def received(store: StudyStore, data: bytes) -> Path:
     path = store.incoming() / "upload"
     path.write_bytes(data)
     return path
+
+
+def take(store: StudyStore, data: bytes) -> Study:
+    path = received(store, data)
+    try:
+        return store.adopt("me", read_one(path, "", store.limits))
+    finally:
+        store.discard(path.parent)
 
 
 def scan() -> bytes:
@@ -40,7 +50,7 @@ def test_others_need_a_key() -> None:
 
 def test_an_upload_keeps_pixels_and_geometry_but_no_identity(tmp_path: Path) -> None:
     store = StudyStore(Limits(), tmp_path)
-    study = store.take("me", received(store, scan()))
+    study = take(store, scan())
     assert store.folder.stat().st_mode & 0o777 == 0o700
     header = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
     stored = b"".join(path.read_bytes() for path in store.folder.rglob("*") if path.is_file())
@@ -70,9 +80,9 @@ def test_images_survive_the_store_whole(tmp_path: Path) -> None:
 
 def test_uploads_expire_and_are_counted(tmp_path: Path) -> None:
     store = StudyStore(Limits(file_seconds=0.3, files_per_key=1), tmp_path)
-    study = store.take("me", received(store, scan()))
+    study = take(store, scan())
     with pytest.raises(QuotaError):
-        store.take("me", received(store, scan()))
+        take(store, scan())
     time.sleep(0.4)
     with pytest.raises(NotFoundError):
         store.get("me", study.id)
@@ -82,8 +92,8 @@ def test_uploads_expire_and_are_counted(tmp_path: Path) -> None:
 def test_errors_of_reading_name_no_path(tmp_path: Path) -> None:
     store = StudyStore(Limits(voxels=10), tmp_path)
     with pytest.raises(UserError, match="at most 10"):
-        store.take("me", received(store, scan()))
+        take(store, scan())
     for junk in (b"", b"junk" * 10, scan()[:2000]):
         with pytest.raises(UserError) as error:
-            StudyStore(Limits(), tmp_path).take("me", received(store, junk))
+            take(StudyStore(Limits(), tmp_path), junk)
         assert str(tmp_path) not in str(error.value) and "the upload" in str(error.value)

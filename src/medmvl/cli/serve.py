@@ -32,6 +32,18 @@ KeyFile = Annotated[
 ]
 Name = Annotated[str, typer.Option(help="What clients call the model.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="Longest time for one answer.")]
+TrustedProxy = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Address of a reverse proxy that says whom it forwards; without it its clients are one. May be repeated."
+    ),
+]
+LongestWait = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Seconds that a client waits at most after many refused requests; 0: nobody waits."
+    ),
+]
 
 
 def serve(
@@ -41,12 +53,15 @@ def serve(
     key_file: KeyFile = None,
     name: Name = "medmvl",
     seconds: Seconds = 120.0,
+    trusted_proxy: TrustedProxy = None,
+    longest_wait: LongestWait = 4.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     page: Annotated[bool, typer.Option("--page", help="Give browsers the page, too.")] = False,
 ) -> None:
     """Answer questions over HTTP until stopped; what waits is answered before it ends."""
-    settings = _settings(host, port, key_file, name, seconds, page=page)
+    limits = {"seconds": seconds, "longest_wait_seconds": longest_wait}
+    settings = _settings(host, port, key_file, name, limits, trusted_proxy, page=page)
     _run(model, settings, device, dtype)
 
 
@@ -57,6 +72,8 @@ def playground(
     key_file: KeyFile = None,
     name: Name = "medmvl",
     seconds: Seconds = 120.0,
+    trusted_proxy: TrustedProxy = None,
+    longest_wait: LongestWait = 4.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     open_browser: Annotated[
@@ -64,22 +81,24 @@ def playground(
     ] = True,
 ) -> None:
     """Look at scans and ask about them in a browser, until stopped."""
-    settings = _settings(host, port, key_file, name, seconds, page=True)
+    limits = {"seconds": seconds, "longest_wait_seconds": longest_wait}
+    settings = _settings(host, port, key_file, name, limits, trusted_proxy, page=True)
     _run(model, settings, device, dtype, open_browser=open_browser)
 
 
 def _settings(
-    host: str, port: int, key_file: Path | None, name: str, seconds: float, *, page: bool
-) -> ServeSettings:
-    for package in ("fastapi", "fastapi_offline", "uvicorn", "multipart", "prometheus_client"):
+    host: str, port: int, key_file: Path | None, name: str, limits: dict[str, float], proxies: list[str] | None,
+    *, page: bool,
+) -> ServeSettings:  # fmt: skip
+    for package in ("fastapi", "fastapi_offline", "uvicorn", "multipart", "prometheus_client", "pebble"):
         if find_spec(package) is None:
             raise MissingExtraError(f"{package} is missing; install it with: pip install 'medmvl[serve]'")
     from medmvl.serving.settings import Limits, ServeSettings
 
-    limits = Limits(seconds=seconds)
     settings = ServeSettings(
-        host=host, port=port, keys=read_keys(key_file), model_name=name, limits=limits, page=page
-    )
+        host=host, port=port, keys=read_keys(key_file), model_name=name, limits=Limits.model_validate(limits), page=page,
+        trusted_proxies=tuple(proxies or ()),
+    )  # fmt: skip
     settings.check()
     return settings
 
@@ -91,7 +110,7 @@ def _run(
 
     from medmvl.engine import Engine
     from medmvl.serving.api import create_app
-    from medmvl.serving.connections import protocol_with
+    from medmvl.serving.connections import StoppingServer, protocol_with
 
     app = create_app(Engine.load(model, device, dtype), settings)
     with listen(settings.host, settings.port) as opened:
@@ -102,9 +121,12 @@ def _run(
         config = uvicorn.Config(
             app, log_level="info", access_log=False, server_header=False,
             http=protocol_with(settings.limits.header_seconds),
+            proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=math.ceil(settings.limits.seconds) + GRACE_SECONDS,  # who never reads keeps nobody
         )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[opened])
+        server = app.state.server
+        server.readers.start()
+        StoppingServer(config, server.stop).run(sockets=[opened])
     if any(thread.name.startswith(("read", "decode")) for thread in threading.enumerate()):
         logging.shutdown()
         os._exit(1)  # a scan that is still being read would keep the process for as long as it takes

@@ -1,13 +1,15 @@
 """Many askers, one engine: questions are read ahead, wait together, are decoded in batches and streamed back one by one.
 
 The asynchronous core of the server. A new batch is formed as soon as the last one ends, from questions of like length,
-those about one scan first. A broken scan, a lack of memory or a client that left harms one question, never the others.
+those about one scan first; owners take turns. A broken scan, a lack of memory or a client that left harms one question,
+never the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +21,7 @@ import torch
 
 from medmvl.engine.engine import Engine
 from medmvl.engine.options import GREEDY, GenerationOptions
+from medmvl.engine.owner_turns import OwnerTurns
 from medmvl.engine.request import Answer, Failure, Request
 from medmvl.engine.sequences import SequenceState
 from medmvl.errors import UserError
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 Listener = Callable[[str], None]
 STOP_SECONDS = 5.0
 """Time for the decoding thread to end after its questions were cancelled."""
+OWNER_SHARE = 0.75
+"""Share of the waiting questions that may be one owner's."""
 LIKE_LENGTH = 2.0
 """Questions share a batch when none has more than so many times the tokens of another."""
 
@@ -90,7 +95,10 @@ class Scheduler:
         self.max_waiting = max_waiting
         self._open: set[QueuedRequest] = set()
         self._unread: set[QueuedRequest] = set()
+        self._to_read: list[QueuedRequest] = []
         self._ready: list[QueuedRequest] = []
+        self._reading_turns = OwnerTurns[QueuedRequest](lambda question: question.request.owner)
+        self._decoding_turns = OwnerTurns[QueuedRequest](lambda question: question.request.owner)
         self._changed = Condition()
         self._closed = False
         self._readers = ThreadPoolExecutor(num_readers, thread_name_prefix="read")
@@ -119,7 +127,7 @@ class Scheduler:
             listen: receives the text piece by piece, in another thread.
 
         Raises:
-            BusyError: `max_waiting` questions wait already.
+            BusyError: `max_waiting` questions wait already, or three quarters as many of this owner.
             UserError: the scheduler is closed, or beams are to be streamed.
         """
         if listen is not None and options.num_beams > 1:
@@ -134,9 +142,13 @@ class Scheduler:
                 raise UserError("the engine is shutting down")
             if self.num_open >= self.max_waiting:
                 raise BusyError(f"{self.num_open} questions wait already; try again later")
+            held = sum(waiting.request.owner == request.owner for waiting in self._open)
+            if held >= math.ceil(OWNER_SHARE * self.max_waiting):
+                raise BusyError(f"{held} questions of yours wait already; try again later")
             self._open.add(question)
             self._unread.add(question)
-        self._readers.submit(self._read, question)
+            self._to_read.append(question)
+        self._readers.submit(self._read_next)
         return question
 
     async def answer(
@@ -194,6 +206,13 @@ class Scheduler:
             self._changed.notify_all()
         self._decoder.join(None if seconds is None else STOP_SECONDS)
 
+    def _read_next(self) -> None:
+        with self._changed:
+            question = self._reading_turns.order(self._to_read)[0]
+            self._reading_turns.serve([question])
+            self._to_read.remove(question)
+        self._read(question)
+
     def _read(self, question: QueuedRequest) -> None:
         outcome: ProcessedSample | Failure
         try:
@@ -223,15 +242,17 @@ class Scheduler:
             if not self._ready:
                 return []
             chosen = self._choose()
+            self._decoding_turns.serve(chosen)
             self._ready = [question for question in self._ready if question not in chosen]
             return chosen
 
     def _choose(self) -> list[QueuedRequest]:
-        """The one that waits longest and up to `max_batch - 1` like it, those about its scan first."""
-        first = self._ready[0]
+        """The next owner's first question and up to `max_batch - 1` like it, those about its scan first."""
+        waiting = self._decoding_turns.order(self._ready)
+        first = waiting[0]
         if first.options.num_beams > 1:
             return [first]
-        alike = [question for question in self._ready if _alike(first, question)]
+        alike = [question for question in waiting if _alike(first, question)]
         prefix = self._prefix(first)
         sharing = [question for question in alike if prefix is not None and self._prefix(question) == prefix]
         return (sharing if len(sharing) > 1 else alike)[: self.max_batch]

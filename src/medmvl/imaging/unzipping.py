@@ -14,6 +14,10 @@ from pathlib import Path, PurePosixPath
 from medmvl.errors import ReadError
 
 _CHUNK = 2**20
+_END_BYTES = 22 + 2**16
+"""An end record and the longest comment after it."""
+_ELSEWHERE = 0xFFFF
+"""The count is in the record of ZIP64 instead."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def unzip(
     Raises:
         ReadError: the archive is damaged, encrypted, empty or too large, or holds links or two files of one name.
     """
+    _check_count(archive, limits.files)
     try:
         with zipfile.ZipFile(archive) as opened:
             _unzip(opened, folder, limits, name_of)
@@ -69,6 +74,24 @@ def _unzip(
             raise ReadError(f"the archive holds two files of the name {member.filename!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
         left -= _copy(opened, member, target, left)
+
+
+def _check_count(archive: Path, most: int) -> None:
+    """Refuse by the number in the archive's end record (APPNOTE 4.3.16), before its whole directory is parsed.
+
+    Folders count, too, so twice as many may be there; an end record that lies is found when the members are counted.
+    """
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - _END_BYTES))
+        tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + 12 > len(tail):
+        return
+    count = int.from_bytes(tail[at + 10 : at + 12], "little")
+    if 2 * most < count < _ELSEWHERE:
+        raise ReadError(
+            f"the archive holds {count} entries; at most {most} files are unpacked: unpack it yourself"
+        )
 
 
 def _check(members: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -15,24 +15,39 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from medmvl import __version__
 from medmvl.engine import Engine
 from medmvl.engine.scheduler import BusyError
 from medmvl.imaging.declared_metadata import Declared
+from medmvl.serving.chat_bodies import BodyError
 from medmvl.serving.completions import FailedError
 from medmvl.serving.conversation import Conversation
 from medmvl.serving.guard import DOCS_FOLDER, Guard, error_body
 from medmvl.serving.metrics import CountRequests
 from medmvl.serving.protocol import ChatRequest
-from medmvl.serving.server import Server
+from medmvl.serving.server import Asker, Server
 from medmvl.serving.settings import ServeSettings
 from medmvl.serving.store import NotFoundError, QuotaError, Study
+from medmvl.serving.turns import TooManyError
 
 logger = logging.getLogger(__name__)
-STATUS_OF: dict[type[Exception], int] = {BusyError: 429, QuotaError: 429, NotFoundError: 404}
+STATUS_OF: dict[type[Exception], int] = {
+    BusyError: 429,
+    TooManyError: 429,
+    QuotaError: 429,
+    NotFoundError: 404,
+}
 """HTTP status by exception type; any other ValueError becomes 400."""
+CHAT_SCHEMAS = models_json_schema([(ChatRequest, "validation")], ref_template="#/components/schemas/{model}")[
+    1
+]["$defs"]
+CHAT_BODY = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}},
+}
 
 
 def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
@@ -64,7 +79,8 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         from medmvl.serving.page import add_page
 
         add_page(app, server)
-    app.add_middleware(Guard, settings=settings, visitors=server.visitors)
+    _describe_bodies(app)
+    app.add_middleware(Guard, settings=settings, visitors=server.visitors, stopping=server.stopping)
     app.add_middleware(CountRequests, metrics=server.metrics)
     return app
 
@@ -106,11 +122,8 @@ def _add_files(app: FastAPI, server: Server) -> None:
         modality: Annotated[str, Form(description="such as CT, where the file does not say it")] = "",
     ) -> dict[str, Any]:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
-        owner = request.state.owner
         declared = Declared.parse(units=units or None, modality=modality or None)
-        async with server.receive(owner, file) as received:
-            study = await run_in_threadpool(server.store.take, owner, received, select, declared)
-        return _file(study, purpose)
+        return _file(await server.take(_asker(request), file, select, declared), purpose)
 
     @app.get("/v1/files")
     async def files(request: HttpRequest) -> dict[str, Any]:
@@ -131,14 +144,17 @@ def _add_files(app: FastAPI, server: Server) -> None:
 
 
 def _add_chat(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/chat/completions", responses=_ERRORS)
-    async def chat(request: HttpRequest, body: ChatRequest) -> Any:
+    @app.post("/v1/chat/completions", responses=_ERRORS, openapi_extra={"requestBody": CHAT_BODY})
+    async def chat(request: HttpRequest) -> Any:
         """Answer a conversation with images and volumes."""
+        if not _is_json(request):
+            raise HTTPException(415, "send the request as JSON, with Content-Type: application/json")
+        body, inline = await server.read_body(_asker(request), request.stream())
         if body.model != server.settings.model_name:
             raise HTTPException(404, _no_model(body.model, server.settings.model_name))
-        body.check(server.settings.limits)
         options = body.options(server.settings.limits)
-        conversation = Conversation(server.store, server.scheduler.engine.processor, request.state.owner)
+        processor = server.scheduler.engine.processor
+        conversation = Conversation(server.store, processor, request.state.owner, inline)
         name = f"chatcmpl-{secrets.token_hex(4)}"
         asked = await run_in_threadpool(conversation.request, body.messages, name)
         request.state.body_read()
@@ -168,8 +184,12 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = _place(first["loc"][1:], error.body)
+        where = ".".join(map(str, first["loc"][1:]))
         return _error(400, f"{where}: {first['msg']}" if where else first["msg"], "invalid_request", where)
+
+    @app.exception_handler(BodyError)
+    async def not_the_protocol(request: HttpRequest, error: BodyError) -> JSONResponse:
+        return _error(400, str(error), "invalid_request", error.place)
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: HttpRequest, error: StarletteHTTPException) -> JSONResponse:
@@ -190,17 +210,25 @@ def _error(status: int, message: str, code: str | None, param: str | None = None
     return JSONResponse(error_body(status, message, code, param), status, headers)
 
 
-def _place(loc: Sequence[int | str], body: Any) -> str:
-    """Where in the body an error lies; the names of alternatives among the steps are left out."""
-    steps: list[str] = []
-    for number, step in enumerate(loc):
-        try:
-            body = body[step]
-        except (TypeError, KeyError, IndexError):
-            if number < len(loc) - 1 or not isinstance(body, dict):
-                continue
-        steps.append(str(step))
-    return ".".join(steps)
+def _asker(request: HttpRequest) -> Asker:
+    return Asker(request.state.owner, request.state.client)
+
+
+def _is_json(request: HttpRequest) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _describe_bodies(app: FastAPI) -> None:
+    """Say in the server's description what a chat request holds, as FastAPI does for bodies that it parses itself."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        found = describe()
+        found["components"]["schemas"].update(CHAT_SCHEMAS)
+        return found
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def _no_model(asked: str, known: str) -> str:
@@ -222,6 +250,6 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": words}
     for status, words in {
         400: "the request cannot be served as it is", 401: "no valid key", 404: "there is no such thing",
-        413: "too large", 429: "too much at once; try again later", 503: "out of time or memory",
+        413: "too large", 415: "not sent as JSON", 429: "too much at once; try again later", 503: "out of time or memory",
     }.items()
 }  # fmt: skip

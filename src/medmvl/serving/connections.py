@@ -1,11 +1,17 @@
-"""HTTP connections that end: one whose headers never end is closed, which uvicorn itself does not do."""
+"""HTTP connections that end: one whose headers never end is closed, and the application learns that the server stops.
+
+uvicorn itself does neither.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
@@ -51,3 +57,16 @@ class BoundedProtocol(H11Protocol):
 def protocol_with(header_seconds: float) -> type[BoundedProtocol]:
     """The protocol class for `uvicorn.Config(http=...)` with this limit."""
     return type("Protocol", (BoundedProtocol,), {"header_seconds": header_seconds})
+
+
+class StoppingServer(uvicorn.Server):
+    """uvicorn's server, which calls `stopping` before it waits for its connections to end."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, in order."""
+        self._stopping()
+        await super().shutdown(sockets)

@@ -12,6 +12,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medmvl.addresses import is_loopback
+from medmvl.serving.places import Places
+from medmvl.serving.refusals import Refusals, client_of
 from medmvl.serving.settings import LARGE_BODY, Limits, ServeSettings, owner_of, visitor_owner
 from medmvl.serving.visitors import Visitors
 
@@ -21,6 +23,8 @@ DOCS_FOLDER = "/docs-static"
 OPEN_FOLDERS = ("/page/static/", f"{DOCS_FOLDER}/")
 UPLOADS = ("/v1/files", "/page/studies")
 TOO_LARGE = (413, "the request is larger than this server takes", "too_large")
+TOO_SLOW = (408, "the request came too slowly", "too_slow")
+STOPPING = (503, "the server is stopping", "stopping")
 
 
 class RefusedError(Exception):
@@ -32,28 +36,60 @@ class RefusedError(Exception):
 
 
 class Guard:
-    """ASGI middleware: 401 without a key, 408 and 413 for slow and large bodies, 421 for a foreign host name on loopback."""
+    """ASGI middleware: 401 without a key, 408 and 413 for slow and large bodies, 421 for a foreign host name on loopback.
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, visitors: Visitors) -> None:
+    A client that is refused again and again waits before it is heard again.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, visitors: Visitors, stopping: asyncio.Event
+    ) -> None:
         self.app = app
         self.settings = settings
         self.visitors = visitors
-        self._num_large = 0
+        self.stopping = stopping
+        self.refusals = Refusals(settings.limits)
+        self._large = Places(settings.limits.large_bodies_at_once)
+        self._uploads = Places(settings.limits.uploads_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope)
+        key = owner_of(headers.get("authorization"), self.settings.keys)
+        client = client_of((scope.get("client") or ("",))[0], key)
+        if _is_open(scope["path"]):
+            await self._hear(scope, receive, send, headers, client)
+            return
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.refusals.note(client, message["status"])
+            await send(message)
+
+        if await self.refusals.wait(client, self.stopping):
+            await self._hear(scope, receive, noting, headers, client)
+        else:
+            await respond(send, 429, "refused too often; try again later", "refused_often")
+
+    async def _hear(
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str], client: str
+    ) -> None:
+        """Answer a request, or let it pass with a place for its body."""
         refused = self._refusal(scope["path"], headers)
         if refused is not None:
             await respond(send, *refused)
             return
-        release = self._large_body() if _is_large(scope["path"], headers) else _nothing
-        scope.setdefault("state", {}).update(owner=self._owner(headers), body_read=release)
+        release = self._place(scope["path"], headers, client)
+        if release is None:
+            await respond(send, 429, "too many large requests at once; try again later", "too_many_large")
+            return
+        scope.setdefault("state", {}).update(owner=self._owner(headers), client=client, body_read=release)
         try:
-            await self._pass_on(scope, Body(receive, self.settings.limits, self._limit(scope["path"])), send)
+            body = Body(receive, self.settings.limits, self._limit(scope["path"]), self.stopping)
+            await self._pass_on(scope, body, send)
         finally:
             release()
 
@@ -72,17 +108,10 @@ class Guard:
         if body.refused is not None and not sent:
             await respond(send, *body.refused.answer)
 
-    def _large_body(self) -> Callable[[], None]:
-        """Take one of the places for large bodies; the result gives it back, once."""
-        self._num_large += 1
-        held = True
-
-        def release() -> None:
-            nonlocal held
-            self._num_large -= held
-            held = False
-
-        return release
+    def _place(self, path: str, headers: dict[str, str], client: str) -> Callable[[], None] | None:
+        if path in UPLOADS:
+            return self._uploads.take(client) if _length(headers) else _nothing
+        return self._large.take(client) if _is_large(headers) else _nothing
 
     def _owner(self, headers: dict[str, str]) -> str | None:
         """The owner of the API key; for a browser that opened the page, the visitor within that key."""
@@ -100,8 +129,6 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limit(path):
             return TOO_LARGE
-        if _is_large(path, headers) and self._num_large >= self.settings.limits.large_bodies_at_once:
-            return 429, "too many large requests at once; try again later", "too_many_large"
         return None
 
     def _limit(self, path: str) -> int:
@@ -110,15 +137,17 @@ class Guard:
 
 
 class Body:
-    """The body of one request as it arrives, counted and timed."""
+    """The body of one request as it arrives, counted and timed; it is refused when the server stops."""
 
-    def __init__(self, receive: Receive, limits: Limits, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, limits: Limits, max_bytes: int, stopping: asyncio.Event) -> None:
         self.refused: RefusedError | None = None
+        self._stopping = stopping
         self._receive = receive
         self._limits = limits
         self._max_bytes = max_bytes
         self._num_bytes = self._num_values = 0
-        self._deadline = time.monotonic() + limits.body_seconds
+        self._started = time.monotonic()
+        self._deadline = self._started + limits.body_seconds
         self._complete = False
 
     async def receive(self) -> Message:
@@ -129,11 +158,22 @@ class Body:
         """
         if self._complete:
             return await self._receive()
-        seconds = min(self._limits.pause_seconds, self._deadline - time.monotonic())
+        now = time.monotonic()
+        seconds = min(self._limits.pause_seconds, self._deadline - now)
+        if now > self._started + self._limits.pause_seconds + self._num_bytes / self._limits.bytes_per_second:
+            seconds = 0.0
+        received = asyncio.ensure_future(self._receive())
+        stopped = asyncio.ensure_future(self._stopping.wait())
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.001, seconds))
-        except TimeoutError:
-            raise self._refuse(408, "the request came too slowly", "too_slow") from None
+            await asyncio.wait(
+                (received, stopped), timeout=max(0.001, seconds), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not received.done():
+                raise self._refuse(*(STOPPING if stopped.done() else TOO_SLOW))
+            message = received.result()
+        finally:
+            received.cancel()
+            stopped.cancel()
         self._complete = not message.get("more_body", False)
         self._count(message.get("body", b""))
         return message
@@ -159,9 +199,9 @@ async def respond(send: Send, status: int, message: str, code: str) -> None:
     """Answer with an error in OpenAI's shape."""
     body = json.dumps(error_body(status, message, code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status in (408, 413):
+    if status in (408, 413, 429, 503):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
-    if status == 429:
+    if status in (429, 503):
         headers.append((b"retry-after", b"1"))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -195,12 +235,19 @@ def _is_foreign(headers: dict[str, str]) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
-def _is_large(path: str, headers: dict[str, str]) -> bool:
-    """Whether a JSON body is large, or does not say its length."""
-    if path in UPLOADS:
-        return False
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _length(headers: dict[str, str]) -> float:
+    """Bytes of a body; infinite where it does not say its length."""
     length = headers.get("content-length")
-    return int(length) > LARGE_BODY if length is not None else "transfer-encoding" in headers
+    return int(length) if length is not None else float("inf") if "transfer-encoding" in headers else 0
+
+
+def _is_large(headers: dict[str, str]) -> bool:
+    """Whether a JSON body is large, or does not say its length."""
+    return _length(headers) > LARGE_BODY
 
 
 def _nothing() -> None:

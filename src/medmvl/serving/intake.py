@@ -1,4 +1,8 @@
-"""What a client sent, read: one image of a file or an archive, or everything that can be read in one."""
+"""What a client sent, read: one image of a file or an archive, or everything that can be read in one.
+
+Runs in a reader process (reader_processes.py), so that what a file does to its reader reaches no one else; imports neither
+torch nor transformers.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from pathlib import Path
 
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.dicom import series_in
 from medmvl.imaging.limits import at_most
 from medmvl.serving.archive import unpack
 from medmvl.serving.settings import Limits
+from medmvl.serving.stored_image import StoredImage, store_image
 
 MAX_STUDIES = 32
 """Studies per upload; those after them are named as left out."""
@@ -21,25 +27,37 @@ MAX_STUDIES = 32
 class Intake:
     """What an upload held."""
 
-    images: list[MedicalImage] = field(default_factory=list)
+    images: list[StoredImage] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     """Files that could not be read, in words that name no path of this machine."""
 
 
-def read_received(received: Path, selector: str, limits: Limits) -> MedicalImage:
-    """Read a file or an archive that a client sent; messages call it `the upload`, whatever it is called here."""
+def read_one(received: Path, selector: str, limits: Limits, declared: Declared | None = None) -> StoredImage:
+    """Read a file or an archive that a client sent, and store pixels and geometry next to it.
+
+    Args:
+        received: a file alone in its folder.
+        selector: such as `series=2`, where it holds several.
+        limits: the most that is read.
+        declared: units and modality, where the file does not say them.
+
+    Raises:
+        UserError: it cannot be read, or contradicts what was declared; it is `the upload` in messages, whatever it is called.
+    """
     try:
         target = _opened(received, limits)
-        return _read(f"{target}#{selector}" if selector else target, limits)
+        image = _read(f"{target}#{selector}" if selector else target, limits)
+        image = image if declared is None else apply_declared(image, declared)
     except (ValueError, OSError) as error:
         raise UserError(_without_paths(str(error), received.parent)) from None
+    return store_image(image, received.parent / "stored-0")
 
 
 def read_all(received: Path, limits: Limits) -> Intake:
-    """Read every series and file of what a client sent; what is broken is named and does not keep the rest.
+    """As `read_one`, every series and file of what a client sent; what is broken is named and does not keep the rest.
 
     Raises:
-        UserError: the archive itself cannot be opened.
+        UserError: the archive itself cannot be opened, or nothing could be read.
     """
     found = Intake()
     try:
@@ -48,11 +66,15 @@ def read_all(received: Path, limits: Limits) -> Intake:
         raise UserError(_without_paths(str(error), received.parent)) from None
     if len(sources) > MAX_STUDIES:
         found.bad.append(f"{len(sources) - MAX_STUDIES} more studies were left out; send them by themselves")
-    for source in sources[:MAX_STUDIES]:
+    for number, source in enumerate(sources[:MAX_STUDIES]):
         try:
-            found.images.append(_read(source, limits))
+            image = _read(source, limits)
         except (ValueError, OSError) as error:
             found.bad.append(_without_paths(str(error), received.parent))
+        else:
+            found.images.append(store_image(image, received.parent / f"stored-{number}"))
+    if not found.images:
+        raise UserError("; ".join(found.bad[:3]) or "the upload holds no image or volume")
     return found
 
 

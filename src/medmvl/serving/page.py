@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, HTTPException, Query, UploadFile
 from fastapi import Request as HttpRequest
@@ -18,13 +18,11 @@ from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared
 from medmvl.imaging.intensity import WINDOWS
 from medmvl.phantoms import make_patient, render_ct, render_xray
+from medmvl.serving.server import Asker, Server
 from medmvl.serving.store import Study
 from medmvl.serving.views import corners_mm, pixels_nifti, seen_nifti, thumbnail
 from medmvl.serving.visitors import VISITOR_COOKIE
 from medmvl.tasks.metrics.grounding import find_boxes
-
-if TYPE_CHECKING:
-    from medmvl.serving.server import Server
 
 STATIC = Path(str(files("medmvl.serving") / "static"))
 MAX_VOXELS = 2**27
@@ -109,9 +107,8 @@ def _add_taking(app: FastAPI, server: Server) -> None:
         file: Annotated[UploadFile, File(description="A file, or a zip of files")],
     ) -> dict[str, Any]:
         """Take everything an upload holds: each series and file becomes a study."""
-        owner = _visitor(request)
-        async with server.receive(owner, file) as received:
-            studies, bad = await run_in_threadpool(server.store.take_all, owner, received)
+        asker = Asker(_visitor(request), request.state.client)
+        studies, bad = await server.take_all(asker, file)
         return {"studies": [_about(study) for study in studies], "bad": bad}
 
     @app.post("/page/example")

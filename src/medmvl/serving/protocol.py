@@ -82,12 +82,22 @@ class VolumePart(_Part):
     type: Literal["volume"]
     volume: Reference
 
+    @property
+    def reference(self) -> Reference:
+        """What it refers to."""
+        return self.volume
+
 
 class FilePart(_Part):
     """An uploaded study, image or volume, whichever it is."""
 
     type: Literal["file"]
     file: Reference
+
+    @property
+    def reference(self) -> Reference:
+        """What it refers to."""
+        return self.file
 
 
 Part = Annotated[TextPart | ImagePart | VolumePart | FilePart, Field(discriminator="type")]
@@ -98,7 +108,8 @@ def _form_of(content: Any) -> str:
 
 
 Content = Annotated[
-    Annotated[str | None, Tag("text")] | Annotated[list[Part], Tag("parts")], Discriminator(_form_of)
+    Annotated[str | None, Tag("text")] | Annotated[list[Part], Field(fail_fast=True), Tag("parts")],
+    Discriminator(_form_of),
 ]
 """Told apart by its JSON type, so that an error in a part names the part."""
 
@@ -175,7 +186,7 @@ class ChatRequest(_UnservedFields):
     """The body of `/v1/chat/completions`."""
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], Field(fail_fast=True)] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -184,11 +195,11 @@ class ChatRequest(_UnservedFields):
     top_p: float | None = Field(default=None, gt=0, le=1)
     n: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
     response_format: ResponseFormat | None = None
-    guided_choice: list[str] | None = None
+    guided_choice: Annotated[list[str], Field(fail_fast=True)] | None = None
     """Not OpenAI's: the answer is one of these."""
     guided_regex: str | None = None
     """Not OpenAI's: the answer matches this whole expression."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from medmvl.addresses import is_loopback
 from medmvl.errors import UserError
@@ -52,16 +52,30 @@ class Limits(StrictModel):
     """Characters per stop text."""
     values: PositiveInt = 50_000
     """Objects, lists and members in one JSON body; counted before it is parsed."""
-    uploads_at_once: PositiveInt = 4
-    """More uploads at a time are refused with 429."""
-    large_bodies_at_once: PositiveInt = 2
-    """JSON bodies of more than `LARGE_BODY` bytes; more at a time are refused with 429."""
+    uploads_at_once: PositiveInt = 8
+    """More uploads at a time are refused with 429, and more than half as many of one client."""
+    large_bodies_at_once: PositiveInt = 4
+    """JSON bodies of more than `LARGE_BODY` bytes; more at a time are refused likewise."""
+    reader_processes: PositiveInt = 2
+    """Processes that read uploads, and bodies that are large or hold images; one client has all but one of them at most."""
+    read_seconds: PositiveFloat = 300.0
+    """Longest time to read one of them."""
+    reads_waiting: PositiveInt = 16
+    """Requests of one client that may wait for a reader process; more are refused with 429."""
+    free_refusals: NonNegativeInt = 16
+    """So many wrong requests of a client within a short time cost it nothing."""
+    longest_wait_seconds: NonNegativeFloat = 4.0
+    """Longest wait of a client that was refused more often; 0 lets nobody wait."""
+    waiting_refused: PositiveInt = 64
+    """Requests of such a client that may wait; more are refused with 429."""
     header_seconds: PositiveFloat = 20.0
     """Time for the headers of a request; a connection that takes longer is closed."""
     body_seconds: PositiveFloat = 600.0
     """Time for the body of a request; what takes longer is refused with 408."""
     pause_seconds: PositiveFloat = 30.0
     """Longest pause within a body."""
+    bytes_per_second: PositiveInt = 1024
+    """Slowest body, after its first `pause_seconds`; what is slower is refused with 408."""
 
 
 class ServeSettings(StrictModel):
@@ -72,6 +86,9 @@ class ServeSettings(StrictModel):
     keys: tuple[str, ...] = ()
     """API keys; without any, only this machine may ask."""
     model_name: str = "medmvl"
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; without them all clients of a
+    proxy are one client."""
     page: bool = False
     """True where browsers are given the page; its visitors are told apart by a cookie."""
     limits: Limits = Limits()

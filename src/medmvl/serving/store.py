@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import shutil
 import stat
 import tempfile
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import numpy as np
-
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared, apply_declared
-from medmvl.serving.intake import read_all, read_received
 from medmvl.serving.settings import Limits, key_of
-from medmvl.serving.views import plane_of
+from medmvl.serving.stored_image import StoredImage, load_image, store_image
 
 PREFIX = "file-"
 FOLDER_PREFIX = "medmvl-serve-"
@@ -65,7 +61,7 @@ class StudyStore:
         self._lock = RLock()
 
     def incoming(self) -> Path:
-        """A new private folder to receive an upload into; `take` removes it."""
+        """A new private folder to receive an upload into; who asks for it discards it."""
         return Path(tempfile.mkdtemp(prefix="incoming-", dir=self.folder))
 
     @staticmethod
@@ -81,43 +77,16 @@ class StudyStore:
         if self._bytes_of_key(owner) >= self.limits.bytes_per_key:
             raise QuotaError("the files held already take all the space of this key; delete some first")
 
-    def take(self, owner: str, received: Path, selector: str = "", declared: Declared | None = None) -> Study:
-        """Read what was received into its folder, keep its pixels and geometry, and delete the rest.
-
-        Args:
-            owner: whose it is.
-            received: a file inside a folder of `incoming`.
-            selector: such as `series=2`, where an upload holds several.
-            declared: units and modality, where the file does not say them.
+    def adopt(self, owner: str, stored: StoredImage) -> Study:
+        """Keep what was read of an upload; its file moves into the store.
 
         Raises:
-            UserError: it cannot be read, or contradicts what was declared; the message names no path.
+            QuotaError: the owner may hold nothing more.
         """
-        try:
-            self.check_quota(owner)
-            image = read_received(received, selector, self.limits)
-            return self._keep(owner, image if declared is None else apply_declared(image, declared))
-        finally:
-            self.discard(received.parent)
-
-    def take_all(self, owner: str, received: Path) -> tuple[list[Study], list[str]]:
-        """As `take`, of everything an upload holds: the studies, and in words what could not be read.
-
-        Raises:
-            UserError: nothing could be read.
-        """
-        try:
-            self.check_quota(owner)
-            found = read_all(received, self.limits)
-            if not found.images:
-                raise UserError("; ".join(found.bad[:3]) or "the upload holds no image or volume")
-            kept = []
-            for image in found.images:
-                self.check_quota(owner)
-                kept.append(self._keep(owner, image))
-            return kept, found.bad
-        finally:
-            self.discard(received.parent)
+        self.check_quota(owner)
+        name = PREFIX + secrets.token_urlsafe(18)
+        stored.path.rename(self._path(name))
+        return self._listed(owner, name, stored)
 
     def declare(self, owner: str, name: str, declared: Declared) -> Study:
         """Replace a study by one with what is declared about it, under a new name: what is cached under the old one differs.
@@ -141,14 +110,10 @@ class StudyStore:
 
     def _keep(self, owner: str, image: MedicalImage) -> Study:
         name = PREFIX + secrets.token_urlsafe(18)
-        path = self._path(name)
-        save_image(image, path)
-        about = {
-            "kind": image.kind, "shape": list(image.shape), "spacing_mm": image.spacing_mm,
-            "modality": image.modality, "units": image.units, "warnings": list(image.warnings),
-        }  # fmt: skip
-        oriented = image.axcodes is not None
-        study = Study(name, owner, time.time(), path.stat().st_size, about, plane_of(image), oriented)
+        return self._listed(owner, name, store_image(image, self._path(name)))
+
+    def _listed(self, owner: str, name: str, stored: StoredImage) -> Study:
+        study = Study(name, owner, time.time(), stored.num_bytes, stored.about, stored.plane, stored.oriented)
         with self._lock:
             self._studies[name] = study
             self._used[name] = study.created
@@ -242,26 +207,3 @@ def _hold(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def save_image(image: MedicalImage, path: Path) -> None:
-    """Write pixels and geometry, so that `load_image` gives an equal image."""
-    about = {
-        field.name: getattr(image, field.name)
-        for field in fields(image)
-        if field.name not in ("array", "affine")
-    }
-    affine = np.zeros(0) if image.affine is None else image.affine
-    with path.open("xb") as file:
-        np.savez(file, array=image.array, affine=affine, about=np.array(json.dumps(about)))
-
-
-def load_image(path: Path) -> MedicalImage:
-    """Read what `save_image` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        about = json.loads(str(stored["about"]))
-        affine = stored["affine"]
-        known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in about.items()
-        }
-        return MedicalImage(array=stored["array"], affine=affine if affine.size else None, **known)

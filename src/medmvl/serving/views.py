@@ -76,14 +76,6 @@ def corners_mm(image: MedicalImage, lower: tuple[float, ...], upper: tuple[float
     return [[float(value) for value in (affine @ (*corner, 1.0))[:3]] for corner in (first, last)]
 
 
-def plane_of(image: MedicalImage) -> str:
-    """The plane a 2D image shows: `"axial"`, `"coronal"` or `"sagittal"`; axial where nothing is known."""
-    if image.kind == "volume" or image.axcodes is None:
-        return "axial"
-    crossed = {"S", "I"} & set(image.axcodes), {"A", "P"} & set(image.axcodes)
-    return "axial" if not crossed[0] else "coronal" if not crossed[1] else "sagittal"
-
-
 def thumbnail(image: MedicalImage) -> bytes:
     """A PNG of the image, or of a volume's middle slice."""
     picture = slice_picture(image, image.shape[0] // 2 if image.kind == "volume" else 0)

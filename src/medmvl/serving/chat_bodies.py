@@ -1,0 +1,152 @@
+"""The body of a chat request: counted, parsed and checked; a large one, and images inside one, in a reader process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from medmvl.errors import UserError
+from medmvl.serving.data_uri import check_data_uri, decode_data_uri
+from medmvl.serving.intake import read_one
+from medmvl.serving.protocol import ChatRequest, FilePart, ImagePart, VolumePart
+from medmvl.serving.settings import Limits
+from medmvl.serving.stored_image import StoredImage
+
+MAX_KEYS = 100
+"""Members of one object of the protocol; more are none of its fields."""
+
+
+class BodyError(UserError):
+    """A body is not as the protocol says; `place` is where, as far as it is known."""
+
+    def __init__(self, message: str, place: str | None = None) -> None:
+        super().__init__(message, place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ReadBody(NamedTuple):
+    """A request, and the images that came inside it, in their order; its parts call them by `inline_name`."""
+
+    request: ChatRequest
+    inline: tuple[StoredImage, ...] = ()
+
+
+def parse_body(data: bytes, limits: Limits) -> ChatRequest:
+    """Parse and check a body; nothing inside it is unpacked.
+
+    Raises:
+        BodyError: it is no JSON, or not as the protocol says.
+        UserError: it asks for more than the limits allow.
+    """
+    try:
+        given = from_json(data)
+    except ValueError as error:
+        raise BodyError(f"the body is not JSON: {error}") from None
+    _check_form(given, limits)
+    try:
+        request = ChatRequest.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = _place(first["loc"], given)
+        raise BodyError(f"{place}: {first['msg']}" if place else first["msg"], place) from None
+    request.check(limits)
+    for part in inline_parts(request):
+        check_data_uri(_uri(part))
+    return request
+
+
+def read_body(received: Path, limits: Limits) -> ReadBody:
+    """Parse a body that lies alone in its folder, and read the images inside it.
+
+    Raises:
+        UserError: as `parse_body`, or an image cannot be read, or all together have too many voxels.
+    """
+    data = received.read_bytes()
+    received.unlink()
+    request = parse_body(data, limits)
+    del data
+    inline: list[StoredImage] = []
+    voxels = 0
+    for number, part in enumerate(inline_parts(request)):
+        folder = received.parent / f"part-{number}"
+        folder.mkdir()
+        stored = _read_part(part, folder, limits)
+        voxels += stored.num_voxels
+        if voxels > limits.voxels:
+            raise UserError(
+                f"the request holds more than {limits.voxels} voxels; upload its scans to /v1/files"
+            )
+        inline.append(stored)
+        _rename(part, inline_name(number))
+    return ReadBody(request, tuple(inline))
+
+
+def inline_parts(request: ChatRequest) -> Iterator[ImagePart | VolumePart | FilePart]:
+    """The parts that bring an image with them, in their order."""
+    for message in request.messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, ImagePart) or (
+                isinstance(part, VolumePart | FilePart) and part.reference.data is not None
+            ):
+                yield part
+
+
+def inline_name(number: int) -> str:
+    """What a part of `ReadBody.request` says in place of its data."""
+    return f"inline-{number}"
+
+
+def _read_part(part: ImagePart | VolumePart | FilePart, folder: Path, limits: Limits) -> StoredImage:
+    data = decode_data_uri(_uri(part))
+    received = folder / "inline"
+    received.write_bytes(data)
+    del data
+    stored = read_one(received, "" if isinstance(part, ImagePart) else part.reference.select, limits)
+    received.unlink()
+    return stored
+
+
+def _uri(part: ImagePart | VolumePart | FilePart) -> str:
+    return part.image_url.url if isinstance(part, ImagePart) else part.reference.data or ""
+
+
+def _rename(part: ImagePart | VolumePart | FilePart, name: str) -> None:
+    if isinstance(part, ImagePart):
+        part.image_url.url = name
+    else:
+        part.reference.data = name
+
+
+def _check_form(given: Any, limits: Limits) -> None:
+    """Count what each error would be told about, so that a body of errors costs no more than another."""
+    if not isinstance(given, dict):
+        raise BodyError("the body is no JSON object")
+    messages = given.get("messages")
+    turns = messages if isinstance(messages, list) else []
+    if len(turns) > limits.messages:
+        raise UserError(f"the request holds {len(turns)} messages; at most {limits.messages} are taken")
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    for entry in (given, *turns, *parts):
+        if isinstance(entry, dict) and len(entry) > MAX_KEYS:
+            raise BodyError(f"an object of the request has {len(entry)} members; the protocol knows no such")
+
+
+def _place(loc: tuple[int | str, ...], body: Any) -> str:
+    """Where in the body an error lies; the names of alternatives among the steps are left out."""
+    steps: list[str] = []
+    for number, step in enumerate(loc):
+        try:
+            body = body[step]
+        except (TypeError, KeyError, IndexError):
+            if number < len(loc) - 1 or not isinstance(body, dict):
+                continue
+        steps.append(str(step))
+    return ".".join(steps)
