@@ -34,7 +34,8 @@ def decode(
         model: in evaluation mode; called without gradients.
         inputs: `input_ids` and `attention_mask` `(B, L)`, padded anywhere but at the end, and the visuals as `forward`
             takes them; the first tokens are in `past_key_values` already where it is given.
-        sequences: one per row; they hold the answers afterwards.
+        sequences: one per row, or equally many for each row, those of a row next to each other: its prompt is read once; they
+            hold the answers afterwards.
         never: token ids that are not answers.
         after_prompt: called with the cache when it holds the prompts alone.
     """
@@ -42,8 +43,11 @@ def decode(
     mask = inputs["attention_mask"]
     outputs = model(**_first_step(model, inputs), use_cache=True, logits_to_keep=1)
     after_prompt(outputs.past_key_values)
+    logits = outputs.logits[:, -1]
+    if len(rows) > len(mask):
+        mask, logits = _repeated(len(rows) // len(mask), outputs.past_key_values, mask, logits)
     while True:
-        tokens = choose(outputs.logits[:, -1], rows, never)
+        tokens = choose(logits, rows, never)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.take(token)
         alive = [index for index, row in enumerate(rows) if row.finish is None]
@@ -63,6 +67,14 @@ def decode(
             use_cache=True,
             logits_to_keep=1,
         )
+        logits = outputs.logits[:, -1]
+
+
+def _repeated(times: int, cache: Any, mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat each row of what was read, in the cache itself: several answers begin where one prompt ends."""
+    copies = torch.arange(len(mask), device=mask.device).repeat_interleave(times)
+    cache.reorder_cache(copies)
+    return mask[copies], logits[copies]
 
 
 def choose(logits: Tensor, rows: Sequence[SequenceState], never: Sequence[int]) -> Tensor:

@@ -67,7 +67,8 @@ class SequenceDecoder:
 
         Args:
             prepared: the conversations.
-            sequences: from `new_sequence`, one per conversation; they hold the answers afterwards.
+            sequences: from `new_sequence`, one per conversation, or equally many for each, those of one next to each other: its
+                prompt is read once; they hold the answers afterwards.
             owners: whose scans each conversation shows; nothing cached for another is used.
         """
         with self._lock, torch.inference_mode():
@@ -75,6 +76,11 @@ class SequenceDecoder:
             inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
             keep = partial(self.inputs.keep_prefix, prepared, owners)
             decode(self.model, inputs, sequences, self._placeholders, keep)
+
+    def forget(self) -> None:
+        """Let go of visual tokens and beginnings that were kept: the weights they were made with have changed."""
+        self.inputs.visual_tokens.clear()
+        self.inputs.prefixes.clear()
 
     def search_beams(
         self,

@@ -47,6 +47,10 @@ class SequenceState:
     """Receives the text piece by piece; the pieces joined are the text."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    end_token: int | None = None
+    """The id that ended the answer, which is not among `tokens`; None where it ended otherwise."""
+    end_logprob: float | None = None
+    """How likely that was, where log-probabilities are asked for."""
     finish: Finish | None = None
     _given: int = 0
     _text: str = ""
@@ -77,7 +81,8 @@ class SequenceState:
         if self.finish is not None:
             return
         if token in self.stop_ids:
-            self.finish = "stop"
+            self.finish, self.end_token = "stop", token
+            self.end_logprob = None if self._seen is None else float(self._seen[token])
         else:
             self._append(token)
             self.finish = self._end()

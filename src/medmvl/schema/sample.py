@@ -87,6 +87,8 @@ class Sample(StrictModel):
     """Language of the question and the answer."""
     target: Target | None = None
     """The truth an answer is judged by."""
+    solution: str | None = None
+    """Right answer to the last question, for the `grpo` objective; used where there is no `target`."""
     labels: dict[str, float] = Field(default_factory=dict)
     """Named truth about the study, for the `classification` objective: 1 present, 0 absent, no entry: unknown."""
     chosen: str | None = None

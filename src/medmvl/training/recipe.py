@@ -21,7 +21,9 @@ from medmvl.data.sources import DataSource
 from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.part_names import PartName
 from medmvl.models.part_tuning import PartTuning
+from medmvl.rewards.registry import RewardRecipe
 from medmvl.schema.strict import StrictModel
+from medmvl.training.policy_recipe import GroupPolicy
 
 DECIDED_BY_STAGES = {
     "train_batch_size": "batch_size",
@@ -82,11 +84,15 @@ class Stage(StrictModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Name of the stage, and of its folder in the run."""
-    objective: Literal["lm", "classification", "contrastive", "dpo"] = "lm"
+    objective: Literal["lm", "classification", "contrastive", "dpo", "grpo"] = "lm"
     """Loss: `lm` for answers, `classification` of a sample's `labels`, `contrastive` between images and texts, `dpo` for pairs
-    of a `chosen` and a `rejected` answer."""
+    of a `chosen` and a `rejected` answer, `grpo` for the model's own answers and what `rewards` pay for them."""
     dpo: Preference | None = None
     """Settings of the `dpo` objective; None: their defaults."""
+    grpo: GroupPolicy | None = None
+    """Settings of the `grpo` objective; None: their defaults."""
+    rewards: tuple[RewardRecipe, ...] = ()
+    """Rewards of answers in the `grpo` objective; none: the verdict of the task's judge (`judge`)."""
     parts: dict[PartName, PartTuning]
     """Tuning per part: `frozen`, `full`, `lora`, `dora` or `last_k`; a part that is not named is frozen."""
     any_model: bool = False
@@ -99,7 +105,8 @@ class Stage(StrictModel):
     max_steps: PositiveInt | None = None
     """Length in optimizer steps."""
     batch_size: PositiveInt
-    """Samples per optimizer step, summed over all processes: the result does not depend on how many there are."""
+    """Samples per optimizer step, summed over all processes: the result does not depend on how many there are. For `dpo` these
+    are pairs, for `grpo` prompts."""
     micro_batch_size: PositiveInt | None = None
     """Samples that a process holds at once; None: its whole share of the batch."""
     eval_batch_size: PositiveInt | None = None
@@ -159,6 +166,12 @@ class Stage(StrictModel):
         }
         if self.dpo is not None and self.objective != "dpo":
             raise ValueError(f"stage '{self.name}': dpo has settings, but the objective is {self.objective}")
+        if self.grpo is not None and self.objective != "grpo":
+            raise ValueError(f"stage '{self.name}': grpo has settings, but the objective is {self.objective}")
+        if self.rewards and self.objective != "grpo":
+            raise ValueError(
+                f"stage '{self.name}': rewards are for the objective grpo, not '{self.objective}'"
+            )
         if self.objective in ("classification", "contrastive") and not encoders:
             raise ValueError(
                 f"stage '{self.name}': '{self.objective}' trains encoders, but none of its parts is one"
@@ -266,6 +279,11 @@ class Recipe(StrictModel):
             if small and self.distributed.shards:
                 raise ValueError(
                     f"stage '{stage.name}': {small[0]} is qlora; its 4 bits are not sharded: leave out distributed, or use lora"
+                )
+            if stage.objective == "grpo" and self.distributed.shards:
+                raise ValueError(
+                    f"stage '{stage.name}': grpo decodes with the model that trains, which needs whole weights in each "
+                    "process; leave out distributed"
                 )
             if not (stage.data or self.data).train:
                 raise ValueError(f"stage '{stage.name}' has no training data; set data.train")

@@ -142,7 +142,7 @@ def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator
                 seen.add(key)
                 for sample in sources[key].samples:
                     yield from (message.text for message in sample.messages)
-                    yield from filter(None, (sample.chosen, sample.rejected))
+                    yield from filter(None, (sample.chosen, sample.rejected, sample.solution))
 
 
 def start_model(

@@ -37,6 +37,11 @@ from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers, 
 from medmvl.training.history import write_lines
 from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Classification, Contrastive, LanguageModelling, Objective
+from medmvl.training.policy import GroupRelativePolicy
+from medmvl.training.policy_data import CollatePrompts, PromptDataset, PromptOrder
+from medmvl.training.policy_recipe import GroupPolicy
+from medmvl.training.policy_stage import check_policy, learn_from_rollouts
+from medmvl.training.policy_trainer import PolicyTrainer
 from medmvl.training.preference import REFERENCE, DirectPreference, keep_reference
 from medmvl.training.preference_data import CollatePairs, PairDataset
 from medmvl.training.recipe import Preference, Recipe, Stage
@@ -152,15 +157,24 @@ def plan_stage(
     longest = max(train.samples.lengths)
     if stage.pack and not is_purely_causal(model.llm.config, longest):
         raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
+    if isinstance(train, PromptDataset):
+        check_policy(stage, model, processor, train, validation)
     return StagePlan(
         recipe, stage, model, processor, train, validation,
-        order=TrainingOrder(train.mixture, stage, recipe.seed),
+        order=build_order(train, stage, recipe.seed),
         labels=tuple(label_names(train)) if stage.objective == "classification" else (),
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
         trained_on=trained_on,
         watched=shared,
     )  # fmt: skip
+
+
+def build_order(train: StageDataset, stage: Stage, seed: int) -> TrainingOrder:
+    """The order of the stage's samples."""
+    if stage.objective == "grpo":
+        return PromptOrder(train.mixture, stage, seed, (stage.grpo or GroupPolicy()).updates)
+    return TrainingOrder(train.mixture, stage, seed)
 
 
 def fitted(stage: Stage, model: MedMVLForConditionalGeneration) -> Stage:
@@ -212,6 +226,8 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
         logger.info("  %s", kept)
     if isinstance(objective, DirectPreference):
         keep_stage_reference(plan, objective, trainer, folder)
+    if isinstance(trainer, PolicyTrainer):
+        learn_from_rollouts(trainer, plan.stage, plan.model, plan.processor, plan.train, plan.recipe.seed)
     done = checkpoints(folder / "checkpoints")
     if done and state.is_main_process:
         logger.info("resuming stage %s from %s", plan.stage.name, done[-1].name)
@@ -252,14 +268,19 @@ def build_objective(plan: StagePlan) -> Objective:
             return Contrastive(plan.model, plan.stage.temperature)
         if plan.stage.objective == "dpo":
             return DirectPreference(plan.model, plan.stage.dpo or Preference())
+        if plan.stage.objective == "grpo":
+            never = (plan.processor.image_token_id, plan.processor.volume_token_id)
+            return GroupRelativePolicy(plan.model, plan.stage.grpo or GroupPolicy(), never)
         return LanguageModelling(plan.model)
 
 
-def build_collate(plan: StagePlan) -> Collate:
+def build_collate(plan: StagePlan) -> Collate | CollatePrompts:
     """What makes the objective's batches."""
     stage, data = plan.stage, (plan.train, plan.validation)
     if stage.objective == "dpo":
         return CollatePairs(plan.processor, stage.objective)
+    if stage.objective == "grpo":
+        return CollatePrompts()
     longest = max(max(part.samples.lengths) for part in data if part is not None)
     masked = not is_purely_causal(plan.model.llm.config, longest)
     return Collate(plan.processor, stage.objective, plan.labels, packed=stage.pack, masked=masked)
@@ -285,7 +306,8 @@ def make_trainer(
 ) -> StageTrainer:
     """The Trainer of a stage."""
     stage, collate = plan.stage, build_collate(plan)
-    return StageTrainer(
+    trainer = PolicyTrainer if stage.objective == "grpo" else StageTrainer
+    return trainer(
         objective,
         training_arguments(
             stage, folder / "checkpoints", plan.order, plan.recipe.seed, plan.recipe.distributed
@@ -296,7 +318,7 @@ def make_trainer(
         eval_dataset=plan.validation,
         eval_question_types=plan.validation.question_types if plan.validation is not None else (),
         collate=collate,
-        collate_validation=replace(collate, packed=False),
+        collate_validation=replace(collate, packed=False) if isinstance(collate, Collate) else collate,
         keep_checkpoints=stage.keep_checkpoints,
         trackers=open_trackers(plan.recipe.report_to, folder, stage),
         title=stage.name,

@@ -1,7 +1,7 @@
 """What an objective reads of a data set, and how its batches are made from the processor's.
 
-`lm` reads samples as they are, `dpo` pairs of answers (`preference_data`). `classification` and `contrastive` read each
-study once: its current images and volumes with the truth about it, or with its report.
+`lm` reads samples as they are, `dpo` pairs of answers (`preference_data`), `grpo` prompts (`policy_data`). `classification` and
+`contrastive` read each study once: its current images and volumes with the truth about it, or with its report.
 """
 
 from __future__ import annotations
@@ -109,6 +109,10 @@ def open_dataset(
         from medmvl.training.preference_data import open_pairs  # which builds on this file
 
         return open_pairs(sources, processor, **limits)
+    if stage.objective == "grpo":
+        from medmvl.training.policy_data import open_prompts  # likewise
+
+        return open_prompts(sources, processor, **limits)
     if stage.objective == "lm":
         return StageDataset(SampleDataset(sources, processor, supervised=True, **limits))
     with_report = stage.objective == "contrastive"

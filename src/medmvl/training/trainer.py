@@ -228,15 +228,19 @@ class StageTrainer(Trainer):
         for batch in self.get_eval_dataloader(eval_dataset):
             if self._is_zero3:
                 gather_whole(outside_llm(self.model))
-            with torch.no_grad():
-                rows = self.model(**self._prepare_inputs(batch))["totals"]
-            totals.append(self.accelerator.gather_for_metrics(rows).cpu())
+            totals.append(self.accelerator.gather_for_metrics(self.batch_totals(batch)).cpu())
         objective = self.accelerator.unwrap_model(self.model)
         metrics = objective.metrics(torch.cat(totals), self.eval_question_types)
         named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(named)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
+
+    def batch_totals(self, batch: Any) -> Tensor:
+        """A row of sums per sample of a validation batch."""
+        with torch.no_grad():
+            rows: Tensor = self.model(**self._prepare_inputs(batch))["totals"]
+        return rows
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One micro batch. Whether its loss is a number is asked where the host waits for the device anyway."""
@@ -373,7 +377,7 @@ class Progress(TrainerCallback):
     ) -> None:
         """Show the numbers that matter."""
         for name, value in (logs or {}).items():
-            if name == "loss" or (name.startswith("eval_") and "/" not in name):
+            if name in ("loss", "reward") or (name.startswith("eval_") and "/" not in name):
                 self.shown[name.removeprefix("eval_") if name != "eval_loss" else "val loss"] = f"{value:.3g}"
         if self.bar is not None:
             self.bar.set_postfix(self.shown, refresh=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from medmvl.tasks.answers.denial import NO_DENIAL
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
@@ -130,6 +131,7 @@ def said_polarity(said: str) -> bool | None:
     return True if said in YES else False if said in NO else None
 
 
+@lru_cache(maxsize=4096)
 def yes_no_choices(answer: str, question: str = "") -> tuple[str, ...]:
     """The pair of choices that a reference is one of, yes first, or nothing where it is neither yes nor no.
 

@@ -76,15 +76,16 @@ def _judge_choice(record: Record, letter: str) -> Judgement:
 
 
 def target_of(sample: Sample) -> Target | None:
-    """The truth of a sample: its target or, where it has none, the text of its last assistant turn.
+    """The truth of a sample: its target or, where it has none, its solution or the text of its last assistant turn.
 
     Data sets of plain conversations become judgeable this way: a yes or no answer makes the question closed.
     """
     if sample.target is not None:
         return sample.target
-    if sample.messages[-1].role != "assistant" or not sample.messages[-1].text.strip():
+    last = sample.messages[-1]
+    answer = (sample.solution or (last.text if last.role == "assistant" else "")).strip()
+    if not answer:
         return None
-    answer = sample.messages[-1].text.strip()
     asked = next((message.text for message in reversed(sample.messages) if message.role == "user"), "")
     pair = yes_no_choices(answer, asked)
     if pair:
