@@ -45,11 +45,32 @@ def write_run(out: Path, name: str, right: Any, blind: Any) -> None:
 def out(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     samples = [
-        {"id": f"q{n}", "target": {"categories": ["HEAD" if n < 10 else "CHEST", "PRES"]}} for n in range(40)
+        sample(f"q{n}", n // 2, "Is it left or right?", "no", ["HEAD" if n < 10 else "CHEST", "PRES"])
+        for n in range(40)
     ]
-    samples += [{"id": f"o{n}", "target": {"categories": None}} for n in range(4)]
-    (tmp_path / "data" / "test.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
+    samples += [sample(f"o{n}", n, "What is it?", "a cyst", None) for n in range(4)]
+    train = [sample(f"t{n}", n, "Is it left, or right", "No." if n < 5 else "yes", None) for n in range(10)]
+    train += [sample(f"u{n}", n, "Is it left or right?", "No", None) for n in range(10)]
+    for name, rows in (("test", samples), ("train", train)):
+        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     return tmp_path
+
+
+def sample(
+    name: str, picture: int, question: str, answer: str, categories: list[str] | None
+) -> dict[str, Any]:
+    """A question about a picture as the converter writes it."""
+    turns = (
+        ("user", [{"type": "image", "image": "x.jpg"}, {"type": "text", "text": question}]),
+        ("assistant", [{"type": "text", "text": answer}]),
+    )
+    question_type = "open" if name[0] in "ou" else "closed"
+    return {
+        "id": name,
+        "image_group": f"picture-{picture}",
+        "target": {"question_type": question_type, "categories": categories},
+        "messages": [{"role": role, "content": content} for role, content in turns],
+    }
 
 
 def test_scores_are_means_over_seeds_with_every_control(real: ModuleType, out: Path) -> None:
@@ -80,6 +101,14 @@ def test_a_model_that_is_as_good_without_its_image_does_not_reach_the_bar(
     write_run(out, "vqa-rad-small-seed-0", lambda n: n >= 10, lambda n: n >= 10)
     text = real.page(out)
     assert "**not reached**" in text and "+0.000 [+0.000, +0.000] over no image" in text
+
+
+def test_what_a_lookup_of_the_same_picture_answers_is_said(real: ModuleType, out: Path) -> None:
+    """Five of twenty pictures have the same question with the same answer in the training half, five with the other answer."""
+    write_run(out, "vqa-rad-small-seed-0", lambda n: True, lambda n: n % 2)
+    text = " ".join(real.page(out).split())
+    assert "The picture of 20 of these 40 closed questions has" in text
+    assert "without any model, is right for 0.25 [" in text
 
 
 def test_nothing_finished_is_said(real: ModuleType, tmp_path: Path) -> None:
