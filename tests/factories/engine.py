@@ -19,22 +19,38 @@ TEXTS = (
 
 
 @cache
-def tiny_engine(seed: int = 0) -> Any:
+def tiny_engine(seed: int = 0, thinking: bool = False) -> Any:
     """An engine around a random model of some ten thousand parameters; answers are noise, but always the same."""
     from medmvl.engine import Engine
 
-    return Engine(*_assemble(seed))
+    return Engine(*_assemble(seed, thinking))
 
 
-def save_tiny_model(folder: Path, seed: int = 0) -> Path:
+def writes(engine: Any, text: str) -> Any:
+    """A `forward` with which an engine's model writes a text and ends its turn, whatever it is asked, as far as it is let."""
+    ids = engine.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = [*ids, engine.processor.stop_token_ids[0]]
+    step = 0
+
+    def scripted(*arguments: Any, **inputs: Any) -> Any:
+        nonlocal step
+        outputs = type(engine.model).forward(engine.model, *arguments, **inputs)
+        step = 0 if inputs["input_ids"].shape[1] > 1 else step + 1
+        outputs.logits[:, -1, ids[min(step, len(ids) - 1)]] = 100.0
+        return outputs
+
+    return scripted
+
+
+def save_tiny_model(folder: Path, seed: int = 0, thinking: bool = False) -> Path:
     """Save such a model as training would."""
-    model, processor = _assemble(seed)
+    model, processor = _assemble(seed, thinking)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
 
-def _assemble(seed: int) -> tuple[Any, Any]:
+def _assemble(seed: int, thinking: bool = False) -> tuple[Any, Any]:
     import transformers.models.auto.modeling_auto  # noqa: F401  (registers our classes)
 
     from medmvl.models.assemble import assemble
@@ -58,6 +74,7 @@ def _assemble(seed: int) -> tuple[Any, Any]:
             "image_processor": {"size": [16, 16], "channels": 1, "mean": [0.5], "std": [0.25]},
             "volume_processor": {"size": [4, 16, 16]},
             "max_length": 512,
+            **({"thinking": True} if thinking else {}),
         }
     )  # fmt: skip
     return assemble(recipe, texts=TEXTS, seed=seed)

@@ -22,7 +22,8 @@ QWEN3 = r"""{%- set ns = namespace(last=0) -%}
 {%- for message in messages -%}
 {%- if message.role == 'assistant' -%}
 {%- set content = message.content -%}{%- set reasoning = '' -%}
-{%- if '</think>' in content -%}
+{%- if message.reasoning_content is string -%}{%- set reasoning = message.reasoning_content -%}
+{%- elif '</think>' in content -%}
 {%- set reasoning = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') -%}
 {%- set content = content.split('</think>')[-1].lstrip('\n') -%}
 {%- endif -%}

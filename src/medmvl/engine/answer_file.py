@@ -1,6 +1,7 @@
 """A file of answers that survives a kill at any byte: one JSON line per answer: `id`, `text`, `tokens`.
 
-The reader's `warnings` are with it where there are any, and `cut` where the answer ran out of tokens.
+The reader's `warnings` are with it where there are any, `cut` where it ran out of tokens, and `reasoning`, which is no part of
+`text`, where the model wrote some.
 
 Next to `answers.jsonl` is `answers.jsonl.run.json`: the digest of what is being run, so that answers of
 two models or two settings are never mixed in one file.
@@ -37,12 +38,15 @@ class StoredAnswer:
     """Doubts that the reader could not settle about the scans."""
     cut: bool = False
     """True where the answer ended because it had no tokens left."""
+    reasoning: str | None = None
+    """What the model wrote before the answer."""
 
     def to_line(self) -> bytes:
         """The line, Chinese as it is."""
         values: dict[str, Any] = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}
         values |= {"warnings": list(self.warnings)} if self.warnings else {}
         values |= {"cut": True} if self.cut else {}
+        values |= {"reasoning": self.reasoning} if self.reasoning is not None else {}
         return (json.dumps(values, ensure_ascii=False) + "\n").encode()
 
 
@@ -150,7 +154,7 @@ def _parse(line: bytes, where: str) -> StoredAnswer:
         values = json.loads(line)
         return StoredAnswer(
             values["id"], values["text"], tuple(values["tokens"]), tuple(values.get("warnings", ())),
-            bool(values.get("cut")),
+            bool(values.get("cut")), values.get("reasoning"),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError):
         raise UserError(

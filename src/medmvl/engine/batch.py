@@ -165,7 +165,9 @@ def _answer_batch(
         else:
             cut = outcome.finish == "length"
             answers += [
-                StoredAnswer(sample.id, outcome.text, outcome.tokens, outcome.warnings, cut)
+                StoredAnswer(
+                    sample.id, outcome.text, outcome.tokens, outcome.warnings, cut, outcome.reasoning
+                )
                 for sample in same
             ]
     file.append(answers)

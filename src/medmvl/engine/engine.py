@@ -218,6 +218,8 @@ class Engine(SequenceDecoder):
     def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
         """Answer one request piece by piece; the pieces joined are the text that `answer` gives.
 
+        Reasoning comes before it as `ReasoningPiece`s.
+
         Closing the iterator stops the decoding.
 
         Raises:
@@ -250,6 +252,7 @@ class Engine(SequenceDecoder):
                 request.load,
                 supervised=False,
                 add_generation_prompt=True,
+                thinking=options.thinking,
                 name=request.name,
             )
         except (ValueError, OSError) as error:
@@ -279,4 +282,6 @@ class Engine(SequenceDecoder):
             finish=sequence.finish or "length",
             num_prompt_tokens=len(prepared.input_ids),
             logprobs=tuple(sequence.logprobs),
+            reasoning=sequence.reasoning,
+            num_reasoning_tokens=sequence.num_reasoning_tokens,
         )

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from medmvl.datasets.loader import ImageLoader
 from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
+from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Request
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, VisualLoader
@@ -22,11 +23,14 @@ from medmvl.schema import Message, Sample, TextBlock
 if TYPE_CHECKING:
     from medmvl.engine.engine import Engine
 
+WITHOUT_REASONING = GenerationOptions(thinking=False)
+"""A candidate is scored as an answer that is given at once; there is no reasoning that leads to all of them."""
+
 
 def candidate_logprobs(
     engine: Engine, requests: Sequence[Request], candidates: Sequence[Sequence[str]]
 ) -> list[list[float]]:
-    """Log-likelihood of every candidate as the whole next turn: its text and the end of the turn.
+    """Log-likelihood of every candidate as the whole next turn, its text and the end of the turn, without reasoning.
 
     Args:
         engine: the model.
@@ -105,7 +109,7 @@ def _scored(engine: Engine, batch: Sequence[Sample], load: VisualLoader) -> list
     requests, choices, kept = [], [], []
     for sample in batch:
         request = Request.from_sample(sample, load)
-        if sample.target is None or isinstance(engine.try_prepare(request), Failure):
+        if sample.target is None or isinstance(engine.try_prepare(request, WITHOUT_REASONING), Failure):
             continue
         requests.append(request)
         choices.append(sample.target.choices)
@@ -119,7 +123,7 @@ def _scored(engine: Engine, batch: Sequence[Sample], load: VisualLoader) -> list
 def _answered(engine: Engine, request: Request, text: str) -> ProcessedSample:
     """The conversation with `text` as its last turn, of which alone the tokens are supervised."""
     turn = Message(role="assistant", content=(TextBlock(text=text),))
-    asked = engine.prepare(request)
+    asked = engine.prepare(request, WITHOUT_REASONING)
     whole = engine.processor.prepare(
         (*request.messages, turn), request.load, supervised=True, name=request.name
     )

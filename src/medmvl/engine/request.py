@@ -9,6 +9,7 @@ from typing import Any, Literal
 from medmvl.engine.sequences import Finish, TokenLogprob
 from medmvl.models.visuals import VisualLoader
 from medmvl.schema import Message, Sample
+from medmvl.schema.reasoning import join_reasoning
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Answer:
     """What the model said."""
 
     text: str
+    """The answer, without its reasoning; empty where the tokens ran out within it."""
     tokens: tuple[int, ...]
-    """Generated ids, without the stop id."""
+    """Generated ids, reasoning included, without the stop id."""
     seconds: float
     """Wall time of the batch this answer was decoded in, reading included."""
     seen: tuple[dict[str, Any], ...]
@@ -49,6 +51,10 @@ class Answer:
     num_prompt_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     """One a token, where the options ask for them."""
+    reasoning: str | None = None
+    """What the model wrote before the answer; None where it was not asked to reason."""
+    num_reasoning_tokens: int = 0
+    """Tokens before those of the answer."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -57,14 +63,29 @@ class Answer:
 
     @property
     def probability(self) -> float | None:
-        """How likely the whole answer was, token by token; None without log-probabilities."""
+        """How likely the whole answer was, token by token, after its reasoning; None without log-probabilities."""
         if not self.logprobs:
             return None
-        return math.exp(sum(entry.logprob for entry in self.logprobs))
+        return math.exp(sum(entry.logprob for entry in self.logprobs[self.num_reasoning_tokens :]))
+
+    @property
+    def unanswered(self) -> str | None:
+        """Why there is no answer, where reasoning took all tokens or never ended; else None."""
+        if self.reasoning is None or self.text.strip():
+            return None
+        why = "was cut" if self.finish in ("length", "deadline") else "ended the turn"
+        return f"no answer: the reasoning {why} after {len(self.tokens)} tokens"
+
+    @property
+    def inline(self) -> str:
+        """Reasoning and answer as one text, which rewards of form read."""
+        return join_reasoning(self.reasoning or "", self.text)
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `medmvl generate --json`."""
+        reasoning = {} if self.reasoning is None else {"reasoning": self.reasoning}
         return {
+            **reasoning,
             "text": self.text,
             "tokens": list(self.tokens),
             "probability": self.probability,

@@ -327,7 +327,7 @@ def _skipping(listen: Listener, given: int) -> Listener:
 
     def hand_over(piece: str) -> None:
         nonlocal left
-        rest = piece[left:]
+        rest = type(piece)(piece[left:])
         left = max(0, left - len(piece))
         if rest:
             listen(rest)

@@ -16,6 +16,7 @@ from medmvl.engine.sequences import SequenceState
 from medmvl.engine.structured_outputs import StructuredOutputs
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.thinking import decode_with_mark
 from medmvl.models.visuals import ProcessedSample
 
 
@@ -50,12 +51,15 @@ class SequenceDecoder:
         """A sequence to decode into.
 
         Raises:
-            UserError: the form the answer should have cannot be read.
+            UserError: the form the answer should have cannot be read, or the model cannot reason as it should.
         """
         stop_ids = frozenset(self.processor.stop_token_ids)
-        return SequenceState(
-            options, stop_ids, self.processor.decode, self._structured_outputs.matcher(options)
-        )
+        matcher = self._structured_outputs.matcher(options)
+        if not (self.processor.thinking if options.thinking is None else options.thinking):
+            return SequenceState(options, stop_ids, self.processor.decode, matcher)
+        cue = self.processor.chat.reasoning_cue
+        written = partial(decode_with_mark, self.processor.decode, cue)
+        return SequenceState(options, stop_ids, written, matcher, marks=cue.marks)
 
     def decode_sequences(
         self,

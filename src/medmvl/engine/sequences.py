@@ -1,4 +1,4 @@
-"""A batch as it is decoded: each sequence keeps its own options, seed, form, stop texts and listener.
+"""A batch as it is decoded: each sequence keeps its own options, seed, form, stop texts, marks of reasoning and listener.
 
 The decoding loop takes the likeliest token; a sequence that samples adds Gumbel noise of its own seed to its logits, which
 makes the likeliest token a sample, so that nobody's answer depends on who shares the batch.
@@ -17,10 +17,19 @@ from torch import Tensor
 
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.structured_outputs import Matcher
+from medmvl.schema.reasoning import Marks, Split, beginning_of
 
 Finish = Literal["stop", "length", "cancelled", "deadline"]
 INCOMPLETE = "\ufffd"
 """What decoding gives for the first bytes of a character whose last bytes are still to come."""
+GAP = 2
+"""Characters of white space between the closing mark and an answer of a given form."""
+
+
+class ReasoningPiece(str):
+    """A piece of reasoning in a stream; other pieces are of the answer."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,9 @@ class SequenceState:
     deadline: float | None = None
     """On the clock of `time.monotonic`."""
     listen: Callable[[str], None] | None = None
-    """Receives the text piece by piece; the pieces joined are the text."""
+    """Receives reasoning, as `ReasoningPiece`s, and text piece by piece; the pieces of each joined are the whole."""
+    marks: Marks | None = None
+    """Given where the prompt ends with the opening mark: what is written begins with reasoning."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     end_token: int | None = None
@@ -53,7 +64,9 @@ class SequenceState:
     """How likely that was, where log-probabilities are asked for."""
     finish: Finish | None = None
     _given: int = 0
+    _given_reasoning: int = 0
     _text: str = ""
+    _answering: bool = False
     _noise: torch.Generator | None = None
     _seen: Tensor | None = None
 
@@ -64,17 +77,61 @@ class SequenceState:
 
     @property
     def text(self) -> str:
-        """What was answered, up to where a stop text begins."""
-        text = self.decode(self.tokens)
+        """What was answered, up to where a stop text begins; empty where the reasoning did not end."""
+        text = self._parts(self.decode(self.tokens), final=True).answer
         return text[: self._stop_at(text)]
+
+    @property
+    def reasoning(self) -> str | None:
+        """What was written before the answer; None where no reasoning was asked for."""
+        return None if self.marks is None else self._parts(self.decode(self.tokens), final=True).reasoning
+
+    @property
+    def num_reasoning_tokens(self) -> int:
+        """Tokens before the answer, marks and white space among them; all where there is no answer."""
+        if self.marks is None:
+            return 0
+        low, high = 0, len(self.tokens)
+        while low < high:  # the first that many tokens with an answer in them
+            middle = (low + high) // 2
+            answered = self._parts(self.decode(self.tokens[: middle + 1]), final=False).answer
+            low, high = (low, middle) if answered else (middle + 1, high)
+        return low
+
+    def _parts(self, text: str, *, final: bool) -> Split:
+        return Split("", text, True) if self.marks is None else self.marks.split(text, final=final)
 
     def adjust(self, logits: Tensor) -> Tensor:
         """The logits `(vocabulary,)` whose largest is the next token."""
         if self.options.logprobs is not None:
             self._seen = logits.float().log_softmax(-1)
-        if self.matcher is not None:
-            logits = logits.masked_fill(~self.matcher.allowed(len(logits)).to(logits.device), -math.inf)
-        return self._sampled(logits.float()) if self.options.sampled else logits
+        if self.matcher is None:
+            return self._sampled(logits)
+        if self.marks is not None and not self._answering:
+            free = self._before_answer(self._sampled(logits).clone(), self.marks)
+            if free is not None:
+                return free
+        self._answering = True
+        return self._sampled(
+            logits.masked_fill(~self.matcher.allowed(len(logits)).to(logits.device), -math.inf)
+        )
+
+    def _before_answer(self, logits: Tensor, marks: Marks) -> Tensor | None:
+        """Logits of a token of reasoning or of the gap after it; None where the answer's form begins.
+
+        The turn does not end here, and no token closes the reasoning and begins the answer at once.
+        """
+        closed = marks.split(self._text, final=False).closed
+        while True:
+            token = int(logits.argmax())
+            text = self.decode([*self.tokens, token])
+            found = marks.split(text, final=False)
+            gap = len(text) - text.find(marks.closing) - len(marks.closing)
+            if token not in self.stop_ids and (not found.closed or (not found.answer and gap <= GAP)):
+                return logits
+            if closed:
+                return None
+            logits[token] = -math.inf
 
     def take(self, token: int) -> None:
         """Append the chosen token and update `finish`."""
@@ -91,15 +148,19 @@ class SequenceState:
     def _append(self, token: int) -> None:
         self.tokens.append(token)
         self._note(token)
-        if self.matcher is not None:
+        if self.matcher is not None and (self.marks is None or self._answering):
             self.matcher.take(token)
-        if self.listen is not None or self.options.stop:
+        formed_later = self.matcher is not None and self.marks is not None
+        if self.listen is not None or self.options.stop or formed_later:
             self._text = self.decode(self.tokens)
 
     def _end(self) -> Finish | None:
-        complete = self.matcher is not None and self.matcher.complete
-        if complete or self._stop_at(self._text) < len(self._text):
+        if self.matcher is not None and self.matcher.complete:
             return "stop"
+        if self.options.stop:
+            answer = self._parts(self._text, final=False).answer
+            if self._stop_at(answer) < len(answer):
+                return "stop"
         if len(self.tokens) >= self.options.max_new_tokens:
             return "length"
         if self.cancelled():
@@ -108,6 +169,9 @@ class SequenceState:
         return "deadline" if late else None
 
     def _sampled(self, logits: Tensor) -> Tensor:
+        if not self.options.sampled:
+            return logits
+        logits = logits.float()
         if self._noise is None:
             self._noise = torch.Generator().manual_seed(self.options.seed)
         scaled = logits / self.options.temperature
@@ -130,23 +194,17 @@ class SequenceState:
         return min(found, default=len(text))
 
     def _tell(self, *, final: bool) -> None:
-        """Give out text that will not change: no half characters, nothing that may begin a stop text."""
+        """Give out text that will not change: no half characters, nothing that may begin a stop text or a mark."""
         if self.listen is None:
             return
-        text = self._text
+        found = self._parts(self._text if final else self._text.rstrip(INCOMPLETE), final=final)
+        if self.marks is not None and len(found.reasoning) > self._given_reasoning:
+            self.listen(ReasoningPiece(found.reasoning[self._given_reasoning :]))
+            self._given_reasoning = len(found.reasoning)
+        text = found.answer
         sure = self._stop_at(text)
         if not final:
-            sure = min(
-                sure, len(text.rstrip(INCOMPLETE)), *(_overlap(text, stop) for stop in self.options.stop)
-            )
+            sure = min([sure, *(beginning_of(text, stop) for stop in self.options.stop)])
         if sure > self._given:
             self.listen(text[self._given : sure])
             self._given = sure
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Where the longest end of `text` that `stop` begins with starts."""
-    for size in range(min(len(stop), len(text)), 0, -1):
-        if text.endswith(stop[:size]):
-            return len(text) - size
-    return len(text)

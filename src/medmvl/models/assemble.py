@@ -52,7 +52,8 @@ def assemble(
         RecipeError: parts that do not exist or do not fit together.
     """
     if recipe.init is not None:
-        return load(recipe.init)
+        model, _ = load(recipe.init)
+        return model, assemble_processor(recipe)
     torch.manual_seed(seed)
     assert recipe.llm is not None
     processor = assemble_processor(recipe, texts=texts)
@@ -89,7 +90,10 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
 def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
     """The processor of a recipe, without building or loading any weights."""
     if recipe.init is not None:
-        saved: MedMVLProcessor = MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True)
+        said = {"thinking": recipe.thinking} if "thinking" in recipe.model_fields_set else {}
+        saved: MedMVLProcessor = MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True, **said)
+        if recipe.thinking:
+            saved.chat.check_teachable()
         return saved
     assert recipe.llm is not None
     if recipe.llm.tokenizer_vocab_size is not None:
@@ -106,6 +110,7 @@ def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> Med
         max_length=recipe.max_length,
         template_kwargs=recipe.llm.template_kwargs,
         chat_template=recipe.llm.chat_template,
+        thinking=recipe.thinking,
     )
 
 

@@ -1,7 +1,7 @@
 """From a conversation to token ids and labels: one rendering of the LLM's own chat template, one tokenisation.
 
-What the assistant says is marked by two private-use characters while the template renders; where they come out is where the
-labels are. So roles are never guessed from position, and no piece is ever tokenised on its own.
+What the assistant says is marked by two private-use characters while the template renders, its reasoning by two others; where
+they come out is where the labels are. So roles are never guessed from position, and no piece is ever tokenised on its own.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
 from medmvl.errors import SampleError
+from medmvl.models.thinking import ReasoningCue, find_cue, with_reasoning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _REMEMBERED = 1 << 14
-_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
+_OPEN, _CLOSE, _OPEN_REASONING, _CLOSE_REASONING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
+_OWN_MARKS = re.compile("[\ue0f0-\ue0f3]")
 IMAGE_TOKEN, VOLUME_TOKEN = "<|image|>", "<|volume|>"
 
 
@@ -30,6 +33,22 @@ class Turn:
 
     role: str
     text: str
+    reasoning: str = ""
+    """Reasoning of an assistant after the last question, in a conversation that is rendered with it."""
+
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as one string."""
+
+    text: str
+    answers: list[Span]
+    """Places of the assistant's texts."""
+    reasoning: list[Span | None]
+    """Place of the reasoning before each of them."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ class ChatTokenizer:
         template_kwargs: passed to every rendering, such as `{"enable_thinking": False}`.
         split_at_placeholders: tokenise the text between two placeholders separately, as some checkpoints were trained; a
             tokenizer that marks the beginning of a text (SentencePiece) then does so after every visual.
+        thinking: the model learns to reason before it answers; a template that has no place for it gets one.
     """
 
     def __init__(
@@ -64,6 +84,7 @@ class ChatTokenizer:
         template_kwargs: Mapping[str, Any],
         *,
         split_at_placeholders: bool = False,
+        thinking: bool = False,
     ) -> None:
         if not tokenizer.is_fast:
             raise SampleError(
@@ -71,36 +92,82 @@ class ChatTokenizer:
             )
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs)
+        self.thinking = thinking
         cuts = [text for text in (*placeholders, tokenizer.bos_token) if text]
         self._between = re.compile(f"({'|'.join(map(re.escape, cuts))})") if split_at_placeholders else None
         self._marks_beginnings = split_at_placeholders and _marks_beginnings(tokenizer)
-        self._encoded: dict[tuple[tuple[Turn, ...], bool], Encoded] = {}  # many samples ask in the same words
+        self._encoded: dict[
+            tuple[tuple[Turn, ...], bool, bool], Encoded
+        ] = {}  # many samples ask in the same words
         added = tokenizer.added_tokens_decoder
         self._special_ids = {i for i, token in added.items() if token.special} | set(
             tokenizer.all_special_ids
         )
         reserved = {token.content for token in added.values() if token.special} | set(placeholders)
-        self._reserved = re.compile(
+        self.reserved = re.compile(
             "|".join(re.escape(text) for text in sorted(reserved, key=len, reverse=True)) or r"(?!)"
         )
         self._answer_prefix = ""
         self._flaw: SampleError | None = None
         self.end_of_turn_id: int | None = None
+        if thinking and not self._knows_reasoning():
+            self._give_reasoning()
         try:
             self._answer_prefix = self._find_answer_prefix()
-            self.end_of_turn_id = self._find_end_of_turn()
+            self.end_of_turn_id = self._find_end_of_turn(Turn("assistant", "b"))
         except SampleError as error:
             self._flaw = error
+        if thinking and self.end_of_turn_id is None and isinstance(self._cue, ReasoningCue):
+            self.end_of_turn_id = self._find_end_of_turn(Turn("assistant", "b", reasoning="r"))
 
     @property
     def stop_token_ids(self) -> list[int]:
         """The ids that end an answer: the template's end of turn and the tokenizer's own end."""
         return sorted({self.end_of_turn_id, self.tokenizer.eos_token_id} - {None})
 
-    def check_teachable(self) -> None:
-        """Raise SampleError where the template can be asked with but not trained with, such as one without an end of turn."""
-        if self._flaw is not None:
+    def check_teachable(self, *, thinking: bool | None = None) -> None:
+        """Raise SampleError where the template can be asked with but not trained with, such as one without an end of turn.
+
+        Args:
+            thinking: whether reasoning is to be taught; None: as the model is asked.
+        """
+        if self.thinking if thinking is None else thinking:
+            self.reasoning_cue  # noqa: B018
+        elif self._flaw is not None:
             raise self._flaw
+
+    @property
+    def reasoning_cue(self) -> ReasoningCue:
+        """What asks this model to reason.
+
+        Raises:
+            SampleError: its chat template has no place for reasoning.
+        """
+        if isinstance(self._cue, SampleError):
+            raise SampleError(f"this model cannot be asked to reason before it answers: {self._cue}")
+        return self._cue
+
+    @cached_property
+    def _cue(self) -> ReasoningCue | SampleError:
+        try:
+            return find_cue(self)
+        except SampleError as error:
+            return error
+
+    def _knows_reasoning(self) -> bool:
+        return isinstance(self._cue, ReasoningCue)
+
+    def _give_reasoning(self) -> None:
+        """Put our marks around reasoning where the template has no place for it and nothing else is wrong with it."""
+        try:
+            gap = self._find_answer_prefix()
+        except SampleError:
+            return
+        own = self.tokenizer.chat_template
+        self.tokenizer.chat_template = with_reasoning(str(own), gap)
+        del self._cue
+        if not self._knows_reasoning():
+            self.tokenizer.chat_template = own
 
     def check_text(self, text: str, name: str) -> str:
         """Return the text; refuse what would be read as a special token or as our own marks.
@@ -108,39 +175,62 @@ class ChatTokenizer:
         Raises:
             SampleError: naming the sample and the token.
         """
-        found = self._reserved.search(text)
+        found = self.reserved.search(text)
         if found:
             raise SampleError(
                 f"{name}: its text spells the special token {found.group()!r}, which the model would obey instead of read; "
                 "remove it from the text (images and volumes are blocks of their own)."
             )
-        if _OPEN in text or _CLOSE in text:
+        if _OWN_MARKS.search(text):
             raise SampleError(
-                f"{name}: its text holds the private-use character U+E0F0 or U+E0F1; remove it."
+                f"{name}: its text holds a private-use character from U+E0F0 to U+E0F3; remove it."
             )
         return text
 
-    def encode(self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str) -> Encoded:
+    def encode(
+        self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str, thinking: bool = False
+    ) -> Encoded:
         """Token ids and supervision of a conversation.
+
+        With `thinking`, a prompt ends with the opening mark, and supervised are the turns that have reasoning: opening mark
+        where the template's cue lacks it, reasoning, closing mark, answer, end of turn. Earlier turns have none, so they are
+        context only.
 
         Raises:
             SampleError: the template refuses the conversation, rewrites an answer, or gives it no end of turn.
         """
-        key = (tuple(turns), add_generation_prompt)
+        key = (tuple(turns), add_generation_prompt, thinking)
         if key not in self._encoded:
             if len(self._encoded) >= _REMEMBERED:
                 self._encoded.clear()
-            self._encoded[key] = self._encode(turns, add_generation_prompt, name)
+            self._encoded[key] = self._encode(turns, add_generation_prompt, name, thinking)
         return self._encoded[key]
 
-    def _encode(self, turns: Sequence[Turn], add_generation_prompt: bool, name: str) -> Encoded:
-        text, spans = self.render(turns, add_generation_prompt=add_generation_prompt, name=name)
+    def _encode(
+        self, turns: Sequence[Turn], add_generation_prompt: bool, name: str, thinking: bool
+    ) -> Encoded:
+        found = self.rendered(
+            turns, add_generation_prompt=add_generation_prompt, thinking=thinking, name=name
+        )
+        text = found.text + (self.reasoning_cue.opening if thinking and add_generation_prompt else "")
         ids, offsets = self.tokenised(text)
         supervised = [False] * len(ids)
-        for start, end in spans if self._flaw is None else ():
-            prefix = len(self._answer_prefix) if text[:start].endswith(self._answer_prefix) else 0
-            self._supervise(supervised, ids, offsets, (start - prefix, end), text, name)
+        for span in self._taught(found, thinking):
+            self._supervise(supervised, ids, offsets, span, text, name)
         return Encoded(ids, supervised)
+
+    def _taught(self, found: Rendered, thinking: bool) -> list[Span]:
+        """What of the text is to be learned, ends of turns apart."""
+        prefix = self.reasoning_cue.opening if thinking else self._answer_prefix
+        if not thinking and self._flaw is not None:
+            return []
+        spans = []
+        for (start, end), reasoning in zip(found.answers, found.reasoning, strict=True):
+            if thinking and reasoning is None:
+                continue
+            begin = start if reasoning is None else reasoning[0]
+            spans.append((begin - (len(prefix) if found.text[:begin].endswith(prefix) else 0), end))
+        return spans
 
     def tokenised(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids, and where in the text each begins and ends."""
@@ -161,38 +251,35 @@ class ChatTokenizer:
         return ids, offsets
 
     def render(
-        self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str
-    ) -> tuple[str, list[tuple[int, int]]]:
+        self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str, thinking: bool = False
+    ) -> tuple[str, list[Span]]:
         """The conversation as one string, and where in it the assistant's texts are."""
-        messages = [
-            {
-                "role": turn.role,
-                "content": f"{_OPEN}{turn.text.strip()}{_CLOSE}" if turn.role == "assistant" else turn.text,
-            }
-            for turn in turns
-        ]
+        found = self.rendered(
+            turns, add_generation_prompt=add_generation_prompt, thinking=thinking, name=name
+        )
+        opening = self.reasoning_cue.opening if thinking and add_generation_prompt else ""
+        return found.text + opening, found.answers
+
+    def rendered(
+        self, turns: Sequence[Turn], *, add_generation_prompt: bool, thinking: bool, name: str
+    ) -> Rendered:
+        """The conversation as one string, and where in it the assistant's texts and their reasoning are.
+
+        Raises:
+            SampleError: the template refuses it, or rewrites what the assistant says.
+        """
+        messages = [_message(turn, thinking=thinking) for turn in turns]
+        switch = {"enable_thinking": thinking} if thinking or self.thinking else {}
         try:
             marked = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **self.template_kwargs
+                messages,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **{**self.template_kwargs, **switch},
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise SampleError(f"{name}: the chat template refuses this conversation: {error}") from error
-        return self._unmark(marked, [m["content"][1:-1] for m in messages if m["role"] == "assistant"], name)
-
-    @staticmethod
-    def _unmark(marked: str, answers: Sequence[str], name: str) -> tuple[str, list[tuple[int, int]]]:
-        pieces = re.split(f"{_OPEN}(.*?){_CLOSE}", marked, flags=re.DOTALL)
-        if pieces[1::2] != list(answers):
-            raise SampleError(
-                f"{name}: the chat template drops or rewrites what the assistant says ({len(answers)} answers given, "
-                f"{len(pieces) // 2} rendered); such a conversation cannot be trained on with it."
-            )
-        spans, position = [], 0
-        for number, piece in enumerate(pieces):
-            if number % 2:
-                spans.append((position, position + len(piece)))
-            position += len(piece)
-        return "".join(pieces), spans
+        return _unmark(marked, [turn for turn in turns if turn.role == "assistant"], name)
 
     def _supervise(
         self,
@@ -245,11 +332,49 @@ class ChatTokenizer:
             )
         return text[len(cue) : start]
 
-    def _find_end_of_turn(self) -> int:
+    def _find_end_of_turn(self, answer: Turn) -> int:
         encoded = self.encode(
-            [Turn("user", "a"), Turn("assistant", "b")], add_generation_prompt=False, name="the chat template"
-        )
+            [Turn("user", "a"), answer], add_generation_prompt=False, name="the chat template",
+            thinking=bool(answer.reasoning),
+        )  # fmt: skip
         return encoded.ids[max(i for i, flag in enumerate(encoded.supervised) if flag)]
+
+
+def _message(turn: Turn, *, thinking: bool) -> dict[str, str]:
+    """A turn as a template takes it, with our marks; `reasoning_content` is the name by which templates know reasoning."""
+    if turn.role != "assistant":
+        return {"role": turn.role, "content": turn.text}
+    message = {"role": turn.role, "content": f"{_OPEN}{turn.text.strip()}{_CLOSE}"}
+    if thinking and turn.reasoning:
+        message["reasoning_content"] = f"{_OPEN_REASONING}{turn.reasoning.strip()}{_CLOSE_REASONING}"
+    return message
+
+
+def _unmark(marked: str, answers: Sequence[Turn], name: str) -> Rendered:
+    """The text without our marks, and where they were."""
+    kinds = {_OPEN: _CLOSE, _OPEN_REASONING: _CLOSE_REASONING}
+    text, opened, reasoning = "", "", None
+    start, spans, before = 0, [], []
+    for piece in re.split(f"({_OWN_MARKS.pattern})", marked):
+        if piece in kinds:
+            opened, start = piece, len(text)
+        elif piece and piece == kinds.get(opened):
+            if opened == _OPEN:
+                spans.append((start, len(text)))
+                before.append(reasoning)
+            reasoning = (start, len(text)) if opened == _OPEN_REASONING else None
+            opened = ""
+        else:
+            text += piece
+    if [text[slice(*span)] for span in spans] != [turn.text.strip() for turn in answers]:
+        raise SampleError(
+            f"{name}: the chat template drops or rewrites what the assistant says ({len(answers)} answers given, "
+            f"{len(spans)} rendered); such a conversation cannot be trained on with it."
+        )
+    kept = zip(before, answers, strict=True)
+    if any(span is not None and text[slice(*span)] != turn.reasoning.strip() for span, turn in kept):
+        raise SampleError(f"{name}: the chat template rewrites the reasoning before an answer")
+    return Rendered(text, spans, before)
 
 
 def _marks_beginnings(tokenizer: PreTrainedTokenizerFast) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from medmvl.errors import SampleError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import as_medical_image
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
+from medmvl.schema.reasoning import holds_marks
 
 
 def visual_blocks(messages: Sequence[Message]) -> list[VisualBlock]:
@@ -49,5 +51,34 @@ def parse_conversation(
             given: Any = item.get(item["type"], item.get("path"))
             visuals[block] = as_medical_image(given)
             blocks.append(block)
-        messages.append(Message.model_construct(role=turn["role"], content=tuple(blocks)))
+        reasoning = turn.get("reasoning_content", turn.get("reasoning"))
+        messages.append(
+            Message.model_construct(role=turn["role"], content=tuple(blocks), reasoning=reasoning)
+        )
     return messages, visuals
+
+
+def brings_reasoning(messages: Sequence[Message]) -> bool:
+    """Whether a finished conversation ends with a turn of the assistant that has reasoning."""
+    return bool(messages and (messages[-1].with_reasoning_apart().reasoning or "").strip())
+
+
+def reasoning_of_turns(messages: Sequence[Message]) -> list[str]:
+    """The reasoning of every turn, as far as a template is given it: a history has none, only turns after the last question."""
+    last = max((place for place, turn in enumerate(messages) if turn.role == "user"), default=-1)
+    return [(turn.reasoning or "") if place > last else "" for place, turn in enumerate(messages)]
+
+
+def reasoning_apart(messages: Sequence[Message], name: str) -> list[Message]:
+    """The turns with reasoning that was written into answers taken out of them.
+
+    Raises:
+        SampleError: an answer holds marks elsewhere than around a block at its beginning.
+    """
+    apart = [message.with_reasoning_apart() for message in messages]
+    if any(message.role == "assistant" and holds_marks(message.text) for message in apart):
+        raise SampleError(
+            f"{name}: an answer holds a mark of reasoning, such as <think>, elsewhere than around a block at its beginning; "
+            "give the reasoning as the message's `reasoning`"
+        )
+    return apart

@@ -40,7 +40,7 @@ class ModelRecipe(StrictModel):
     """The parts of a model, or `init`, a saved MedM-VL model to start from."""
 
     init: str | None = None
-    """A folder of a saved MedM-VL model; nothing else may be given then."""
+    """A folder of a saved MedM-VL model; nothing else but `thinking` may be given then."""
     llm: LLMRecipe | None = None
     """The LLM and its tokenizer."""
     image_encoder: dict[str, Any] | None = None
@@ -57,10 +57,20 @@ class ModelRecipe(StrictModel):
     """Settings of `VolumeProcessor`: size, windows, spacing and more; `path`: those in the folder of an imported encoder."""
     max_length: PositiveInt = 2048
     """Token limit of a conversation, images and volumes included."""
+    thinking: bool = False
+    """Reason before the answer, unless asked not to; learned from the `reasoning` of the data's assistant turns."""
+
+    @model_validator(mode="after")
+    def _one_switch(self) -> ModelRecipe:
+        if self.llm is not None and self.llm.template_kwargs.get("enable_thinking") and not self.thinking:
+            raise ValueError(
+                "llm.template_kwargs asks for reasoning (enable_thinking); set model.thinking: true instead"
+            )
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> ModelRecipe:
-        given = self.model_fields_set - {"init"}
+        given = self.model_fields_set - {"init", "thinking"}
         if self.init is not None and given:
             raise ValueError(
                 f"init already says {', '.join(sorted(given))}; remove these keys or init; on "

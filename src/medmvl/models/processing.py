@@ -19,7 +19,13 @@ from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import Visual
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
 from medmvl.models.configuration import MedMVLConfig, VisualParts
-from medmvl.models.conversations import questions, visual_blocks
+from medmvl.models.conversations import (
+    brings_reasoning,
+    questions,
+    reasoning_apart,
+    reasoning_of_turns,
+    visual_blocks,
+)
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.placeholders import expand_placeholders
 from medmvl.models.processor_calls import process_conversations, process_prompts, render_conversations
@@ -47,6 +53,7 @@ class MedMVLProcessor(ProcessorMixin):
         prior_prefix: text before a visual of an earlier study; `{days}` is how much earlier.
         template_kwargs: passed to every rendering of the chat template.
         chat_template: replaces the tokenizer's own; `"plain"` is the bundled one, which base models get.
+        thinking: the model reasons before it answers, unless it is asked not to.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class MedMVLProcessor(ProcessorMixin):
         chat_template: str | None = None,
         suffix_before_words: bool = False,
         split_at_placeholders: bool = False,
+        thinking: bool = False,
     ) -> None:
         template = chat_template or tokenizer.chat_template or "plain"
         tokenizer.chat_template = plain_template() if template == "plain" else template
@@ -72,6 +80,15 @@ class MedMVLProcessor(ProcessorMixin):
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        self.thinking = thinking
+        self.template_kwargs = dict(template_kwargs or {"enable_thinking": False})
+        self.chat = ChatTokenizer(
+            tokenizer,
+            list(_TOKENS.values()),
+            self.template_kwargs,
+            split_at_placeholders=split_at_placeholders,
+            thinking=thinking,
+        )
         super().__init__(tokenizer, chat_template=tokenizer.chat_template)
         self.visual_parts = VisualParts.from_settings(parts or {})
         self.parts = self.visual_parts.configs()
@@ -80,15 +97,8 @@ class MedMVLProcessor(ProcessorMixin):
         self.max_length = max_length
         self.visual_suffix = visual_suffix
         self.prior_prefix = prior_prefix
-        self.template_kwargs = dict(template_kwargs or {"enable_thinking": False})
         self.suffix_before_words = suffix_before_words
         self.split_at_placeholders = split_at_placeholders
-        self.chat = ChatTokenizer(
-            tokenizer,
-            list(_TOKENS.values()),
-            self.template_kwargs,
-            split_at_placeholders=split_at_placeholders,
-        )
 
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -162,6 +172,7 @@ class MedMVLProcessor(ProcessorMixin):
         *,
         supervised: bool,
         add_generation_prompt: bool = False,
+        thinking: bool | None = None,
         name: str = "the conversation",
     ) -> ProcessedSample:
         """Turn one conversation into token ids, labels and pixels.
@@ -171,13 +182,16 @@ class MedMVLProcessor(ProcessorMixin):
             load: gives the `ProcessedVisual` of a block.
             supervised: whether to make labels of the assistant's turns.
             add_generation_prompt: whether to end with the LLM's cue to answer.
+            thinking: whether to ask for reasoning before the answer; None: as the model was made. A finished conversation has
+                reasoning where the model has `thinking` and its last turn brings some.
             name: names the sample in errors.
 
         Raises:
             SampleError: the conversation is too long, spells a special token, or cannot be rendered.
         """
+        thinking = self.thinks(messages, thinking)
         if supervised:
-            self.chat.check_teachable()
+            self.chat.check_teachable(thinking=thinking)
         visuals = []
         for block, question in zip(visual_blocks(messages), questions(messages), strict=True):
             visual = load(block)
@@ -186,8 +200,9 @@ class MedMVLProcessor(ProcessorMixin):
                     f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
                 )
             visuals.append(self._guided(visual, question))
+        turns = self.turns(messages, name, thinking=thinking)
         encoded = self.chat.encode(
-            self.turns(messages, name), add_generation_prompt=add_generation_prompt, name=name
+            turns, add_generation_prompt=add_generation_prompt, name=name, thinking=thinking
         )
         return self.expand(encoded.ids, encoded.supervised if supervised else None, visuals, name)
 
@@ -203,9 +218,25 @@ class MedMVLProcessor(ProcessorMixin):
         crops = tuple(replace(crop, question_ids=ids) for crop in visual.crops)
         return replace(visual, question_ids=ids, crops=crops)
 
-    def turns(self, messages: Sequence[Message], name: str) -> list[Turn]:
-        """The text of every turn, with one placeholder per visual."""
-        return [Turn(message.role, "".join(self._texts(message.content, name))) for message in messages]
+    def thinks(self, messages: Sequence[Message], asked: bool | None = None) -> bool:
+        """Whether a conversation is rendered with reasoning; where it is not, an empty block tells the model so."""
+        if messages and messages[-1].role == "assistant":
+            return self.thinking and brings_reasoning(messages)
+        return self.thinking if asked is None else asked
+
+    def turns(self, messages: Sequence[Message], name: str, *, thinking: bool = False) -> list[Turn]:
+        """The text of every turn, with one placeholder per visual, and reasoning where it is rendered."""
+        if self.thinking:
+            messages = reasoning_apart(messages, name)
+        reasoning = reasoning_of_turns(messages) if thinking else [""] * len(messages)
+        return [
+            Turn(
+                message.role,
+                "".join(self._texts(message.content, name)),
+                self.chat.check_text(thoughts, name),
+            )
+            for message, thoughts in zip(messages, reasoning, strict=True)
+        ]
 
     def _texts(self, content: Sequence[TextBlock | VisualBlock], name: str) -> Iterator[str]:
         """The text of every block of a message, placeholders for visuals."""
@@ -233,7 +264,9 @@ class MedMVLProcessor(ProcessorMixin):
 
         Where sizes vary, or unchanged patches are dropped, it is the most there may be.
         """
-        encoded = self.chat.encode(self.turns(messages, name), add_generation_prompt=False, name=name)
+        thinking = self.thinks(messages)
+        turns = self.turns(messages, name, thinking=thinking)
+        encoded = self.chat.encode(turns, add_generation_prompt=False, name=name, thinking=thinking)
         blocks = list(visual_blocks(messages))
         return len(encoded.ids) - len(blocks), sum(self.tokens_of(block.type) for block in blocks)
 
@@ -282,17 +315,19 @@ class MedMVLProcessor(ProcessorMixin):
     ) -> Any:
         """Render one conversation, or several, in the usual form of dicts with `role` and typed `content`.
 
-        Images and volumes are given in the block itself: a path, a `MedicalImage` or (images) a Pillow image.
+        Images and volumes are given in the block itself: a path, a `MedicalImage` or (images) a Pillow image. `enable_thinking`
+        says whether to ask for reasoning; default is as the model was made.
 
         Returns:
             The prompt, or with `tokenize` the batch (`return_dict=False`: its `input_ids`).
         """
+        asked: bool | None = kwargs.get("enable_thinking")
         batched = bool(conversation) and not isinstance(conversation[0], Mapping)
         conversations = list(conversation) if batched else [conversation]
         if not tokenize:
-            texts = render_conversations(self, conversations, add_generation_prompt)
+            texts = render_conversations(self, conversations, add_generation_prompt, asked)
             return texts if batched else texts[0]
-        samples = process_conversations(self, conversations, add_generation_prompt)
+        samples = process_conversations(self, conversations, add_generation_prompt, asked)
         batch = self.collate(samples, padding_side="left")
         return batch if return_dict else batch["input_ids"]
 
@@ -315,6 +350,7 @@ class MedMVLProcessor(ProcessorMixin):
             "split_at_placeholders": self.split_at_placeholders,
             "prior_prefix": self.prior_prefix,
             "template_kwargs": self.template_kwargs,
+            "thinking": self.thinking,
         }
 
 

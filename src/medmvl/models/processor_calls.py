@@ -55,12 +55,17 @@ def render_conversations(
     processor: MedMVLProcessor,
     conversations: Sequence[Sequence[Mapping[str, Any]]],
     add_generation_prompt: bool,
+    asked: bool | None,
 ) -> list[str]:
-    """The prompt of each conversation, with one placeholder per visual."""
+    """The prompt of each conversation, with one placeholder per visual; `asked` says whether it asks for reasoning."""
     texts = []
     for conversation in conversations:
-        turns = processor.turns(parse_conversation(conversation)[0], _NAME)
-        text, _ = processor.chat.render(turns, add_generation_prompt=add_generation_prompt, name=_NAME)
+        messages, _ = parse_conversation(conversation)
+        thinking = processor.thinks(messages, asked)
+        turns = processor.turns(messages, _NAME, thinking=thinking)
+        text, _ = processor.chat.render(
+            turns, add_generation_prompt=add_generation_prompt, name=_NAME, thinking=thinking
+        )
         texts.append(text)
     return texts
 
@@ -69,12 +74,15 @@ def process_conversations(
     processor: MedMVLProcessor,
     conversations: Sequence[Sequence[Mapping[str, Any]]],
     add_generation_prompt: bool,
+    asked: bool | None,
 ) -> list[ProcessedSample]:
-    """A sample of each conversation, whose images and volumes are in their blocks."""
+    """A sample of each conversation, whose images and volumes are in their blocks; `asked` as above."""
     samples = []
     for messages, images in map(parse_conversation, conversations):
         load = processor.visual_loader(images.__getitem__)
         samples.append(
-            processor.prepare(messages, load, supervised=False, add_generation_prompt=add_generation_prompt)
+            processor.prepare(
+                messages, load, supervised=False, add_generation_prompt=add_generation_prompt, thinking=asked
+            )
         )
     return samples

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from medmvl.schema.blocks import Block, ImageBlock, TextBlock, VolumeBlock
 from medmvl.schema.boxes import Box
+from medmvl.schema.reasoning import holds_marks, split_reasoning
 from medmvl.schema.strict import StrictModel
 
 SCHEMA_VERSION = 1
@@ -20,6 +21,8 @@ class Message(StrictModel):
     """Speaker."""
     content: tuple[Block, ...]
     """Blocks in order; a plain string is one block of text."""
+    reasoning: str | None = None
+    """Reasoning before an assistant's answer, without marks; learned by models with `thinking`, never scored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -34,6 +37,18 @@ class Message(StrictModel):
             raise ValueError(f"a {self.role} message holds an image or volume; only user messages may")
         return self
 
+    @model_validator(mode="after")
+    def _only_assistants_reason(self) -> Message:
+        if self.reasoning is None:
+            return self
+        if self.role != "assistant":
+            raise ValueError(f"a {self.role} message has reasoning; only assistant messages may")
+        if holds_marks(self.reasoning):
+            raise ValueError(
+                "reasoning holds a mark such as <think> or </think>; give the text between the marks"
+            )
+        return self
+
     @property
     def visuals(self) -> tuple[ImageBlock | VolumeBlock, ...]:
         """The images and volumes of this turn, in order."""
@@ -43,6 +58,17 @@ class Message(StrictModel):
     def text(self) -> str:
         """The text blocks joined as they are."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
+
+    def with_reasoning_apart(self) -> Message:
+        """The same turn with its reasoning in `reasoning`, also where it was written as a block at the answer's beginning."""
+        first = self.content[0] if self.role == "assistant" and self.content else None
+        if self.reasoning is not None or not isinstance(first, TextBlock):
+            return self
+        reasoning, answer = split_reasoning(first.text)
+        if not reasoning:
+            return self
+        blocks = (first.model_copy(update={"text": answer}), *self.content[1:])
+        return self.model_copy(update={"content": blocks, "reasoning": reasoning})
 
     def to_no_image(self) -> Message:
         """Only the text, as it would be written without anything to see."""
@@ -111,6 +137,11 @@ class Sample(StrictModel):
     def has_answer(self) -> bool:
         """Whether some assistant turn has text, which is what `lm` training needs."""
         return any(message.role == "assistant" and message.text.strip() for message in self.messages)
+
+    @property
+    def has_reasoning(self) -> bool:
+        """Whether the last turn is an assistant's with reasoning, which a model with `thinking` learns."""
+        return bool((self.messages[-1].with_reasoning_apart().reasoning or "").strip())
 
     def prompt(self) -> Sample:
         """The sample without its last assistant turns: what a model is asked."""

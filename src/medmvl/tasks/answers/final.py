@@ -8,16 +8,8 @@ from __future__ import annotations
 
 import re
 
-_THOUGHT_TAGS = r"think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratchpad"
-_THOUGHTS = (
-    re.compile(rf"<\s*({_THOUGHT_TAGS})\s*>.*?<\s*/\s*\1\s*>", re.DOTALL | re.IGNORECASE),
-    re.compile(r"◁think▷.*?◁/think▷|<unused94>.*?<unused95>", re.DOTALL),
-    re.compile(r"<\|begin_of_thought\|>.*?<\|end_of_thought\|>", re.DOTALL),
-    re.compile(r".*<\|channel\|>\s*final\s*<\|message\|>", re.DOTALL),
-    re.compile(rf".*(?:<\s*/\s*(?:{_THOUGHT_TAGS})\s*>|◁/think▷|<unused95>)", re.DOTALL | re.IGNORECASE),
-    re.compile(rf"(?:<\s*(?:{_THOUGHT_TAGS})\s*>|◁think▷|<unused94>).*", re.DOTALL | re.IGNORECASE),
-)
-"""In this order: closed thoughts, what precedes a final channel, thoughts whose beginning or whose end is missing."""
+from medmvl.schema.reasoning import without_reasoning
+
 _TAGGED = re.compile(
     r"<\s*(answer|final_answer|final|solution)\s*>(.*?)(?:<\s*/\s*\1\s*>|$)", re.DOTALL | re.IGNORECASE
 )
@@ -61,9 +53,8 @@ def visible_answer(text: str) -> str:
 
     Nothing is left of an answer that never ends its thoughts.
     """
-    if "<" in text or "◁" in text:
-        for pattern in _THOUGHTS:
-            text = pattern.sub(" ", text)
+    text = without_reasoning(text)
+    if "<" in text:
         tagged = [match[2] for match in _TAGGED.finditer(text)]
         text = tagged[-1] if tagged else text
     if "\\" in text:

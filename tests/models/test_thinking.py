@@ -1,0 +1,131 @@
+"""Reasoning before an answer, for every chat template: what is asked is the beginning of what is learned."""
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from tests.models.test_chat import EVERY, PHASES, SPECIAL, TEMPLATES, TOKENIZERS, padded
+from tokenizers import AddedToken
+
+from medmvl.errors import SampleError
+from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn
+
+ALWAYS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\n<think>\n{{ m.reasoning_content }}\n</think>\n\n"
+    "{{ m.content }}<|end|>\n{% else %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n<think>\n{% endif %}"
+)
+"""A template that cannot be asked without reasoning, as DeepSeek's and Qwen's later ones."""
+DROPS = TEMPLATES["chatml"][0].replace("message.content", "message.content.split('</think>')[-1]")
+
+
+@cache
+def encoder(template: str, tokenizer: str, marks: tuple[str, ...] = ()) -> ChatTokenizer:
+    made = TOKENIZERS[tokenizer]()
+    names = [*SPECIAL, *marks]
+    tokens = [AddedToken(t, special=True, normalized=False, rstrip=template == "phi3") for t in names]
+    made.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
+    made.chat_template = TEMPLATES[template][0] if template in TEMPLATES else template
+    return ChatTokenizer(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False}, thinking=True)
+
+
+def learned(chat: ChatTokenizer, turns: list[Turn], *, thinking: bool) -> list[str]:
+    encoded = chat.encode(turns, add_generation_prompt=False, name="s", thinking=thinking)
+    runs: list[list[int]] = []
+    previous = False
+    for token, supervised in zip(encoded.ids, encoded.supervised, strict=True):
+        if supervised:
+            runs.append([*runs.pop(), token] if previous else [token])
+        previous = supervised
+    return [chat.tokenizer.decode(run) for run in runs]
+
+
+no_marks = padded.filter(lambda text: text.strip() and "[" not in text and "<" not in text)
+
+
+@EVERY
+@settings(max_examples=8, deadline=None, derandomize=True, phases=PHASES)
+@given(question=padded, reasoning=no_marks, answer=no_marks)
+def test_what_is_asked_is_the_beginning_of_what_is_learned(template, tokenizer, question, reasoning, answer):
+    chat, end = encoder(template, tokenizer), TEMPLATES[template][1]
+    turns = [Turn("user", question), Turn("assistant", answer, reasoning)]
+    prompt = chat.encode(turns[:1], add_generation_prompt=True, name="s", thinking=True)
+    trained = chat.encode(turns, add_generation_prompt=False, name="s", thinking=True)
+    assert trained.ids[: len(prompt.ids)] == prompt.ids
+    assert chat.tokenizer.decode(prompt.ids).rstrip().endswith("<think>")
+    [text] = learned(chat, turns, thinking=True)
+    opening = chat.reasoning_cue.opening.strip()
+    assert opening in ("", "<think>")
+    split = chat.reasoning_cue.marks.split(text.strip().removeprefix(opening).removesuffix(end), final=True)
+    assert (split.reasoning, split.answer.strip(), split.closed) == (reasoning.strip(), answer.strip(), True)
+    assert text.endswith(end)
+
+
+@EVERY
+@settings(max_examples=5, deadline=None, derandomize=True, phases=PHASES)
+@given(question=padded, answer=no_marks)
+def test_without_reasoning_an_empty_block_is_asked_and_not_learned(template, tokenizer, question, answer):
+    chat, end = encoder(template, tokenizer), TEMPLATES[template][1]
+    turns = [Turn("user", question), Turn("assistant", answer)]
+    prompt = chat.encode(turns[:1], add_generation_prompt=True, name="s")
+    trained = chat.encode(turns, add_generation_prompt=False, name="s")
+    assert trained.ids[: len(prompt.ids)] == prompt.ids
+    assert "".join(chat.tokenizer.decode(prompt.ids).split()).endswith("<think></think>")
+    assert [text.removesuffix(end).strip() for text in learned(chat, turns, thinking=False)] == [
+        answer.strip()
+    ]
+
+
+@EVERY
+def test_earlier_turns_have_no_reasoning_and_are_context_only(template, tokenizer):
+    chat = encoder(template, tokenizer)
+    turns = [
+        Turn("user", "a?"),
+        Turn("assistant", "one"),
+        Turn("user", "b?"),
+        Turn("assistant", "two", "so it is"),
+    ]
+    [text] = learned(chat, turns, thinking=True)
+    assert "two" in text and "one" not in text and "so it is" in text
+    history = chat.encode(turns, add_generation_prompt=False, name="s", thinking=True).ids
+    assert chat.tokenizer.decode(history).count("</think>") == 1
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_template_that_always_reasons_cannot_be_asked_without(tokenizer):
+    chat = encoder(ALWAYS, tokenizer)
+    chat.check_teachable()
+    assert chat.reasoning_cue.opening == "" and chat.end_of_turn_id is not None
+    [text] = learned(chat, [Turn("user", "a?"), Turn("assistant", "Yes.", "It is.")], thinking=True)
+    assert text.split() == ["It", "is.", "</think>", "Yes.<|end|>"]
+    with pytest.raises(SampleError, match="what is trained would not be what is asked"):
+        chat.check_teachable(thinking=False)
+
+
+def test_a_template_that_drops_reasoning_is_refused():
+    with pytest.raises(SampleError, match="cannot be asked to reason"):
+        encoder(DROPS, "byte_level").check_teachable()
+
+
+def test_marks_that_are_special_tokens_are_known_by_their_id():
+    chat = encoder("chatml", "byte_level", ("<think>", "</think>"))
+    assert chat.reasoning_cue.closing_id == chat.tokenizer.convert_tokens_to_ids("</think>")
+    assert encoder("chatml", "byte_level").reasoning_cue.closing_id is None
+
+
+@EVERY
+def test_off_a_template_is_as_it_was(template, tokenizer):
+    made = encoder(template, tokenizer).tokenizer
+    own = TEMPLATES[template][0]
+    turns = [Turn("user", "a?"), Turn("assistant", "b")]
+    before = made.chat_template
+    try:
+        made.chat_template = own
+        plain = ChatTokenizer(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False})
+        assert made.chat_template == own
+        assert (
+            "think" not in plain.render(turns, add_generation_prompt=False, name="s")[0]
+            or template == "qwen3"
+        )
+    finally:
+        made.chat_template = before
