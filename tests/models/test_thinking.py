@@ -1,14 +1,23 @@
 """Reasoning before an answer, for every chat template: what is asked is the beginning of what is learned."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
+from tests.factories.engine import save_tiny_model, tiny_engine, visual_of
 from tests.models.test_chat import EVERY, PHASES, SPECIAL, TEMPLATES, TOKENIZERS, padded
 from tokenizers import AddedToken
 
 from medmvl.errors import SampleError
+from medmvl.models.assemble import assemble_processor
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn
+from medmvl.models.model_recipe import ModelRecipe
+from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.visuals import IGNORED_LABEL
+from medmvl.schema import Message, TextBlock, VolumeBlock
 
 ALWAYS = (
     "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\n<think>\n{{ m.reasoning_content }}\n</think>\n\n"
@@ -129,3 +138,104 @@ def test_off_a_template_is_as_it_was(template, tokenizer):
         )
     finally:
         made.chat_template = before
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("thinking") / "model", thinking=True)
+
+
+@pytest.fixture(scope="module")
+def processor(saved: Path) -> MedMVLProcessor:
+    return MedMVLProcessor.from_pretrained(saved, local_files_only=True)
+
+
+def turns(*said: str | tuple[str, str]) -> list[Message]:
+    messages = []
+    for number, one in enumerate(said):
+        text, reasoning = (one, None) if isinstance(one, str) else one
+        blocks = (VolumeBlock(volume="ct-1"),) if number == 0 else ()
+        role = "assistant" if number % 2 else "user"
+        messages.append(Message(role=role, content=(*blocks, TextBlock(text=text)), reasoning=reasoning))
+    return messages
+
+
+def taught(processor: MedMVLProcessor, messages: list[Message]) -> str:
+    sample = processor.prepare(messages, visual_of, supervised=True, name="sample 3")
+    return processor.decode(sample.labels[sample.labels != IGNORED_LABEL])
+
+
+def test_a_saved_processor_reasons_as_before(saved, processor):
+    assert processor.thinking and "reasoning_content" in processor.tokenizer.chat_template
+    made = tiny_engine(thinking=True).processor
+    conversation = turns("Is there a nodule?", ("Yes.", "A shadow."))
+    for one in (conversation, conversation[:1]):
+        for asked in (None, False):
+            ids = [
+                each.prepare(
+                    one, visual_of, supervised=False, add_generation_prompt=True, thinking=asked
+                ).input_ids
+                for each in (made, processor)
+            ]
+            assert torch.equal(*ids)
+    again = MedMVLProcessor.from_pretrained(saved, local_files_only=True)
+    assert again.tokenizer.chat_template == processor.tokenizer.chat_template
+    assert json.loads((saved / "processor_config.json").read_text())["thinking"] is True
+
+
+def test_labels_cover_what_must_be_learned(processor):
+    assert taught(processor, turns("Is there?", ("Yes.", "A shadow."))) == "A shadow.\n</think>\n\nYes."
+    inline = turns("Is there?", "<think>A shadow.</think> Yes.")
+    assert taught(processor, inline) == "A shadow.\n</think>\n\nYes."
+    assert taught(processor, turns("Is there?", "Yes.")) == "Yes."
+    several = turns("Is there?", ("Yes.", "A shadow."), "Where?", ("Left.", "There it is."))
+    assert taught(processor, several) == "There it is.\n</think>\n\nLeft."
+    off = turns("Is there?", ("Yes.", "A shadow."), "Where?", "Left.")
+    assert taught(processor, off).replace(" ", "") == "Yes.Left."
+    plain = tiny_engine().processor
+    assert taught(plain, several).replace(" ", "") == "Yes.Left."
+
+
+def test_lengths_are_known_beforehand(processor):
+    for messages in (turns("Is there?", ("Yes.", "A shadow.")), turns("Is there?", "Yes.")):
+        text, visual = processor.count_tokens(messages)
+        assert text + visual == len(processor.prepare(messages, visual_of, supervised=True).input_ids)
+
+
+def test_marks_within_an_answer_are_refused(processor):
+    with pytest.raises(SampleError, match="sample 3: an answer holds a mark of reasoning"):
+        taught(processor, turns("Is there?", "Yes. <think>Or no?</think>"))
+
+
+def test_transformers_way_of_asking_knows_the_switch(processor):
+    asked = [{"role": "user", "content": "Is there?"}]
+    texts = [
+        processor.apply_chat_template(asked, add_generation_prompt=True, enable_thinking=on)
+        for on in (True, False)
+    ]
+    assert texts[0].endswith("<think>\n") and texts[1].endswith("<think>\n\n</think>\n\n")
+    done = [*asked, {"role": "assistant", "content": "Yes.", "reasoning": "A shadow."}]
+    assert "<think>\nA shadow.\n</think>\n\nYes." in processor.apply_chat_template(done)
+    own = processor.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    assert own == texts[0]
+
+
+def test_a_recipe_says_it(saved):
+    started = assemble_processor(ModelRecipe.model_validate({"init": str(saved)}))
+    assert started.thinking
+    assert not assemble_processor(
+        ModelRecipe.model_validate({"init": str(saved), "thinking": False})
+    ).thinking
+    llm = {
+        "config": {"model_type": "qwen2"},
+        "tokenizer_vocab_size": 400,
+        "template_kwargs": {"enable_thinking": True},
+    }
+    with pytest.raises(ValueError, match=r"model\.thinking: true"):
+        ModelRecipe.model_validate({"llm": llm})
+
+
+def test_an_earlier_model_can_be_taught_to_reason(tmp_path):
+    before = save_tiny_model(tmp_path / "model")
+    made = assemble_processor(ModelRecipe.model_validate({"init": str(before), "thinking": True}))
+    assert taught(made, turns("Is there?", ("Yes.", "A shadow."))) == "A shadow.\n</think>\n\nYes."

@@ -353,8 +353,10 @@ def _message(turn: Turn, *, thinking: bool) -> dict[str, str]:
 def _unmark(marked: str, answers: Sequence[Turn], name: str) -> Rendered:
     """The text without our marks, and where they were."""
     kinds = {_OPEN: _CLOSE, _OPEN_REASONING: _CLOSE_REASONING}
-    text, opened, reasoning = "", "", None
-    start, spans, before = 0, [], []
+    text, opened, start = "", "", 0
+    spans: list[Span] = []
+    before: list[Span | None] = []
+    reasoning: Span | None = None
     for piece in re.split(f"({_OWN_MARKS.pattern})", marked):
         if piece in kinds:
             opened, start = piece, len(text)
