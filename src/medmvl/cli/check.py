@@ -126,6 +126,8 @@ def _as_text(check: DataCheck) -> str:
             ]
             title = {"answers": "Closed", "question_types": "Questions"}.get(what, what.capitalize())
             lines.append(f"{title + ':':11}" + first_of(shown, 10, separator=", "))
+    if reasoning := check.reasoning_words():
+        lines.append(f"Reasoning: {reasoning}")
     for name, values in check.tokens.items():
         lines.append(f"Tokens:   {name:6} " + ", ".join(f"{key} {value}" for key, value in values.items()))
     if check.limit is not None:

@@ -25,6 +25,7 @@ ImageColumn = Annotated[str | None, typer.Option(help="Column with paths of 2D i
 VolumeColumn = Annotated[str | None, typer.Option(help="Column with 3D files or DICOM folders.")]
 QuestionColumn = Annotated[str | None, typer.Option()]
 AnswerColumn = Annotated[str | None, typer.Option()]
+ReasoningColumn = Annotated[str | None, typer.Option(help="Column with reasoning that leads to the answer.")]
 ReportColumn = Annotated[str | None, typer.Option()]
 PatientColumn = Annotated[str | None, typer.Option()]
 StudyColumn = Annotated[str | None, typer.Option()]
@@ -55,6 +56,7 @@ def from_csv(
     volume_column: VolumeColumn = None,
     question_column: QuestionColumn = None,
     answer_column: AnswerColumn = None,
+    reasoning_column: ReasoningColumn = None,
     report_column: ReportColumn = None,
     patient_column: PatientColumn = None,
     study_column: StudyColumn = None,
@@ -81,7 +83,7 @@ def from_csv(
         "image": image_column, "volume": volume_column, "question": question_column, "answer": answer_column,
         "report": report_column, "patient": patient_column, "study": study_column, "date": date_column,
         "units": units_column, "modality": modality_column, "prior": prior_column, "prior_days": prior_days_column,
-        "id": id_column, "split": split_column,
+        "id": id_column, "split": split_column, "reasoning": reasoning_column,
     }  # fmt: skip
     said = {"question": question, "kind": one_of("--kind", kind, KINDS), "units": units, "modality": modality}
     said |= {"language": one_of("--language", language, LANGUAGES), "date_format": date_format}

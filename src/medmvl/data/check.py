@@ -71,6 +71,12 @@ class DataCheck:
     tokens: dict[str, dict[str, int]] = field(default_factory=dict)
     """Percentiles of `text`, `visual` and `total`; empty without a processor."""
     limit: int | None = None
+    thinking: bool | None = None
+    """True where the model learns reasoning; None without a processor."""
+    reasoning: int = 0
+    """Samples whose last turn brings reasoning."""
+    earlier_reasoning: int = 0
+    """Samples with reasoning in an earlier turn, which a history does not keep."""
     question_types: dict[str, int] = field(default_factory=dict)
     """Samples of each type of question, such as `closed`; `none` where a sample says none."""
     languages: dict[str, int] = field(default_factory=dict)
@@ -90,6 +96,12 @@ class DataCheck:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not any(found.count for found in self.problems.values())
+
+    def reasoning_words(self) -> str:
+        """What becomes of the data's reasoning; empty where there is none and none is wanted."""
+        return tell_reasoning(
+            self.reasoning, self.earlier_reasoning, sum(self.samples.values()), thinking=self.thinking
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The check as plain values."""
@@ -117,7 +129,8 @@ def check(
         supervised: whether samples need answers.
         progress: called with what is being done, how many are done, and of how many.
     """
-    check = DataCheck(limit=max_length, files_read=not fast)
+    thinking = None if processor is None else processor.thinking
+    check = DataCheck(limit=max_length, files_read=not fast, thinking=thinking)
     survey = _Survey(check, processor, supervised)
     total = sum(len(source.samples) for sources in splits.values() for source in sources)
     done = 0
@@ -212,6 +225,30 @@ class _Survey:
             self.found.problems["too_long"].add(f"{name}: {text + visual} tokens, limit {self.found.limit}")
 
 
+def tell_reasoning(last: int, earlier: int, total: int, *, thinking: bool | None) -> str:
+    """What becomes of reasoning in data; empty where there is none and none is wanted.
+
+    Args:
+        last: samples whose last turn brings reasoning.
+        earlier: samples in which an earlier turn does.
+        total: all samples.
+        thinking: whether the model learns it; None where that is not known.
+    """
+    said = []
+    if thinking:
+        said.append(f"in {last} of {total} samples; the others teach to answer without it")
+    elif last or earlier:
+        said.append(f"in {last} of {total} samples")
+    if last + earlier and thinking is False:
+        said.append("it is left out: model.thinking: true learns it")
+    if earlier and thinking is not False:
+        said.append(
+            f"in an earlier turn of {earlier}, where it is left out and, next to reasoning in the last turn, the answer is "
+            "context only: make a sample of each turn to learn it"
+        )
+    return "; ".join(said)
+
+
 def _check_files(
     check: DataCheck,
     files: Mapping[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
@@ -277,6 +314,8 @@ def _count(check: DataCheck, sample: Sample) -> None:
     target = sample.target
     _add(check.question_types, "none" if target is None else target.question_type)
     _add(check.languages, sample.language or "not said")
+    check.reasoning += sample.has_reasoning
+    check.earlier_reasoning += sample.has_earlier_reasoning
     if target is not None and target.choices:
         _add(check.answers, target.answers[0].strip().lower())
 

@@ -43,6 +43,10 @@ class _Facts(NamedTuple):
     """True where some assistant turn has text."""
     visual: NDArray[np.bool_]
     """True where the sample shows an image or a volume."""
+    reasoned: NDArray[np.bool_]
+    """True where the last turn brings reasoning."""
+    reasoned_before: NDArray[np.bool_]
+    """True where an earlier turn does."""
 
 
 class SampleDataset(Dataset[Any]):
@@ -151,6 +155,11 @@ class SampleDataset(Dataset[Any]):
         """Different sets of files that the samples show."""
         return len(set(self._kept_of(self._facts.keys)[self._kept_of(self._facts.visual)].tolist()))
 
+    def count_reasoning(self) -> tuple[int, int]:
+        """Samples whose last turn brings reasoning, and those in which an earlier one does."""
+        facts = self._facts
+        return int(self._kept_of(facts.reasoned).sum()), int(self._kept_of(facts.reasoned_before).sum())
+
     def _kept_of(self, values: NDArray[Any]) -> NDArray[Any]:
         return values if self._kept is None else values[self._kept]
 
@@ -179,12 +188,14 @@ class SampleDataset(Dataset[Any]):
         total = int(self._ends[-1]) if len(self._ends) else 0
         lengths, keys = np.empty(total, np.int32), np.empty(total, np.int64)
         answered, visual = np.empty(total, np.bool_), np.empty(total, np.bool_)
+        reasoned, before = np.empty(total, np.bool_), np.empty(total, np.bool_)
         for number in range(total):
             source, sample = self._at(number)
             lengths[number] = sum(self._count(source, sample))
             keys[number] = _study_key(source, sample, number)
             answered[number], visual[number] = sample.has_answer, bool(sample.visuals)
-        return _Facts(lengths, keys, answered, visual)
+            reasoned[number], before[number] = sample.has_reasoning, sample.has_earlier_reasoning
+        return _Facts(lengths, keys, answered, visual, reasoned, before)
 
     def _count(self, source: LoadedSource, sample: Sample) -> tuple[int, int]:
         try:

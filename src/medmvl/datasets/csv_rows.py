@@ -11,6 +11,7 @@ from medmvl.datasets.csv_files import CsvOptions, FileBlocks, Language
 from medmvl.datasets.table import Table
 from medmvl.errors import UserError
 from medmvl.schema import VisualBlock
+from medmvl.schema.reasoning import holds_marks
 from medmvl.tasks.answers import yes_no_choices
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
@@ -26,8 +27,8 @@ class CsvRow:
 
     line: int
     blocks: tuple[VisualBlock, ...]
-    turns: tuple[tuple[str, str, str], ...]
-    """Type of question, question, answer."""
+    turns: tuple[tuple[str, str, str, str | None], ...]
+    """Type of question, question, answer, reasoning before it."""
     patient: str | None
     study: str | None
     date: date | None
@@ -104,17 +105,23 @@ def _told_kind(role: str, options: CsvOptions) -> str | None:
     return options.kind or (role if role != "path" and options.columns.get(role) is not None else None)
 
 
-def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, str, str], ...]:
+def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, str, str, str | None], ...]:
     turns = []
     answer, report = cells.get("answer", ""), cells.get("report", "")
+    reasoning = cells.get("reasoning") or None
+    if reasoning and answer and report:
+        raise UserError("reasoning next to an answer and a report: it cannot be told to which of them it leads")
+    if reasoning and holds_marks(reasoning):
+        raise UserError("the reasoning holds a mark such as <think>; give the text between the marks")
     question = cells.get("question") or options.question
     if answer:
         if not question:
             raise UserError("an answer without a question; give --question for rows without one")
-        turns.append(("closed" if yes_no_choices(answer, question) else "open", question, answer))
+        question_type = "closed" if yes_no_choices(answer, question) else "open"
+        turns.append((question_type, question, answer, reasoning))
     if report:
         asked = options.question or REPORT_PROMPTS[language_of(report, options.language)]
-        turns.append(("report", asked, report))
+        turns.append(("report", asked, report, reasoning))
     if not turns:
         raise UserError("neither an answer nor a report")
     return tuple(turns)

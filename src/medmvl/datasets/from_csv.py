@@ -196,13 +196,13 @@ def _samples_of(
         patient = None if row.patient is None else names.of("patient", row.patient)
     days = (latest[row.patient] - row.date).days if row.patient is not None and row.date is not None else None
     samples = []
-    for question_type, question, answer in row.turns:
+    for question_type, question, answer, reasoning in row.turns:
         samples.append(
             Sample(
                 id=_id_of(row, question_type, prefix, names),
                 messages=(
                     Message(role="user", content=(*row.blocks, TextBlock(text=question))),
-                    Message(role="assistant", content=(TextBlock(text=answer),)),
+                    Message(role="assistant", content=(TextBlock(text=answer),), reasoning=reasoning),
                 ),
                 patient=patient,
                 study=study,

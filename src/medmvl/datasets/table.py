@@ -19,6 +19,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "volume": ("volume", "volumes", "image3d", "ct", "scan", "series", "series_folder", "体数据", "序列"),
     "question": ("question", "prompt", "query", "instruction", "问题", "提问"),
     "answer": ("answer", "response", "label", "答案", "回答"),
+    "reasoning": ("reasoning", "rationale", "thinking", "chain_of_thought", "推理", "思考过程"),
     "report": ("report", "findings", "report_text", "text", "impression", "报告", "影像所见", "诊断报告"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "mrn", "病人", "患者", "患者id", "病历号"),
     "study": ("study", "study_id", "studyid", "accession", "accession_number", "exam_id", "检查号", "检查编号"),

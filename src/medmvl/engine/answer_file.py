@@ -39,7 +39,7 @@ class StoredAnswer:
     cut: bool = False
     """True where the answer ended because it had no tokens left."""
     reasoning: str | None = None
-    """What the model wrote before the answer."""
+    """Text that the model wrote before the answer."""
 
     def to_line(self) -> bytes:
         """The line, Chinese as it is."""

@@ -52,7 +52,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] = ()
     """One a token, where the options ask for them."""
     reasoning: str | None = None
-    """What the model wrote before the answer; None where it was not asked to reason."""
+    """Text that the model wrote before the answer; None where it was not asked to reason."""
     num_reasoning_tokens: int = 0
     """Tokens before those of the answer."""
 

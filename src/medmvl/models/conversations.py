@@ -60,7 +60,7 @@ def parse_conversation(
 
 def brings_reasoning(messages: Sequence[Message]) -> bool:
     """Whether a finished conversation ends with a turn of the assistant that has reasoning."""
-    return bool(messages and (messages[-1].with_reasoning_apart().reasoning or "").strip())
+    return bool(messages) and messages[-1].reasons
 
 
 def reasoning_of_turns(messages: Sequence[Message]) -> list[str]:

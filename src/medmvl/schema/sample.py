@@ -59,6 +59,11 @@ class Message(StrictModel):
         """The text blocks joined as they are."""
         return "".join(block.text for block in self.content if isinstance(block, TextBlock))
 
+    @property
+    def reasons(self) -> bool:
+        """Whether this is an assistant's turn with reasoning."""
+        return self.role == "assistant" and bool((self.with_reasoning_apart().reasoning or "").strip())
+
     def with_reasoning_apart(self) -> Message:
         """The same turn with its reasoning in `reasoning`, also where it was written as a block at the answer's beginning."""
         first = self.content[0] if self.role == "assistant" and self.content else None
@@ -141,7 +146,12 @@ class Sample(StrictModel):
     @property
     def has_reasoning(self) -> bool:
         """Whether the last turn is an assistant's with reasoning, which a model with `thinking` learns."""
-        return bool((self.messages[-1].with_reasoning_apart().reasoning or "").strip())
+        return self.messages[-1].reasons
+
+    @property
+    def has_earlier_reasoning(self) -> bool:
+        """Whether a turn before the last one has reasoning, which a history does not keep."""
+        return any(message.reasons for message in self.messages[:-1])
 
     def prompt(self) -> Sample:
         """The sample without its last assistant turns: what a model is asked."""

@@ -141,7 +141,8 @@ def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator
             if key not in seen:
                 seen.add(key)
                 for sample in sources[key].samples:
-                    yield from (message.text for message in sample.messages)
+                    for message in sample.messages:
+                        yield from filter(None, (message.text, message.reasoning))
                     yield from filter(None, (sample.chosen, sample.rejected, sample.solution))
 
 

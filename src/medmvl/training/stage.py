@@ -46,7 +46,14 @@ from medmvl.training.preference import REFERENCE, DirectPreference, keep_referen
 from medmvl.training.preference_data import CollatePairs, PairDataset
 from medmvl.training.recipe import Preference, Recipe, Stage
 from medmvl.training.sharding import build_models_whole
-from medmvl.training.stage_data import Collate, StageDataset, check_supervision, label_names, open_dataset
+from medmvl.training.stage_data import (
+    Collate,
+    StageDataset,
+    check_supervision,
+    describe_reasoning,
+    label_names,
+    open_dataset,
+)
 from medmvl.training.stage_features import keep_features
 from medmvl.training.trackers import open_trackers
 from medmvl.training.trainer import StageTrainer, TrainingOrder, processes, training_arguments
@@ -205,6 +212,9 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
                 "%d of %d validation patients were trained on, here or before: the validation loss of stage %s flatters",
                 *plan.watched, plan.stage.name,
             )  # fmt: skip
+        said, doubtful = describe_reasoning(plan.stage, plan.train, thinking=plan.processor.thinking)
+        if said:
+            logger.log(logging.WARNING if doubtful else logging.INFO, "  reasoning %s", said)
         if plan.train.samples.num_studies:
             logger.info("%s", plan.describe_reading())
         remove_leftovers(folder)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
+from medmvl.data.check import tell_reasoning
 from medmvl.data.dataset import SampleDataset
 from medmvl.data.prepared import PreparedCache
 from medmvl.data.sources import LoadedSource
@@ -82,7 +83,7 @@ class Studies(Sequence[Sample]):
             report = next(
                 message for message in sample.messages if message.role == "assistant" and message.text
             )
-            messages.append(report)
+            messages.append(report.with_reasoning_apart().model_copy(update={"reasoning": None}))
         return sample.model_copy(update={"messages": tuple(messages), "boxes": ()})
 
 
@@ -151,6 +152,15 @@ def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[in
             "could lose its answer; raise model.max_length, use fewer visual tokens, or set data.drop_too_long"
         )
     return len(lengths), sum(lengths)
+
+
+def describe_reasoning(stage: Stage, dataset: StageDataset, *, thinking: bool) -> tuple[str, bool]:
+    """What becomes of the reasoning in a stage's answers, and whether that may not be what was meant."""
+    if stage.objective not in ("lm", "dpo"):
+        return "", False
+    last, earlier = dataset.samples.count_reasoning()
+    said = tell_reasoning(last, earlier, len(dataset.samples), thinking=thinking)
+    return said, bool(said) and (earlier > 0 or thinking != (last > 0))
 
 
 def label_names(dataset: StageDataset) -> list[str]:
