@@ -9,7 +9,7 @@ import pytest
 from medmvl.data.check import PROBLEMS, DataCheck, check
 from medmvl.data.sources import open_data
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.schema import Target, write_samples
+from medmvl.schema import Sample, Target, write_samples
 from tests.factories.data import dataset, picture, processor, sample
 
 
@@ -93,3 +93,29 @@ def test_several_processes_find_the_same(tmp_path: Path) -> None:
     report = check({"a": [open_data(path)]}, workers=2, progress=lambda *step: steps.append(step))
     assert found(report) == {"broken_files": 1}
     assert steps[-1] == ("files", 5, 5)
+
+
+def test_what_becomes_of_reasoning_is_told(tmp_path: Path) -> None:
+    """Learned by a model with thinking, left out by others; that of earlier turns by both."""
+    reasoned = sample(0, answer="Yes.").model_dump()
+    reasoned["messages"][1]["reasoning"] = "A shadow."
+    several = {
+        **reasoned,
+        "id": "2",
+        "messages": [*reasoned["messages"], *sample(1, answer="Left.").model_dump()["messages"]],
+    }
+    write_samples(
+        tmp_path / "train.jsonl",
+        [Sample.model_validate(one) for one in (reasoned, several, sample(3, answer="No.").model_dump())],
+    )
+    said = {
+        thinks: check({"train": [open_data(tmp_path / "train.jsonl")]}, made, max_length=200)
+        for thinks, made in ((False, processor()), (True, processor(thinking=True)), (None, None))
+    }
+    assert all((one.reasoning, one.earlier_reasoning) == (1, 1) and one.ok for one in said.values())
+    assert "it is left out: model.thinking: true learns it" in said[False].reasoning_words()
+    assert "the others teach to answer without it" in said[True].reasoning_words()
+    assert "make a sample of each turn" in said[True].reasoning_words()
+    assert said[True].tokens["text"]["max"] > 0
+    plain = check({"train": [open_data(dataset(tmp_path / "plain"))]}, processor())
+    assert plain.reasoning_words() == ""

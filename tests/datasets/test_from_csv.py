@@ -323,3 +323,27 @@ def test_a_workbook_reads_as_its_csv(tmp_path: Path, files: Path) -> None:
     workbook.save(tmp_path / "two.xlsx")
     with pytest.raises(UserError, match="found: Sheet, empty"):
         read_table(tmp_path / "two.xlsx")
+
+
+def test_a_column_of_reasoning_goes_before_its_answer(tmp_path: Path, files: Path) -> None:
+    text = "path,question,answer,rationale\na.png,Is it large?,Yes,A wide heart.\nb.png,Is it large?,No,\n"
+    result = convert(tmp_path, files, text, kind="image")
+    assert result.columns["reasoning"] == "rationale"
+    assert [one.messages[1].reasoning for one in samples(tmp_path)] == ["A wide heart.", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,question,answer,reasoning\na.png,Large?,Yes,<think>a</think>\n", "holds a mark"),
+        (
+            "path,question,answer,report,reasoning\na.png,Large?,Yes,Large heart.,So it is\n",
+            "to which of them",
+        ),
+    ],
+)
+def test_reasoning_that_cannot_be_placed_is_a_bad_row(
+    tmp_path: Path, files: Path, text: str, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        convert(tmp_path, files, text, kind="image")

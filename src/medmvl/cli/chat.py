@@ -19,6 +19,7 @@ from medmvl.cli.options import (
     SamplingSeed,
     Spacing,
     Temperature,
+    Thinking,
     TopP,
     Units,
     Volumes,
@@ -41,6 +42,7 @@ def chat(
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     seed: SamplingSeed = 0,
+    thinking: Thinking = None,
     units: Units = None,
     modality: Modality = None,
     spacing: Spacing = None,
@@ -54,9 +56,10 @@ def chat(
     first = visual_blocks(image or [], volume or [], declarations)
     check_paths(model, first)
     from medmvl.engine import Engine, GenerationOptions
+    from medmvl.engine.sequences import ReasoningPiece
 
     options = GenerationOptions(
-        **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, seed=seed
+        **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, seed=seed, thinking=thinking
     )
     conversation = Conversation(Engine.load(model, device, dtype), options, declarations)
     typer.echo(f"{NOTICE}\n{HELP}")
@@ -66,7 +69,7 @@ def chat(
         if line == "/quit":
             break
         for piece in conversation.take(line):
-            typer.echo(piece, nl=False)
+            typer.secho(piece, nl=False, dim=isinstance(piece, ReasoningPiece))
         typer.echo()
 
 
@@ -131,10 +134,17 @@ class Conversation:
 
         question = Message(role="user", content=(*self.waiting, TextBlock(text=text)))
         request = Request((*self.messages, question), self.seen.__getitem__, name="question")
-        answer = ""
+        from medmvl.engine.sequences import ReasoningPiece
+
+        answer, reasoned = "", False
         for piece in self.engine.stream(request, self.options):
-            answer += piece
+            if not isinstance(piece, ReasoningPiece):
+                yield "\n\n" if reasoned and not answer else ""
+                answer += piece
+            reasoned |= isinstance(piece, ReasoningPiece)
             yield piece
+        if reasoned and not answer:
+            yield "\n[no answer: the reasoning took all tokens or ended the turn]"
         self.messages += [question, Message(role="assistant", content=(TextBlock(text=answer),))]
         self.waiting = []
 

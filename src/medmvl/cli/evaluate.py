@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medmvl.cli.options import Device, Dtype, ImageRoot, MaxNewTokens, VolumeRoot
+from medmvl.cli.options import Device, Dtype, ImageRoot, MaxNewTokens, Thinking, VolumeRoot
 from medmvl.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def evaluate(
     bar: BarOption = None,
     batch_size: BatchSize = 64,
     max_new_tokens: MaxNewTokens = 256,
+    thinking: Thinking = None,
     seed: SeedOption = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -116,6 +117,7 @@ def evaluate(
     }
     measured |= {"robustness": tuple(listed(robustness)), "protocols": tuple(listed(protocol)), "seed": seed}
     limits = {"limit_patients": limit_patients, "batch_size": batch_size, "max_new_tokens": max_new_tokens}
+    limits["thinking"] = thinking
     place = {"device": device, "dtype": dtype}
     asked = model if endpoint is None else _endpoint(endpoint, server)
     _evaluate(asked, names or data, out, {**files, **measured, **limits, **place})

@@ -21,6 +21,7 @@ from medmvl.cli.options import (
     SamplingSeed,
     Spacing,
     Temperature,
+    Thinking,
     TopP,
     Units,
     VolumeRoot,
@@ -42,7 +43,9 @@ Choices = Annotated[str, typer.Option(help="The answer is one of these, such as 
 Schema = Annotated[
     str | None, typer.Option(help="The answer is JSON of this JSON schema: a file, or the text.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: text, tokens, probability, seconds, seen.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON: text, reasoning, tokens, probability, seconds, seen.")
+]
 Data = Annotated[Path | None, typer.Option(help="Answer every sample of this .jsonl or .json.")]
 Out = Annotated[Path | None, typer.Option(help="Answers to the data, .jsonl; continued if it is there.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples answered together.")]
@@ -67,6 +70,7 @@ def generate(
     top_p: TopP = 1.0,
     num_beams: NumBeams = 1,
     seed: SamplingSeed = 0,
+    thinking: Thinking = None,
     units: Units = None,
     modality: Modality = None,
     spacing: Spacing = None,
@@ -85,6 +89,7 @@ def generate(
     with named_as_options():
         options = GenerationOptions.from_arguments(
             **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
+            thinking=thinking,
             choices=tuple(listed(choices)), json_schema=_schema(schema),
         )  # fmt: skip
         if prompt is not None:
@@ -138,7 +143,14 @@ def _answer_one(
     tell_warnings((block.path, visual.warnings) for block, visual in seen.items())
     request = Request((Message(role="user", content=blocks),), seen.__getitem__)
     answer = engine.answer([request], options)[0]
-    typer.echo(json.dumps(answer.to_json(), ensure_ascii=False) if as_json else answer.text)
+    if as_json:
+        typer.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        return
+    if answer.reasoning:
+        typer.secho(f"{answer.reasoning}\n", dim=True, err=True)
+    typer.echo(answer.text)
+    if answer.unanswered:
+        typer.echo(f"Notice: {answer.unanswered}; raise --max-new-tokens, or give --no-thinking", err=True)
 
 
 def _answer_all(
@@ -173,5 +185,21 @@ def _answer_all(
     if processes.first:
         scans = {sample.id: "; ".join(block.path for block in sample.visuals) for sample in samples}
         tell_warnings((scans[one.id], one.warnings) for one in read_answers(out) if one.id in scans)
+        _tell_unanswered(out)
         raise_failures(failures, len(samples))
         typer.echo(f"{len(samples)} answers in {out}")
+
+
+def _tell_unanswered(out: Path) -> None:
+    """Say on stderr how many answers are empty because their reasoning took all tokens."""
+    from medmvl.engine import read_answers
+
+    empty = [
+        one for one in read_answers(out) if one.cut and one.reasoning is not None and not one.text.strip()
+    ]
+    if empty:
+        typer.echo(
+            f"Notice: {len(empty)} answers are empty: the reasoning took all tokens; raise --max-new-tokens, or give "
+            "--no-thinking",
+            err=True,
+        )

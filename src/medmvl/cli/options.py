@@ -28,6 +28,13 @@ AnswerLimit = Annotated[
 ]
 Temperature = Annotated[float, typer.Option(help="0 is greedy; above 0 samples.")]
 TopP = Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total probability.")]
+Thinking = Annotated[
+    bool | None,
+    typer.Option(
+        "--thinking/--no-thinking",
+        help="Reason before the answer, or do not; by default as the model was made.",
+    ),
+]
 NumBeams = Annotated[int, typer.Option(help="More than 1 searches beams.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", help="Seed for sampling.")]
 SplitShares = Annotated[str, typer.Option("--split", help="Shares of train, validation and test.")]

@@ -107,7 +107,7 @@ def _write_answers(path: Path, protocol: Protocol, records: Sequence[Record]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for record in records:
-            found = protocol.judge(record)
+            found = protocol.judge(record.without_reasoning())
             line = {"id": record.id, "verdict": found.verdict, "score": found.score, "why": found.why}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 

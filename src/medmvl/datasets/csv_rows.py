@@ -110,7 +110,9 @@ def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, st
     answer, report = cells.get("answer", ""), cells.get("report", "")
     reasoning = cells.get("reasoning") or None
     if reasoning and answer and report:
-        raise UserError("reasoning next to an answer and a report: it cannot be told to which of them it leads")
+        raise UserError(
+            "reasoning next to an answer and a report: it cannot be told to which of them it leads"
+        )
     if reasoning and holds_marks(reasoning):
         raise UserError("the reasoning holds a mark such as <think>; give the text between the marks")
     question = cells.get("question") or options.question

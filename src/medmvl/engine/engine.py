@@ -94,6 +94,11 @@ class Engine(SequenceDecoder):
         return ()
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model reasons before it answers where nothing else is asked."""
+        return bool(self.processor.thinking)
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return torch.device(self.model.device)

@@ -25,8 +25,8 @@ class GenerationOptions(StrictModel):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     num_beams: PositiveInt = 1
     thinking: bool | None = None
-    """True: reason before the answer; None: as the model was made. Its tokens count to `max_new_tokens`; stop texts and form are
-    those of the answer."""
+    """True: reason before the answer; None: as the model was made. Reasoning counts to `max_new_tokens`; stop texts and form
+    are those of the answer."""
     seed: int = 0
     """Seed for sampling; the same seed gives the same answer, whoever shares the batch."""
     stop: tuple[str, ...] = ()

@@ -51,6 +51,8 @@ class EvaluationOptions:
     """Published conventions that also score the answers, `strict` next to them."""
     bar: float | None = None
     """Say which closed questions score below this."""
+    thinking: bool | None = None
+    """True: the model reasons before it answers, False: it does not, None: as it was made. Reasoning is never scored."""
 
 
 class Answerer(Protocol):
@@ -69,6 +71,11 @@ class Answerer(Protocol):
     @property
     def notes(self) -> Sequence[str]:
         """What was not done as it was asked for."""
+        ...
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it reasons before it answers where nothing else is asked."""
         ...
 
     def answer_samples(
@@ -108,6 +115,8 @@ class Answers:
     texts: Mapping[str, str]
     """Without the samples that failed."""
     failures: Sequence[Failure]
+    unfinished: int = 0
+    """Answers that are empty, as the tokens ran out within their reasoning."""
     no_image: Mapping[str, str] = field(default_factory=dict)
     swapped: SwappedImages = field(default_factory=lambda: SwappedImages(()))
     """The samples of the swapped-image control, and those that have no partner."""
@@ -141,6 +150,7 @@ class Answering:
         answers = Answers(
             texts,
             failures,
+            self._num_unfinished("with-image"),
             shifts={name: self._shifted(name, samples) for name in options.robustness},
             reworded=self._reworded(samples) if options.consistency else (),
             choice_logprobs=logprobs,
@@ -189,17 +199,20 @@ class Answering:
         texts: dict[str, str] = {}
         failures: list[Failure] = []
         limits = {"closed": CLOSED_TOKENS, "open": self.options.max_new_tokens}
+        thinking = self.options.thinking
+        if self.answerer.thinks if thinking is None else thinking:
+            limits["closed"] = self.options.max_new_tokens
         for part, max_new_tokens in limits.items():
             members = [sample for sample in samples if _is_closed(sample) == (part == "closed")]
             if not members:
                 continue
-            path = self.out / "decoded" / f"{name}-{part}.jsonl"
+            path = self._decoded(name, part)
             failures += self.answerer.answer_samples(
                 members,
                 self.load,
                 path,
                 {**self.run_record, "answers": name},
-                GenerationOptions(max_new_tokens=max_new_tokens),
+                GenerationOptions(max_new_tokens=max_new_tokens, thinking=thinking),
                 batch_size=self.options.batch_size,
                 processes=self.processes,
                 progress=self._advance(f"{name} {part}", len(members)),
@@ -207,6 +220,17 @@ class Answering:
             self.processes.wait()
             texts |= {answer.id: answer.text for answer in read_answers(path)}
         return texts, failures
+
+    def _decoded(self, name: str, part: str) -> Path:
+        return self.out / "decoded" / f"{name}-{part}.jsonl"
+
+    def _num_unfinished(self, name: str) -> int:
+        """Answers of a pass that are empty because their reasoning was cut."""
+        files = [path for part in ("closed", "open") if (path := self._decoded(name, part)).exists()]
+        found = [answer for path in files for answer in read_answers(path)]
+        return sum(
+            answer.cut and answer.reasoning is not None and not answer.text.strip() for answer in found
+        )
 
     def _advance(self, name: str, total: int) -> Advance | None:
         progress = self.progress

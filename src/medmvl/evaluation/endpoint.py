@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
+from medmvl.schema.reasoning import split_reasoning, without_reasoning
 
 logger = logging.getLogger(__name__)
 FATAL = (401, 403)
@@ -92,6 +93,11 @@ class Endpoint:
             "model": self.digest, "endpoint": self.options.url, "endpoint_model": self.model,
             "volume_as": self.volume_as,
         }  # fmt: skip
+
+    @property
+    def thinks(self) -> bool:
+        """False: an endpoint does not say whether its model reasons before it answers."""
+        return False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -181,17 +187,22 @@ class Endpoint:
         with ScanContent(self.client, load, self.volume_as) as content:
             for same in groups:
                 try:
-                    text = self._ask(same[0].prompt().messages, content, options)
-                    keep([StoredAnswer(sample.id, text, ()) for sample in same], [])
+                    told = self._ask(same[0].prompt().messages, content, options)
+                    keep([replace(told, id=sample.id) for sample in same], [])
                 except (ValueError, OSError, _api_error()) as error:
                     words = self._words(error)
                     keep([], [Failure(sample.id, words) for sample in same])
                     logger.warning("%s: %s", same[0].id, words)
 
-    def _ask(self, messages: Sequence[Message], content: ScanContent, options: GenerationOptions) -> str:
+    def _ask(
+        self, messages: Sequence[Message], content: ScanContent, options: GenerationOptions
+    ) -> StoredAnswer:
         turns = [{"role": turn.role, "content": _content(turn, content)} for turn in messages]
         for _ in range(3):
-            settings = {"temperature": 0.0, "max_tokens": options.max_new_tokens}
+            settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": options.max_new_tokens}
+            if options.thinking is not None:
+                switch = {"enable_thinking": options.thinking}
+                settings["extra_body"] = {"chat_template_kwargs": switch}
             named = {self._renamed.get(name, name): value for name, value in settings.items()}
             try:
                 reply = self.client.chat.completions.create(
@@ -205,7 +216,7 @@ class Endpoint:
                 continue
             if not getattr(reply, "choices", None):
                 raise UserError("the endpoint's reply holds no answer")
-            return str(reply.choices[0].message.content or "")
+            return _stored(reply.choices[0])
         raise UserError("the endpoint refuses max_tokens, max_completion_tokens and temperature in turn")
 
     def _give_way(self, error: Any) -> bool:
@@ -241,6 +252,19 @@ class Endpoint:
         if getattr(error, "status_code", None) in (401, 403):
             words += "; the key is read from MEDMVL_ENDPOINT_KEY"
         return words[:_LONGEST_ERROR]
+
+
+def _stored(choice: Any) -> StoredAnswer:
+    """The answer without its reasoning, which servers tell apart or leave in the text between marks."""
+    text = str(choice.message.content or "")
+    reasoning = getattr(choice.message, "reasoning", None) or getattr(
+        choice.message, "reasoning_content", None
+    )
+    answer = without_reasoning(text)
+    if answer != text:
+        reasoning, answer = reasoning or split_reasoning(text)[0], answer.strip()
+    cut = getattr(choice, "finish_reason", None) == "length"
+    return StoredAnswer("", answer, (), cut=cut, reasoning=str(reasoning) if reasoning is not None else None)
 
 
 class _RefusedError(Exception):

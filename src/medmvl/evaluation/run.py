@@ -29,6 +29,7 @@ from medmvl.evaluation.warnings import (
     cluster_warnings,
     control_warnings,
     group_warnings,
+    reasoning_warnings,
     trained_on_warnings,
 )
 from medmvl.schema import Sample
@@ -94,6 +95,7 @@ def evaluate_samples(
             *cluster_warnings(name, clusters),
             *group_warnings(rows, name, len(set(clusters))),
             *control_warnings(answers.swapped, name, options.controls and not train_samples),
+            *reasoning_warnings(answers.unfinished, len(samples)),
             *answerer.notes,
         ),
         failures=tuple((failure.name, failure.error) for failure in answers.failures),

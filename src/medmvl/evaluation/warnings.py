@@ -53,6 +53,15 @@ def group_warnings(rows: Sequence[Row], name: str, all_clusters: int) -> list[st
     return [f"rough intervals, of fewer than {FEW_CLUSTERS} {several(name)}: {', '.join(small)}"]
 
 
+def reasoning_warnings(unfinished: int, total: int) -> list[str]:
+    """How many answers are empty, and count as wrong, as the tokens ran out within the reasoning."""
+    if not unfinished:
+        return []
+    return [
+        f"{unfinished} of {total} answers are empty: the reasoning took all tokens; raise --max-new-tokens, or --no-thinking"
+    ]
+
+
 def control_warnings(swapped: SwappedImages, name: str, own_majority: bool) -> list[str]:
     """What is weaker about the controls than it could be.
 

@@ -29,6 +29,7 @@ from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import STATUS, plain
 from medmvl.reporting.search import Bad, Found, Study
 from medmvl.reporting.structured import write_structured_report
+from medmvl.schema.reasoning import without_reasoning
 
 FOLDERS = ("fhir", "sr")
 EMPTY = "the model's report is empty"
@@ -101,7 +102,10 @@ def _write_missing(
     )  # fmt: skip
     names = {study.id: study.name for study in found.studies}
     bad = [*found.bad, *(Bad(names[one.name], "ask", one.error) for one in failures)]
-    texts = {answer.id: _Text(plain(answer.text), _doubts(answer)) for answer in read_answers(answers)}
+    texts = {
+        answer.id: _Text(plain(without_reasoning(answer.text)), _doubts(answer))
+        for answer in read_answers(answers)
+    }
     done = [study for study in found.studies if study.id in texts]
     if processes.first:
         for study in done:

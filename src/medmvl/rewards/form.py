@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from medmvl.rewards.reward import Reward, Role
+from medmvl.schema.reasoning import CLOSING, OPENING
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.metrics.text import words
 
@@ -120,10 +121,12 @@ class Format(Reward):
         return float(found is not None and all(words(part) for part in found.groups()))
 
 
-_INSIDE = r"((?:(?!</?(?:think|answer)>).)*)"
+_INSIDE = rf"((?:(?!{OPENING}|{CLOSING}|</?answer>).)*)"
 _MARKS = {
-    "thinking": re.compile(rf"<think>{_INSIDE}</think>\s*{_INSIDE}", re.DOTALL),
+    "thinking": re.compile(rf"{OPENING}{_INSIDE}{CLOSING}\s*{_INSIDE}", re.DOTALL),
     "answer": re.compile(rf"<answer>{_INSIDE}</answer>", re.DOTALL),
-    "thinking and answer": re.compile(rf"<think>{_INSIDE}</think>\s*<answer>{_INSIDE}</answer>", re.DOTALL),
+    "thinking and answer": re.compile(
+        rf"{OPENING}{_INSIDE}{CLOSING}\s*<answer>{_INSIDE}</answer>", re.DOTALL
+    ),
     "boxed": re.compile(r"(?:(?!\\boxed).)*\\boxed\{([^{}]*)\}(?:(?!\\boxed).)*", re.DOTALL),
 }

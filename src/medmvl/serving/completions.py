@@ -11,7 +11,7 @@ from typing import Any
 
 from medmvl.engine import Answer, Failure, GenerationOptions, Request
 from medmvl.engine.scheduler import Scheduler
-from medmvl.engine.sequences import TokenLogprob
+from medmvl.engine.sequences import ReasoningPiece, TokenLogprob
 from medmvl.serving.guard import error_body
 from medmvl.serving.metrics import Metrics
 
@@ -72,13 +72,14 @@ class Completions:
         try:
             async for number, piece in self._merged(request, options):
                 if isinstance(piece, str):
-                    yield _event({**head, "choices": [_delta(number, {"content": piece})]})
+                    name = "reasoning" if isinstance(piece, ReasoningPiece) else "content"
+                    yield _event({**head, "choices": [_delta(number, {name: piece})]})
                     continue
                 answer = self._answered(piece)
                 answers.append(answer)
                 last = _delta(number, {}, FINISH[answer.finish])
                 if answer.logprobs:
-                    last["logprobs"] = self._logprobs(answer.logprobs)
+                    last["logprobs"] = self._logprobs(answer)
                 yield _event({**head, "choices": [last], "seen": list(answer.seen)})
         except FailedError as error:
             yield _event(error_body(error.status, str(error), error.code))
@@ -130,15 +131,18 @@ class Completions:
         }  # fmt: skip
 
     def _choice(self, number: int, answer: Answer) -> dict[str, Any]:
+        reasoning = {} if answer.reasoning is None else {"reasoning": answer.reasoning}
         return {
             "index": number,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
-            "logprobs": self._logprobs(answer.logprobs) if answer.logprobs else None,
+            "message": {"role": "assistant", **reasoning, "content": answer.text, "refusal": None},
+            "logprobs": self._logprobs(answer) if answer.logprobs else None,
             "finish_reason": FINISH[answer.finish],
         }
 
-    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
-        return {"content": [self._entry(found) for found in logprobs], "refusal": None}
+    def _logprobs(self, answer: Answer) -> dict[str, Any]:
+        """Those of the content, as the protocol has them: reasoning is left out."""
+        told = answer.logprobs[answer.num_reasoning_tokens :]
+        return {"content": [self._entry(found) for found in told], "refusal": None}
 
     def _entry(self, found: TokenLogprob) -> dict[str, Any]:
         top = [self._token(token, logprob) for token, logprob in found.top]
@@ -149,11 +153,17 @@ class Completions:
         return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
 
 
-def usage_of(answers: Sequence[Answer]) -> dict[str, int]:
-    """Tokens read and written; the prompt counts once."""
+def usage_of(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Tokens read and written; the prompt counts once, and reasoning is among those written."""
     prompt = answers[0].num_prompt_tokens if answers else 0
     written = sum(len(answer.tokens) for answer in answers)
-    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written,
+    }  # fmt: skip
+    if any(answer.reasoning is not None for answer in answers):
+        reasoning = sum(answer.num_reasoning_tokens for answer in answers)
+        usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return usage
 
 
 def _delta(number: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

@@ -13,10 +13,12 @@ class Unserved:
 
     Args:
         *neutral: the values that change nothing; null is always one.
+        kept: the field keeps the value, which means something for some models.
     """
 
-    def __init__(self, *neutral: Any) -> None:
+    def __init__(self, *neutral: Any, kept: bool = False) -> None:
         self.neutral = (None, *neutral)
+        self.kept = kept
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the value instead of the annotated type."""
@@ -30,7 +32,7 @@ class Unserved:
 
     def _check(self, value: Any) -> Any:
         if any(_same(value, neutral) for neutral in self.neutral):
-            return None
+            return value if self.kept else None
         neutral = ", ".join(repr(value) for value in self.neutral[1:]) or "null"
         raise PydanticCustomError(
             "unserved", "is not served here; leave it out, or send the value that changes nothing: {neutral}",

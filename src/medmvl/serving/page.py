@@ -91,6 +91,7 @@ def describe(server: Server) -> dict[str, Any]:
     return {
         "model": server.settings.model_name,
         "kinds": [kind for kind, part in parts.items() if part is not None],
+        "thinks": processor.thinking,
         "channels": [] if volumes is None else [str(window) for window in volumes.windows],
         "limits": {
             "new_tokens": limits.new_tokens, "visuals": limits.visuals, "upload_bytes": limits.upload_bytes,

@@ -120,6 +120,10 @@ class ChatMessage(_Part):
     role: Literal["system", "developer", "user", "assistant"]
     content: Content = None
     name: str | None = None
+    reasoning: str | None = None
+    """What an earlier answer of the assistant came with; a history has no reasoning, so it is taken and left out."""
+    reasoning_content: str | None = None
+    """The same by its other name."""
     refusal: Annotated[Unused, Unserved()] = None
     tool_calls: Annotated[Unused, Unserved([])] = None
     function_call: Annotated[Unused, Unserved()] = None
@@ -150,6 +154,13 @@ class StreamOptions(_Part):
     include_obfuscation: Annotated[Unused, Unserved(False)] = None
 
 
+class ChatTemplateKwargs(_Part):
+    """What the chat template is told, as vLLM's servers take it."""
+
+    enable_thinking: bool | None = None
+    """Whether to reason before the answer; null: as the model was made."""
+
+
 class _UnservedFields(_Part):
     """Settings of other servers and models, which clients send at their defaults."""
 
@@ -173,7 +184,6 @@ class _UnservedFields(_Part):
     metadata: Annotated[Unused, Unserved({})] = None
     store: Annotated[Unused, Unserved(False)] = None
     service_tier: Annotated[Unused, Unserved("auto", "default")] = None
-    reasoning_effort: Annotated[Unused, Unserved("none")] = None
     verbosity: Annotated[Unused, Unserved("medium")] = None
     web_search_options: Annotated[Unused, Unserved({})] = None
     extra_body: Annotated[Unused, Unserved({})] = None
@@ -203,6 +213,10 @@ class ChatRequest(_UnservedFields):
     """Not OpenAI's: the answer is one of these."""
     guided_regex: str | None = None
     """Not OpenAI's: the answer matches this whole expression."""
+    chat_template_kwargs: ChatTemplateKwargs | None = None
+    """Not OpenAI's: `{"enable_thinking": false}` asks for an answer without reasoning, true for one with it."""
+    reasoning_effort: Annotated[Unused, Unserved("none", kept=True)] = None
+    """`"none"` asks for an answer without reasoning; no other effort is served."""
 
     def check(self, limits: Limits) -> None:
         """Count what is asked before anything of it is read.
@@ -224,7 +238,9 @@ class ChatRequest(_UnservedFields):
     def _texts(self) -> list[str]:
         contents = [message.content for message in self.messages]
         parts = [part for content in contents if isinstance(content, list) for part in content]
-        return [content for content in contents if isinstance(content, str)] + [
+        given = [*contents, *(turn.reasoning for turn in self.messages)]
+        given += [turn.reasoning_content for turn in self.messages]
+        return [text for text in given if isinstance(text, str)] + [
             part.text for part in parts if isinstance(part, TextPart)
         ]
 
@@ -256,6 +272,7 @@ class ChatRequest(_UnservedFields):
             "shrink_to_fit": asked is None,
             "temperature": temperature,
             "top_p": top_p,
+            "thinking": self._thinking(),
             "stop": tuple(text for text in stop if text),
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "choices": tuple(self.guided_choice or ()),
@@ -266,6 +283,16 @@ class ChatRequest(_UnservedFields):
             GenerationOptions.model_validate({**settings, "seed": (self.seed or 0) + number})
             for number in range(count)
         ]
+
+    def _thinking(self) -> bool | None:
+        asked = None if self.chat_template_kwargs is None else self.chat_template_kwargs.enable_thinking
+        if self.reasoning_effort is None:
+            return asked
+        if asked:
+            raise UserError(
+                'reasoning_effort "none" and enable_thinking true contradict each other; send one of them'
+            )
+        return False
 
     def _schema(self) -> str | None:
         form = self.response_format

@@ -69,8 +69,8 @@ export function upload(blob, onShare) {
   });
 }
 
-// Ask, and give every piece of the answer to `onPiece`; returns why the answer ended.
-export async function streamChat(body, signal, onPiece) {
+// Ask, and give every piece of the answer to `onPiece`, of reasoning to `onReasoning`; returns why the answer ended.
+export async function streamChat(body, signal, onPiece, onReasoning) {
   const response = await call("/v1/chat/completions", { ...sent({ ...body, stream: true }), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let pending = "";
@@ -94,6 +94,7 @@ export async function streamChat(body, signal, onPiece) {
       const chunk = JSON.parse(data);
       if (chunk.error) throw new ApiError(500, chunk.error.message);
       const choice = chunk.choices[0];
+      if (choice?.delta.reasoning) onReasoning(choice.delta.reasoning);
       if (choice?.delta.content) onPiece(choice.delta.content);
       finish = choice?.finish_reason ?? finish;
     }

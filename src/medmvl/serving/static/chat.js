@@ -7,7 +7,7 @@ import { word } from "./words.js";
 const MAY_HOLD_BOX = /[[{]\s*<?\s*\d/;
 
 export class Chat {
-  // `state.turns` holds {role, text, studies} and {role, text, end, error, seconds, boxes}.
+  // `state.turns` holds {role, text, studies} and {role, text, reasoning, end, error, seconds, boxes}.
   constructor(state, place, studies, about, { onChange, onBusy, onBoxes }) {
     Object.assign(this, { state, place, studies, about, onChange, onBusy, onBoxes });
     this.stopper = null;
@@ -55,8 +55,8 @@ export class Chat {
   }
 
   asJson() {
-    const turns = this.state.turns.map(({ role, text, studies, end, seconds, boxes }) => ({
-      role, text, end, seconds, boxes: boxes?.found,
+    const turns = this.state.turns.map(({ role, text, reasoning, studies, end, seconds, boxes }) => ({
+      role, text, reasoning, end, seconds, boxes: boxes?.found,
       studies: studies?.map((id) => this.studies.find(id)).filter(Boolean).map(({ letter, kind, shape, spacing_mm, modality, days }) =>
         ({ letter, kind, shape, spacing_mm, modality, days_before_current: days })),
     }));
@@ -66,6 +66,7 @@ export class Chat {
   async #answer() {
     const turn = { role: "assistant", text: "", end: "running" };
     const body = { ...this.#body(), ...this.state.options };
+    if (this.about.thinks) body.chat_template_kwargs = { enable_thinking: this.state.thinking !== false };
     this.state.turns.push(turn);
     this.stopper = new AbortController();
     this.onBusy(true);
@@ -73,8 +74,8 @@ export class Chat {
     this.draw();
     const started = performance.now();
     try {
-      const finish = await streamChat(body, this.stopper.signal, (piece) => this.#grow(turn, piece));
-      turn.end = finish === "length" ? "length" : "done";
+      const finish = await streamChat(body, this.stopper.signal, (piece) => this.#grow(turn, piece), (piece) => this.#reason(turn, piece));
+      turn.end = finish === "length" ? (turn.text ? "length" : "thoughtOnly") : "done";
     } catch (error) {
       turn.end = error.name === "AbortError" ? "stopped" : "failed";
       if (turn.end === "failed") turn.error = error.message;
@@ -129,6 +130,15 @@ export class Chat {
     this.onChange();
   }
 
+  #reason(turn, piece) {
+    turn.reasoning = (turn.reasoning ?? "") + piece;
+    const bubble = this.place.lastElementChild;
+    const thoughts = bubble?.querySelector(".reasoning p");
+    if (thoughts) thoughts.textContent = turn.reasoning;
+    else bubble?.querySelector(".words")?.before(folded(turn.reasoning));
+    this.onChange();
+  }
+
   // Boxes in an answer belong to the study that is shown while it is given, or else to the last one.
   async #findBoxes(turn) {
     const usable = this.studies.usable();
@@ -151,7 +161,7 @@ export class Chat {
     words.className = "words";
     words.textContent = turn.text;
     if (turn.end === "running") words.setAttribute("aria-busy", "true");
-    bubble.append(who, words, ...(turn.role === "user" ? this.#shown(turn) : this.#after(turn, number)));
+    bubble.append(who, ...(turn.reasoning ? [folded(turn.reasoning)] : []), words, ...(turn.role === "user" ? this.#shown(turn) : this.#after(turn, number)));
     return bubble;
   }
 
@@ -161,7 +171,7 @@ export class Chat {
 
   #after(turn, number) {
     const foot = document.createElement("footer");
-    const said = { stopped: word("stopped"), cut: word("cut"), length: word("cutLength"), failed: word("failed", { error: turn.error }) };
+    const said = { stopped: word("stopped"), cut: word("cut"), length: word("cutLength"), thoughtOnly: word("thoughtOnly"), failed: word("failed", { error: turn.error }) };
     if (said[turn.end]) foot.append(note(said[turn.end]));
     if (turn.end === "failed") foot.firstChild.className = "bad";
     turn.boxes?.found.forEach((box, index) => {
@@ -171,9 +181,20 @@ export class Chat {
     if (turn.text && turn.end !== "running") foot.append(copier(turn.text));
     if (number === this.state.turns.length - 1 && ["failed", "cut", "stopped"].includes(turn.end))
       foot.append(button(word("again"), () => this.busy || this.again()));
-    if (turn.end === "done" || turn.end === "length") foot.append(note(word("seconds", { seconds: turn.seconds.toFixed(1) })));
+    if (["done", "length", "thoughtOnly"].includes(turn.end)) foot.append(note(word("seconds", { seconds: turn.seconds.toFixed(1) })));
     return [foot];
   }
+}
+
+// What the model wrote before its answer: closed until somebody opens it.
+function folded(text) {
+  const made = document.createElement("details");
+  made.className = "reasoning";
+  made.append(
+    Object.assign(document.createElement("summary"), { textContent: word("reasoning") }),
+    Object.assign(document.createElement("p"), { textContent: text }),
+  );
+  return made;
 }
 
 function copier(text) {

@@ -59,6 +59,8 @@ function drawAll() {
   at("temperature-shown").textContent = state.options.temperature;
   at("length").value = state.options.max_tokens;
   at("alone").checked = state.alone;
+  at("thinking-row").hidden = !about.thinks;
+  at("thinking").checked = state.thinking !== false;
 }
 
 async function showStudy(study) {
@@ -278,6 +280,10 @@ function listenToQuestions() {
   at("temperature").oninput = () => {
     state.options.temperature = Number(at("temperature").value);
     at("temperature-shown").textContent = at("temperature").value;
+    store();
+  };
+  at("thinking").onchange = () => {
+    state.thinking = at("thinking").checked;
     store();
   };
   at("alone").onchange = () => {

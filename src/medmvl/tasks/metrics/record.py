@@ -9,6 +9,7 @@ from string import ascii_uppercase
 from typing import Literal
 
 from medmvl.schema import Target
+from medmvl.schema.reasoning import without_reasoning
 from medmvl.tasks.answers.choices import letters_of, without_letter
 from medmvl.tasks.answers.final import visible_answer
 from medmvl.tasks.metrics.text import normalise
@@ -51,6 +52,12 @@ class Record:
     def answer(self) -> str:
         """The text, empty where there is none."""
         return self.text or ""
+
+    def without_reasoning(self) -> Record:
+        """The record without blocks of reasoning in its text, otherwise as the model wrote it."""
+        if self.text is None or (answer := without_reasoning(self.text)) == self.text:
+            return self
+        return replace(self, text=answer.strip())
 
     def without_thoughts(self) -> Record:
         """The record with the visible part of its answer: no reasoning, the tagged or boxed part where there is one."""

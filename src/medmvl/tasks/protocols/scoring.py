@@ -35,11 +35,12 @@ class Score:
 
 
 def score(records: Sequence[Record], protocol: Protocol, options: MetricOptions = DEFAULTS) -> list[Score]:
-    """Every number that a protocol has to say about records; forms it has no rule for are left out.
+    """Every number that a protocol has to say about records; forms it has no rule for are left out, and so is reasoning.
 
     Raises:
         UserError: a metric does not fit the records, or misses something it needs.
     """
+    records = [record.without_reasoning() for record in records]
     forms: dict[tuple[Form, str], list[int]] = {}
     for place, record in enumerate(records):
         forms.setdefault((record.form, record.language or "-"), []).append(place)
