@@ -35,7 +35,7 @@ def pairs(
     reward = build_reward(judge, **({"labeler": labeler} if labeler is not None else {}))
     found: dict[str, list[str]] = defaultdict(list)
     for path in answers:
-        for name, text in read_texts(path):
+        for name, text in read_texts(path, with_reasoning=True):
             found[name].append(text)
     counts = PairCounts()
     made = list(make_pairs(open_data(data).samples, found, reward, margin, counts))

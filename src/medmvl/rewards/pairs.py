@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from medmvl.errors import UserError
 from medmvl.rewards.reward import Reward, checked_score
 from medmvl.schema import Sample
+from medmvl.schema.reasoning import without_reasoning
 from medmvl.tasks.protocols.predictions import record_of
 
 
@@ -73,7 +74,7 @@ def _pair(
     scores = {text: checked_score(reward, replace(record, text=text)) for text in texts}
     best, worst = max(texts, key=scores.__getitem__), min(texts, key=scores.__getitem__)
     difference = scores[best] - scores[worst]
-    if difference < margin or difference == 0 or not best:
+    if difference < margin or difference == 0 or not without_reasoning(best).strip():
         counts.alike += 1
         return None
     changes = {"chosen": best, "rejected": worst, "margin": round(difference, 6)}

@@ -121,7 +121,7 @@ class ChatMessage(_Part):
     content: Content = None
     name: str | None = None
     reasoning: str | None = None
-    """What an earlier answer of the assistant came with; a history has no reasoning, so it is taken and left out."""
+    """Text that came with an earlier answer of the assistant; a history has no reasoning, so it is taken and left out."""
     reasoning_content: str | None = None
     """The same by its other name."""
     refusal: Annotated[Unused, Unserved()] = None
@@ -158,7 +158,7 @@ class ChatTemplateKwargs(_Part):
     """What the chat template is told, as vLLM's servers take it."""
 
     enable_thinking: bool | None = None
-    """Whether to reason before the answer; null: as the model was made."""
+    """True: reason before the answer, false: do not, null: as the model was made."""
 
 
 class _UnservedFields(_Part):

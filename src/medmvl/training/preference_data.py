@@ -41,7 +41,7 @@ class Answers(Sequence[Sample]):
                 f"sample '{sample.id}' has no chosen and rejected answer, which the dpo objective learns from; "
                 "`medmvl data pairs` makes such samples of several answers"
             )
-        answer = Message(role="assistant", content=(TextBlock(text=text),))
+        answer = Message(role="assistant", content=(TextBlock(text=text),)).with_reasoning_apart()
         return sample.prompt().model_copy(update={"messages": (*sample.prompt().messages, answer)})
 
 

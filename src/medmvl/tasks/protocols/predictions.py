@@ -13,6 +13,7 @@ from typing import Any
 
 from medmvl.errors import SampleError, UserError
 from medmvl.schema import Sample
+from medmvl.schema.reasoning import join_reasoning
 from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.judge import target_of
 from medmvl.tasks.metrics.record import Record
@@ -97,12 +98,13 @@ def join_predictions(path: Path, samples: Iterable[Sample], others: Iterable[str
     return records
 
 
-def read_texts(path: Path, key: str | None = None) -> list[tuple[str, str]]:
+def read_texts(path: Path, key: str | None = None, *, with_reasoning: bool = False) -> list[tuple[str, str]]:
     """Id and text of every answer in a file; an id may have several answers.
 
     Args:
         path: JSON Lines, a JSON list or CSV.
         key: name of the text, such as `no_image` in an evaluation's `answers.jsonl`; None: the usual ones.
+        with_reasoning: an entry's `reasoning` comes as a block before its text.
 
     Raises:
         UserError: the file has none of these forms.
@@ -118,7 +120,9 @@ def read_texts(path: Path, key: str | None = None) -> list[tuple[str, str]]:
         text = entry[key if key is not None else _texts(entry, where, needs_reference=False)[1]]
         if isinstance(text, Mapping):  # a control in an evaluation's answers: text and score
             text = text.get("text")
-        found.append((str(name), "" if text is None else str(text)))
+        text = "" if text is None else str(text)
+        reasoning = entry.get("reasoning") if with_reasoning else None
+        found.append((str(name), join_reasoning(str(reasoning or ""), text)))
     return found
 
 
