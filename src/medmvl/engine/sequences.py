@@ -17,7 +17,7 @@ from torch import Tensor
 
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.structured_outputs import Matcher
-from medmvl.schema.reasoning import Marks, Split, beginning_of
+from medmvl.schema.reasoning import Marks, Split, beginning_of, join_reasoning
 
 Finish = Literal["stop", "length", "cancelled", "deadline"]
 INCOMPLETE = "\ufffd"
@@ -85,6 +85,11 @@ class SequenceState:
     def reasoning(self) -> str | None:
         """What was written before the answer; None where no reasoning was asked for."""
         return None if self.marks is None else self._parts(self.decode(self.tokens), final=True).reasoning
+
+    @property
+    def inline(self) -> str:
+        """Reasoning and answer as one text, which rewards of form read; the others leave reasoning out."""
+        return join_reasoning(self.reasoning or "", self.text)
 
     @property
     def num_reasoning_tokens(self) -> int:

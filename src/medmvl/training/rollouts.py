@@ -168,7 +168,7 @@ class Rollouts:
         )  # fmt: skip
 
     def _judged(self, item: PromptItem, sequence: SequenceState) -> SampledAnswer:
-        earned = self._scored(item, sequence.text)
+        earned = self._scored(item, sequence.inline)
         truncated = sequence.finish != "stop"
         tokens, logprobs = list(sequence.tokens), [entry.logprob for entry in sequence.logprobs]
         if sequence.end_token is not None:
