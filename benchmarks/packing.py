@@ -30,7 +30,8 @@ def measure(side: str) -> dict[str, float]:
     from transformers import AutoConfig
 
     from medmvl import MedMVLConfig, MedMVLForConditionalGeneration
-    from medmvl.models.visuals import ProcessedSample, collate
+    from medmvl.models.collation import collate
+    from medmvl.models.visuals import ProcessedSample
 
     torch.manual_seed(0)
     model = MedMVLForConditionalGeneration(
@@ -42,7 +43,7 @@ def measure(side: str) -> dict[str, float]:
         labels = ids.masked_fill(torch.arange(length) < length - answer, -100)
         samples.append(ProcessedSample(name="sample", input_ids=ids, labels=labels))
     if side == "packed":
-        from medmvl.models.visuals import pack
+        from medmvl.models.collation import pack
 
         batch = dict(pack(samples))
     else:

@@ -125,7 +125,7 @@ def precision() -> str:
     """bfloat16 only where the processor computes in it: elsewhere it is many times slower than float32."""
     import torch
 
-    from medmvl.training.trainer import cpu_has_bfloat16
+    from medmvl.training.trainer_arguments import cpu_has_bfloat16
 
     return "auto" if torch.cuda.is_available() else "bfloat16" if cpu_has_bfloat16() else "float32"
 

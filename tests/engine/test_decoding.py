@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicLayer
 
 from medmvl.engine import Engine, GenerationOptions
 from medmvl.engine.key_value_cache import ROOM, GrowingLayer, growing_cache
-from medmvl.models.visuals import collate
+from medmvl.models.collation import collate
 from tests.engine.test_engine import REQUESTS
 from tests.factories.engine import tiny_engine
 from tests.factories.models import LLMS, prepare, tiny

@@ -11,10 +11,11 @@ import secrets
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.factories.forks import fork_medmvl
 
 WRITES = {
     "os.rename",
@@ -57,37 +58,20 @@ def start(
         count: a file that gets the number of writes at the end.
         max_bytes: no file may become larger, as where a disk is full; 0: any size.
     """
-    child = os.fork()
-    if child:
-        return child
-    code = 99
-    try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
+    writes: Callable[[], int] = int
+
+    def before() -> None:
+        nonlocal writes
         secrets.token_hex = lambda number=32: "ab" * number  # type: ignore[misc]  # so that two keys are equal
         writes = _count_writes(kill_at)
         if max_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
-        code = _run(arguments)
+
+    def after() -> None:
         if count is not None:
             count.write_text(str(writes()))
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        traceback.print_exc() if sys.exc_info()[0] else None
-        os._exit(code)
 
-
-def _run(arguments: Sequence[str]) -> int:
-    from medmvl.cli.main import main
-
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return 0
+    return fork_medmvl(arguments, log, before=before, after=after)
 
 
 def _count_writes(kill_at: int) -> Callable[[], int]:

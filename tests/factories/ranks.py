@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.factories.forks import fork_medmvl
 
 
 def train_in_ranks(
@@ -59,28 +59,16 @@ def _import_before_forking() -> None:
 def _fork(
     rank: int, count: int, port: int, arguments: Sequence[object], log: Path, die: tuple[int, int] | None
 ) -> int:
-    child = os.fork()
-    if child:
-        return child
-    code = 99
-    try:
+    def before() -> None:
         _forget_processes()
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
         if count > 1:
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
             os.environ |= {name: str(value) for name, value in names.items()}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         if die is not None and die[0] == rank:
             _die_after(die[1])
-        code = _train([str(argument) for argument in arguments])
-    finally:
-        traceback.print_exc() if sys.exc_info()[0] else None
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+
+    return fork_medmvl(["train", *map(str, arguments)], log, before=before)
 
 
 def _forget_processes() -> None:
@@ -90,18 +78,8 @@ def _forget_processes() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def _train(arguments: Sequence[str]) -> int:
-    from medmvl.cli.main import main
-
-    try:
-        main(["train", *arguments])
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return 0
-
-
 def _die_after(step: int) -> None:
-    from medmvl.training.trainer import Progress
+    from medmvl.training.trainer_callbacks import Progress
 
     on_step_end: Callable[..., None] = Progress.on_step_end
 

@@ -9,7 +9,7 @@ from medmvl.data.prepared import default_cache_dir
 from medmvl.models.assemble import assemble
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import load_sources, training_texts
-from medmvl.training.stage import plan_stage
+from medmvl.training.stage_plan import plan_stage
 from tests.factories.training import (
     command,
     losses,

@@ -10,7 +10,8 @@ from tests.factories.models import LLMS, differs, prepare, tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from medmvl.models.causal_attention import CAUSAL_FAMILIES, CausalMask, is_purely_causal
-from medmvl.models.visuals import IGNORED_LABEL, pack
+from medmvl.models.collation import pack
+from medmvl.models.visuals import IGNORED_LABEL
 
 _SMALL = {key: value for key, value in LLMS["qwen2"].items() if key != "model_type"}
 MORE: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from medmvl.training import trainer
+from medmvl.training import trainer_arguments
 from medmvl.training.recipe import Distributed, Stage
 
 
@@ -26,7 +26,7 @@ def test_slow_bfloat16_is_told(
     fast: bool,
     told: bool,
 ) -> None:
-    monkeypatch.setattr(trainer, "cpu_has_bfloat16", lambda: fast)
+    monkeypatch.setattr(trainer_arguments, "cpu_has_bfloat16", lambda: fast)
     stage = Stage.model_validate(
         {
             "name": "one",
@@ -38,6 +38,6 @@ def test_slow_bfloat16_is_told(
         }
     )
     order = cast("Any", SimpleNamespace(num_steps=1))
-    arguments = trainer.training_arguments(stage, tmp_path, order, 0, Distributed())
+    arguments = trainer_arguments.training_arguments(stage, tmp_path, order, 0, Distributed())
     assert arguments.bf16 is (precision == "bfloat16")
     assert ("stages.one.precision=float32" in caplog.text) is told

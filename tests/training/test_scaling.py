@@ -18,8 +18,9 @@ from medmvl.training.recipe import Distributed
 from medmvl.training.recipe_files import load_recipe, parse_recipe
 from medmvl.training.run import load_sources, training_texts
 from medmvl.training.scaling import COUNTS, Workload, exchanged_bytes, simulate
-from medmvl.training.stage import build_objective, plan_stage
+from medmvl.training.stage import build_objective
 from medmvl.training.stage_data import Collate
+from medmvl.training.stage_plan import plan_stage
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]

@@ -13,8 +13,9 @@ from typing import Any
 from medmvl.engine.prefix_cache import Layers, Prefix, layers_of, num_bytes, to_cache, with_gap
 from medmvl.engine.visual_tokens import VisualTokens
 from medmvl.lru import BoundedLRU
+from medmvl.models.collation import collate
 from medmvl.models.modeling import MedMVLForConditionalGeneration
-from medmvl.models.visuals import ProcessedSample, collate, digest
+from medmvl.models.visuals import ProcessedSample, digest
 
 
 class ModelInputs:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from medmvl.lru import BoundedLRU
+from medmvl.models.collation import collate
 from medmvl.models.modeling import MedMVLForConditionalGeneration
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual
 
 
 class VisualTokens:

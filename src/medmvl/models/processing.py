@@ -18,6 +18,7 @@ from medmvl.errors import SampleError, UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import Visual
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
+from medmvl.models.collation import collate
 from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.conversations import (
     brings_reasoning,
@@ -30,7 +31,7 @@ from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.placeholders import expand_placeholders
 from medmvl.models.processor_calls import process_conversations, process_prompts, render_conversations
 from medmvl.models.visual_preprocessor import VisualPreprocessor
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import Message, TextBlock, VisualBlock
 

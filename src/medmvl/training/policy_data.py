@@ -25,7 +25,7 @@ from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.protocols.predictions import record_of
 from medmvl.training.recipe import Stage
 from medmvl.training.stage_data import StageDataset
-from medmvl.training.trainer import TrainingOrder
+from medmvl.training.training_order import TrainingOrder
 
 REPEATED = -1
 """Index of a prompt that is not read: its step trains on the answers of the step before."""

@@ -138,7 +138,7 @@ def keep_reference(
     Raises:
         UserError: the file is of other pairs.
     """
-    from medmvl.training.trainer import processes
+    from medmvl.training.trainer_arguments import processes
 
     state = processes()
     state.wait_for_everyone()
@@ -173,7 +173,7 @@ def _reference(
     batch_size: int,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Tensor:
-    from medmvl.training.trainer import processes
+    from medmvl.training.trainer_arguments import processes
 
     state = processes()
     own = list(range(state.process_index, len(dataset), state.num_processes))

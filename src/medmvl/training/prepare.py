@@ -21,15 +21,16 @@ from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import DataSource, LoadedSource, load_source
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.assemble import assemble
+from medmvl.models.collation import collate
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.tuning import apply_tuning, has_lora, merge_lora
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.run import load_sources, source_key, training_texts
-from medmvl.training.stage import fitted
-from medmvl.training.trainer import computes_in_bfloat16, processes
+from medmvl.training.stage_plan import fitted
+from medmvl.training.trainer_arguments import computes_in_bfloat16, processes
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]

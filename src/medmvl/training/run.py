@@ -26,9 +26,10 @@ from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe
 from medmvl.training.run_folder import open_run, record_data, stage_folder
-from medmvl.training.stage import plan_stage, run_stage
+from medmvl.training.stage import run_stage
+from medmvl.training.stage_plan import plan_stage
 from medmvl.training.trackers import check_trackers
-from medmvl.training.trainer import processes
+from medmvl.training.trainer_arguments import processes
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from medmvl.data.prepared import PreparedCache
 from medmvl.data.sources import LoadedSource
 from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
-from medmvl.models.visuals import IGNORED_LABEL, pack
+from medmvl.models.collation import pack
+from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.schema import Message, Sample
 from medmvl.training.recipe import Stage
 

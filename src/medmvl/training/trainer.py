@@ -7,137 +7,36 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import FullyShardedDataParallelPlugin, PartialState
+from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from medmvl.atomic_files import write_json
-from medmvl.data.sampler import Group, Mixture, epoch_order
 from medmvl.errors import UserError
 from medmvl.training.checkpoints import checkpoint_path, keep_newest, partial_path, publish_now
 from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Objective
-from medmvl.training.recipe import Distributed, Stage
 from medmvl.training.sharding import (
     gather_parts_by_hand,
     gather_whole,
     in_fixed_order,
     outside_llm,
     shard_on_cpu,
-    sharding_arguments,
 )
+from medmvl.training.trainer_callbacks import Progress, RunningLoss
+from medmvl.training.training_order import TrainingOrder
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 RUNNING_LOSS = "running_loss.json"
-
-
-def processes() -> PartialState:
-    """The processes of this run; started by `torchrun`, they speak gloo on a CPU."""
-    return PartialState() if torch.cuda.is_available() else PartialState(cpu=True)
-
-
-class TrainingOrder(Sampler[int]):
-    """The samples of a whole stage in order: global batch after global batch, the same for any number of processes.
-
-    The last batch of an epoch is filled up from the epoch's own beginning, so every step has a full batch.
-    """
-
-    def __init__(self, mixture: Mixture, stage: Stage, seed: int) -> None:
-        self.mixture = mixture
-        self.batch_size = stage.batch_size
-        self.group: Group = stage.group
-        self.seed = seed
-        self.steps_per_epoch = math.ceil(len(self._epoch(0)) / self.batch_size)
-        self.num_steps = stage.max_steps or math.ceil((stage.epochs or 0) * self.steps_per_epoch)
-
-    def _epoch(self, epoch: int) -> list[int]:
-        order = epoch_order(
-            self.mixture, seed=self.seed, epoch=epoch, batch_size=self.batch_size, group=self.group
-        )
-        missing = -len(order) % self.batch_size
-        return order + [order[index % len(order)] for index in range(missing)]
-
-    def __len__(self) -> int:
-        return self.num_steps * self.batch_size
-
-    def __iter__(self) -> Iterator[int]:
-        left, epoch = len(self), 0
-        while left:
-            order = self._epoch(epoch)[:left]
-            yield from order
-            left -= len(order)
-            epoch += 1
-
-
-def computes_in_bfloat16(stage: Stage) -> bool:
-    """Whether a stage casts to bfloat16 on this machine."""
-    on_gpu = torch.cuda.is_available()
-    return stage.precision == "bfloat16" or (
-        stage.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
-    )
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices in bfloat16 itself."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def training_arguments(
-    stage: Stage, folder: Path, order: TrainingOrder, seed: int, distributed: Distributed
-) -> TrainingArguments:
-    """Translate a `Stage` into `TrainingArguments`."""
-    on_gpu = torch.cuda.is_available()
-    if computes_in_bfloat16(stage) and not on_gpu and not cpu_has_bfloat16():
-        logger.warning(
-            "stage '%s': this CPU has no instructions for bfloat16 (AMX or AVX512-BF16), so a step takes many times as "
-            "long as in float32; set stages.%s.precision=float32",
-            stage.name,
-            stage.name,
-        )
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        use_cpu=not on_gpu,
-        ddp_backend="gloo" if processes().num_processes > 1 and not on_gpu else None,
-        ddp_find_unused_parameters=True,  # a part may hold weights that its features do not need, such as a pooler
-        bf16=computes_in_bfloat16(stage),
-        seed=seed,
-        max_steps=order.num_steps,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if stage.schedule == "constant" else stage.schedule,
-        warmup_steps=stage.warmup,
-        max_grad_norm=stage.max_grad_norm,
-        logging_steps=stage.log_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        eval_strategy="no" if stage.eval_steps is None else "steps",
-        eval_steps=stage.eval_steps,
-        save_strategy="steps",
-        save_steps=stage.save_steps or math.ceil(order.num_steps / 10),
-        dataloader_num_workers=stage.num_workers,
-        dataloader_persistent_workers=stage.num_workers > 0,
-        dataloader_pin_memory=on_gpu,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to="none",
-        disable_tqdm=True,
-        **sharding_arguments(distributed),
-    )
-    micro, accumulation = stage.share(arguments.world_size)
-    arguments.per_device_train_batch_size = micro
-    arguments.per_device_eval_batch_size = stage.eval_batch_size or micro
-    arguments.gradient_accumulation_steps = accumulation
-    return arguments
 
 
 class StageTrainer(Trainer):
@@ -160,7 +59,7 @@ class StageTrainer(Trainer):
         title: str,
         interruption: Interruption,
     ) -> None:
-        callbacks = [Progress(title), *trackers, interruption, _RunningLoss(self)]
+        callbacks = [Progress(title), *trackers, interruption, RunningLoss(self)]
         super().__init__(objective, args, collate, train_dataset, eval_dataset, callbacks=callbacks)
         self.remove_callback(PrinterCallback)
         self.groups = groups
@@ -338,52 +237,3 @@ def changing_state(objective: torch.nn.Module) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     saved = {id(tensor) for tensor in objective.state_dict(keep_vars=True).values()}
     return parameters | {name: buffer for name, buffer in objective.named_buffers() if id(buffer) in saved}
-
-
-class _RunningLoss(TrainerCallback):
-    """Begins a resumed training with the loss summed since the last log, which transformers forgets."""
-
-    def __init__(self, trainer: StageTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Put the sum back where the number of processes is the same."""
-        kept = self.trainer.running_loss
-        if kept is not None and len(kept["sums"]) == args.world_size:
-            self.trainer._tr_loss.fill_(kept["sums"][args.process_index])
-            self.trainer._globalstep_last_logged = kept["since"]
-
-
-class Progress(TrainerCallback):
-    """One line: the stage, how far it is, its loss and the last validation."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: Any = None
-        self.shown: dict[str, str] = {}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start where the run is."""
-        if state.is_world_process_zero:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, leave=True)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One step further."""
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
-    ) -> None:
-        """Show the numbers that matter."""
-        for name, value in (logs or {}).items():
-            if name in ("loss", "reward") or (name.startswith("eval_") and "/" not in name):
-                self.shown[name.removeprefix("eval_") if name != "eval_loss" else "val loss"] = f"{value:.3g}"
-        if self.bar is not None:
-            self.bar.set_postfix(self.shown, refresh=False)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the finished line."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None

@@ -12,6 +12,7 @@ from tests.factories.encoders import IMAGES, VOLUMES
 from tests.factories.parts import randomise
 
 from medmvl.data.feature_cache import FEATURES_VERSION, FeatureCache, PartDigests, marked
+from medmvl.models.collation import collate
 from medmvl.models.configuration import VisualParts
 from medmvl.models.encoders import build_image_encoder, build_volume_encoder
 from medmvl.models.features import VisualFeatures
@@ -19,7 +20,7 @@ from medmvl.models.visual_encoding import encode_kind
 from medmvl.models.visual_inputs import VisualInputs
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visual_table import to_rows
-from medmvl.models.visuals import ProcessedSample, ProcessedVisual, collate
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual
 
 ENCODERS = [("image", name) for name in IMAGES] + [("volume", name) for name in VOLUMES]
 SIZES = {"image": (64, 64), "volume": (8, 16, 16)}
