@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.engine.sequence_decoder import SequenceDecoder
 from medmvl.errors import UserError
 from medmvl.models.assemble import assemble
+from medmvl.models.configuration import MedMVLConfig
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.visuals import ProcessedSample, collate
 from medmvl.rewards import Reward, registry
 from medmvl.tasks.metrics.record import Record
 from medmvl.training import policy_trainer
@@ -29,13 +34,16 @@ from medmvl.training.stage_data import open_dataset
 from medmvl.training.trainer import StageTrainer
 from tests.factories.training import (
     ALL_FULL,
+    command,
     phantom_cache,
     phantoms,
     recipe,
     stage,
+    write_recipe,
 )
 
 __all__ = ["phantom_cache"]
+ROOT = Path(__file__).parents[2]
 LORA = {"llm": "lora", "volume_connector": "full", "image_connector": "full"}
 SIDES = ["ct_effusion_side", "xray_effusion_side"]
 
@@ -411,3 +419,98 @@ def test_a_gap_between_engine_and_training_is_said(
         record.message for record in caplog.records if "log-probabilities of the engine" in record.message
     ]
     assert len(said) == 1 and "0.003" in said[0]
+
+
+NUMBERS = json.loads((ROOT / "tests/training/trl_grpo_losses.json").read_text())
+NORMALISATION = {"grpo": "answer", "dapo": "batch", "dr_grpo": "constant"}
+
+
+def made_by() -> Any:
+    """The script that wrote trl's numbers; it needs trl only to run."""
+    spec = importlib.util.spec_from_file_location("trl_grpo_losses", ROOT / "benchmarks/trl_grpo_losses.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one row", "a row each"])
+@pytest.mark.parametrize("name", NUMBERS["variants"])
+def test_loss_and_gradients_are_those_of_trl(
+    name: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, expected = made_by(), NUMBERS["variants"][name]
+    variant = expected["variant"]
+    model = MedMVLForConditionalGeneration(MedMVLConfig(llm=script.LLM))
+    model.llm.load_state_dict(script.llm().state_dict())
+    total = float(sum(weight.detach().double().abs().sum() for weight in model.llm.parameters()))
+    assert total == pytest.approx(NUMBERS["weights"], rel=1e-9), (
+        "other weights than trl's numbers were made with"
+    )
+    settings = GroupPolicy(
+        group_size=3, max_new_tokens=script.LONGEST, temperature=variant["temperature"], clip_low=variant["low"],
+        clip_high=variant["high"], divide_by_deviation=variant["divide"], kl=variant["beta"],
+        length_normalisation=NORMALISATION[variant["loss_type"]],
+    )  # fmt: skip
+    monkeypatch.setattr("medmvl.training.policy_data._shares_prompts", lambda *given: shared)
+    groups = [
+        AnsweredPrompt(ProcessedSample(name="prompt", input_ids=torch.tensor(prompt), labels=None), answers)
+        for prompt, answers in script.groups()
+    ]
+    batch = answer_batch(groups, Padding(), model.llm)
+    objective = GroupRelativePolicy(model, settings).train()
+    lengths = [len(answer) for group in groups for answer in group.answers]
+    masked = [script.is_masked(variant, length) for length in lengths]
+    counts = torch.tensor(lengths)
+    advantages = group_advantages(torch.tensor(script.REWARDS), settings).flatten().repeat_interleave(counts)
+    weights = torch.tensor(
+        [0.0 if out else token_weights(n, settings) for n, out in zip(lengths, masked, strict=True)]
+    ).repeat_interleave(counts)
+    with torch.no_grad():
+        now = objective.tokens(**batch).logprobs
+    old = now + torch.cat(script.noise(variant["moved"], 1)) if "moved" in variant else None
+    reference = now + torch.cat(script.noise(0.3, 2)) if variant["beta"] else None
+    items = torch.tensor(float(loss_items(lengths, [not one for one in masked], settings)))
+    loss = objective(
+        advantages=advantages,
+        weights=weights,
+        old=old,
+        reference=reference,
+        num_items_in_batch=items,
+        **batch,
+    )["loss"]
+    loss.backward()
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-5, abs=1e-6)
+    norms = {key: float(weight.grad.norm()) for key, weight in model.llm.named_parameters()}
+    assert norms == pytest.approx(expected["norms"], rel=1e-4, abs=1e-5)
+    head = model.llm.lm_head.weight.grad.flatten()
+    assert torch.allclose(head, torch.tensor(expected["head"]), atol=1e-5, rtol=1e-5)
+
+
+class Padding:
+    """Collates as a processor does."""
+
+    def collate(self, samples: Any) -> Any:
+        return collate(samples, pad_id=0)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tmp_path: Path, phantom_cache: Path) -> None:
+    grpo = {"refills": 1, "kl": 0.1, "updates": 2, "group_size": 2}
+    more = {
+        "rewards": [{"name": "token_f1"}, {"name": "length_band", "options": {"shortest": 6, "longest": 9}}]
+    }
+    data = {"train": [phantoms(limit=12)], "validation": [phantoms("validation", limit=3)]}
+    file = write_recipe(
+        tmp_path / "recipe.yaml",
+        document(grpo, max_steps=4, data=data, learning_rate=5e-3, eval_steps=2, **more),
+    )
+    for count in (1, 2):
+        arguments = command(file, "--out", tmp_path / str(count), processes=count)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (_numbers(tmp_path / str(count)) for count in (1, 2))
+    assert [record.keys() for record in one] == [record.keys() for record in two]
+    for mine, theirs in zip(one, two, strict=True):
+        for key, value in mine.items():
+            assert key == "stage" or theirs[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key

@@ -36,7 +36,7 @@ def write_history(out: Path, stages: Sequence[Path]) -> list[Record]:
 
 
 def write_curves(records: Sequence[Record], path: Path, by_length: Collection[str] = ()) -> None:
-    """Draw loss and accuracies over steps, one column per stage.
+    """Draw loss and accuracies over steps, one column per stage; of stages that learn from rewards what these need, too.
 
     Args:
         records: of `write_history`.
@@ -48,9 +48,11 @@ def write_curves(records: Sequence[Record], path: Path, by_length: Collection[st
     from matplotlib.figure import Figure
 
     stages = list(dict.fromkeys(record["stage"] for record in records))
-    figure = Figure(figsize=(4.5 * len(stages), 6), layout="constrained")
+    rewarded = {record["stage"] for record in records if "reward" in record}
+    rows = 2 + len(REWARD_PANELS) if rewarded else 2
+    figure = Figure(figsize=(4.5 * len(stages), 3 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(stages), squeeze=False)
+    axes = figure.subplots(rows, len(stages), squeeze=False)
     for column, stage in enumerate(stages):
         own = [record for record in records if record["stage"] == stage]
         loss, accuracy = axes[0, column], axes[1, column]
@@ -62,8 +64,35 @@ def write_curves(records: Sequence[Record], path: Path, by_length: Collection[st
         _draw(accuracy, own, {name: name.removeprefix("eval_") for name in names})
         loss.set(title=stage, xlabel="step", ylabel="loss")
         accuracy.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
+        for axis, (title, chosen) in zip(axes[2:, column], REWARD_PANELS.items(), strict=False):
+            if stage not in rewarded:
+                axis.set_axis_off()
+                continue
+            _draw(axis, own, {name: name.removeprefix("eval_") for name in _matching(own, chosen)})
+            axis.set(xlabel="step", ylabel=title)
     with atomic_write(path) as file:
         figure.savefig(file, dpi=110, format="png")
+
+
+REWARD_PANELS = {
+    "reward": ("reward", "reward/", "attack/best", "attack/reference"),
+    "validation reward": ("eval_reward", "eval_reward/"),
+    "reward of attacks": ("attack/",),
+    "share": ("groups_without_spread", "truncated", "clip_low", "clip_high"),
+    "tokens per answer": ("answer_length",),
+    "nats per token": ("entropy", "kl"),
+}
+"""Panels of a stage that learns from rewards: the axis, and names of numbers or their beginnings."""
+
+
+def _matching(records: Sequence[Record], chosen: Sequence[str]) -> list[str]:
+    """Names of numbers that some record has, equal to one chosen or, where that ends in a slash, beginning with it."""
+    known = sorted({key for record in records for key in record})
+    return [
+        name
+        for name in known
+        if any(name == one or (one.endswith("/") and name.startswith(one)) for one in chosen)
+    ]
 
 
 def _draw(axis: Any, records: Sequence[Record], names: dict[str, str]) -> None:
@@ -73,5 +102,5 @@ def _draw(axis: Any, records: Sequence[Record], names: dict[str, str]) -> None:
             marker = "o" if len(points) < 20 else None
             axis.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
     axis.grid(alpha=0.3)
-    if 0 < len(axis.lines) <= 12:
+    if 0 < len(axis.lines) <= 16:
         axis.legend(fontsize=7)

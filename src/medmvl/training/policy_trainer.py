@@ -210,10 +210,11 @@ class PolicyTrainer(StageTrainer):
             write_json(Path(output_dir or self.args.output_dir) / WATCHED_FILE, self._kept_watched)
 
     def train(self, resume_from_checkpoint: Any = None, **more: Any) -> Any:
-        """Train; from a checkpoint, what was watched before it goes on."""
+        """Train, with a validation first: the curve of rewards begins where the model does. From a checkpoint, all goes on."""
         if resume_from_checkpoint is not None:
             text = (Path(resume_from_checkpoint) / WATCHED_FILE).read_text(encoding="utf-8")
             self.watched.restore(json.loads(text), first=self.accelerator.is_main_process)
+        self.args.eval_on_start = resume_from_checkpoint is None and self.args.eval_strategy != "no"
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
 
 
