@@ -17,9 +17,10 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.engine.sequence_decoder import SequenceDecoder
 from medmvl.errors import UserError
 from medmvl.models.assemble import assemble
+from medmvl.models.collation import collate
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.modeling import MedMVLForConditionalGeneration
-from medmvl.models.visuals import ProcessedSample, collate
+from medmvl.models.visuals import ProcessedSample
 from medmvl.rewards import Reward, registry
 from medmvl.tasks.metrics.record import Record
 from medmvl.training import policy_trainer
