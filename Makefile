@@ -59,12 +59,15 @@ browser: ## Chromium for the tests of the page
 test: lint browser ## Everything that must hold: lint, types, import contracts and all tests
 	$(BIN)/pytest -n $(WORKERS)
 
-latest: ## All tests with the newest dependencies that pyproject.toml allows, in an environment of its own
+# uv resolves in seconds what takes pip an hour. torch stays as pinned, and as pip is set up to find it: a newer one may come for CUDA alone.
+latest: ## All tests with the newest dependencies that pyproject.toml allows, in an environment of its own (TESTS=FOLDER for some)
 	@rm -rf .venv-latest && "$(PYTHON)" -m venv .venv-latest
-	@.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --upgrade -e '.[dev]'
-	@.venv-latest/bin/python -m pip list --disable-pip-version-check --format=freeze > .venv-latest/versions.txt
+	@.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --no-input uv
+	@.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -c constraints.txt torch
+	@.venv-latest/bin/uv pip install --quiet --python .venv-latest/bin/python --resolution highest -e '.[dev]'
+	@.venv-latest/bin/uv pip freeze --python .venv-latest/bin/python > .venv-latest/versions.txt
 	@echo "The versions are in .venv-latest/versions.txt"
-	.venv-latest/bin/pytest -n $(WORKERS)
+	.venv-latest/bin/pytest -n $(WORKERS) $(TESTS)
 
 # glibc would give the large buffers of every training step back to the system and take them again: a fifth of the time
 quickstart: export MALLOC_MMAP_THRESHOLD_ ?= 4294967296

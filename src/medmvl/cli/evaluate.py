@@ -129,13 +129,16 @@ def _endpoint(url: str, options: dict[str, Any]) -> EndpointOptions:
     return EndpointOptions(url, key=os.environ.get(KEY_VARIABLE), **options)
 
 
-def _evaluate(model: Any, tasks_or_data: Any, out: Path, options: dict[str, Any]) -> None:
+def _evaluate(
+    model: Path | EndpointOptions | None, tasks_or_data: list[str] | Path, out: Path, options: dict[str, Any]
+) -> None:
     from medmvl.cli.asking import progress_bars
     from medmvl.engine import joined_process_group
     from medmvl.evaluation.jobs import evaluate as run
 
     with joined_process_group() as processes:
         with progress_bars(quiet=not processes.first) as advance:
+            assert model is not None
             found = run(model, tasks_or_data, out=out, processes=processes, progress=advance, **options)
         if processes.first:
             _show_all(found if isinstance(found, dict) else {"": found}, out)

@@ -73,7 +73,7 @@ class Engine(SequenceDecoder):
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Names the model in results: `model`, a digest that changes with its settings or weights."""
+        """Identity of the model in results: `model`, a digest that changes with settings or weights."""
         return {"model": weights_digest(self.model) if self.folder is None else model_digest(self.folder)}
 
     @contextmanager
@@ -90,7 +90,7 @@ class Engine(SequenceDecoder):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was not done as it was asked for: nothing."""
+        """What an answerer could not do as it was asked; an engine does all of it."""
         return ()
 
     @property
@@ -100,15 +100,14 @@ class Engine(SequenceDecoder):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return torch.device(self.model.device)
 
     def answer(self, requests: Sequence[Request], options: GenerationOptions = GREEDY) -> list[Answer]:
         """Answer all requests in one batch.
 
         Raises:
-            UserError: the first request that cannot be answered, by name; see `try_answer` to have the
-            others.
+            UserError: the first request that cannot be answered, by name; `try_answer` gives the others.
         """
         answers = []
         for outcome in self.try_answer(requests, options):
@@ -195,7 +194,7 @@ class Engine(SequenceDecoder):
         """Ask one question about images and volumes.
 
         Args:
-            question: the words.
+            question: text of the question.
             images: one 2D image or several: a path, a `MedicalImage`, a NumPy array or a Pillow picture each.
             volumes: one 3D volume or several, likewise; a DICOM folder is a path, `"folder#series=2"` chooses. A file is read
                 and encoded once, however often it is asked about.

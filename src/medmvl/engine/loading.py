@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medmvl.engine.eight_bit import check_eight_bit, to_eight_bit
@@ -36,7 +37,8 @@ def load_saved(path: Path, device: str, dtype: str) -> tuple[MedMVLForConditiona
             f"{path}: a {type(model).__name__} with a {type(processor).__name__}, not a MedM-VL model. Give a folder "
             "saved by training, such as RUN/model."
         )
-    model = model.to(place)
+    on_device: nn.Module = model  # whose `to` is annotated
+    on_device.to(place)
     if dtype == INT8:
         to_eight_bit(model.llm)
     return model, processor

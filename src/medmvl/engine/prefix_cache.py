@@ -34,12 +34,13 @@ def layers_of(cache: Any, length: int) -> Layers | None:
 
     None where a layer does not keep every position (a sliding window, a state).
     """
-    if not isinstance(cache, DynamicCache) or any(
-        type(layer) not in KEEP_EVERY_POSITION for layer in cache.layers
-    ):
+    if not isinstance(cache, DynamicCache):
+        return None
+    layers: list[Any] = cache.layers
+    if any(type(layer) not in KEEP_EVERY_POSITION for layer in layers):
         return None
     return tuple(
-        (layer.keys[:1, :, :length].clone(), layer.values[:1, :, :length].clone()) for layer in cache.layers
+        (layer.keys[:1, :, :length].clone(), layer.values[:1, :, :length].clone()) for layer in layers
     )
 
 

@@ -18,6 +18,7 @@ from medmvl.exchange.imported import write_folder
 from medmvl.exchange.model_card import model_card
 from medmvl.exchange.self_contained import export_self_contained
 from medmvl.models.assemble import load
+from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.tuning import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, merge_lora
@@ -139,7 +140,7 @@ def _adapter(what: Export, folder: Path) -> None:
     _card(what, model, folder, "adapter", _LOAD_ADAPTER)
 
 
-def _card(what: Export, model: Any, folder: Path, name: str, loading: str) -> None:
+def _card(what: Export, model: MedMVLForConditionalGeneration, folder: Path, name: str, loading: str) -> None:
     write_text(folder / "README.md", model_card(model, what.source, name, what.results, loading))
 
 

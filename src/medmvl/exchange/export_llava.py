@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -166,7 +166,7 @@ def _take(module: Any, weights: dict[str, Tensor], *, partly: bool = False) -> N
     assert not found.unexpected_keys and (partly or not found.missing_keys), found
 
 
-def _strategy(settings: HFVisionConfig) -> str:
+def _strategy(settings: HFVisionConfig) -> Literal["default", "full"]:
     drops_first = settings.skip_first_patch or (settings.family.class_token and settings.select == "patch")
     return "default" if drops_first else "full"
 
@@ -178,7 +178,7 @@ def _processor(processor: MedMVLProcessor) -> Any:
     encoder = processor.visual_parts.encoders["image"]
     assert resizing is not None and isinstance(encoder, HFVisionConfig)
     size = {"height": resizing.size[0], "width": resizing.size[1]}
-    common = {
+    common: dict[str, Any] = {
         "resample": next(code for code, name in PIL_CODES.items() if name == resizing.interpolation),
         "image_mean": list(resizing.mean),
         "image_std": list(resizing.std),

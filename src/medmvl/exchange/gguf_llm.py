@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from tokenizers import pre_tokenizers
@@ -19,6 +19,9 @@ from medmvl.errors import MissingExtraError, UserError
 from medmvl.exchange.imported import Components, ImportedLLM
 from medmvl.messages import first_of
 from medmvl.models.progress_bars import without_warnings, without_weight_bars
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 MAGIC = b"GGUF"
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3")
@@ -153,7 +156,7 @@ def _plain_model(path: Path, header: _Header) -> Any:
                 setattr(config, attribute, value)
         if hasattr(config, "query_pre_attn_scalar"):
             config.query_pre_attn_scalar = _gemma_scale(config)
-        loaded, told = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             path.parent,
             config=config,
             gguf_file=path.name,
@@ -164,6 +167,7 @@ def _plain_model(path: Path, header: _Header) -> Any:
         )
     except (*_DAMAGE, RuntimeError, OSError) as error:
         raise UserError(f"{path} could not be loaded by transformers: {str(error).splitlines()[0]}") from None
+    loaded, told = found
     _check_whole(path, header, loaded, told)
     config = loaded.config
     config._name_or_path = ""
@@ -220,7 +224,7 @@ def _tokenizer(path: Path, header: _Header) -> tuple[Any, tuple[str, ...]]:
     return tokenizer, (*notes, *_split_as_taught(tokenizer, header))
 
 
-def _split_as_taught(tokenizer: Any, header: _Header) -> tuple[str, ...]:
+def _split_as_taught(tokenizer: PreTrainedTokenizerFast, header: _Header) -> tuple[str, ...]:
     """Give a byte-level tokenizer its own rule for splitting text; tell where that rule is not known."""
     if header.fields["tokenizer.ggml.model"] != "gpt2":
         return ()
@@ -241,8 +245,9 @@ def _split_as_taught(tokenizer: Any, header: _Header) -> tuple[str, ...]:
 @contextmanager
 def _silent_bars() -> Iterator[None]:
     """Transformers draws one more bar, with a class of its own, while it dequantises."""
-    from transformers import modeling_gguf_pytorch_utils as module
+    from transformers import modeling_gguf_pytorch_utils
 
+    module: Any = modeling_gguf_pytorch_utils
     before = module.tqdm
     module.tqdm = lambda items, **_: items
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, Imported
@@ -61,16 +62,17 @@ def read(source: Path, components: Components) -> Imported:
     if not has_weights(source):
         raise UserError(f"{source} holds no weights.")
     try:
-        theirs, found = LlavaForConditionalGeneration.from_pretrained(
+        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
             source,
             local_files_only=True,
             output_loading_info=True,
             dtype="auto",
             weights_only=not components.trust_pickle,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
+    theirs, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"{source}: {len(missing)} tensors are missing: {', '.join(missing[:20])}")
     config = theirs.config
@@ -78,7 +80,7 @@ def read(source: Path, components: Components) -> Imported:
     image_processor = ImageProcessor.from_huggingface(_image_processor(source))
     connector = {"type": "mlp", "num_layers": 2}
     _check_projector(config)
-    parts = {"image_encoder": encoder.to_dict(), "image_connector": connector}
+    parts: dict[str, Any] = {"image_encoder": encoder.to_dict(), "image_connector": connector}
     template, suffix = _chat_template(source, tokenizer)
     processor = MedMVLProcessor(
         tokenizer,
@@ -143,7 +145,7 @@ def _image_processor(source: Path) -> dict[str, Any]:
     raise UserError(f"{source} has no preprocessor_config.json, which says how images are resized.")
 
 
-def _chat_template(source: Path, tokenizer: Any) -> tuple[str | None, str]:
+def _chat_template(source: Path, tokenizer: PreTrainedTokenizerFast) -> tuple[str | None, str]:
     """The checkpoint's template with our placeholder, and the text after a placeholder.
 
     A template that reads typed blocks is given them, and writes around images what it likes.

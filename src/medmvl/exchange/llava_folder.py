@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from transformers import ProcessorMixin
 
 from medmvl.atomic_files import write_json
 
@@ -20,7 +21,7 @@ _TOWER = "vision_tower."
 _INDEX = "model.safetensors.index.json"
 
 
-def rename_for_all(folder: Path, processor: Any) -> None:
+def rename_for_all(folder: Path, processor: ProcessorMixin) -> None:
     """Rename weights and settings of a folder that transformers 5 wrote."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if config["vision_config"]["model_type"] in LONGER:
@@ -58,7 +59,7 @@ def _with_older_names(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _write_older_files(folder: Path, processor: Any) -> None:
+def _write_older_files(folder: Path, processor: ProcessorMixin) -> None:
     """The image processor and the chat template in files of their own, and a tokenizer class that all know."""
     path = folder / "processor_config.json"
     settings = json.loads(path.read_text("utf-8").replace('ImageProcessorPil"', 'ImageProcessor"'))

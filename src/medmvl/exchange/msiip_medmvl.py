@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, Imported
@@ -48,7 +49,7 @@ _CONNECTORS = ("mlp", "spatial_pooling", "attn_pooling")
 class _Recipe(NamedTuple):
     """Everything but weights."""
 
-    parts: dict[str, dict[str, Any] | None]
+    parts: dict[str, Any]
     image_processor: dict[str, Any] | None
     volume_processor: dict[str, Any] | None
     notes: tuple[str, ...]
@@ -125,7 +126,7 @@ def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder:
     if not settings:
         raise UserError(f"{folder} has no preprocessor_config.json, which says how images are resized.")
     image_processor = ImageProcessor.from_huggingface(settings)
-    parts: dict[str, dict[str, Any] | None] = {"image_encoder": encoder, "image_connector": connector}
+    parts: dict[str, Any] = {"image_encoder": encoder, "image_connector": connector}
     volume_processor, notes = None, list(_unused_volume_encoder(config))
     if encoder_type == "siglip":
         volume_processor, note = _slices(parts, image_processor, int(config["lvlm_llm_max_length"]))
@@ -201,7 +202,7 @@ def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder
         raise UserError(
             f"unknown lvlm_encoder_image3d_type {encoder_type!r}; MedM-VL has m3dclip and medmclip."
         )
-    parts: dict[str, dict[str, Any] | None] = {
+    parts: dict[str, Any] = {
         "volume_encoder": encoder,
         "volume_connector": _connector_settings(config, "image3d", weights),
     }
@@ -258,16 +259,14 @@ def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_fol
     )
 
 
-def _as_it_is(tokenizer: Any) -> Any:
+def _as_it_is(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The same tokenizer in the class that saves and loads its rules unchanged; LLaMA's own forgets `legacy`."""
-    from transformers import PreTrainedTokenizerFast
-
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     special = {name: text for name in names if (text := getattr(tokenizer, name)) is not None}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **special)
 
 
-def chat_template(tokenizer: Any, end_of_turn: str) -> str:
+def chat_template(tokenizer: PreTrainedTokenizerFast, end_of_turn: str) -> str:
     """The Vicuna-style template that MedM-VL uses for every LLM, with this one's begin and end tokens.
 
     Raises:

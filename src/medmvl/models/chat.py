@@ -279,6 +279,7 @@ class ChatTokenizer:
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise SampleError(f"{name}: the chat template refuses this conversation: {error}") from error
+        assert isinstance(marked, str)
         return _unmark(marked, [turn for turn in turns if turn.role == "assistant"], name)
 
     def _supervise(

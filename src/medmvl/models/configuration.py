@@ -87,6 +87,7 @@ class MedMVLConfig(PreTrainedConfig):
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         """The LLM's configuration, which generation and caches are sized by."""
+        assert isinstance(self.llm, PreTrainedConfig)
         return self.llm
 
 
@@ -134,8 +135,8 @@ class VisualParts:
         image_connector, volume_connector = connectors
         return cls(image, image_connector, volume, volume_connector)
 
-    def configs(self) -> dict[str, dict[str, Any] | None]:
-        """The parts as plain dicts with their defaults filled in."""
+    def configs(self) -> dict[str, Any]:
+        """The parts as plain dicts with their defaults filled in; None where there is none."""
         encoders = {
             f"{kind}_encoder": part.to_dict() if part else None for kind, part in self.encoders.items()
         }

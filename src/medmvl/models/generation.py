@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+import torch
 from transformers import GenerationMixin
 
 from medmvl.models.visual_table import repeat_rows
@@ -24,14 +24,17 @@ _VISUAL_INPUTS = (
 
 
 class VisualGenerationMixin(GenerationMixin):
-    """What `generate` of transformers must know of visuals."""
+    """What `generate` of transformers must know of visuals.
+
+    transformers annotates `self` of these methods with a class that no model derives from.
+    """
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
+        self, input_ids: torch.LongTensor, *given: Any, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
         """Pixels go in with the prompt and never again: afterwards their tokens are in the cache."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
-            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(  # type: ignore[misc]  # see above
+            input_ids, *given, is_first_iteration=is_first_iteration, **kwargs
         )
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in _VISUAL_INPUTS:
@@ -42,12 +45,12 @@ class VisualGenerationMixin(GenerationMixin):
         self,
         expand_size: int = 1,
         is_encoder_decoder: bool = False,
-        input_ids: Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, dict[str, Any]]:
+    ) -> tuple[torch.LongTensor, dict[str, Any]]:
         """Repeat rows for beams and return sequences; of the visuals only the table is repeated."""
         visual = {name: kwargs.pop(name) for name in _VISUAL_INPUTS if kwargs.get(name) is not None}
-        input_ids, kwargs = super()._expand_inputs_for_generation(
+        expanded, kwargs = super()._expand_inputs_for_generation(  # type: ignore[misc]  # see above
             expand_size, is_encoder_decoder, input_ids, **kwargs
         )
         if expand_size > 1 and "visual_table" in visual:
@@ -55,4 +58,4 @@ class VisualGenerationMixin(GenerationMixin):
             for name in ("visual_tokens", "question_ids"):
                 if name in visual:
                     visual[name] = [block for block in visual[name] for _ in range(expand_size)]
-        return input_ids, {**kwargs, **visual}
+        return expanded, {**kwargs, **visual}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +44,13 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
     config_class = MedMVLConfig
     config: MedMVLConfig
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ("image", "text")  # type: ignore[assignment]  # transformers' own models have tuples, too
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _skip_keys_device_placement = ("past_key_values",)
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
 
     llm: Any
 
@@ -185,9 +185,9 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         kwargs.update(inputs_embeds=self._touched(inputs_embeds, rows), attention_mask=attention_mask)
         kwargs.update(position_ids=position_ids, past_key_values=past_key_values, use_cache=use_cache)
         if labels is None:
-            return self.llm(
-                **kwargs, **({"logits_to_keep": logits_to_keep} if self._llm_selects_logits else {})
-            )
+            kwargs |= {"logits_to_keep": logits_to_keep} if self._llm_selects_logits else {}
+            outputs: CausalLMOutputWithPast = self.llm(**kwargs)
+            return outputs
         return self._answers(
             kwargs, labels, supervised_positions, sample_lengths, num_items_in_batch, return_logits
         )

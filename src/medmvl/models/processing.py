@@ -143,7 +143,7 @@ class MedMVLProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """What the model takes of a batch."""
+        """Keys of a batch that the model takes."""
         return [
             "input_ids", "attention_mask", "pixel_values", "pixel_values_volumes", "volume_positions_mm", "volume_kept",
             "visual_table", "question_ids", "visual_features", "features_kept", "visuals_to_keep",
@@ -240,14 +240,14 @@ class MedMVLProcessor(ProcessorMixin):
         ]
 
     def _texts(self, content: Sequence[TextBlock | VisualBlock], name: str) -> Iterator[str]:
-        """The text of every block of a message, placeholders for visuals."""
+        """Yield the text of every block of a message; a visual is its placeholder with what belongs around it."""
         for block, after in zip_longest(content, content[1:]):
             if isinstance(block, TextBlock):
                 yield self.chat.check_text(block.text, name)
                 continue
             days = block.days_before_current
-            words = isinstance(after, TextBlock) and after.text[:1].strip() != ""
-            suffix = self.visual_suffix if words or not self.suffix_before_words else ""
+            before_words = isinstance(after, TextBlock) and after.text[:1].strip() != ""
+            suffix = self.visual_suffix if before_words or not self.suffix_before_words else ""
             yield (self.prior_prefix.format(days=days) if days else "") + _TOKENS[block.type] + suffix
 
     def expand(
@@ -306,7 +306,7 @@ class MedMVLProcessor(ProcessorMixin):
         samples = process_prompts(self, prompts, {"image": images or (), "volume": volumes or ()})
         return self.collate(samples, padding_side)
 
-    def apply_chat_template(
+    def apply_chat_template(  # type: ignore[override]  # one call gives a prompt or a batch, and blocks hold images
         self,
         conversation: Sequence[Any],
         tokenize: bool = False,
@@ -358,8 +358,8 @@ class MedMVLProcessor(ProcessorMixin):
 Settings = TypeVar("Settings", ImageProcessor, VolumeProcessor)
 
 
-def _settings(kind: type[Settings], given: Settings | Mapping[str, Any] | None) -> Settings | None:
-    return kind.from_settings(given) if isinstance(given, Mapping) else given
+def _settings(processor_class: type[Settings], given: Settings | Mapping[str, Any] | None) -> Settings | None:
+    return processor_class.from_settings(given) if isinstance(given, Mapping) else given
 
 
 AutoProcessor.register(MedMVLConfig, MedMVLProcessor, exist_ok=True)

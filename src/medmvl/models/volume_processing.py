@@ -51,16 +51,16 @@ class _Oriented(NamedTuple):
     """A scan with even slices, slices first where its own plane is kept."""
 
     array: NDArray[Any]
-    settled: MedicalImage
-    to_settled: NDArray[np.float64]
+    even: MedicalImage
+    to_even: NDArray[np.float64]
     to_original: NDArray[np.float64]
-    """From the settled scan's index to that of the scan as it was read."""
+    """From the even scan's index to that of the scan as it was read."""
 
     @property
     def spacing_mm(self) -> NDArray[np.float64] | None:
         """Millimetres along the axes of the array."""
-        own = self.settled.spacing_mm
-        return None if own is None else np.abs(self.to_settled[:3, :3]).T @ np.array(own)
+        own = self.even.spacing_mm
+        return None if own is None else np.abs(self.to_even[:3, :3]).T @ np.array(own)
 
 
 class VolumeProcessor(StrictModel):
@@ -151,15 +151,15 @@ class VolumeProcessor(StrictModel):
     def _oriented(self, image: MedicalImage) -> _Oriented:
         if self.raw_units is not None and image.units == "arbitrary" and image.axcodes is None:
             image = image.with_array(image.array, units=self.raw_units)
-        settled = resample_uneven_slices(image)
-        if self.input_axcodes is not None and settled.axcodes is not None:
-            array = reorder(settled.array, settled.axcodes, self.input_axcodes)
-            to_settled = order_matrix(settled.axcodes, self.input_axcodes, settled.shape)
+        even = resample_uneven_slices(image)
+        if self.input_axcodes is not None and even.axcodes is not None:
+            array = reorder(even.array, even.axcodes, self.input_axcodes)
+            to_even = order_matrix(even.axcodes, self.input_axcodes, even.shape)
         elif self.plane == "axial":
-            array, to_settled = settled.array, np.eye(4)
+            array, to_even = even.array, np.eye(4)
         else:
-            array, to_settled = to_acquired_plane(settled)
-        return _Oriented(array, settled, to_settled, _between(settled, image))
+            array, to_even = to_acquired_plane(even)
+        return _Oriented(array, even, to_even, _between(even, image))
 
     def _whole(self, scan: _Oriented) -> VolumeView:
         if self.convention is not None:
@@ -169,19 +169,19 @@ class VolumeProcessor(StrictModel):
         voxels, to_array = resize(scan.array, size if shape is None else shape, self.interpolation)
         notes: tuple[str, ...] = ()
         if shape is not None and shape != size:
-            fill = self.padding_value if scan.settled.units == "HU" else float(voxels.min())
+            fill = self.padding_value if scan.even.units == "HU" else float(voxels.min())
             voxels, shift = crop_or_pad(voxels, size, fill)
             to_array = to_array @ shift
             if any(found > kept for found, kept in zip(shape, size, strict=True)):
                 notes = (f"cut around the centre from {shape} to {size} voxels of {self.spacing_mm} mm",)
-        channels, note = self._channels(voxels, scan.settled.units)
+        channels, note = self._channels(voxels, scan.even.units)
         return self._view(scan, channels, to_array, (*note, *notes))
 
     def _by_convention(self, scan: _Oriented, name: ConventionName) -> VolumeView:
-        if scan.settled.units != "HU":
+        if scan.even.units != "HU":
             raise UserError(
                 f"this model reads volumes in Hounsfield units (convention {name}), but this one is in "
-                f"{scan.settled.units!r}; if its values are HU, declare units=HU (--units HU)."
+                f"{scan.even.units!r}; if its values are HU, declare units=HU (--units HU)."
             )
         spacing = None if scan.spacing_mm is None else scan.spacing_mm.tolist()
         voxels, to_array = by_convention(name, scan.array, self.size, spacing)
@@ -203,7 +203,7 @@ class VolumeProcessor(StrictModel):
         array, to_array = scan.array, np.eye(4)
         if self.crop_spacing_mm is not None:
             array, to_array = resize(array, _shape_at(scan, self.crop_spacing_mm), self.interpolation)
-        size, hounsfield = self.crop_size or self.size, scan.settled.units == "HU"
+        size, hounsfield = self.crop_size or self.size, scan.even.units == "HU"
         lowest = float(array.min())
         body = array > (BODY_HU if hounsfield else lowest + (otsu_threshold(array) - lowest) / 2)
         depth, height, width = array.shape
@@ -226,9 +226,9 @@ class VolumeProcessor(StrictModel):
         to_array: NDArray[np.float64],
         notes: tuple[str, ...],
     ) -> VolumeView:
-        to_settled = scan.to_settled @ to_array
-        positions = self._positions(scan.settled, to_settled, channels.shape[1])
-        return VolumeView(torch.from_numpy(channels), scan.to_original @ to_settled, positions, notes)
+        to_even = scan.to_even @ to_array
+        positions = self._positions(scan.even, to_even, channels.shape[1])
+        return VolumeView(torch.from_numpy(channels), scan.to_original @ to_even, positions, notes)
 
     def _channels(
         self, voxels: NDArray[np.float32], units: str
@@ -286,8 +286,8 @@ def _shape_at(scan: _Oriented, spacing_mm: tuple[float, float, float]) -> Shape:
     return depth, height, width
 
 
-def _between(settled: MedicalImage, image: MedicalImage) -> NDArray[np.float64]:
-    """The matrix from a settled scan's index to that of the scan as it was read, through millimetres."""
-    if settled is image or settled.affine is None or image.affine is None:
+def _between(even: MedicalImage, image: MedicalImage) -> NDArray[np.float64]:
+    """The matrix from an even scan's index to that of the scan as it was read, through millimetres."""
+    if even is image or even.affine is None or image.affine is None:
         return np.eye(4)
-    return np.asarray(np.linalg.solve(image.affine, settled.affine), dtype=np.float64)
+    return np.asarray(np.linalg.solve(image.affine, even.affine), dtype=np.float64)

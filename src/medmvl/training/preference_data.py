@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from medmvl.errors import SampleError
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import Message, Sample, TextBlock
 from medmvl.training.stage_data import Collate, StageDataset
+
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
 
 
 class Answers(Sequence[Sample]):
@@ -123,7 +126,7 @@ def _last_answer_only(processed: ProcessedSample) -> ProcessedSample:
 
 
 def open_pairs(
-    sources: Sequence[LoadedSource], processor: Any, *, drop_too_long: bool, **limits: Any
+    sources: Sequence[LoadedSource], processor: MedMVLProcessor, *, drop_too_long: bool, **limits: Any
 ) -> PairDataset:
     """The pairs of some sources.
 

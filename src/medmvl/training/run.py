@@ -1,4 +1,4 @@
-"""A recipe becomes a model: the story of a run, one call a step.
+"""A recipe becomes a model: the story of a run, one call per step.
 
 The run folder holds `recipe.yaml`, `versions.json`, `data.json`, `stages/NN-name/{checkpoints,model}` and at the end
 `model`, `history.jsonl` and `curves.png`. The same command again goes on where it stopped.
@@ -69,7 +69,7 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
 
 
 def first_unfinished(recipe: Recipe, out: Path) -> int:
-    """Number of the first stage that is to run; one more than there are where the run is finished."""
+    """Number of the next stage to run, counted from 1; the number of stages plus 1 when all are finished."""
     if is_complete(out / "model"):
         return len(recipe.stages) + 1
     for number, stage in enumerate(recipe.stages, 1):
@@ -80,7 +80,7 @@ def first_unfinished(recipe: Recipe, out: Path) -> int:
 
 
 def set_damaged_models_aside(recipe: Recipe, out: Path) -> None:
-    """Look into the models that are needed next: a damaged one is made again, from its stage's checkpoints."""
+    """Check the models that are needed next, newest first: a damaged one is set aside, and its stage makes it again."""
     if (out / "model").is_symlink():
         (out / "model").unlink()
     if is_complete(out / "model") and is_intact(out / "model"):
@@ -93,7 +93,7 @@ def set_damaged_models_aside(recipe: Recipe, out: Path) -> None:
 
 
 def dry_run(recipe: Recipe) -> Iterator[str]:
-    """Say, a block of text a stage, what would train on how much; every check before the first step is made."""
+    """Yield a block of text per stage: what would train on how much. Makes every check that comes before a first step."""
     sources = load_sources(recipe, default_cache_dir())
     model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
     before = trained_before(recipe, Path(), number=1)
@@ -118,10 +118,10 @@ def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
 
 
 def _check_here(paths: Sequence[str]) -> None:
-    gone = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
-    if gone:
+    missing = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
+    if missing:
         raise UserError(
-            f"data that the recipe names is not here: {first_of(gone, separator=', ')} (paths start from {Path.cwd()}). "
+            f"data that the recipe names is not here: {first_of(missing, separator=', ')} (paths start from {Path.cwd()}). "
             "`medmvl data convert` lists the public data sets that it writes such files of; docs/how-to/flagship-recipes.md "
             "says what each file of a shipped recipe is and how to get it. Data of your own takes their place: "
             "data.train.0.path=mine/train.jsonl on the command line. --dry-run estimates without data."
@@ -129,7 +129,7 @@ def _check_here(paths: Sequence[str]) -> None:
 
 
 def source_key(source: DataSource) -> str:
-    """Equal for equal sources."""
+    """Key of a source in `load_sources`; equal sources have equal keys."""
     return source.model_dump_json()
 
 
@@ -150,7 +150,7 @@ def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator
 def start_model(
     recipe: Recipe, out: Path, number: int, sources: dict[str, LoadedSource]
 ) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
-    """The model a stage begins with: the recipe's parts, or what the stage before made of them."""
+    """Model and processor that a stage begins with: the recipe's parts, or what the stage before made of them."""
     if number == 1:
         return assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
     before = stage_folder(out, number - 1, recipe.stages[number - 2]) / "model"
@@ -169,7 +169,7 @@ def trained_before(recipe: Recipe, out: Path, number: int) -> TrainedOn:
 
 
 def finish(recipe: Recipe, out: Path) -> None:
-    """Draw what happened, and put the last stage's model at the top."""
+    """Draw the curves, and link the last stage's model as the model of the run."""
     folders = [stage_folder(out, number, stage) for number, stage in enumerate(recipe.stages, 1)]
     by_length = {
         folder.name for folder, stage in zip(folders, recipe.stages, strict=True) if stage.group == "length"

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import TrainOutput
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
@@ -40,7 +41,10 @@ RUNNING_LOSS = "running_loss.json"
 
 
 class StageTrainer(Trainer):
-    """Trains one objective in the order given, with a learning rate a part."""
+    """Trains one objective in the order given, with a learning rate per part."""
+
+    model: nn.Module
+    data_collator: Any
 
     def __init__(
         self,
@@ -87,28 +91,27 @@ class StageTrainer(Trainer):
 
     @property
     def _is_zero3(self) -> bool:
-        return self.is_deepspeed_enabled and bool(self.model_wrapped.zero_optimization_partition_weights())
+        engine: Any = self.model_wrapped
+        return self.is_deepspeed_enabled and bool(engine.zero_optimization_partition_weights())
 
     def compute_loss(self, model: Any, inputs: Any, *given: Any, **more: Any) -> Any:
         """The objective's loss; with ZeRO, gradients come in the same order on all ranks."""
         if self._is_zero3:
             gather_whole(outside_llm(self.model))
         order = in_fixed_order(outside_llm(self.model)) if self.is_deepspeed_enabled else None
-        loss = super().compute_loss(model, inputs, *given, **more)
+        loss: Any = super().compute_loss(model, inputs, *given, **more)
         return loss if order is None else loss + order
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW over the groups of the stage."""
         if self.optimizer is None:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer: Any = optimizer_class(self.groups, **options)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order
-
-    data_collator: Any
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Validation batches: each sample has a row of its own."""
@@ -164,9 +167,14 @@ class StageTrainer(Trainer):
                 f"the loss is {value} at step {step:.0f}; lower the learning rate, lengthen the warmup, or train in float32"
             )
 
+    @property
+    def _folder(self) -> Path:
+        assert self.args.output_dir is not None
+        return Path(self.args.output_dir)
+
     def _get_output_dir(self, trial: Any) -> str:
         """Checkpoints are written under a name that marks them unfinished."""
-        folder = Path(self.args.output_dir)
+        folder = self._folder
         if not self._saving:
             return str(folder)
         return str(partial_path(checkpoint_path(folder, self.state.global_step)))
@@ -179,7 +187,7 @@ class StageTrainer(Trainer):
         losses = self.accelerator.gather(self._tr_loss.reshape(1)).tolist()
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(self.args.output_dir)
+            folder = self._folder
             target = checkpoint_path(folder, self.state.global_step)
             partial = partial_path(target)
             write_json(
@@ -195,24 +203,24 @@ class StageTrainer(Trainer):
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save:
-            Path(output_dir or self.args.output_dir).mkdir(parents=True, exist_ok=True)
+            Path(output_dir or self._folder).mkdir(parents=True, exist_ok=True)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Only what changes during the stage; the rest is the model that the stage began with."""
         if not self.args.should_save:
             return
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self._folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = changing_state(self.model) if state_dict is None else state_dict
         tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
-    def train(self, resume_from_checkpoint: Any = None, **more: Any) -> Any:
+    def train(self, resume_from_checkpoint: Any = None, *given: Any, **more: Any) -> TrainOutput:
         """Train, from a checkpoint where one is named; the running loss goes on, too."""
         if resume_from_checkpoint is not None:
             text = (Path(resume_from_checkpoint) / RUNNING_LOSS).read_text(encoding="utf-8")
             self.running_loss = json.loads(text)
-        done = super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+        done = super().train(resume_from_checkpoint, *given, **more)
         self.check_losses()
         return done
 

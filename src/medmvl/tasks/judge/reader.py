@@ -86,9 +86,9 @@ def _score(question: Question, reference: Claims, answer: Claims) -> tuple[float
         if c.facet != "count" or not question.counts or not reference.quantities
     ]
     if question.closed:
-        settled = _closed(question, reference, answer, found)
-        if settled is not None:
-            return settled
+        closed = _closed(question, reference, answer, found)
+        if closed is not None:
+            return closed
     return _open(question, reference, answer, found)
 
 

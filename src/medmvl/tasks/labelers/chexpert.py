@@ -119,4 +119,4 @@ CHEXPERT_FINDINGS: tuple[FindingRule, ...] = (
 
 def chexpert_labeler() -> RuleLabeler:
     """Labels reports with the 14 observations; `No Finding` is 1 where nothing but support devices is there."""
-    return RuleLabeler(CHEXPERT_FINDINGS, nothing="No Finding", apart=("Support Devices",))
+    return RuleLabeler(CHEXPERT_FINDINGS, nothing="No Finding", uncounted=("Support Devices",))

@@ -132,17 +132,17 @@ class RuleLabeler:
     """Labels by `FindingRule`s."""
 
     def __init__(
-        self, rules: Sequence[FindingRule], *, nothing: str | None = None, apart: Sequence[str] = ()
+        self, rules: Sequence[FindingRule], *, nothing: str | None = None, uncounted: Sequence[str] = ()
     ) -> None:
         """Make a labeler.
 
         Args:
             rules: one a finding.
             nothing: name of a label that is 1 where no finding is.
-            apart: findings that do not count for `nothing`.
+            uncounted: findings that do not count for `nothing`.
         """
         self.rules = tuple(rules)
-        self.nothing, self.apart = nothing, frozenset(apart)
+        self.nothing, self.uncounted = nothing, frozenset(uncounted)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class RuleLabeler:
         there = {name for name, evidence in found.items() if evidence.mention != "absent"}
         labels = {rule.name: float(rule.name in there) for rule in self.rules}
         if self.nothing:
-            labels[self.nothing] = float(not there - self.apart)
+            labels[self.nothing] = float(not there - self.uncounted)
         return labels
 
 
