@@ -80,9 +80,11 @@ def prepare(
 
     with progress_bar() as progress:
         done = fill(
-            load_recipe(recipe, overrides or ()), features=features, workers=workers,
+            load_recipe(recipe, overrides or ()),
+            features=features,
+            workers=workers,
             progress=lambda number, total: progress("scans", number, total),
-        )  # fmt: skip
+        )
     kept = done.scans - len(done.unread)
     made = f", {done.made} of them now" if features else ""
     typer.echo(f"{kept} of {done.scans} scans are kept as {'features' if features else 'pixels'}{made}")

@@ -102,20 +102,12 @@ def evaluate(
     for name in names:
         find_task(name)
     check_paths(model)
-    server: dict[str, Any] = {
-        "model": endpoint_model,
-        "allow_remote": send_data_to_endpoint,
-        "volume_as": volume_as,
-    }
-    server |= {"concurrency": concurrency, "timeout_s": timeout, "retries": retries}
+    server: dict[str, Any] = {"model": endpoint_model, "volume_as": volume_as, "retries": retries}
+    server |= {"allow_remote": send_data_to_endpoint, "concurrency": concurrency, "timeout_s": timeout}
     files = {"data": data, "train": train, "image_root": image_root, "volume_root": volume_root}
-    measured: dict[str, Any] = {
-        "controls": controls,
-        "calibration": calibration,
-        "consistency": consistency,
-        "bar": bar,
-    }
-    measured |= {"robustness": tuple(listed(robustness)), "protocols": tuple(listed(protocol)), "seed": seed}
+    measured: dict[str, Any] = {"controls": controls, "calibration": calibration, "bar": bar, "seed": seed}
+    measured |= {"consistency": consistency, "robustness": tuple(listed(robustness))}
+    measured |= {"protocols": tuple(listed(protocol))}
     limits = {"limit_patients": limit_patients, "batch_size": batch_size, "max_new_tokens": max_new_tokens}
     limits["thinking"] = thinking
     place = {"device": device, "dtype": dtype}

@@ -88,10 +88,15 @@ def generate(
 
     with named_as_options():
         options = GenerationOptions.from_arguments(
-            **token_limit(max_new_tokens, 256), temperature=temperature, top_p=top_p, num_beams=num_beams, seed=seed,
+            **token_limit(max_new_tokens, 256),
+            temperature=temperature,
+            top_p=top_p,
+            num_beams=num_beams,
+            seed=seed,
             thinking=thinking,
-            choices=tuple(listed(choices)), json_schema=_schema(schema),
-        )  # fmt: skip
+            choices=tuple(listed(choices)),
+            json_schema=_schema(schema),
+        )
         if prompt is not None:
             _answer_one(model, prompt, blocks, options, (device, dtype), as_json)
         elif data is not None and out is not None:

@@ -68,19 +68,31 @@ def check_extras(*, fhir: bool, sr: bool) -> None:
 
 
 def _report(
-    model: Path, found: Found, out: Path, settings: ReportSettings, options: GenerationOptions,
-    declarations: dict[str, Any], where: tuple[str, str], batch_size: int,
-) -> None:  # fmt: skip
+    model: Path,
+    found: Found,
+    out: Path,
+    settings: ReportSettings,
+    options: GenerationOptions,
+    declarations: dict[str, Any],
+    where: tuple[str, str],
+    batch_size: int,
+) -> None:
     from medmvl.cli.asking import progress_bars
     from medmvl.engine import Engine, joined_process_group, model_digest
     from medmvl.reporting.run import write_reports
 
     with joined_process_group() as processes, progress_bars(quiet=not processes.first) as advance:
         outcome = write_reports(
-            Engine.load(model, processes.device(where[0]), where[1]), found, out, settings,
-            {"model": model_digest(model), "declared": declarations}, options, batch_size=batch_size, processes=processes,
+            Engine.load(model, processes.device(where[0]), where[1]),
+            found,
+            out,
+            settings,
+            {"model": model_digest(model), "declared": declarations},
+            options,
+            batch_size=batch_size,
+            processes=processes,
             progress=lambda count: advance("reports", count, len(found.studies)),
-        )  # fmt: skip
+        )
     if processes.first:
         _tell(outcome, found, out)
 

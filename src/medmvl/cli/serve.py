@@ -87,18 +87,29 @@ def playground(
 
 
 def _settings(
-    host: str, port: int, key_file: Path | None, name: str, limits: dict[str, float], proxies: list[str] | None,
-    *, page: bool,
-) -> ServeSettings:  # fmt: skip
+    host: str,
+    port: int,
+    key_file: Path | None,
+    name: str,
+    limits: dict[str, float],
+    proxies: list[str] | None,
+    *,
+    page: bool,
+) -> ServeSettings:
     for package in ("fastapi", "fastapi_offline", "uvicorn", "multipart", "prometheus_client", "pebble"):
         if find_spec(package) is None:
             raise MissingExtraError(f"{package} is missing; install it with: pip install 'medmvl[serve]'")
     from medmvl.serving.settings import Limits, ServeSettings
 
     settings = ServeSettings(
-        host=host, port=port, keys=read_keys(key_file), model_name=name, limits=Limits.model_validate(limits), page=page,
+        host=host,
+        port=port,
+        keys=read_keys(key_file),
+        model_name=name,
+        limits=Limits.model_validate(limits),
+        page=page,
         trusted_proxies=tuple(proxies or ()),
-    )  # fmt: skip
+    )
     settings.check()
     return settings
 
@@ -119,11 +130,16 @@ def _run(
         if open_browser:
             webbrowser.open(address)  # it connects as soon as the server answers: the socket listens already
         config = uvicorn.Config(
-            app, log_level="info", access_log=False, server_header=False,
+            app,
+            log_level="info",
+            access_log=False,
+            server_header=False,
             http=protocol_with(settings.limits.header_seconds),
-            proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
-            timeout_graceful_shutdown=math.ceil(settings.limits.seconds) + GRACE_SECONDS,  # who never reads keeps nobody
-        )  # fmt: skip
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=math.ceil(settings.limits.seconds)
+            + GRACE_SECONDS,  # who never reads keeps nobody
+        )
         server = app.state.server
         server.readers.start()
         StoppingServer(config, server.stop).run(sockets=[opened])

@@ -215,8 +215,11 @@ class SampleDataset(Dataset[Any]):
             listed = first_of(self.dropped, LISTED, separator=", ")
             logger.warning(
                 "left out %d of %d samples longer than %d tokens: %s",
-                len(self.dropped), len(lengths), self.max_length, listed,
-            )  # fmt: skip
+                len(self.dropped),
+                len(lengths),
+                self.max_length,
+                listed,
+            )
 
     def _check(self, processed: Any, name: str) -> None:
         length = len(processed.input_ids)

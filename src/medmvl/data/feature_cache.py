@@ -113,9 +113,12 @@ class FeatureCache(EntryCache):
         count = sum(name.startswith("stream.") for name in tensors)
         features = VisualFeatures(
             tuple(tensors[f"stream.{index}"] for index in range(count)),
-            _grid(facts["grid"]), tensors.get("mask"), tensors.get("layer_positions"),
-            tuple(_grid(grid) for grid in facts["grids"]), facts["connected"],
-        )  # fmt: skip
+            _grid(facts["grid"]),
+            tensors.get("mask"),
+            tensors.get("layer_positions"),
+            tuple(_grid(grid) for grid in facts["grids"]),
+            facts["connected"],
+        )
         pixels = torch.empty(facts["shape"], device="meta")
         names = PixelNames(*facts["names"])
         kept = tensors.get("kept")

@@ -153,9 +153,13 @@ def _parse(line: bytes, where: str) -> StoredAnswer:
     try:
         values = json.loads(line)
         return StoredAnswer(
-            values["id"], values["text"], tuple(values["tokens"]), tuple(values.get("warnings", ())),
-            bool(values.get("cut")), values.get("reasoning"),
-        )  # fmt: skip
+            values["id"],
+            values["text"],
+            tuple(values["tokens"]),
+            tuple(values.get("warnings", ())),
+            bool(values.get("cut")),
+            values.get("reasoning"),
+        )
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{where}: not an answer of the form {{id, text, tokens}}. Remove the line to have it answered again."

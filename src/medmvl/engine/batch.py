@@ -70,14 +70,30 @@ def answer_samples(
     record = {**run, "options": options.model_dump(mode="json")}
     with continued_file(out, RECORD, first=processes.first):
         return _answer_missing(
-            engine, samples, load, out, record, options, batch_size=batch_size, processes=processes, progress=progress
-        )  # fmt: skip
+            engine,
+            samples,
+            load,
+            out,
+            record,
+            options,
+            batch_size=batch_size,
+            processes=processes,
+            progress=progress,
+        )
 
 
 def _answer_missing(
-    engine: Engine, samples: Sequence[Sample], load: ImageLoader, out: Path, record: dict[str, Any],
-    options: GenerationOptions, *, batch_size: int, processes: ProcessGroup, progress: Progress | None,
-) -> list[Failure]:  # fmt: skip
+    engine: Engine,
+    samples: Sequence[Sample],
+    load: ImageLoader,
+    out: Path,
+    record: dict[str, Any],
+    options: GenerationOptions,
+    *,
+    batch_size: int,
+    processes: ProcessGroup,
+    progress: Progress | None,
+) -> list[Failure]:
     if processes.first:
         _collect(AnswerFile(out, record), samples)
     processes.wait()

@@ -91,9 +91,13 @@ def choice_logprobs(
 
 
 def _score_missing(
-    engine: Engine, mine: Sequence[Sample], load: ImageLoader, file: AnswerFile, batch_size: int,
+    engine: Engine,
+    mine: Sequence[Sample],
+    load: ImageLoader,
+    file: AnswerFile,
+    batch_size: int,
     progress: Callable[[int], None] | None,
-) -> None:  # fmt: skip
+) -> None:
     waiting = [sample for sample in mine if sample.id not in file.answers]
     if progress is not None:
         progress(len(mine) - len(waiting))

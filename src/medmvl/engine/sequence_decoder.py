@@ -125,7 +125,9 @@ class SequenceDecoder:
         # one length per search, so that no answer depends on who shares its batch
         for same in limits.values():
             self.search_beams(
-                [samples[index] for index in same], [sequences[index] for index in same], sequences[same[0]].options,
+                [samples[index] for index in same],
+                [sequences[index] for index in same],
+                sequences[same[0]].options,
                 [owners[index] for index in same],
-            )  # fmt: skip
+            )
         return sequences

@@ -84,9 +84,16 @@ def draw_cases(
     figure = Figure(figsize=(3.3 * columns, height), facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
-        2 * rows, columns, height_ratios=[3, 1.4] * rows, left=0.015, right=0.985, bottom=0.4 / height,
-        top=1 - 0.3 / height, hspace=0.08, wspace=0.08,
-    )  # fmt: skip
+        2 * rows,
+        columns,
+        height_ratios=[3, 1.4] * rows,
+        left=0.015,
+        right=0.985,
+        bottom=0.4 / height,
+        top=1 - 0.3 / height,
+        hspace=0.08,
+        wspace=0.08,
+    )
     fonts = [*cjk[:1], "DejaVu Sans"]
     known = _glyphs(fonts)
     for number, case in enumerate(cases):

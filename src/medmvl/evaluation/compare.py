@@ -167,10 +167,15 @@ def comparison_table(comparison: Comparison) -> Table:
         for pair in (pair for pair in comparison.pairs if pair.run == run):
             d = pair.difference
             table.add_row(
-                pair.group, str(d.n), f"{pair.base_score:.2f}", f"{pair.score:.2f}",
-                f"{d.value:+.2f} \\[{d.low:+.2f}, {d.high:+.2f}]", f"{pair.p:.3f}", f"{pair.p_holm:.3f}",
+                pair.group,
+                str(d.n),
+                f"{pair.base_score:.2f}",
+                f"{pair.score:.2f}",
+                f"{d.value:+.2f} \\[{d.low:+.2f}, {d.high:+.2f}]",
+                f"{pair.p:.3f}",
+                f"{pair.p_holm:.3f}",
                 "-" if pair.detectable is None else f"{pair.detectable:.2f}",
-            )  # fmt: skip
+            )
     return table
 
 

@@ -133,9 +133,14 @@ class Endpoint:
             return self._answer_missing(samples, load, out, run, options, progress)
 
     def _answer_missing(
-        self, samples: Sequence[Sample], load: ImageLoader, out: Path, run: Mapping[str, Any], options: GenerationOptions,
+        self,
+        samples: Sequence[Sample],
+        load: ImageLoader,
+        out: Path,
+        run: Mapping[str, Any],
+        options: GenerationOptions,
         progress: Progress | None,
-    ) -> list[Failure]:  # fmt: skip
+    ) -> list[Failure]:
         file = AnswerFile(out, {**run, "options": options.model_dump(mode="json")})
         if progress is not None:
             progress(len(set(file.answers) & {sample.id for sample in samples}))
@@ -299,9 +304,12 @@ def _client(options: EndpointOptions, loopback: bool) -> Any:
         trust_env=not loopback, follow_redirects=False, timeout=options.timeout_s
     )
     return openai.OpenAI(
-        base_url=options.url, api_key=options.key or "none", max_retries=options.retries,
-        timeout=options.timeout_s, http_client=http,
-    )  # fmt: skip
+        base_url=options.url,
+        api_key=options.key or "none",
+        max_retries=options.retries,
+        timeout=options.timeout_s,
+        http_client=http,
+    )
 
 
 def _api_error() -> Any:

@@ -92,11 +92,15 @@ def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> Non
     """
     shown = [
         {
-            "folder": folder, "title": title, "about": results.about, "warnings": results.warnings,
-            "failures": len(results.failures), "rows": [row.to_json() for row in results.rows],
+            "folder": folder,
+            "title": title,
+            "about": results.about,
+            "warnings": results.warnings,
+            "failures": len(results.failures),
+            "rows": [row.to_json() for row in results.rows],
         }
         for folder, title, results in tasks
-    ]  # fmt: skip
+    ]
     write_text(path, render("index.html.jinja", tasks=shown, few=FEW_CLUSTERS))
 
 

@@ -114,10 +114,16 @@ def evaluate(
         job = replace(job, samples=limit_clusters(job.samples, limit_patients))
         with continued_folder(job.out, "decoded", first=processes.first):
             results = evaluate_samples(
-                answerer, job.samples, job.load, job.out, about={**answerer.identity, **job.about},
-                train_samples=job.train_samples, options=replace(chosen, protocols=job.protocols), processes=processes,
+                answerer,
+                job.samples,
+                job.load,
+                job.out,
+                about={**answerer.identity, **job.about},
+                train_samples=job.train_samples,
+                options=replace(chosen, protocols=job.protocols),
+                processes=processes,
                 progress=_named(progress, job.out.name) if len(jobs) > 1 else progress,
-            )  # fmt: skip
+            )
             if pages and processes.first:
                 _write_pages(results, job)
         found[job.out.name] = results

@@ -75,36 +75,48 @@ def evaluate_samples(
     answers = Answering(answerer, load, out, record, options, processes, progress).answer_all(samples)
     majority = majority_answers(train_samples or samples) if options.controls else {}
     name, clusters = clusters_of(samples)
-    judged = [
-        _judge(task, sample, cluster, answers, majority)
-        for sample, cluster in zip(samples, clusters, strict=True)
-    ]
+    pairs = zip(samples, clusters, strict=True)
+    judged = [_judge(task, sample, cluster, answers, majority) for sample, cluster in pairs]
     rows = summarise(judged, options.seed)
     seen = answerer.trained_on.shared(samples) if answerer.trained_on else None
     results = Results(
         rows=rows,
         about={
-            "protocol": "strict", **about, **_versions(), "options": dict(options.__dict__),
-            "samples": len(samples), "cluster": name, "clusters": len(set(clusters)),
+            "protocol": "strict",
+            **about,
+            **_versions(),
+            "options": dict(options.__dict__),
+            "samples": len(samples),
+            "cluster": name,
+            "clusters": len(set(clusters)),
             "majority_from": "training answers" if train_samples else "the evaluated answers themselves",
             "trained_on": None if seen is None else seen[0],
             "seconds": round(time.perf_counter() - started, 1),
         },
         warnings=(
             *trained_on_warnings(answerer.trained_on, seen, name),
-            *cluster_warnings(name, clusters),
-            *group_warnings(rows, name, len(set(clusters))),
-            *control_warnings(answers.swapped, name, options.controls and not train_samples),
-            *reasoning_warnings(answers.unfinished, len(samples)),
+            *_warnings(answers, rows, name, clusters, options.controls and not train_samples),
             *answerer.notes,
         ),
         failures=tuple((failure.name, failure.error) for failure in answers.failures),
         judged=tuple(judged),
         more=_more(task, judged, rows, answers, clusters, options),
-    )  # fmt: skip
+    )
     if processes.first:
         _write(results, out)
     return results
+
+
+def _warnings(
+    answers: Answers, rows: Sequence[Row], name: str, clusters: Sequence[str], majority_from_test: bool
+) -> list[str]:
+    """What makes the numbers say less than they seem to: few clusters, small groups, weak controls, answers cut short."""
+    return [
+        *cluster_warnings(name, clusters),
+        *group_warnings(rows, name, len(set(clusters))),
+        *control_warnings(answers.swapped, name, majority_from_test),
+        *reasoning_warnings(answers.unfinished, len(clusters)),
+    ]
 
 
 def _judge(

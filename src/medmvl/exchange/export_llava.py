@@ -143,8 +143,10 @@ def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) 
     theirs: Any = LlavaForConditionalGeneration(config).to(dtype)
     whole = theirs.model.vision_tower
     _take(getattr(whole, "vision_model", whole), model.image_encoder.tower.state_dict(), partly=True)
-    connector = {n.replace("mlp.0", "linear_1").replace("mlp.2", "linear_2"): t for n, t in
-                 model.image_connector.state_dict().items()}  # fmt: skip
+    connector = {
+        n.replace("mlp.0", "linear_1").replace("mlp.2", "linear_2"): t
+        for n, t in model.image_connector.state_dict().items()
+    }
     _take(theirs.model.multi_modal_projector, connector)
     _take(theirs.model.language_model, llm.model.state_dict())
     _take(theirs.lm_head, llm.lm_head.state_dict())

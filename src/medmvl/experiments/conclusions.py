@@ -124,9 +124,14 @@ def _contrast(
     means = [sum(column) / len(seeds) for column in zip(*by_seed, strict=True)]
     difference = mean_interval(means, clusters)
     return Outcome(
-        name, difference, None, difference, tuple(sum(own) / len(ids) for own in by_seed),
-        sign_flip_p(means, clusters), detectable=detectable_difference(means, clusters),
-    )  # fmt: skip
+        name,
+        difference,
+        None,
+        difference,
+        tuple(sum(own) / len(ids) for own in by_seed),
+        sign_flip_p(means, clusters),
+        detectable=detectable_difference(means, clusters),
+    )
 
 
 def _means(runs: Sequence[Run], ids: Sequence[str]) -> list[float]:
@@ -188,9 +193,14 @@ def _cost(own: Sequence[Mapping[str, Any]]) -> str:
     memory = [cost["peak_bytes"] / 2**30 for cost in own if "peak_bytes" in cost]
     tokens = [cost["visual_tokens"] for cost in own if "visual_tokens" in cost]
     return " | ".join(
-        (mean([cost["parameters"] for cost in own], ",.0f"), mean(tokens, ".0f"), mean(whole, ".0f"),
-         mean(answers, ".3f"), mean(memory, ".2f"))
-    )  # fmt: skip
+        (
+            mean([cost["parameters"] for cost in own], ",.0f"),
+            mean(tokens, ".0f"),
+            mean(whole, ".0f"),
+            mean(answers, ".3f"),
+            mean(memory, ".2f"),
+        )
+    )
 
 
 def statements(found: Sequence[Outcome], reference: str, further: Sequence[Outcome] = ()) -> str:

@@ -178,8 +178,10 @@ def _changed(base: str | Path, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_distinct(documents: dict[str, dict[str, Any]], name: str) -> None:
-    shown = {variant: plain(recipe_of(document, 0, f"{name}, variant {variant}"))
-             for variant, document in documents.items()}  # fmt: skip
+    shown = {
+        variant: plain(recipe_of(document, 0, f"{name}, variant {variant}"))
+        for variant, document in documents.items()
+    }
     names = list(shown)
     for number, first in enumerate(names):
         for second in names[number + 1 :]:

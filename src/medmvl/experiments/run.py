@@ -179,10 +179,14 @@ def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -
     costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / DONE).read_text()) for r in planned if r.is_done}
     write_json(
         out / "experiment.json",
-        {"experiment": experiment.model_dump(mode="json"), "missing": missing, "runs": costs,
-         "outcomes": [outcome.to_json() for outcome in found],
-         "contrasts": [outcome.to_json() for outcome in further]},
-    )  # fmt: skip
+        {
+            "experiment": experiment.model_dump(mode="json"),
+            "missing": missing,
+            "runs": costs,
+            "outcomes": [outcome.to_json() for outcome in found],
+            "contrasts": [outcome.to_json() for outcome in further],
+        },
+    )
     text = f"# {experiment.question}\n\n{statements(found, experiment.reference, further)}"
     if missing:
         text += f"\nNot run yet: {', '.join(missing)}.\n"

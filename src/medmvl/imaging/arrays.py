@@ -150,9 +150,14 @@ def _described(parts: dict[str, NDArray[Any]]) -> MedicalImage:
         values, notes = plain_numbers(array)
         said = units or ("display" if values.dtype == np.uint8 else "arbitrary")
         return MedicalImage(
-            array=values, kind="image", units=said, modality=modality, spacing_mm=spacing, source_format="numpy",
+            array=values,
+            kind="image",
+            units=said,
+            modality=modality,
+            spacing_mm=spacing,
+            source_format="numpy",
             warnings=tuple(notes),
-        )  # fmt: skip
+        )
     image = spatial_volume(
         array,
         _affine(parts),

@@ -101,9 +101,13 @@ class DecodeProcess:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(script), str(its.fileno()), str(its_end)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints, cwd="/",
-                pass_fds=(its.fileno(), its_end), env={**os.environ, **_ENVIRONMENT},
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                cwd="/",
+                pass_fds=(its.fileno(), its_end),
+                env={**os.environ, **_ENVIRONMENT},
+            )
         except OSError as error:
             ours.close()
             os.close(our_end)

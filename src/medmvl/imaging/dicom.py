@@ -185,10 +185,15 @@ def _to_stack(series: Series, values: Values, notes: tuple[str, ...]) -> Medical
     """Return slices whose place is unknown, in the order they were given; nothing is invented."""
     _refuse_colour(values)
     return MedicalImage(
-        array=np.ascontiguousarray(values.array), kind="volume", units=values.units, source_format="dicom",
-        spacing_mm=stack_spacing(series.frames), modality=series.frames[0].file.modality,
-        warnings=(*notes, *uneven(series.frames)), label_names=names_of(series.frames[0]),
-    )  # fmt: skip
+        array=np.ascontiguousarray(values.array),
+        kind="volume",
+        units=values.units,
+        source_format="dicom",
+        spacing_mm=stack_spacing(series.frames),
+        modality=series.frames[0].file.modality,
+        warnings=(*notes, *uneven(series.frames)),
+        label_names=names_of(series.frames[0]),
+    )
 
 
 def _to_volume(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
@@ -196,12 +201,21 @@ def _to_volume(series: Series, values: Values, notes: tuple[str, ...]) -> Medica
     stack = stack_geometry(series.frames)
     array, affine, acquired = to_canonical(values.array, stack.affine)
     return MedicalImage(
-        array=array, kind="volume", units=values.units, source_format="dicom", affine=affine,
-        axcodes=CANONICAL_VOLUME_AXES, acquired_axcodes=acquired, spacing_mm=spacing_of(affine),
-        modality=series.frames[0].file.modality, warnings=(*notes, *stack.warnings),
+        array=array,
+        kind="volume",
+        units=values.units,
+        source_format="dicom",
+        affine=affine,
+        axcodes=CANONICAL_VOLUME_AXES,
+        acquired_axcodes=acquired,
+        spacing_mm=spacing_of(affine),
+        modality=series.frames[0].file.modality,
+        warnings=(*notes, *stack.warnings),
         label_names=names_of(series.frames[0]),
-        slice_positions_mm=None if stack.positions is None else _canonical_positions(stack.positions, affine, acquired),
-    )  # fmt: skip
+        slice_positions_mm=None
+        if stack.positions is None
+        else _canonical_positions(stack.positions, affine, acquired),
+    )
 
 
 def _canonical_positions(
@@ -235,9 +249,14 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
         turned, matrix, wanted = orient_picture(array, codes)
         affine = affine @ matrix
         return MedicalImage(
-            array=turned, affine=affine, axcodes=wanted, acquired_axcodes=codes, spacing_mm=spacing_of(affine)[1:],
-            warnings=notes, **parts,
-        )  # fmt: skip
+            array=turned,
+            affine=affine,
+            axcodes=wanted,
+            acquired_axcodes=codes,
+            spacing_mm=spacing_of(affine)[1:],
+            warnings=notes,
+            **parts,
+        )
     if modality in SECTIONS and (missing := missing_tags(frame)):
         lacking = f"the slice has no {' and no '.join(missing)}: where it lies, or its size, is not known"
         notes = (*notes, lacking)
@@ -249,9 +268,13 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
         turned, matrix, shown = orient_picture(array, known)
         swapped = matrix[1, 1] == 0
     return MedicalImage(
-        array=np.ascontiguousarray(turned), axcodes=shown, acquired_axcodes=known, warnings=(*notes, *spacing_note),
-        spacing_mm=spacing[::-1] if spacing is not None and swapped else spacing, **parts,
-    )  # fmt: skip
+        array=np.ascontiguousarray(turned),
+        axcodes=shown,
+        acquired_axcodes=known,
+        warnings=(*notes, *spacing_note),
+        spacing_mm=spacing[::-1] if spacing is not None and swapped else spacing,
+        **parts,
+    )
 
 
 def _patient_orientation(frame: Frame) -> tuple[str, str] | None:

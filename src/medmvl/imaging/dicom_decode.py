@@ -217,14 +217,17 @@ def _checked(file: DicomFile, answer: Decoded | Failure) -> Decoded:
         return answer
     said = " x ".join(map(str, (file.integer("Rows"), file.integer("Columns"))))
     found = " x ".join(map(str, answer.found))
-    raise ReadError({
-        "damaged": _decode_failure(file), "no codec": _decode_failure(file),
-        "other size": f"the compressed pixels are {found}, the header says {said} (rows x columns)",
-        "other shape": "the decoded pixels do not have the size that the header says",
-        "memory": "the compressed pixels need far more memory than their size explains: they are damaged",
-        "ended": f"the pixels ({file.syntax.name}) are damaged: they ended the process that decoded them",
-        "time": f"the pixels ({file.syntax.name}) are damaged: they cannot be decoded in a reasonable time",
-    }[answer.reason])  # fmt: skip
+    raise ReadError(
+        {
+            "damaged": _decode_failure(file),
+            "no codec": _decode_failure(file),
+            "other size": f"the compressed pixels are {found}, the header says {said} (rows x columns)",
+            "other shape": "the decoded pixels do not have the size that the header says",
+            "memory": "the compressed pixels need far more memory than their size explains: they are damaged",
+            "ended": f"the pixels ({file.syntax.name}) are damaged: they ended the process that decoded them",
+            "time": f"the pixels ({file.syntax.name}) are damaged: they cannot be decoded in a reasonable time",
+        }[answer.reason]
+    )
 
 
 def _decode_failure(file: DicomFile) -> str:

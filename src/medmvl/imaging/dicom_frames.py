@@ -142,16 +142,20 @@ def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset,
     slope, intercept, rescale_type = _rescale(file, own, shared)
     thickness = _find(file, own, shared, "PixelMeasuresSequence", "SliceThickness", 1)
     return Frame(
-        file, index, shape,
+        file,
+        index,
+        shape,
         position=None if position is None else np.array(position),
         directions=None if orientation is None else _unit_directions(orientation),
         spacing=_spacing(file, own, shared),
         thickness=thickness[0] if thickness and 0 < thickness[0] < 1e4 else 1.0,
-        slope=1.0 if slope is None else slope, intercept=intercept or 0.0,
-        has_rescale=slope is not None, rescale_type=rescale_type,
+        slope=1.0 if slope is None else slope,
+        intercept=intercept or 0.0,
+        has_rescale=slope is not None,
+        rescale_type=rescale_type,
         localizer="LOCALIZER" in image_type(file, own, shared),
         groups=(own, shared),
-    )  # fmt: skip
+    )
 
 
 def _find(

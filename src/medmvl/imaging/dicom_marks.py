@@ -142,9 +142,12 @@ def _written(file: DicomFile, tag: int) -> bytes | int | None:
 def image_type(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[str, ...]:
     """Return the terms of Frame Type or Image Type."""
     for group in (
-        "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "XRay3DFrameTypeSequence",
+        "CTImageFrameTypeSequence",
+        "MRImageFrameTypeSequence",
+        "PETFrameTypeSequence",
+        "XRay3DFrameTypeSequence",
         "ParametricMapFrameTypeSequence",
-    ):  # fmt: skip
+    ):
         found = in_groups(own, shared, group, "FrameType")
         if found is not None:
             return _terms(found)

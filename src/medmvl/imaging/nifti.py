@@ -86,9 +86,12 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
         return _colour_slice(array, geometry, selector)
     selector.refuse_others("time")
     return spatial_volume(
-        scaled(array, slope, intercept), geometry.affine, geometry.spacing_mm, source_format="nifti",
+        scaled(array, slope, intercept),
+        geometry.affine,
+        geometry.spacing_mm,
+        source_format="nifti",
         notes=[*geometry.notes, *scaling_notes],
-    )  # fmt: skip
+    )
 
 
 def opened(path: Path) -> Any:

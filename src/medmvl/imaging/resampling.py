@@ -205,9 +205,13 @@ def _even_slices(image: MedicalImage, interpolation: Interpolation) -> MedicalIm
     affine[:3, 3] += direction * (image.slice_positions_mm[0] - sign * affine[component, 3])
     array = np.ascontiguousarray(np.moveaxis(even, 0, axis))
     return replace(
-        image, array=array, affine=affine, spacing_mm=spacing_of(affine), slice_positions_mm=None,
+        image,
+        array=array,
+        affine=affine,
+        spacing_mm=spacing_of(affine),
+        slice_positions_mm=None,
         warnings=(*image.warnings, f"uneven slice gaps were resampled to {gap:.4g} mm"),
-    )  # fmt: skip
+    )
 
 
 def _unsheared(image: MedicalImage, interpolation: Interpolation) -> MedicalImage:
@@ -217,9 +221,12 @@ def _unsheared(image: MedicalImage, interpolation: Interpolation) -> MedicalImag
     fill = padding_value(image)
     array = resample_affine(image.array, np.linalg.inv(image.affine) @ target, shape, fill, interpolation)
     return replace(
-        image, array=array, affine=target, spacing_mm=spacing_of(target),
+        image,
+        array=array,
+        affine=target,
+        spacing_mm=spacing_of(target),
         warnings=(*image.warnings, "a tilted or sheared grid was resampled to right angles"),
-    )  # fmt: skip
+    )
 
 
 def _right_angled(affine: Affine, shape: tuple[int, ...], axis: int) -> tuple[Affine, tuple[int, int, int]]:

@@ -239,16 +239,28 @@ def spatial_volume(
         notes.append("the orientation is unknown: the array keeps the file's order (slices, rows, columns)")
         known = spacing_mm if spacing_mm and all(np.isfinite(s) and s > 0 for s in spacing_mm) else None
         return MedicalImage(
-            array=np.ascontiguousarray(values), kind="volume", units=units, modality=modality,
-            spacing_mm=known, source_format=source_format, warnings=tuple(notes),
-        )  # fmt: skip
+            array=np.ascontiguousarray(values),
+            kind="volume",
+            units=units,
+            modality=modality,
+            spacing_mm=known,
+            source_format=source_format,
+            warnings=tuple(notes),
+        )
     check_affine(affine)
     canonical = to_canonical(values, affine)
     return MedicalImage(
-        array=canonical.array, kind="volume", units=units, modality=modality, source_format=source_format,
-        affine=canonical.affine, axcodes=CANONICAL_VOLUME_AXES, acquired_axcodes=canonical.acquired_axcodes,
-        spacing_mm=spacing_of(canonical.affine), warnings=tuple(notes),
-    )  # fmt: skip
+        array=canonical.array,
+        kind="volume",
+        units=units,
+        modality=modality,
+        source_format=source_format,
+        affine=canonical.affine,
+        axcodes=CANONICAL_VOLUME_AXES,
+        acquired_axcodes=canonical.acquired_axcodes,
+        spacing_mm=spacing_of(canonical.affine),
+        warnings=tuple(notes),
+    )
 
 
 def spatial_picture(
@@ -275,18 +287,29 @@ def spatial_picture(
         notes = [*notes, "the orientation is unknown: the array keeps the file's order (rows, columns)"]
         known = spacing_mm if spacing_mm and all(np.isfinite(s) and s > 0 for s in spacing_mm) else None
         return MedicalImage(
-            array=flat, kind="image", units="display", source_format=source_format, warnings=tuple(notes),
+            array=flat,
+            kind="image",
+            units="display",
+            source_format=source_format,
+            warnings=tuple(notes),
             spacing_mm=None if known is None else (known[order[1]], known[order[2]]),
-        )  # fmt: skip
+        )
     check_affine(affine)
     placed = affine[:, [*order, 3]]
     codes = axcodes_of(placed)[1:]
     turned, matrix, shown = orient_picture(flat, codes)
     placed = placed @ matrix
     return MedicalImage(
-        array=turned, kind="image", units="display", source_format=source_format, affine=placed, axcodes=shown,
-        acquired_axcodes=codes, spacing_mm=spacing_of(placed)[1:], warnings=tuple(notes),
-    )  # fmt: skip
+        array=turned,
+        kind="image",
+        units="display",
+        source_format=source_format,
+        affine=placed,
+        axcodes=shown,
+        acquired_axcodes=codes,
+        spacing_mm=spacing_of(placed)[1:],
+        warnings=tuple(notes),
+    )
 
 
 def looks_like_hounsfield(array: NDArray[Any]) -> bool:

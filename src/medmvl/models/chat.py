@@ -335,9 +335,11 @@ class ChatTokenizer:
 
     def _find_end_of_turn(self, answer: Turn) -> int:
         encoded = self.encode(
-            [Turn("user", "a"), answer], add_generation_prompt=False, name="the chat template",
+            [Turn("user", "a"), answer],
+            add_generation_prompt=False,
+            name="the chat template",
             thinking=bool(answer.reasoning),
-        )  # fmt: skip
+        )
         return encoded.ids[max(i for i, flag in enumerate(encoded.supervised) if flag)]
 
 

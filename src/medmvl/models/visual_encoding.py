@@ -90,9 +90,13 @@ def _joined(keys: Sequence[Key], features: Sequence[VisualFeatures]) -> Bucket:
 
 
 def _alone(
-    kind: str, row: VisualRow, encoder: Encoder, inputs: VisualInputs, connector: Connector | None,
+    kind: str,
+    row: VisualRow,
+    encoder: Encoder,
+    inputs: VisualInputs,
+    connector: Connector | None,
     kept: tuple[ProcessedVisual | None, Keep | None],
-) -> VisualFeatures:  # fmt: skip
+) -> VisualFeatures:
     """One visual through a frozen encoder, and through its connector where this is frozen, too."""
     wanted, keep = kept
     if row.encoded:

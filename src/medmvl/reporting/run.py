@@ -85,21 +85,44 @@ def write_reports(
     """
     with continued_folder(out, *FOLDERS, first=processes.first):
         return _write_missing(
-            engine, found, out, settings, run, options, batch_size=batch_size, processes=processes, progress=progress
-        )  # fmt: skip
+            engine,
+            found,
+            out,
+            settings,
+            run,
+            options,
+            batch_size=batch_size,
+            processes=processes,
+            progress=progress,
+        )
 
 
 def _write_missing(
-    engine: Engine, found: Found, out: Path, settings: ReportSettings, run: Mapping[str, Any],
-    options: GenerationOptions, *, batch_size: int, processes: ProcessGroup, progress: Progress | None,
-) -> Outcome:  # fmt: skip
+    engine: Engine,
+    found: Found,
+    out: Path,
+    settings: ReportSettings,
+    run: Mapping[str, Any],
+    options: GenerationOptions,
+    *,
+    batch_size: int,
+    processes: ProcessGroup,
+    progress: Progress | None,
+) -> Outcome:
     answers = out / "answers.jsonl"
     samples = [study.sample(settings.prompt) for study in found.studies]
     record = {**run, "prompt": settings.prompt, "language": settings.language}
     failures = answer_samples(
-        engine, samples, BlockLoader(Path.cwd()), answers, record, options, batch_size=batch_size, processes=processes,
+        engine,
+        samples,
+        BlockLoader(Path.cwd()),
+        answers,
+        record,
+        options,
+        batch_size=batch_size,
+        processes=processes,
         progress=progress,
-    )  # fmt: skip
+    )
     names = {study.id: study.name for study in found.studies}
     bad = [*found.bad, *(Bad(names[one.name], "ask", one.error) for one in failures)]
     texts = {
@@ -156,18 +179,27 @@ def _said(error: Exception) -> str:
 
 
 def _write_tables(
-    out: Path, done: Sequence[Study], texts: Mapping[str, _Text], bad: Sequence[Bad], settings: ReportSettings,
+    out: Path,
+    done: Sequence[Study],
+    texts: Mapping[str, _Text],
+    bad: Sequence[Bad],
+    settings: ReportSettings,
     run: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     rows = [
         {
-            "id": study.id, **texts[study.id]._asdict(), "status": STATUS, "language": settings.language,
-            "kinds": [block.type for block in study.blocks], "modality": study.modality,
-            "fhir": _if_there(out, f"fhir/{study.id}.json"), "sr": _if_there(out, f"sr/{study.id}.dcm"),
+            "id": study.id,
+            **texts[study.id]._asdict(),
+            "status": STATUS,
+            "language": settings.language,
+            "kinds": [block.type for block in study.blocks],
+            "modality": study.modality,
+            "fhir": _if_there(out, f"fhir/{study.id}.json"),
+            "sr": _if_there(out, f"sr/{study.id}.dcm"),
             "model": run.get("model"),
         }
         for study in done
-    ]  # fmt: skip
+    ]
     write_text(out / "reports.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     columns = ("id", "text", "status", "warnings", "language", "modality", "fhir", "sr")
     _write_csv(out / "reports.csv", columns, ([_cell(row[name]) for name in columns] for row in rows))

@@ -170,10 +170,13 @@ class _Search:
         modality = series.frames[0].file.modality if series else self.declared.get("modality")
         self.found.studies.append(
             Study(
-                id=f"study-{key[:_ID_DIGITS]}", name=self._name(path), blocks=tuple(blocks),
-                dicom=tuple(files) if series else (), modality=modality,
+                id=f"study-{key[:_ID_DIGITS]}",
+                name=self._name(path),
+                blocks=tuple(blocks),
+                dicom=tuple(files) if series else (),
+                modality=modality,
             )
-        )  # fmt: skip
+        )
 
     def _bad(self, path: str | Path, error: str) -> None:
         self.found.bad.append(Bad(self._name(path), "find", error))

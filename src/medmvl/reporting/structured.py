@@ -177,9 +177,11 @@ def _image(source: Dataset) -> Any:
     from highdicom.sr import ImageContentItem
 
     return ImageContentItem(
-        name=_code("source"), referenced_sop_class_uid=source.SOPClassUID,
-        referenced_sop_instance_uid=source.SOPInstanceUID, relationship_type="CONTAINS",
-    )  # fmt: skip
+        name=_code("source"),
+        referenced_sop_class_uid=source.SOPClassUID,
+        referenced_sop_instance_uid=source.SOPInstanceUID,
+        relationship_type="CONTAINS",
+    )
 
 
 def _container(name: str, items: Sequence[Any]) -> Any:

@@ -54,9 +54,10 @@ def _own(question: str, language: str) -> Iterator[str]:
             match = _pattern(template).fullmatch(question)
             if match is not None:
                 yield from (
-                    other.format(**match.groupdict()) for other in family[language]
+                    other.format(**match.groupdict())
+                    for other in family[language]
                     if other != template and set(re.findall(r"\{(\w+)\}", other)) <= set(match.groupdict())
-                )  # fmt: skip
+                )
                 return
 
 

@@ -163,9 +163,12 @@ class Rollouts:
     def _options(self, number: int, attempt: int, index: int, answer: int) -> GenerationOptions:
         settings = self.settings
         return GenerationOptions(
-            max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p,
-            seed=answer_seed(self.seed, number, attempt, index, answer), logprobs=0,
-        )  # fmt: skip
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=answer_seed(self.seed, number, attempt, index, answer),
+            logprobs=0,
+        )
 
     def _judged(self, item: PromptItem, sequence: SequenceState) -> SampledAnswer:
         earned = self._scored(item, sequence.inline)

@@ -53,17 +53,7 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     """Train from the newest complete checkpoint, or from the start, and publish the finished model."""
     state = processes()
     if state.is_main_process:
-        logger.info("%s", plan.describe())
-        if plan.watched[0]:
-            logger.warning(
-                "%d of %d validation patients were trained on, here or before: the validation loss of stage %s flatters",
-                *plan.watched, plan.stage.name,
-            )  # fmt: skip
-        said, doubtful = describe_reasoning(plan.stage, plan.train, thinking=plan.processor.thinking)
-        if said:
-            logger.log(logging.WARNING if doubtful else logging.INFO, "  reasoning %s", said)
-        if plan.train.samples.num_studies:
-            logger.info("%s", plan.describe_reading())
+        _tell(plan)
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         set_damaged_aside(folder / "checkpoints")
@@ -74,11 +64,14 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     interruption = Interruption()
     trainer = make_trainer(plan, objective, folder, interruption)
     kept = keep_features(
-        plan.recipe, plan.stage, plan.model, plan.processor,
+        plan.recipe,
+        plan.stage,
+        plan.model,
+        plan.processor,
         [data for data in (plan.train, plan.validation) if data is not None],
         precision_of(trainer.args.device, in_bfloat16=trainer.args.bf16),
         sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled,
-    )  # fmt: skip
+    )
     if state.is_main_process and plan.train.samples.num_studies:
         logger.info("  %s", kept)
     if isinstance(objective, DirectPreference):
@@ -101,6 +94,22 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     del trainer
     gc.collect()
     interruption.check(f"after stage {plan.stage.name}")
+
+
+def _tell(plan: StagePlan) -> None:
+    """Log what will train on how much, and what may not be what was meant."""
+    logger.info("%s", plan.describe())
+    if plan.watched[0]:
+        logger.warning(
+            "%d of %d validation patients were trained on, here or before: the validation loss of stage %s flatters",
+            *plan.watched,
+            plan.stage.name,
+        )
+    said, doubtful = describe_reasoning(plan.stage, plan.train, thinking=plan.processor.thinking)
+    if said:
+        logger.log(logging.WARNING if doubtful else logging.INFO, "  reasoning %s", said)
+    if plan.train.samples.num_studies:
+        logger.info("%s", plan.describe_reading())
 
 
 def _validated_at(trainer: StageTrainer, step: int) -> bool:

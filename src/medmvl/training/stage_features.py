@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def keep_features(
-    recipe: Recipe, stage: Stage, model: MedMVLForConditionalGeneration, processor: MedMVLProcessor,
-    datasets: list[StageDataset], precision: str, *, sharded: bool = False,
-) -> str:  # fmt: skip
+    recipe: Recipe,
+    stage: Stage,
+    model: MedMVLForConditionalGeneration,
+    processor: MedMVLProcessor,
+    datasets: list[StageDataset],
+    precision: str,
+    *,
+    sharded: bool = False,
+) -> str:
     """Let a stage find and keep features; returns what is kept and what is not, in one line.
 
     Args:

@@ -143,14 +143,19 @@ def plan_stage(
     if isinstance(train, PromptDataset):
         check_policy(stage, model, processor, train, validation)
     return StagePlan(
-        recipe, stage, model, processor, train, validation,
+        recipe,
+        stage,
+        model,
+        processor,
+        train,
+        validation,
         order=build_order(train, stage, recipe.seed),
         labels=tuple(label_names(train)) if stage.objective == "classification" else (),
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
         trained_on=trained_on,
         watched=shared,
-    )  # fmt: skip
+    )
 
 
 def build_order(train: StageDataset, stage: Stage, seed: int) -> TrainingOrder:

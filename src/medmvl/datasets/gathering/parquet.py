@@ -48,9 +48,15 @@ def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: 
     name = save_picture(found, row.get("image"))
     choices = yes_no_choices(answer, text_field(row, "question"))
     sample = question(
-        id, [ImageBlock(image=name)], text_field(row, "question"), answer,
-        question_type="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task=task,
-    )  # fmt: skip
+        id,
+        [ImageBlock(image=name)],
+        text_field(row, "question"),
+        answer,
+        question_type="closed" if choices else "open",
+        choices=choices,
+        image_group=Path(name).stem,
+        task=task,
+    )
     found.add(sample, split)
 
 

@@ -86,9 +86,15 @@ def choice_question(
     if len(right) != 1 or right not in letters:
         raise UserError(f"the answer {letter!r} is none of the letters of its {len(options)} options")
     return question(
-        id, visuals, f"{text}\n{lettered(options)}", right, question_type=question_type, choices=tuple(letters),
-        more_answers=(options[letters.index(right)],), **identity,
-    )  # fmt: skip
+        id,
+        visuals,
+        f"{text}\n{lettered(options)}",
+        right,
+        question_type=question_type,
+        choices=tuple(letters),
+        more_answers=(options[letters.index(right)],),
+        **identity,
+    )
 
 
 def options_by_letter(options: Any) -> list[str]:

@@ -82,18 +82,26 @@ def add_regions(
         block = ImageBlock(image=picture)
         found.add(
             question(
-                f"{prefix}-identify-{number}", [block], IDENTIFY.format(box=text), region.label,
-                question_type="identify", **shared,
+                f"{prefix}-identify-{number}",
+                [block],
+                IDENTIFY.format(box=text),
+                region.label,
+                question_type="identify",
+                **shared,
             ),
             split,
-        )  # fmt: skip
+        )
         if counts[region.label] > 1:
             found.note("regions not asked for by name, because the picture has several of that name")
             continue
         found.add(
             question(
-                f"{prefix}-refer-{number}", [block], REFER.format(label=region.label), text, question_type="refer",
+                f"{prefix}-refer-{number}",
+                [block],
+                REFER.format(label=region.label),
+                text,
+                question_type="refer",
                 **shared,
             ),
             split,
-        )  # fmt: skip
+        )

@@ -73,9 +73,13 @@ def _take(found: Collection, record: Mapping[str, Any], split: str) -> None:
     for number, asked_for in enumerate(as_records(labels.get("qa", []), f"{case}, qa")):
         with found.record(f"{case}, qa {number + 1}"):
             sample = choice_question(
-                f"amos_mm-choice-{case}-{number:03d}", [block], text_field(asked_for, "question"),
-                options_by_letter(asked_for.get("options")), text_field(asked_for, "answer"), **shared,
-            )  # fmt: skip
+                f"amos_mm-choice-{case}-{number:03d}",
+                [block],
+                text_field(asked_for, "question"),
+                options_by_letter(asked_for.get("options")),
+                text_field(asked_for, "answer"),
+                **shared,
+            )
             found.add(sample, split)
 
 

@@ -72,11 +72,15 @@ def gather(found: Collection) -> None:
                 report = joined(findings, impression)
                 found.add(
                     question(
-                        f"ct_rate-report-{volume}", [volumes.block(volume)], ASK["ct"], report,
-                        question_type="report", **volumes.identity(volume),
+                        f"ct_rate-report-{volume}",
+                        [volumes.block(volume)],
+                        ASK["ct"],
+                        report,
+                        question_type="report",
+                        **volumes.identity(volume),
                     ),
                     split,
-                )  # fmt: skip
+                )
         path = root / "vqa" / f"{name}_vqa.json"
         if path.is_file():
             for number, entry in enumerate(iter_json(found.table(path))):
@@ -199,9 +203,15 @@ def _questions(volumes: _Volumes, entry: Mapping[str, Any], id: str) -> Iterator
         return
     for number, turn in enumerate(turns):
         yield question(
-            f"ct_rate-{turn.question_type}-{id}-{number}", [block], turn.question, turn.answer,
-            question_type=turn.question_type, choices=turn.choices, more_answers=turn.more_answers, **identity,
-        )  # fmt: skip
+            f"ct_rate-{turn.question_type}-{id}-{number}",
+            [block],
+            turn.question,
+            turn.answer,
+            question_type=turn.question_type,
+            choices=turn.choices,
+            more_answers=turn.more_answers,
+            **identity,
+        )
 
 
 def _conversation(id: str, block: VolumeBlock, turns: list[Turn], identity: Mapping[str, Any]) -> Sample:

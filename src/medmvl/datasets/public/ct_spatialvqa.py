@@ -47,10 +47,15 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     units = "HU" if "valid_fixed" in path.parts else None
     block = VolumeBlock(volume=found.volume(path), units=units, modality="CT")
     sample = question(
-        id, [block], text_field(record, "question"), text_field(record, "answer"),
-        question_type="open", categories=(said,) if isinstance(said, str) else tuple(map(str, said)), task="ct_spatialvqa",
+        id,
+        [block],
+        text_field(record, "question"),
+        text_field(record, "answer"),
+        question_type="open",
+        categories=(said,) if isinstance(said, str) else tuple(map(str, said)),
+        task="ct_spatialvqa",
         **identity_of(volume),
-    )  # fmt: skip
+    )
     found.add(sample, "test")
 
 

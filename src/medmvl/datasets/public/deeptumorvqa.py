@@ -100,9 +100,13 @@ def _take(found: Collection, record: Mapping[str, Any], folder: str, id: str) ->
         **shared,
     )
     free = question(
-        f"deeptumorvqa-open-{id}", shown, text_field(record, "question"), text_field(record, "answer"),
-        question_type=f"open_{question_type}", **shared,
-    )  # fmt: skip
+        f"deeptumorvqa-open-{id}",
+        shown,
+        text_field(record, "question"),
+        text_field(record, "answer"),
+        question_type=f"open_{question_type}",
+        **shared,
+    )
     found.add(choice, SPLITS[folder])
     found.add(free, SPLITS[folder])
 

@@ -92,12 +92,17 @@ def _take_question(found: Collection, row: Mapping[str, str], id: str, split: st
         raise UserError(f"the choice {letter!r} is none of the letters of its {len(options)} options")
     found.add(
         question(
-            f"m3d-choice-{id}", [block], with_choices(asked, options), f"{letter}. {answer}",
-            question_type=f"choice_{topic}", choices=tuple(LETTERS[: len(options)]), more_answers=(letter, answer),
+            f"m3d-choice-{id}",
+            [block],
+            with_choices(asked, options),
+            f"{letter}. {answer}",
+            question_type=f"choice_{topic}",
+            choices=tuple(LETTERS[: len(options)]),
+            more_answers=(letter, answer),
             **shared,
         ),
         split,
-    )  # fmt: skip
+    )
 
 
 def with_choices(asked: str, options: list[str]) -> str:

@@ -49,9 +49,16 @@ def gather(found: Collection) -> None:
             patient = names.of("patient", study.subject)
             name = names.of("study", study.subject, number)
             take_report(
-                found, f"mimic_cxr-{name}", study.views, joined(findings, impression), study.split,
-                labels=labels.get(number, {}), patient=patient, study=name, task="mimic_cxr",
-            )  # fmt: skip
+                found,
+                f"mimic_cxr-{name}",
+                study.views,
+                joined(findings, impression),
+                study.split,
+                labels=labels.get(number, {}),
+                patient=patient,
+                study=name,
+                task="mimic_cxr",
+            )
 
 
 def _studies(found: Collection) -> dict[str, _Study]:

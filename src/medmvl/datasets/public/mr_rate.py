@@ -70,10 +70,17 @@ def gather(found: Collection) -> None:
                 study = studies[name]
                 report = joined(row.get("findings", ""), row.get("impression", ""))
                 sample = question(
-                    f"mr_rate-{name}", _series(found, name, study, folders.get(name)), ASK, report, question_type="report",
-                    patient=f"mr-rate:{study.patient}", study=f"mr-rate:{name}", labels=labels.get(name, {}),
-                    days_before_current=(latest[study.patient] - study.day).days if study.day else None, task="mr_rate",
-                )  # fmt: skip
+                    f"mr_rate-{name}",
+                    _series(found, name, study, folders.get(name)),
+                    ASK,
+                    report,
+                    question_type="report",
+                    patient=f"mr-rate:{study.patient}",
+                    study=f"mr-rate:{name}",
+                    labels=labels.get(name, {}),
+                    days_before_current=(latest[study.patient] - study.day).days if study.day else None,
+                    task="mr_rate",
+                )
                 found.add(sample, study.split)
 
 

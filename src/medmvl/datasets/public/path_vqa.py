@@ -49,9 +49,15 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     answer = text_field(record, "answer")
     choices = yes_no_choices(answer, text_field(record, "question"))
     sample = question(
-        id, [ImageBlock(image=found.image(path))], text_field(record, "question"), answer,
-        question_type="closed" if choices else "open", choices=choices, image_group=Path(name).stem, task="path_vqa",
-    )  # fmt: skip
+        id,
+        [ImageBlock(image=found.image(path))],
+        text_field(record, "question"),
+        answer,
+        question_type="closed" if choices else "open",
+        choices=choices,
+        image_group=Path(name).stem,
+        task="path_vqa",
+    )
     found.add(sample, split)
 
 

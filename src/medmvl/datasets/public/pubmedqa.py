@@ -28,11 +28,16 @@ def gather(found: Collection) -> None:
                 (record,) = as_records([value], name)
                 found.add(
                     question(
-                        f"pubmedqa-{name}", (), text_field(record, "QUESTION"),
-                        text_field(record, "final_decision"), question_type="qa", choices=DECISIONS, task="pubmedqa",
+                        f"pubmedqa-{name}",
+                        (),
+                        text_field(record, "QUESTION"),
+                        text_field(record, "final_decision"),
+                        question_type="qa",
+                        choices=DECISIONS,
+                        task="pubmedqa",
                     ),
                     split,
-                )  # fmt: skip
+                )
     if not found.entries:
         raise UserError(f"{found.raw}: expected train_set.json and test_set.json")
 

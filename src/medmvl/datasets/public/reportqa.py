@@ -101,10 +101,17 @@ class _Source:
         for turn in range(len(options)):
             turned = options[-turn:] + options[:-turn] if turn else options
             sample = choice_question(
-                f"reportqa-{self.name}-{shown.number:05d}-{entity:06d}-{self._units[unit]:06d}-{turn}", [shown.block],
-                asked, turned, LETTERS[(right + turn) % len(options)], question_type=question_type, language=language,
-                categories=(unit[1], unit[4]), task="reportqa", **shown.identity,
-            )  # fmt: skip
+                f"reportqa-{self.name}-{shown.number:05d}-{entity:06d}-{self._units[unit]:06d}-{turn}",
+                [shown.block],
+                asked,
+                turned,
+                LETTERS[(right + turn) % len(options)],
+                question_type=question_type,
+                language=language,
+                categories=(unit[1], unit[4]),
+                task="reportqa",
+                **shown.identity,
+            )
             self.found.add(sample, "test")
 
     def _show(self, report: str) -> _Shown:

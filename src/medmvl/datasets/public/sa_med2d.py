@@ -43,9 +43,14 @@ def _take(found: Collection, path: Path, pictures: Path, split: str) -> None:
     case = path.stem.split("--")
     patient = "--".join(case[:3]) if len(case) >= 4 else None
     add_regions(
-        found, f"sa_med2d-{modality}-{path.stem}", picture, regions, split, task="sa_med2d",
+        found,
+        f"sa_med2d-{modality}-{path.stem}",
+        picture,
+        regions,
+        split,
+        task="sa_med2d",
         patient=None if patient is None else f"sa-med2d:{patient}",
-    )  # fmt: skip
+    )
 
 
 SA_MED2D_REFER = Benchmark(

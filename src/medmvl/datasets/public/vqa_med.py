@@ -91,10 +91,16 @@ def _parse(text: str, references: dict[str, tuple[str, ...]]) -> Line:
 def _take(found: Collection, line: Line, picture: Path, name: str, split: str) -> None:
     choices = yes_no_choices(line.answers[0], line.question)
     sample = question(
-        f"vqa_med-{name}", [ImageBlock(image=found.image(picture))], line.question, line.answers[0],
-        question_type="closed" if choices else "open", choices=choices, more_answers=line.answers[1:],
-        image_group=line.image, task="vqa_med",
-    )  # fmt: skip
+        f"vqa_med-{name}",
+        [ImageBlock(image=found.image(picture))],
+        line.question,
+        line.answers[0],
+        question_type="closed" if choices else "open",
+        choices=choices,
+        more_answers=line.answers[1:],
+        image_group=line.image,
+        task="vqa_med",
+    )
     found.add(sample, split)
 
 

@@ -73,9 +73,12 @@ class CTViT(VolumeEncoder):
             nn.LayerNorm(voxels), nn.Linear(voxels, width), nn.LayerNorm(width)
         )
         self.position_bias = nn.Sequential(
-            nn.Linear(2, width), nn.LeakyReLU(0.1), nn.Linear(width, width), nn.LeakyReLU(0.1),
+            nn.Linear(2, width),
+            nn.LeakyReLU(0.1),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.1),
             nn.Linear(width, config.num_heads),
-        )  # fmt: skip
+        )
         self.spatial_layers = nn.ModuleList(Layer(config) for _ in range(config.num_spatial_layers))
         self.spatial_norm = nn.LayerNorm(width, bias=False)
         self.depth_layers = nn.ModuleList(Layer(config) for _ in range(config.num_depth_layers))

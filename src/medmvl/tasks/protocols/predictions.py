@@ -138,11 +138,20 @@ def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
     given = prediction or {}
     text = given.get("prediction")
     return Record(
-        id=sample.id, text=None if text is None else str(text), references=target.answers,
-        question=sample.prompt().messages[-1].text.strip(), question_type=target.question_type, choices=target.choices,
-        language=sample.language, patient=sample.patient, study=sample.study, image_group=sample.image_group,
-        categories=target.categories or (), labels=sample.labels, confidence=given.get("confidence"),
-    )  # fmt: skip
+        id=sample.id,
+        text=None if text is None else str(text),
+        references=target.answers,
+        question=sample.prompt().messages[-1].text.strip(),
+        question_type=target.question_type,
+        choices=target.choices,
+        language=sample.language,
+        patient=sample.patient,
+        study=sample.study,
+        image_group=sample.image_group,
+        categories=target.categories or (),
+        labels=sample.labels,
+        confidence=given.get("confidence"),
+    )
 
 
 def _entries(path: Path) -> list[Mapping[str, Any]]:
@@ -206,15 +215,22 @@ def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
         choices = yes_no_choices(references[0], question)
     spoken = _first(entry, LANGUAGE_KEYS)
     return Record(
-        id=str(_first(entry, ID_KEYS) or name), text=None if entry[key] is None else str(entry[key]),
-        references=tuple(references), question=question, choices=choices,
+        id=str(_first(entry, ID_KEYS) or name),
+        text=None if entry[key] is None else str(entry[key]),
+        references=tuple(references),
+        question=question,
+        choices=choices,
         question_type=question_type or ("closed" if choices else "open"),
         language=str(spoken) if spoken else "zh" if has_chinese(question + references[0]) else None,
-        patient=_text_of(entry, PATIENT_KEYS), study=_text_of(entry, STUDY_KEYS),
+        patient=_text_of(entry, PATIENT_KEYS),
+        study=_text_of(entry, STUDY_KEYS),
         image_group=_text_of(entry, IMAGE_KEYS),
-        categories=_categories(entry), labels=entry.get("labels") or {}, box=_box(entry, where),
-        image_size=_size(entry), confidence=entry.get("confidence"),
-    )  # fmt: skip
+        categories=_categories(entry),
+        labels=entry.get("labels") or {},
+        box=_box(entry, where),
+        image_size=_size(entry),
+        confidence=entry.get("confidence"),
+    )
 
 
 def _text_of(entry: Mapping[str, Any], keys: Sequence[str]) -> str | None:
