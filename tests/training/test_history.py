@@ -22,3 +22,25 @@ def test_a_loss_that_jumps_by_length_says_so(tmp_path: Path, monkeypatch: pytest
     write_curves(records, tmp_path / "curves.png", by_length={"02-b"})
     assert labels == ["training", "training (batches of like length: it jumps)"]
     assert (tmp_path / "curves.png").stat().st_size > 0
+
+
+def test_a_stage_that_learns_from_rewards_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    plot = Axes.plot
+
+    def spy(self: Axes, *values: Any, **how: Any) -> Any:
+        labels.append(how["label"])
+        return plot(self, *values, **how)
+
+    monkeypatch.setattr(Axes, "plot", spy)
+    names = (
+        "reward", "reward/judge", "attack/best", "attack/empty", "attack/reference", "kl", "entropy", "answer_length",
+        "groups_without_spread", "clip_high",
+    )  # fmt: skip
+    records = [{"stage": "01-sft", "step": step, "loss": 1.0} for step in (1, 2)]
+    records += [
+        {"stage": "02-learn", "step": step, "loss": 0.0, **dict.fromkeys(names, 0.5)} for step in (1, 2)
+    ]
+    records += [{"stage": "02-learn", "step": 2, "eval_reward": 0.5, "eval_reward/side": 0.4}]
+    write_curves(records, tmp_path / "curves.png")
+    assert set(names) | {"reward", "reward/side"} <= set(labels)

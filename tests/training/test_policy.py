@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,6 @@ from medmvl.training.stage_data import open_dataset
 from medmvl.training.trainer import StageTrainer
 from tests.factories.training import (
     ALL_FULL,
-    command,
     phantom_cache,
     phantoms,
     recipe,
@@ -310,7 +311,7 @@ def _numbers(out: Path) -> list[dict[str, Any]]:
 def test_the_divergence_begins_at_nothing(tmp_path: Path, phantom_cache: Path) -> None:
     grpo = {"kl": 0.1}
     for name, parts in (("full", ALL_FULL), ("lora", LORA)):
-        settings = {"parts": parts, "learning_rate": 2e-2, "warmup": 0, "max_steps": 3}
+        settings = {"parts": parts, "learning_rate": 2e-2, "warmup": 0, "max_steps": 2}
         train(parse_recipe(document(grpo, **settings), "r"), tmp_path / name)
         found = curve(tmp_path / name, "kl")
         assert abs(found[0]) < 1e-9 and found[-1] > 1e-6, found
@@ -415,7 +416,7 @@ def test_a_gap_between_engine_and_training_is_said(
         "_compare",
         lambda self, engine, other: original(self, engine + 0.003, other),
     )
-    train(parse_recipe(document(max_steps=2), "r"), tmp_path / "run")
+    train(parse_recipe(document(max_steps=1), "r"), tmp_path / "run")
     said = [
         record.message for record in caplog.records if "log-probabilities of the engine" in record.message
     ]
@@ -495,23 +496,42 @@ class Padding:
         return collate(samples, pad_id=0)
 
 
+SCRIPT = """
+import sys
+from medmvl.rewards import registry
+from medmvl.training.run import train
+from tests.training.test_policy import LettersReward
+registry.REWARDS["letters"] = LettersReward
+train(sys.argv[1], sys.argv[2])
+"""
+
+
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tmp_path: Path, phantom_cache: Path) -> None:
     grpo = {"refills": 1, "kl": 0.1, "updates": 2, "group_size": 2}
-    more = {
-        "rewards": [{"name": "token_f1"}, {"name": "length_band", "options": {"shortest": 6, "longest": 9}}]
-    }
     data = {"train": [phantoms(limit=12)], "validation": [phantoms("validation", limit=3)]}
     file = write_recipe(
-        tmp_path / "recipe.yaml",
-        document(grpo, max_steps=4, data=data, learning_rate=5e-3, eval_steps=2, **more),
+        tmp_path / "recipe.yaml", document(grpo, max_steps=4, data=data, learning_rate=5e-3, eval_steps=2)
     )
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     for count in (1, 2):
-        arguments = command(file, "--out", tmp_path / str(count), processes=count)
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=500)
+        launcher = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={count}",
+        ]
+        done = subprocess.run(
+            [*launcher, str(script), str(file), str(tmp_path / str(count))],
+            capture_output=True, text=True, timeout=500, env=environment,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (_numbers(tmp_path / str(count)) for count in (1, 2))
     assert [record.keys() for record in one] == [record.keys() for record in two]
+    assert any(record.get("reward") for record in one) and any(record.get("grad_norm") for record in one)
     for mine, theirs in zip(one, two, strict=True):
         for key, value in mine.items():
             assert key == "stage" or theirs[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key

@@ -34,6 +34,8 @@ def peak_bytes(
         whole = TRAINED_BYTES if weight.requires_grad else FROZEN_BYTES
         divided = min(whole, shared) if weight.requires_grad else FROZEN_BYTES * (shared == TRAINED_BYTES)
         states += weight.numel() * (whole - divided + divided / gpus)
+        if stage.holds_reference and weight.requires_grad:
+            states += 4 * weight.numel()
         if id(weight) not in llm and recipe.distributed.shards_weights:
             states += weight.numel() * FROZEN_BYTES  # gathered whole for each pass
     return states + _activations(model, stage, work, gpus)
@@ -47,13 +49,14 @@ def _activations(model: MedMVLForConditionalGeneration, stage: Stage, work: Work
         if name not in work.tokens:
             continue
         width, layers = _width_and_layers(model, name)
-        layer = micro * work.tokens[name] * width * LAYER_BYTES
+        rows = micro * stage.answers_per_sample if name == "llm" else micro
+        layer = rows * work.tokens[name] * width * LAYER_BYTES
         kept = (
-            layers * micro * work.tokens[name] * width * 2 if stage.gradient_checkpointing else layers * layer
+            layers * rows * work.tokens[name] * width * 2 if stage.gradient_checkpointing else layers * layer
         )
         total += layer + (kept if passes_gradient(model, name) else 0)
     vocabulary = int(model.config.get_text_config().vocab_size)
-    return total + micro * work.text_tokens * vocabulary * LOGIT_BYTES
+    return total + micro * stage.answers_per_sample * work.text_tokens * vocabulary * LOGIT_BYTES
 
 
 def _width_and_layers(model: MedMVLForConditionalGeneration, name: str) -> tuple[int, int]:

@@ -106,4 +106,7 @@ def training_flops(model: MedMVLForConditionalGeneration, stage: Stage, work: Wo
         total[name] = forward * (
             1 + passes + _trains(model, name) + (passes and stage.gradient_checkpointing)
         )
+    if stage.objective == "grpo":  # drawing an answer, and its reference, cost a forward pass each
+        forward = work.flops["llm"] * (1 + stage.holds_reference)
+        total["llm"] = stage.answers_per_sample * (total["llm"] + forward)
     return total
