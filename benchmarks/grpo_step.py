@@ -51,8 +51,11 @@ def train_ours(document: dict[str, Any], folder: Path) -> tuple[Any, list[float]
     from medmvl.models.assemble import assemble
     from medmvl.training import stage as stages
     from medmvl.training.interruption import Interruption
+    from medmvl.training.policy_stage import learn_from_rollouts
     from medmvl.training.recipe_files import parse_recipe
     from medmvl.training.run import load_sources, training_texts
+    from medmvl.training.stage_features import keep_features
+    from medmvl.training.stage_plan import plan_stage
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
@@ -64,10 +67,10 @@ def train_ours(document: dict[str, Any], folder: Path) -> tuple[Any, list[float]
     recipe = parse_recipe(document, "benchmark")
     sources = load_sources(recipe, folder / "cache")
     model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=0)
-    plan = stages.plan_stage(recipe, recipe.stages[0], model, processor, sources)
+    plan = plan_stage(recipe, recipe.stages[0], model, processor, sources)
     trainer = stages.make_trainer(plan, stages.build_objective(plan), folder / "run", Interruption())
-    stages.keep_features(recipe, plan.stage, model, processor, [plan.train], "cpu as the weights")
-    stages.learn_from_rollouts(trainer, plan.stage, model, processor, plan.train, 0)
+    keep_features(recipe, plan.stage, model, processor, [plan.train], "cpu as the weights")
+    learn_from_rollouts(trainer, plan.stage, model, processor, plan.train, 0)
     clock = Clock()
     trainer.add_callback(clock)
     trainer.train()
