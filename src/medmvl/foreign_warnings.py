@@ -1,11 +1,13 @@
 """Messages of other libraries about things that nobody here uses, kept from the terminal; everything else of theirs is shown.
 
 transformers imports torchao wherever it is installed, and torchao then tells of GPU kernels that this machine has no use for.
+Each process of a `torchrun` would say that its model uses all of its weights, which some models do and others do not.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 
 BEGINNINGS: dict[str, tuple[str, ...]] = {
     "torchao": ("Failed to load ",),
@@ -25,5 +27,9 @@ class _Unneeded(logging.Filter):
 
 def keep_back() -> None:
     """Filter those messages in this process; `import medmvl` calls it once."""
+    if (
+        "TORCHELASTIC_RUN_ID" in os.environ
+    ):  # DDP writes past Python, at this level; torch reads it when it is imported
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for name in BEGINNINGS:
         logging.getLogger(name).addFilter(_Unneeded())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medmvl.evaluation.answering import EvaluationOptions
 from medmvl.evaluation.html import WORDS, choose_extremes, confusions, write_report
-from medmvl.evaluation.results import Judged
+from medmvl.evaluation.results import Judged, extra_lines
 from medmvl.evaluation.run import evaluate_samples as evaluate
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Judgement
@@ -35,7 +35,14 @@ def test_the_page_is_whole_and_tells_nobody(tmp_path: Path) -> None:
     row = results.rows[0]
     for interval in (row.score, row.majority, row.no_image, row.swapped_image):
         assert interval is not None and f"<b>{interval.value:.2f}</b>" in page
-    assert page.count("<polyline") == 2 and "unimed" in page
+    assert "unimed" in page
+    assert "<polyline" not in page and WORDS["certain"][0] in page  # one dot is no curve
+    results.more["calibration"][0]["bins"].append([0.9, 1.0, 2])
+    write_report(tmp_path / "curve.html", results, samples, image_of, "A title")
+    assert (tmp_path / "curve.html").read_text().count("<polyline") == 2
+    assert "model m · data d" in re.sub(r"<[^>]*>", "", page.replace("模型", "").replace("数据", ""))
+    assert results.about["date"] in page and "in 0 of 1 rows" in page
+    assert [line.split(",")[0] for line in extra_lines(results)] == ["Calibration"]
     for english, chinese in (WORDS["robustness"], WORDS["calibration"], WORDS["worst"]):
         assert english in page and chinese in page
 

@@ -81,3 +81,19 @@ def test_boxes_are_drawn_only_on_their_slices():
         for index in range(4)
     ]
     assert coloured == [1, 2, 2, 1]
+
+
+def test_a_folder_of_mixed_files_tells_of_all_kinds(tmp_path, capsys):
+    write_nifti(volume((3, 4, 5), "RSP", (5.0, 0.75, 0.5)), tmp_path / "a.nii.gz")
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    (tmp_path / "c.txt").write_text("no image")
+    code, _, errors = run(capsys, tmp_path)
+    assert code == 2 and "a.nii.gz: NIfTI" in errors and "b.png: PNG" in errors and "c.txt" not in errors
+
+
+def test_a_long_path_is_not_broken(tmp_path, capsys):
+    folder = tmp_path / ("a" * 60) / ("b" * 60)
+    folder.mkdir(parents=True)
+    write_nifti(volume((3, 4, 5), "RSP", (5.0, 0.75, 0.5)), folder / "scan.nii.gz")
+    _, out, _ = run(capsys, folder / "scan.nii.gz")
+    assert str(folder / "scan.nii.gz") in out.splitlines()[0]

@@ -23,7 +23,7 @@ from medmvl.imaging import MedicalImage
 from medmvl.imaging.geometry import affine_from
 from medmvl.models.assemble import load
 from medmvl.models.image_processing import ImageProcessor
-from medmvl.models.visual_preprocessor import describe
+from medmvl.models.visual_preprocessor import LABEL_PIXELS, describe
 from medmvl.models.visual_table import to_rows
 from medmvl.models.visuals import ProcessedSample
 from medmvl.models.volume_processing import VolumeProcessor
@@ -414,6 +414,8 @@ def test_what_is_seen_is_described_and_drawn():
     whole = cropped.process(volume((20, 40, 40)))
     described = describe(whole)
     assert described["tokens"] == 8 * 5 == sum(crop["tokens"] for crop in described["crops"]) + 8
+    labels = np.asarray(cropped.draw(whole).convert("L"))[:LABEL_PIXELS]
+    assert labels.max() > 200  # words
     assert cropped.draw(whole).height == 5 * cropped.draw(replace(whole, crops=())).height
 
 

@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+from pydicom.data import get_testdata_file
 
 from medmvl.engine import Engine
 from medmvl.engine.owner_turns import OwnerTurns
@@ -225,22 +230,21 @@ def test_an_archive_is_refused_by_its_end_record(tmp_path: Path, monkeypatch: py
         unzip(tmp_path / "a.zip", tmp_path, ArchiveLimits(10, 1000), lambda number, name: None)
 
 
-def test_readers_end_with_a_server_that_was_killed() -> None:
-    import subprocess
-    import sys
-
+def test_readers_and_their_decoders_end_with_a_server_that_was_killed(tmp_path: Path) -> None:
+    shutil.copy(str(get_testdata_file("MR_small_jp2klossless.dcm")), tmp_path / "upload")
     code = (
-        "import asyncio, os, time\nfrom medmvl.serving.reader_processes import ReaderProcesses\n"
-        "if __name__ == '__main__':\n    readers = ReaderProcesses(1, 9.0, 1)\n"
-        "    print(asyncio.run(readers.run('a', os.getpid)), flush=True)\n    time.sleep(60)\n"
+        "import asyncio, pathlib, sys, time\nfrom medmvl.serving.reader_processes import ReaderProcesses\n"
+        "from medmvl.serving.intake import read_one\nfrom medmvl.serving.settings import Limits\n"
+        "readers = ReaderProcesses(1, 60.0, 1)\n"
+        "read = asyncio.run(readers.run('a', read_one, pathlib.Path(sys.argv[1]), '', Limits()))\n"
+        "print(read.about['shape'], flush=True)\ntime.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        reader = int(server.stdout.readline())
+    command = [sys.executable, "-c", code, str(tmp_path / "upload")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdout.readline() == "[64, 64]\n"
+        others = psutil.Process(server.pid).children(recursive=True)
+        assert len(others) >= 2  # a reader and a decoder
         server.send_signal(signal.SIGKILL)
         server.wait()
-        for _ in range(100):
-            if not Path(f"/proc/{reader}").exists():
-                return
-            time.sleep(0.1)
-    raise AssertionError("the reader outlived its server")
+        _, alive = psutil.wait_procs(others, timeout=20)
+    assert not alive

@@ -151,11 +151,13 @@ def _show(results: Results, out: Path, title: str) -> None:
     """The table, what to keep in mind, and what was written."""
     from rich.console import Console
 
-    from medmvl.evaluation.results import to_table
+    from medmvl.evaluation.results import extra_lines, to_table
     from medmvl.evaluation.warnings import TRAINED_ON
 
     console = Console()
     console.print(to_table(results, title))
+    for line in extra_lines(results):
+        console.print(line, highlight=False, markup=False)
     for warning in results.warnings:
         console.print(f"Note: {warning}", style="bold red" if warning.startswith(TRAINED_ON) else "yellow")
     if bar := results.more.get("bar"):

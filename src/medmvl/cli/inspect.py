@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from medmvl.models.visual_preprocessor import VisualPreprocessor
 
 
+LISTED = 20
+"""Images of other formats that are named."""
+
+
 def inspect(
     path: Annotated[str, typer.Argument(help="A file or DICOM folder; #series=2, #frame=3, #time=1 choose.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -35,17 +39,36 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what a file or folder holds: kind, shape, orientation, spacing, units, range, warnings."""
+    from medmvl.errors import ReadError
     from medmvl.imaging import read
     from medmvl.imaging.describe import describe
 
     spacing_mm = None if spacing is None else _numbers(spacing, "--spacing")
-    image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
+    others = _other_images(path)
+    try:
+        image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
+    except ReadError as error:
+        raise type(error)(f"{error}{others}") from error
     described = describe(image)
     if model is not None:
         described["model"] = _seen_by(model, image, preview)
     elif preview is not None:
         _draw(image, preview, window)
     typer.echo(json.dumps(described, ensure_ascii=False)) if as_json else _print_table(path, described)
+    if others and not as_json:
+        typer.echo(others.strip(), err=True)
+
+
+def _other_images(path: str) -> str:
+    """Say which images of other formats a folder holds, as reading it takes its DICOM files alone."""
+    from medmvl.imaging.read import other_images
+
+    folder = Path(path)
+    found = other_images(folder) if folder.is_dir() else []
+    lines = [f"  {file.relative_to(folder)}: {name}" for file, name in found[:LISTED]]
+    more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
+    head = "images of other formats are there, too; name one of them to read it:"
+    return "\n".join(["", head, *lines, *more]) if found else ""
 
 
 def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> dict[str, Any]:
@@ -103,7 +126,8 @@ def _print_table(path: str, described: dict[str, Any]) -> None:
     from rich.text import Text
 
     console = Console()
-    table = Table(title=Text(path), show_header=False, title_justify="left")
+    console.print(Text(path, style="italic"), soft_wrap=True)  # a path is not broken within a name
+    table = Table(show_header=False)
     for key, value in described.items():
         if key != "warnings":
             table.add_row(key, Text(_shown(value)))

@@ -32,7 +32,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "error": ("calibration error", "校准误差"), "robustness": ("Shifted pictures", "图像偏移下的稳健性"),
     "shift": ("shift", "偏移"), "change": ("change", "变化"), "protocols": ("By named protocols", "按指定协议评分"),
     "metric": ("metric", "指标"), "scored": ("scored", "计分数"), "worst": ("Worst answers", "最差的回答"),
-    "best": ("Best answers", "最好的回答"), "warnings": ("To mind", "注意事项"), "results": ("Results", "结果"),
+    "best": ("Best answers", "最好的回答"), "warnings": ("Keep in mind", "注意事项"), "results": ("Results", "结果"),
+    "by": ("model", "模型"), "data": ("data", "数据"),
+    "certain": ("All answers equally certain, so there is no curve", "所有回答置信度相同，不绘制曲线"),
     "made": ("How it was made", "运行信息"),
     "languages": ("English and Chinese", "中英文一致性"), "wordings": ("Asked in other words", "换一种问法"),
     "alike": ("all right or all wrong", "同对或同错"), "all_right": ("all right", "均正确"),
@@ -70,6 +72,8 @@ def write_report(
         title=title,
         words=WORDS,
         about=results.about,
+        headline=headline(results),
+        dots=[group for group in results.more.get("calibration", ()) if len(group["bins"]) == 1],
         rows=[row.to_json() for row in results.rows],
         warnings=results.warnings,
         more=results.more,
@@ -81,6 +85,22 @@ def write_report(
         },
     )
     write_text(path, page)
+
+
+def headline(results: Results) -> tuple[str, str]:
+    """In English and Chinese: in how many rows the answers are better than both controls, as far as they were asked."""
+    checked = [row.needs_image for row in results.rows if row.needs_image is not None]
+    above = sum(interval.low > 0 for interval in checked)
+    if not checked:
+        return (
+            "No controls were asked, so no score says whether the image was used.",
+            "未评测对照，无法判断模型是否利用了图像。",
+        )
+    return (
+        f"Better than the majority answer and than no image in {above} of {len(checked)} rows "
+        "(the whole interval is above 0).",
+        f"{len(checked)} 行中有 {above} 行优于多数答案与去除图像（整个区间大于 0）。",
+    )
 
 
 def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> None:

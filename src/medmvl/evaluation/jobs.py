@@ -118,7 +118,7 @@ def evaluate(
                 job.samples,
                 job.load,
                 job.out,
-                about={**answerer.identity, **job.about},
+                about={**answerer.identity, **_named_model(answerer), **job.about},
                 train_samples=job.train_samples,
                 options=replace(chosen, protocols=job.protocols),
                 processes=processes,
@@ -131,6 +131,12 @@ def evaluate(
         shown = [(job.out.name, job.title, found[job.out.name]) for job in jobs]
         write_overview(folder / "index.html", shown)
     return found if names else found[folder.name]
+
+
+def _named_model(answerer: Answerer) -> dict[str, str]:
+    """Names the model on the page by the last two parts of its folder, such as `quickstart/model`."""
+    folder = getattr(answerer, "folder", None)
+    return {} if folder is None else {"model_name": "/".join(Path(folder).resolve().parts[-2:])}
 
 
 def evaluation_options(given: dict[str, Any]) -> EvaluationOptions:

@@ -163,6 +163,25 @@ def _needs_image(scores: Sequence[float], controls: Sequence[Sequence[float]]) -
     return Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
 
 
+def extra_lines(results: Results) -> list[str]:
+    """Calibration and consistency for a terminal, a line per row; nothing where neither was asked for."""
+    lines = []
+    for row in results.more.get("calibration", ()):
+        error = row["error"]
+        name = f"{row['modality']} {row['question_type']} {row['language']}"
+        lines.append(
+            f"Calibration, {name}: error {error['value']:.2f} [{error['low']:.2f}, {error['high']:.2f}]"
+        )
+    for row in results.more.get("consistency", ()):
+        alike, right = row["alike"], row["all_right"]
+        over = "English and Chinese" if row["over"] == "languages" else "other words"
+        lines.append(
+            f"Consistency, {row['modality']} {row['question_type']}, {over}: judged alike {alike['value']:.2f} "
+            f"[{alike['low']:.2f}, {alike['high']:.2f}], all right {right['value']:.2f} (n {alike['n']})"
+        )
+    return lines
+
+
 def to_table(results: Results, title: str = "Evaluation") -> Table:
     """The rows for a terminal of 80 columns, closed questions first; intervals are 95 %."""
     from rich import box

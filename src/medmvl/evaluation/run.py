@@ -91,6 +91,7 @@ def evaluate_samples(
             "clusters": len(set(clusters)),
             "majority_from": "training answers" if train_samples else "the evaluated answers themselves",
             "trained_on": None if seen is None else seen[0],
+            "date": time.strftime("%Y-%m-%d"),
             "seconds": round(time.perf_counter() - started, 1),
         },
         warnings=(

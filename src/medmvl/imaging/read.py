@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,6 +138,20 @@ def recognised(path: Path) -> bool:
     except (OSError, ReadError):
         return False
     return bool(head) and any(format_.sniff(head, path) for format_ in FORMATS)
+
+
+def other_images(folder: Path, most: int = 10_000) -> list[tuple[Path, str]]:
+    """List what a folder holds next to DICOM: files and the names of their formats, in order, of the first `most` files."""
+    found = []
+    for path in islice((path for path in sorted(folder.rglob("*")) if path.is_file()), most):
+        try:
+            head = read_head(path)
+        except (OSError, ReadError):
+            continue
+        format_ = next((one for one in FORMATS if head and one.sniff(head, path)), FORMATS[-1])
+        if format_ is not FORMATS[-1]:
+            found.append((path, format_.name))
+    return found
 
 
 def is_dicom(path: Path) -> bool:

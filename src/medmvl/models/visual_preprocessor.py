@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from medmvl.errors import RecipeError, UserError
@@ -22,6 +22,8 @@ from medmvl.models.visuals import ProcessedVisual
 from medmvl.models.volume_processing import VolumeProcessor
 
 _GAP = 2
+LABEL_PIXELS = 14
+"""Height of the words above a sheet of slices."""
 
 
 class VisualPreprocessor:
@@ -162,18 +164,40 @@ class VisualPreprocessor:
         return unit
 
     def draw(self, visual: ProcessedVisual) -> Image.Image:
-        """The pixels as they enter the encoder, one pixel a pixel: the tiles of a picture, or a row of slices a channel.
+        """The pixels as they enter the encoder, one pixel per pixel: the tiles of a picture, or a sheet of slices per channel.
 
-        The crops of a volume are below it.
+        Each sheet has the channel's window above it; the crops of a volume are below the whole.
         """
         if visual.kind == "image":
             tiles = _to_bytes(self.unit_range(visual))
             sheet = _sheet(np.moveaxis(tiles, 1, 3) if tiles.shape[1] == 3 else tiles[:, 0])
             return Image.fromarray(sheet[:-_GAP, :-_GAP])
-        sheets = [_sheet(channel) for view in visual.views for channel in _to_bytes(self.unit_range(view))]
+        assert self.volume_processor is not None
+        windows = [str(window) for window in self.volume_processor.windows]
+        sheets = []
+        for number, view in enumerate(visual.views):
+            channels = _to_bytes(self.unit_range(view))
+            names = (
+                windows
+                if len(windows) == len(channels) and visual.source.get("units") == "HU"
+                else [""] * len(channels)
+            )
+            part = f"crop {number}" if number else "whole"
+            sheets += [
+                _labelled(_sheet(channel), f"{part} {name}".strip())
+                for channel, name in zip(channels, names, strict=True)
+            ]
         width = max(sheet.shape[1] for sheet in sheets)
         wide = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]))) for sheet in sheets]
         return Image.fromarray(np.concatenate(wide))
+
+
+def _labelled(sheet: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+    """A sheet with words above it; as wide as it was."""
+    label = Image.new("L", (sheet.shape[1], LABEL_PIXELS))
+    font = ImageFont.load_default(LABEL_PIXELS - 4)
+    ImageDraw.Draw(label).text((1, 0), words, fill=255, font=font)
+    return np.concatenate([np.asarray(label), sheet])
 
 
 def _to_bytes(unit: NDArray[np.float32]) -> NDArray[np.uint8]:

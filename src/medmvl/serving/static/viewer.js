@@ -22,7 +22,7 @@ export class Viewer {
     if (!document.createElement("canvas").getContext("webgl2")) return false;
     const { niivue } = globalThis;
     const settings = {
-      dragAndDropEnabled: false, isRadiologicalConvention: true, isOrientationTextVisible: true, logLevel: "error",
+      dragAndDropEnabled: false, isRadiologicalConvention: true, sagittalNoseLeft: true, isOrientationTextVisible: true, logLevel: "error",
       multiplanarShowRender: niivue.SHOW_RENDER.NEVER, backColor: [0, 0, 0, 1], crosshairColor: [0.35, 0.85, 0.8, 0.7],
       loadingText: "", fontColor: [0.9, 0.9, 0.9, 1], multiplanarEqualSize: true, viewModeHotKey: "",
       selectionBoxColor: [1, 1, 1, 0.3], showAllOrientationMarkers: true, crosshairWidthUnit: "percent", crosshairWidth: CROSSHAIR_PERCENT,
