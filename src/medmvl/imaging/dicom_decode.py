@@ -109,12 +109,10 @@ def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[A
         start = stream.tell()
         for index in indices:
             stream.seek(start + index * size)
-            data = bytearray(size)  # may be written to
-            if stream.readinto(data) != size:
+            data = np.empty(size, np.uint8)
+            if stream.readinto(data.data) != size:
                 raise ReadError("the file is cut off within its pixels")
-            found = np.frombuffer(data, dtype.newbyteorder(">" if file.big_endian else "<")).reshape(
-                rows, columns
-            )
+            found = data.view(dtype.newbyteorder(">" if file.big_endian else "<")).reshape(rows, columns)
             yield _without_unused_bits(found.astype(dtype, copy=False), file)
 
 

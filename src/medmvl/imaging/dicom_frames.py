@@ -21,6 +21,8 @@ from medmvl.imaging.dicom_places import spread
 from medmvl.imaging.limits import MAX_BYTES, check_size
 
 Vector = NDArray[np.float64]
+_EMPTY = Dataset()
+"""Functional groups of a classic file; never written to."""
 MAX_COMPRESSION = 2000
 """A compressed file over 256 MiB when decoded must not claim more than this many bytes a byte."""
 
@@ -132,8 +134,7 @@ def _functional_groups(file: DicomFile, count: int) -> tuple[Dataset, list[Datas
     per_frame = file.value("PerFrameFunctionalGroupsSequence")
     if per_frame is not None and len(per_frame) < count:
         raise ReadError(f"the header describes {len(per_frame)} frames but claims {count}")
-    empty = Dataset()
-    return (shared[0] if shared else empty), (list(per_frame) if per_frame else [empty] * count)
+    return (shared[0] if shared else _EMPTY), (list(per_frame) if per_frame else [_EMPTY] * count)
 
 
 def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset, own: Dataset) -> Frame:

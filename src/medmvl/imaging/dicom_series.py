@@ -198,7 +198,7 @@ def _same_plane(frame: Frame, first: Frame) -> bool:
 
 
 def _near(one: ArrayLike | None, other: ArrayLike | None, absolute: float, relative: float) -> bool:
-    if one is other:
+    if one is other or (isinstance(one, tuple) and one == other):
         return True
     if one is None or other is None:
         return False
