@@ -24,12 +24,19 @@ class Data:
     weights: list[float]
     lengths: list[int]
     study_keys: list[int]
+    shards: list[int]
 
 
 def data(sizes: list[int], weights: list[float] | None = None, per_study: int = 4) -> Data:
     total = sum(sizes)
     lengths = np.random.default_rng(0).integers(5, 500, total)
-    return Data(sizes, weights or [1.0] * len(sizes), list(lengths), [n // per_study for n in range(total)])
+    return Data(
+        sizes,
+        weights or [1.0] * len(sizes),
+        list(lengths),
+        [n // per_study for n in range(total)],
+        [-1] * total,
+    )
 
 
 @given(SIZES, st.data(), st.integers(0, 2**31), st.integers(0, 20), st.sampled_from(GROUPS))

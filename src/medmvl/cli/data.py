@@ -21,6 +21,7 @@ from medmvl.cli.options import (
 )
 from medmvl.cli.pairs import pairs
 from medmvl.cli.progress import print_splits, progress_bar
+from medmvl.cli.shards import shards
 from medmvl.messages import first_of
 
 app = typer.Typer(no_args_is_help=True, help="Bring your own data: convert a table, check a data set.")
@@ -60,6 +61,7 @@ def split(
 
 
 app.command("pairs")(pairs)
+app.command()(shards)
 
 
 @app.command()
@@ -73,9 +75,18 @@ def prepare(
         typer.Option("--features", help="Keep what frozen encoders make of the scans, instead of pixels."),
     ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read.")] = 0,
+    on_ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray", help="Share the scans out on a Ray cluster: that of RAY_ADDRESS, or this machine."
+        ),
+    ] = False,
 ) -> None:
-    """Fill the caches for a recipe before it trains; under torchrun, the scans are shared out."""
-    from medmvl.training.prepare import prepare as fill
+    """Fill the caches for a recipe before it trains; under torchrun, or with --ray, the scans are shared out."""
+    if on_ray:
+        from medmvl.training.prepare_ray import prepare_on_ray as fill
+    else:
+        from medmvl.training.prepare import prepare as fill
     from medmvl.training.recipe_files import load_recipe
 
     with progress_bar() as progress:

@@ -20,6 +20,7 @@ from medmvl.data.feature_cache import FeatureReader
 from medmvl.data.memory import VisualMemory
 from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import LoadedSource
+from medmvl.datasets.shards import in_shard, shard_numbers
 from medmvl.errors import SampleError, UserError
 from medmvl.messages import first_of
 from medmvl.models.visuals import ProcessedVisual, VisualLoader
@@ -47,6 +48,8 @@ class _Facts(NamedTuple):
     """True where the last turn brings reasoning."""
     reasoned_before: NDArray[np.bool_]
     """True where an earlier turn does."""
+    shards: NDArray[np.int64]
+    """Equal where files are in one shard, -1 where they are in none."""
 
 
 class SampleDataset(Dataset[Any]):
@@ -151,6 +154,11 @@ class SampleDataset(Dataset[Any]):
         return [int(key) for key in self._kept_of(self._facts.keys)]
 
     @property
+    def shards(self) -> list[int]:
+        """A number per sample, equal where its files are in one shard; -1 where they are in none."""
+        return [int(number) for number in self._kept_of(self._facts.shards)]
+
+    @property
     def num_studies(self) -> int:
         """Different sets of files that the samples show."""
         return len(set(self._kept_of(self._facts.keys)[self._kept_of(self._facts.visual)].tolist()))
@@ -189,13 +197,16 @@ class SampleDataset(Dataset[Any]):
         lengths, keys = np.empty(total, np.int32), np.empty(total, np.int64)
         answered, visual = np.empty(total, np.bool_), np.empty(total, np.bool_)
         reasoned, before = np.empty(total, np.bool_), np.empty(total, np.bool_)
+        files: list[str] = []
         for number in range(total):
             source, sample = self._at(number)
             lengths[number] = sum(self._count(source, sample))
             keys[number] = _study_key(source, sample, number)
             answered[number], visual[number] = sample.has_answer, bool(sample.visuals)
             reasoned[number], before[number] = sample.has_reasoning, sample.has_earlier_reasoning
-        return _Facts(lengths, keys, answered, visual, reasoned, before)
+            files.append(next((path for block in sample.visuals if in_shard(path := block.path)), ""))
+        shards = np.array(shard_numbers(files), np.int64)
+        return _Facts(lengths, keys, answered, visual, reasoned, before, shards)
 
     def _count(self, source: LoadedSource, sample: Sample) -> tuple[int, int]:
         try:

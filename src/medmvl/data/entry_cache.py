@@ -105,8 +105,6 @@ class EntryCache:
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
             if self.folder.stat().st_mode & 0o077:
                 self.folder.chmod(0o700)
-            for part in (self.folder, *self._parts()):
-                sweep(part)
         except OSError as error:
             self._give_up(error)
 
@@ -131,6 +129,9 @@ class EntryCache:
         if self._is_off or sum(tensor.nbytes for tensor in tensors.values()) > self.limit:
             return
         try:
+            if self._writes == 0:  # not when it is opened: readers need not wait for it
+                for part in (self.folder, *self._parts()):
+                    sweep(part)
             if self._writes % COUNT_EVERY == 0:
                 self._total = self.num_bytes()
             self._writes += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from itertools import pairwise
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from medmvl.errors import RecipeError
 Group = Literal["none", "length", "study"]
 BATCHES_SORTED_TOGETHER = 50
 """Length groups are sought within so many batches, so that the order stays random at large."""
+SHARDS_TOGETHER = 4
+"""Samples of so many shards are shuffled together: a reader needs no others for a while."""
 PER_STUDY = 4
 """Samples of the same files next to each other, so that a batch of them encodes the files once and still mixes studies."""
 Indices = NDArray[np.int64]
@@ -37,6 +40,10 @@ class Mixture(Protocol):
     def study_keys(self) -> list[int]:
         """A number per sample, equal where the files are the same."""
 
+    @property
+    def shards(self) -> list[int]:
+        """A number per sample, equal where its files are in one shard; -1 where they are in none."""
+
 
 def epoch_order(
     mixture: Mixture, *, seed: int, epoch: int, batch_size: int, group: Group = "length"
@@ -54,41 +61,79 @@ def epoch_order(
     Raises:
         RecipeError: for an unknown group.
     """
-    order = mixture_order(mixture.sizes, mixture.weights, seed=seed, epoch=epoch)
-    generator = _generator(seed, epoch, 1)
-    if group == "length":
-        order = _by_length(order, np.asarray(mixture.lengths), batch_size, generator)
-    elif group == "study":
-        order = _by_study(order, np.asarray(mixture.study_keys), generator)
-    elif group != "none":
+    if group not in get_args(Group):
         raise RecipeError(f"group '{group}' is unknown; known groups: none, length, study")
-    return [int(index) for index in order]
+    shards = np.asarray(mixture.shards, np.int64)
+    order = mixture_order(mixture.sizes, mixture.weights, seed=seed, epoch=epoch, shards=shards)
+    generator = _generator(seed, epoch, 1)
+    # What is in shards stays near where it was: groups are made within so many batches.
+    parts = _chunks(order, batch_size * BATCHES_SORTED_TOGETHER) if (shards >= 0).any() else [order]
+    grouped = [_grouped(part, mixture, group, batch_size, generator) for part in parts]
+    return [int(index) for part in grouped for index in part]
 
 
-def mixture_order(sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int) -> Indices:
+def _grouped(
+    order: Indices, mixture: Mixture, group: Group, batch_size: int, generator: np.random.Generator
+) -> Indices:
+    if group == "length":
+        return _by_length(order, np.asarray(mixture.lengths), batch_size, generator)
+    return _by_study(order, np.asarray(mixture.study_keys), generator) if group == "study" else order
+
+
+def mixture_order(
+    sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int, shards: Indices | None = None
+) -> Indices:
     """Draw an epoch from all sources and shuffle it.
 
     A source of n samples and weight w gives w * n of them an epoch (rounded so that nothing is lost over
     epochs). It goes through its samples in random order, all of them once before any comes again, and goes
-    on where the last epoch ended.
+    on where the last epoch ended. A source in shards goes through `SHARDS_TOGETHER` of them at a time, in random order.
+
+    Args:
+        sizes: samples of each source.
+        weights: passes over each source per epoch.
+        seed: seed of the run.
+        epoch: counted from 0.
+        shards: the shard of every sample, -1 for none; None: no source is in shards.
     """
     offsets = np.cumsum([0, *sizes])
+    of_sources = [None if shards is None else shards[start:end] for start, end in pairwise(offsets)]
+    of_sources = [None if one is None or (one < 0).any() or not len(one) else one for one in of_sources]
     parts = [
-        offset + _take(size, weight, seed, number, epoch)
-        for number, (offset, size, weight) in enumerate(zip(offsets, sizes, weights, strict=False))
+        offset + _take(size, weight, seed, number, epoch, own)
+        for number, (offset, size, weight, own) in enumerate(
+            zip(offsets, sizes, weights, of_sources, strict=False)
+        )
     ]
     order = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
-    return _generator(seed, epoch, 0).permutation(order)
+    generator = _generator(seed, epoch, 0)
+    if all(own is None for own in of_sources):
+        return generator.permutation(order)
+    turns = generator.permutation(np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
+    for number, part in enumerate(parts):  # sources are mixed, each in its own order
+        order[turns == number] = part
+    return order
 
 
-def _take(size: int, weight: float, seed: int, source: int, epoch: int) -> Indices:
+def _take(
+    size: int, weight: float, seed: int, source: int, epoch: int, shards: Indices | None = None
+) -> Indices:
     # Rounding first keeps 0.1 * 3 * 10 from falling below 3.
     first, last = (int(np.floor(round(turn * weight * size, 6))) for turn in (epoch, epoch + 1))
     if first == last:
         return np.empty(0, np.int64)
     turns = range(first // size, (last - 1) // size + 1)
-    shuffled = np.concatenate([_generator(seed, turn, 2, source).permutation(size) for turn in turns])
+    generators = [_generator(seed, turn, 2, source) for turn in turns]
+    shuffled = np.concatenate([_shuffled(size, shards, generator) for generator in generators])
     return shuffled[first - turns[0] * size : last - turns[0] * size]
+
+
+def _shuffled(size: int, shards: Indices | None, generator: np.random.Generator) -> Indices:
+    if shards is None:
+        return generator.permutation(size)
+    order = generator.permutation(np.unique(shards))
+    windows = [np.flatnonzero(np.isin(shards, part)) for part in _chunks(order, SHARDS_TOGETHER)]
+    return np.concatenate([generator.permutation(window) for window in windows])
 
 
 def _by_length(order: Indices, lengths: Indices, batch_size: int, generator: np.random.Generator) -> Indices:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medmvl.datasets.shards import has_member, in_shard, member_file, member_state
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.partners import files_of
@@ -40,7 +42,10 @@ class BlockLoader:
     def exists(self, block: VisualBlock) -> bool:
         """Whether the file or folder is there; says nothing about what is in it."""
         reference = self.reference(block)
-        return reference.startswith(PHANTOM_SCHEME) or split_selector(reference)[0].exists()
+        if reference.startswith(PHANTOM_SCHEME):
+            return True
+        path, _ = split_selector(reference)
+        return has_member(os.fspath(path)) if in_shard(reference) else path.exists()
 
     def signature(self, block: VisualBlock) -> str:
         """A string that changes when one of the block's files does: its header, its pixels, or any file in its folder."""
@@ -65,6 +70,10 @@ class BlockLoader:
             from medmvl.phantoms.source import load
 
             image = load(block)
+        elif in_shard(reference):
+            path, selector = split_selector(reference)
+            with member_file(os.fspath(path)) as file:
+                image = read(f"{file}{selector}", **self.declarations(block))
         else:
             image = read(reference, **self.declarations(block))
         if image.kind != block.type:
@@ -79,6 +88,10 @@ class BlockLoader:
 def states_of(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Path, size and time of every file that reading a path opens; what is missing is left to reading."""
     states = []
+    if in_shard(os.fspath(path)):
+        with suppress(OSError):
+            states.append(member_state(os.fspath(path)))
+        return tuple(states)
     for file in files_of(path):
         try:
             stat = file.stat()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from medmvl.data.entry_cache import default_cache_dir
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, kinds_of, part_digests, precision_of
@@ -87,29 +87,57 @@ def prepare(
     Raises:
         RecipeError: no encoder is frozen in a stage before it trains.
     """
-    state, done = processes(), Prepared()
+    state = processes()
     with state.main_process_first():
-        sources = _sources(recipe)
-        texts = training_texts(recipe, load_sources(recipe, default_cache_dir()))
-    model, processor = assemble(recipe.model, texts=texts, seed=recipe.seed)
-    reader, stage = (None, None) if not features else _reader(recipe, model, processor, done)
-    scans = _scans(sources)[state.process_index :: state.num_processes]
-    kinds = None if reader is None else set(reader.parts)
-    scans = [scan for scan in scans if kinds is None or scan[1].type in kinds]
-    done.scans = len(scans)
-    data = Scans(scans, _loads(recipe, sources, processor, reader), wanted=features)
-    loader = DataLoader(data, batch_size=None, num_workers=workers)
+        work = Preparation(recipe, features=features)
+    wanted = [number for number in range(len(work)) if work.is_wanted(number)]
+    mine = wanted[state.process_index :: state.num_processes]
+    done = Prepared(scans=len(mine), left_out=work.left_out)
+    loader = DataLoader(Subset(work.scans, mine), batch_size=None, num_workers=workers)
     for number, visual in enumerate(loader, 1):
         if isinstance(visual, str):
             done.unread.append(visual)
         elif visual is not None:
-            assert reader is not None and stage is not None
-            _make(model, stage, visual)
+            work.make(visual)
             done.made += 1
         if progress is not None:
-            progress(number, len(scans))
+            progress(number, len(mine))
     state.wait_for_everyone()
     return done
+
+
+class Preparation:
+    """All that one process needs to prepare any scan of a recipe.
+
+    Raises:
+        RecipeError: features are asked for, and no encoder is frozen in a stage before it trains.
+    """
+
+    def __init__(self, recipe: Recipe, *, features: bool) -> None:
+        sources = _sources(recipe)
+        texts = training_texts(recipe, load_sources(recipe, default_cache_dir()))
+        self.model, processor = assemble(recipe.model, texts=texts, seed=recipe.seed)
+        self.left_out: list[str] = []
+        self.reader: FeatureReader | None = None
+        if features:
+            self.reader, self.stage = _reader(recipe, self.model, processor, self.left_out)
+        self.scans = Scans(_scans(sources), _loads(recipe, sources, processor, self.reader), wanted=features)
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def is_wanted(self, number: int) -> bool:
+        """Whether something of this scan is kept: not where its encoder trains."""
+        return self.reader is None or self.scans.scans[number][1].type in self.reader.parts
+
+    def make(self, visual: ProcessedVisual) -> None:
+        """Encode a scan and keep its features."""
+        _make(self.model, self.stage, visual)
+
+
+def num_scans(recipe: Recipe) -> int:
+    """How many different scans a recipe names; no model is built."""
+    return len(_scans(_sources(recipe)))
 
 
 def _sources(recipe: Recipe) -> list[LoadedSource]:
@@ -157,7 +185,7 @@ class _Decode:
 
 
 def _reader(
-    recipe: Recipe, model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, done: Prepared
+    recipe: Recipe, model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, left_out: list[str]
 ) -> tuple[FeatureReader, Stage]:
     """Finds and keeps what the first stage that freezes an encoder will look for; that encoder has its first weights."""
     trained: dict[str, str] = {}
@@ -178,7 +206,7 @@ def _reader(
         raise RecipeError(
             f"no features can be made before the training: {told or 'data.features is off'}. They are kept as training goes."
         )
-    done.left_out = [
+    left_out += [
         f"{kind} features: the encoder trains in stage '{name}' before" for kind, name in trained.items()
     ]
     precision = precision_of(processes().device, in_bfloat16=computes_in_bfloat16(stage))
