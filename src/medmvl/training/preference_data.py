@@ -76,6 +76,11 @@ class PairMixture:
         """A number per pair, equal where the files are the same."""
         return self.answers.study_keys[::2]
 
+    @property
+    def shards(self) -> list[int]:
+        """A number per pair, equal where its files are in one shard; -1 where they are in none."""
+        return self.answers.shards[::2]
+
 
 class PairItem(NamedTuple):
     """A pair, processed, and what the reference model gives its answers."""
