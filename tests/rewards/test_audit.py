@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from medmvl import plugins
 from medmvl.cli.rewards import app
 from medmvl.errors import SampleError, UserError
 from medmvl.phantoms import write_dataset
 from medmvl.rewards import REWARDS, CombinedReward, Reward, RewardRecipe, audit_rewards, build_reward
 from medmvl.rewards.attacks import ATTACKS, view_data
 from medmvl.rewards.audit import CONTROL, HONEST, TOTAL, markdown
+from medmvl.rewards.combined import rewards_together
 from medmvl.schema import iter_samples
 from medmvl.tasks.labelers import find_labeler
 from medmvl.tasks.metrics.overlap import token_recall
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.protocols.predictions import read_texts, record_of
+from medmvl.training.recipe_files import load_recipe
 
 
 @pytest.fixture(scope="session")
@@ -132,3 +136,80 @@ def test_the_command_prints_the_table(phantoms: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "the right words with a denial" in done.stdout and "findings_f1" in done.stdout
     assert "Fooled by" in CliRunner().invoke(app, ["list"]).stdout
+
+
+RECIPE = {
+    "model": {"init": "nowhere"},
+    "data": {"train": [{"phantoms": {"preset": "quickstart", "patients": 4000, "split": "train_reports"}}]},
+    "stages": [
+        {
+            "name": "reports", "objective": "grpo", "parts": {"llm": "full"}, "max_steps": 1, "batch_size": 2,
+            "learning_rate": 1e-5,
+            "rewards": [
+                {"name": "findings_f1", "options": {"labeler": "phantoms"}},
+                {"name": "same_language", "weight": 0.5, "question_types": ["ct_report"]},
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+def audited(folder: Path, document: dict, *more: str) -> str:  # type: ignore[type-arg]
+    file = folder / "recipe.yaml"
+    file.write_text(json.dumps(document))
+    found = CliRunner().invoke(app, ["audit", str(file), "--patients", "24", *more], catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+@pytest.fixture
+def few_phantoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDMVL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("few_phantoms")
+def test_rewards_of_a_recipe_are_audited_alone_and_together(tmp_path: Path) -> None:
+    """On its own phantoms, of which a few patients are made; each reward on what it is paid for."""
+    said = audited(tmp_path, RECIPE)
+    assert said.startswith("stage reports") and "| total |" in said and "rank correlation with" in said
+    plain = json.loads(audited(tmp_path, RECIPE, "--json"))["stage reports"]
+    counts = {one["name"]: one["answers"]["honest"]["n"] for one in plain["rewards"]}
+    assert counts["same_language"] < counts["findings_f1"] == counts["total"] and plain["paid"] == {}
+    assert len(list((tmp_path / "cache/phantoms").glob("quickstart-24-0-*"))) == 1
+    none = {**RECIPE, "stages": [{**RECIPE["stages"][0], "objective": "lm", "rewards": []}]}  # type: ignore[dict-item, index]
+    assert audited(tmp_path, none, "--labeler", "phantoms").startswith("no stage has rewards")
+
+
+@pytest.mark.usefixtures("few_phantoms")
+def test_what_a_recipe_lacks_is_told(tmp_path: Path) -> None:
+    stage = RECIPE["stages"][0]  # type: ignore[index]
+    for changes, error in (
+        ({"data": {"train": [{"path": "gone.jsonl"}]}}, "is not here: gone.jsonl"),
+        ({"rewards": [{"name": "box_iou"}]}, "'box_iou' needs a true box"),
+        ({"rewards": [{"name": "length_band"}]}, "no reward of content"),
+    ):
+        with pytest.raises(UserError, match=error):
+            audited(tmp_path, {**RECIPE, "stages": [{**stage, **changes}]})
+
+
+def test_the_example_of_a_bad_reward_is_caught(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`examples/bad_reward`, as a plug-in that is installed; its recipe names it, and the audit names the attacks it pays."""
+    example = Path(__file__).parents[2] / "examples/bad_reward"
+    about = tmp_path / "site/medmvl_bad_reward-0.1.0.dist-info"
+    about.mkdir(parents=True)
+    points = tomllib.loads((example / "pyproject.toml").read_text())["project"]["entry-points"]
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medmvl-bad-reward\nVersion: 0.1.0\n")
+    lines = [f"{name} = {value}\n" for name, value in points["medmvl.rewards"].items()]
+    (about / "entry_points.txt").write_text("[medmvl.rewards]\n" + "".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.syspath_prepend(str(example))
+    plugins.installed.cache_clear()
+    try:
+        rewards = load_recipe(str(example / "recipe.yaml")).stages[0].rewards
+        combined = rewards_together(rewards)
+        found = audit_rewards(records(phantoms / "train_reports.jsonl"), combined.by_name, combined)
+    finally:
+        plugins.installed.cache_clear()
+    assert {"all_findings", "contradiction"} <= set(found.paid["all_findings"]) & set(found.paid[TOTAL])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
-    from medmvl.rewards import Audit, Reward
+    from medmvl.data.sources import DataSource
+    from medmvl.rewards import Audit, CombinedReward, Reward
+    from medmvl.schema import Sample
     from medmvl.tasks.metrics.record import Record
 
 app = typer.Typer(no_args_is_help=True, help="List rewards, and audit them against adversarial answers.")
@@ -50,42 +53,99 @@ def audit(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N samples of each source.")] = None,
+    patients: Annotated[
+        int,
+        typer.Option(
+            min=10, help="So many patients stand for a recipe's phantoms; the others are drawn alike."
+        ),
+    ] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What each attack earns next to an honest answer and to the best answer without the image, by every reward.
 
-    Every built-in reward that fits the data is audited, or those that are named.
+    Each stage of a recipe that has rewards is audited on its own data, its rewards alone and together (`total`). Where none
+    has, or with --data, every built-in reward that fits the data is, or those that are named.
     """
     from medmvl.errors import UserError
     from medmvl.rewards import audit_rewards
 
     if (recipe is None) == (not data):
         raise UserError("give either a recipe or --data FILE")
-    records = _read(recipe, overrides or (), data or (), limit)
-    found = audit_rewards(records, _fitting(records, reward or (), labeler), None, _answers(answers or ()))
-    typer.echo(
-        json.dumps(_plain(found), indent=2, ensure_ascii=False) if as_json else _text(found, len(records))
+    further = _answers(answers or ())
+    jobs = (
+        _of_files(data or [], limit)
+        if recipe is None
+        else _of_recipe(recipe, overrides or (), patients, limit)
     )
+    shown = []
+    for job in jobs:
+        own = None if reward else job.rewards
+        rewards = _fitting(job.records, reward or (), labeler) if own is None else own.by_name
+        found = audit_rewards(job.records, rewards, own, further)
+        shown.append((job.name, found, len(job.records)))
+    if as_json:
+        plain = {name: _plain(found) for name, found, _ in shown}
+        typer.echo(json.dumps(plain if recipe else next(iter(plain.values())), indent=2, ensure_ascii=False))
+        return
+    typer.echo("\n\n".join(f"{name}\n\n{_text(found, count)}" for name, found, count in shown))
 
 
-def _read(
-    recipe: str | None, overrides: Sequence[str], data: Sequence[Path], limit: int | None
-) -> list[Record]:
-    """The records of the data."""
+class _Job(NamedTuple):
+    """Records to audit rewards on."""
+
+    name: str
+    records: list[Record]
+    rewards: CombinedReward | None
+    """Rewards of a stage; None where it names none."""
+
+
+def _of_files(data: Sequence[Path], limit: int | None) -> list[_Job]:
     from medmvl.schema import iter_samples
+
+    samples = [sample for path in data for sample in islice(iter_samples(path), limit)]
+    return [_Job(", ".join(path.name for path in data), _records(samples), None)]
+
+
+def _of_recipe(recipe: str, overrides: Sequence[str], patients: int, limit: int | None) -> list[_Job]:
+    """A job per stage with rewards, or one on all training data where no stage has any."""
+    from medmvl.data.entry_cache import default_cache_dir
+    from medmvl.data.sources import open_sources
+    from medmvl.rewards.combined import rewards_together
+    from medmvl.training.recipe_files import load_recipe
+
+    read = load_recipe(recipe, overrides)
+    rewarded = [stage for stage in read.stages if stage.objective == "grpo"]
+    jobs = []
+    for stage in rewarded or read.stages:
+        sources = [_few(source, patients) for source in read.data_of(stage).train]
+        opened = open_sources(sources, default_cache_dir())
+        records = _records(sample for source in opened for sample in source.samples[:limit])
+        jobs.append(
+            _Job(f"stage {stage.name}", _once(records), rewards_together(stage.rewards) if rewarded else None)
+        )
+    if rewarded:
+        return jobs
+    records = _once(record for job in jobs for record in job.records)
+    return [_Job("no stage has rewards; the built-in ones on all training data", records, None)]
+
+
+def _once(records: Iterable[Record]) -> list[Record]:
+    return list({(record.id, record.question): record for record in records}.values())
+
+
+def _few(source: DataSource, patients: int) -> DataSource:
+    """A source of phantoms with no more than so many patients; no file changes."""
+    phantoms = source.phantoms
+    if phantoms is None or phantoms.patients <= patients:
+        return source
+    return source.model_copy(update={"phantoms": phantoms.model_copy(update={"patients": patients})})
+
+
+def _records(samples: Iterable[Sample]) -> list[Record]:
+    """The records of the samples that have a truth."""
     from medmvl.tasks.judge import target_of
     from medmvl.tasks.protocols.predictions import record_of
 
-    if recipe is None:
-        sources: list[Any] = [list(iter_samples(path)) for path in data]
-    else:
-        from medmvl.data.prepared import default_cache_dir
-        from medmvl.training.recipe_files import load_recipe
-        from medmvl.training.run import load_sources
-
-        found = load_sources(load_recipe(recipe, overrides), default_cache_dir())
-        sources = [source.samples for source in found.values()]
-    samples = [sample for source in sources for sample in source[:limit]]
     return [record_of(sample, None) for sample in samples if target_of(sample) is not None]
 
 
@@ -126,8 +186,7 @@ def _text(found: Audit, count: int) -> str:
     lines += [f"paid by {name}: {', '.join(attacks)}" for name, attacks in found.paid.items()] or [
         "no attack is paid"
     ]
-    pairs = [f"{one} and {other} {value:.2f}" for (one, other), value in found.agreement.items()]
-    return "\n".join([*lines, *(["rank correlation over all answers: " + "; ".join(pairs)] if pairs else [])])
+    return "\n".join(lines)
 
 
 def _plain(found: Audit) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,9 @@ from tqdm import tqdm
 from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.public import find_task
 from medmvl.datasets.records import SampleFile
-from medmvl.errors import SampleError
+from medmvl.errors import SampleError, UserError
 from medmvl.imaging.units import known_units
+from medmvl.messages import first_of
 from medmvl.schema import Sample
 from medmvl.schema.strict import StrictModel
 from medmvl.tasks import Benchmark
@@ -186,6 +187,27 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
         digest=_digest(samples, source),
         weight=source.weight,
     )
+
+
+def open_sources(sources: Collection[DataSource], cache: Path) -> list[LoadedSource]:
+    """Open sources whose paths start from the working folder.
+
+    Raises:
+        UserError: data files are not here; all of them are named, with what to do.
+    """
+    _check_here([source.path for source in sources if source.path is not None])
+    return [load_source(source, Path.cwd(), cache) for source in sources]
+
+
+def _check_here(paths: Sequence[str]) -> None:
+    missing = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
+    if missing:
+        raise UserError(
+            f"data that the recipe names is not here: {first_of(missing, separator=', ')} (paths start from {Path.cwd()}). "
+            "`medmvl data convert` lists the public data sets that it writes such files of; docs/how-to/flagship-recipes.md "
+            "says what each file of a shipped recipe is and how to get it. Data of your own takes their place: "
+            "data.train.0.path=mine/train.jsonl on the command line. --dry-run estimates without data."
+        )
 
 
 def open_data(

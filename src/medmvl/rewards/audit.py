@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from medmvl.errors import UserError
 from medmvl.rewards.attacks import ATTACKS, DataView, view_data
 from medmvl.rewards.combined import CombinedReward
-from medmvl.rewards.findings import FindingsF1
 from medmvl.rewards.reward import Reward, Role, checked_score
 from medmvl.tasks.labelers import Labeler, find_labeler
 from medmvl.tasks.metrics.record import Record
@@ -78,22 +77,29 @@ def audit_rewards(
     Args:
         records: with their truth; their texts are not looked at.
         rewards: by name.
-        combined: the rewards of a recipe together, as the column `total`.
+        combined: the rewards of a recipe together, as the column `total`; each is scored on the questions it is paid for.
         answers: further answers by the row's name and the record's id, such as those of a model without the image.
 
     Raises:
-        UserError: no record, or a reward that fits none of them.
+        UserError: no record, a reward that fits none of them, or together rewards that do not fit all.
     """
     if not records:
         raise UserError("there is no record to audit rewards with")
     view = view_data(records, _labeler_of(rewards.values()))
     written = _written(view, answers or {})
+    if combined is not None:
+        combined.check(records)
+    entries = {entry.name: entry for entry in combined.entries} if combined is not None else {}
     columns, scores = [], {}
     for name, reward in rewards.items():
-        fits = [record for record in records if reward.missing(record) is None]
+        entry = entries.get(name)
+        asked = [record for record in records if entry is None or entry.concerns(record)]
+        fits = [record for record in asked if reward.missing(record) is None]
+        if not asked:
+            raise UserError(f"reward '{name}' is paid for types of question that no record of the data has")
         if not fits:
             raise UserError(
-                f"reward '{name}' needs {reward.missing(records[0])}, which no record of the data has"
+                f"reward '{name}' needs {reward.missing(asked[0])}, which no record of the data has"
             )
         scores[name] = {row: _score(fits, texts, reward) for row, texts in written.items()}
         scores[name][CONTROL] = _best_constants(view, fits, scores[name][CONTROL])
@@ -124,8 +130,9 @@ def _written(view: DataView, answers: Mapping[str, Mapping[str, str]]) -> dict[s
 
 
 def _labeler_of(rewards: Iterable[Reward]) -> Labeler | None:
-    """The labeler of the reward of findings: it tells which sentences of the data's reports name one."""
-    return next((find_labeler(one.labeler) for one in rewards if isinstance(one, FindingsF1)), None)
+    """The labeler that a reward of findings has as an option: it tells which sentences of the data's reports name one."""
+    names = [getattr(one, "labeler", None) for one in rewards]
+    return next((find_labeler(name) for name in names if isinstance(name, str)), None)
 
 
 RecordScores = dict[str, list[float]]
@@ -225,7 +232,7 @@ def _agreement(scores: Mapping[str, Mapping[str, RecordScores]]) -> dict[tuple[s
 
 
 def markdown(audit: Audit) -> str:
-    """The table as Markdown: a row per answer, a column per reward; **bold** is an attack that is paid.
+    """The table as Markdown: a row per answer, a column per reward, **bold** where an attack is paid; then how far they agree.
 
     Rewards of form are in italics: they pay shapes by their nature and only multiply.
     """
@@ -236,7 +243,16 @@ def markdown(audit: Audit) -> str:
     for row in audit.rows:
         cells = [_shown(column, row) for column in audit.columns]
         lines.append(f"| {titles.get(row, row)} | " + " | ".join(cells) + " |")
+    for one in audit.columns if len(audit.columns) > 1 else ():
+        values = [_agreement_of(audit, one.name, other.name) for other in audit.columns]
+        if any(value is not None for value in values):
+            shown = ["-" if value is None else f"{value:.2f}" for value in values]
+            lines.append(f"| rank correlation with {one.name} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def _agreement_of(audit: Audit, one: str, other: str) -> float | None:
+    return audit.agreement.get((one, other), audit.agreement.get((other, one)))
 
 
 def _shown(column: Column, row: str) -> str:

@@ -36,6 +36,15 @@ class Earned:
     """Score by the reward's name, of those that concern the question."""
 
 
+def rewards_together(recipes: Sequence[RewardRecipe]) -> CombinedReward:
+    """What answers earn in a stage; the verdict of the task's judge where it names no reward.
+
+    Raises:
+        UserError: an unknown reward or option, or rewards that cannot go together.
+    """
+    return CombinedReward(recipes or (RewardRecipe(name="judge"),))
+
+
 class CombinedReward:
     """`total = mean of the content rewards, by weight, times (1 - weight * (1 - score)) of each reward of form`.
 
@@ -67,6 +76,11 @@ class CombinedReward:
                 "no reward of content: length, language, sections and format alone pay any wrong answer; add one such as "
                 "judge, closed_accuracy or findings_f1"
             )
+
+    @property
+    def by_name(self) -> dict[str, Reward]:
+        """The rewards alone."""
+        return {entry.name: entry.reward for entry in self.entries}
 
     def check(self, records: Iterable[Record]) -> None:
         """Look whether every record has what its rewards need, before the first step.

@@ -12,9 +12,8 @@ import torch
 from medmvl.engine.sequence_decoder import SequenceDecoder
 from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
-from medmvl.rewards.combined import CombinedReward
+from medmvl.rewards.combined import CombinedReward, rewards_together
 from medmvl.rewards.payoffs import AttackPayoffs
-from medmvl.rewards.registry import RewardRecipe
 from medmvl.tasks.metrics.record import Record
 from medmvl.training.policy import FirstWeights
 from medmvl.training.policy_data import PromptDataset
@@ -40,7 +39,7 @@ def rewards_of(stage: Stage) -> CombinedReward:
     Raises:
         UserError: an unknown reward or option, or rewards that cannot go together.
     """
-    return CombinedReward(stage.rewards or (RewardRecipe(name="judge"),))
+    return rewards_together(stage.rewards)
 
 
 def check_policy(
@@ -89,9 +88,10 @@ def _check_room(
 
 def _cue_length(processor: MedMVLProcessor, messages: Sequence[Any]) -> int:
     """Tokens of the LLM's cue to answer."""
-    turns = processor.turns(messages, "a prompt")
+    thinking = processor.thinks(messages)
+    turns = processor.turns(messages, "a prompt", thinking=thinking)
     lengths = [
-        len(processor.chat.encode(turns, add_generation_prompt=cue, name="a prompt").ids)
+        len(processor.chat.encode(turns, add_generation_prompt=cue, name="a prompt", thinking=thinking).ids)
         for cue in (True, False)
     ]
     return max(0, lengths[0] - lengths[1])

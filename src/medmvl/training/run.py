@@ -7,14 +7,12 @@ The run folder holds `recipe.yaml`, `versions.json`, `data.json`, `stages/NN-nam
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from medmvl.data.prepared import default_cache_dir
-from medmvl.data.sources import DataSource, LoadedSource, load_source
+from medmvl.data.sources import DataSource, LoadedSource, open_sources
 from medmvl.data.trained_on import TrainedOn
-from medmvl.errors import UserError
-from medmvl.messages import first_of
 from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
@@ -113,19 +111,7 @@ def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
     for stage in recipe.stages:
         data = recipe.data_of(stage)
         needed |= {source_key(source): source for source in (*data.train, *data.validation)}
-    _check_here([source.path for source in needed.values() if source.path is not None])
-    return {key: load_source(source, Path.cwd(), cache) for key, source in needed.items()}
-
-
-def _check_here(paths: Sequence[str]) -> None:
-    missing = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
-    if missing:
-        raise UserError(
-            f"data that the recipe names is not here: {first_of(missing, separator=', ')} (paths start from {Path.cwd()}). "
-            "`medmvl data convert` lists the public data sets that it writes such files of; docs/how-to/flagship-recipes.md "
-            "says what each file of a shipped recipe is and how to get it. Data of your own takes their place: "
-            "data.train.0.path=mine/train.jsonl on the command line. --dry-run estimates without data."
-        )
+    return dict(zip(needed, open_sources(needed.values(), cache), strict=True))
 
 
 def source_key(source: DataSource) -> str:
