@@ -105,7 +105,7 @@ real: setup ## Train, with three seeds, and judge a small model of real parts on
 scale: ## Tests of what continuous integration does not install: DeepSpeed, Weights & Biases, Ray (venv of its own)
 	@test -x .venv-scale/bin/python || "$(PYTHON)" -m venv .venv-scale
 	@.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev,scale]'
-	DS_BUILD_OPS=0 .venv-scale/bin/pytest -n $(WORKERS) tests/invariants/test_sharding.py tests/training/test_trackers.py tests/training/test_prepare_ray.py
+	DS_BUILD_OPS=0 .venv-scale/bin/pytest -n $(WORKERS) tests/invariants/test_sharding.py tests/invariants/test_preference_ranks.py tests/training/test_trackers.py tests/training/test_prepare_ray.py
 
 reference: setup ## Write the reference pages that are made from the code
 	$(BIN)/python docs/reference/generate.py

@@ -75,13 +75,17 @@ def main() -> None:
     parser.add_argument("--vqa-rad", type=Path)
     parser.add_argument("--patients", type=int, default=120)
     parser.add_argument("--questions", type=int, default=200, help="closed questions about phantoms")
+    names = ["reports", "questions", "vqa-rad"]
+    parser.add_argument("--tables", nargs="+", choices=names, default=names)
     given = parser.parse_args()
-    samples = phantoms(given.patients)
-    table("Reports of phantoms", (one for one in samples if is_report(one)), "phantoms")
-    closed = [one for one in samples if not is_report(one)]
-    step = max(1, len(closed) // given.questions)
-    table("Questions about phantoms", closed[::step], "phantoms")
-    if given.vqa_rad is not None:
+    samples = phantoms(given.patients) if {"reports", "questions"} & set(given.tables) else []
+    if "reports" in given.tables:
+        table("Reports of phantoms", (one for one in samples if is_report(one)), "phantoms")
+    if "questions" in given.tables:
+        closed = [one for one in samples if not is_report(one)]
+        step = max(1, len(closed) // given.questions)
+        table("Questions about phantoms", closed[::step], "phantoms")
+    if given.vqa_rad is not None and "vqa-rad" in given.tables:
         table("VQA-RAD, test", vqa_rad(given.vqa_rad), "chexpert")
 
 
