@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from medmvl.atomic_files import PARTIAL
+from medmvl.data.entry_cache import EntryCache
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, part_digests
 from medmvl.data.prepared import process_block
 from medmvl.datasets.loader import BlockLoader
@@ -299,3 +301,15 @@ def test_an_idle_frozen_encoder_is_not_run_but_where_all_processes_must_run_the_
         connector = [weight.grad for weight in case.model.image_connector.parameters()]
         assert connector and all(grad is not None and not grad.any() for grad in connector) and gradients
     assert losses[True] == pytest.approx(losses[False], rel=1e-6)
+
+
+def test_leftovers_of_killed_writers_go_at_the_first_write(tmp_path: Path) -> None:
+    """Not when a cache is opened: readers of a million entries need not look through all folders."""
+    cache = EntryCache(tmp_path / "entries")
+    cache.write("aa1", {"x": torch.zeros(2)}, {})
+    left = tmp_path / "entries" / "aa" / f".aa2.safetensors.abcdefgh{PARTIAL}"
+    left.write_bytes(b"half")
+    cache = EntryCache(tmp_path / "entries")
+    assert cache.read("aa1") is not None and left.exists()
+    cache.write("bb1", {"x": torch.zeros(2)}, {})
+    assert not left.exists() and len(cache.entries()) == 2
