@@ -193,3 +193,39 @@ def deflated(made: Dataset) -> Dataset:
     made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
     made.file_meta.TransferSyntaxUID = uid.UID("1.2.840.10008.1.2.8.1")
     return made
+
+
+def segmented_slide(source: Dataset, masks: np.ndarray, kind: str, layout: str) -> hd.seg.Segmentation:
+    """A segmentation of a whole slide in tiles: `masks` `(1, rows, columns, segments)`, empty tiles left out where sparse."""
+    for name in (
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "AccessionNumber",
+        "StudyID",
+        "StudyDate",
+    ):
+        setattr(source, name, "")
+    source.StudyTime = source.ReferringPhysicianName = ""
+    source.StudyInstanceUID = uid.generate_uid()
+    source.FrameOfReferenceUID, source.PositionReferenceIndicator = uid.generate_uid(), "SLIDE_CORNER"
+    source.ImageOrientationSlide = [0, -1, 0, -1, 0, 0]
+    source.TotalPixelMatrixOriginSequence = make.item(
+        XOffsetInSlideCoordinateSystem=10.0, YOffsetInSlideCoordinateSystem=20.0
+    )
+    source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = 0.001
+    source.ContainerIdentifier = "c"
+    source.IssuerOfTheContainerIdentifierSequence = source.ContainerTypeCodeSequence = DicomSequence([])
+    source.SpecimenDescriptionSequence = DicomSequence([hd.SpecimenDescription("s", uid.generate_uid())])
+    source.TotalPixelMatrixFocalPlanes = source.NumberOfOpticalPaths = 1
+    organs = (codes.SCT.Lung, codes.SCT.Heart)
+    segments = [
+        hd.seg.SegmentDescription(number, f"part {number}", codes.SCT.Organ, organ, "MANUAL")
+        for number, organ in enumerate(organs, 1)
+    ]
+    return hd.seg.Segmentation(
+        [source], masks * 0.5 if kind == "FRACTIONAL" else masks, kind, segments, uid.generate_uid(), 2, uid.generate_uid(), 1,
+        "m", "mm", "1", "sn", tile_pixel_array=True, tile_size=(16, 16), dimension_organization_type=layout,
+        omit_empty_frames=layout == "TILED_SPARSE",
+    )  # fmt: skip

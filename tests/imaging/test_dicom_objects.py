@@ -273,3 +273,50 @@ def test_a_deflated_mask_of_single_bits(tmp_path: Path) -> None:
     made = objects.segmentation(objects.sources(3, size=8), mask, "BINARY")
     image = read_dicom(make.save(objects.deflated(made), tmp_path / "d"))
     np.testing.assert_array_equal(image.array, mask)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [("BINARY", "TILED_SPARSE"), ("BINARY", "TILED_FULL"), ("LABELMAP", "TILED_SPARSE"), ("LABELMAP", "TILED_FULL"),
+     ("FRACTIONAL", "TILED_SPARSE")],
+)  # fmt: skip
+def test_a_segmentation_of_a_slide_holds_nothing_where_it_has_no_tile(
+    tmp_path: Path, kind: str, layout: str
+) -> None:
+    masks = np.zeros((1, 40, 48, 2), np.uint8)
+    masks[0, 3:20, 5:30, 0] = 1
+    masks[0, 25:39, 33:47, 1] = 1
+    source = objects.slide(np.zeros((40, 48, 3), np.uint8), tile=16)
+    path = saved(objects.segmented_slide(source, masks, kind, layout), tmp_path)
+    value = 128 / 255 if kind == "FRACTIONAL" else 1
+    if kind == "LABELMAP":
+        image = read_dicom(path)
+        np.testing.assert_array_equal(image.array, masks[0, ..., 0] + 2 * masks[0, ..., 1])
+        assert image.warnings == ()
+        return
+    for number in (1, 2):
+        image = read_dicom(path, Selector(series=number))
+        np.testing.assert_allclose(image.array, value * masks[0, ..., number - 1], rtol=1e-6)
+        assert image.warnings == () and image.label_names == {1: f"part {number}"}
+
+
+def test_an_ultrasound_volume_is_a_volume_without_a_side(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (4, 6, 5)).astype(np.uint8)
+    made = make.enhanced(stored, "US")
+    made.SOPClassUID = uid.EnhancedUSVolumeStorage
+    shared = made.SharedFunctionalGroupsSequence[0]
+    for group in ("PlaneOrientationSequence", "PlanePositionSequence"):
+        for item in (shared, *made.PerFrameFunctionalGroupsSequence):
+            if group in item:
+                del item[group]
+    shared.PlaneOrientationVolumeSequence = make.item(ImageOrientationVolume=[1, 0, 0, 0, 1, 0])
+    for place, item in zip((6.0, 4.0, 2.0, 0.0), made.PerFrameFunctionalGroupsSequence, strict=True):
+        item.PlanePositionVolumeSequence = make.item(ImagePositionVolume=[0, 0, place])
+    path = make.save(made, tmp_path / "us")
+    assert read_dicom(path, Selector(frame=2)).axcodes is None
+    image = read_dicom(path)
+    np.testing.assert_array_equal(image.array, stored[::-1])
+    assert image.affine is None and image.axcodes is None and image.spacing_mm is not None
+    assert image.spacing_mm[0] == pytest.approx(2) and any(
+        "transducer" in warning for warning in image.warnings
+    )

@@ -26,6 +26,7 @@ from medmvl.imaging.dicom_meaning import PARAMETRIC_MAP
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
 from medmvl.imaging.dicom_series import SECONDARY_CAPTURE, Series, choose, group_frames, set_aside
 from medmvl.imaging.dicom_slides import assemble, place_of_tile
+from medmvl.imaging.dicom_tags import ULTRASOUND_VOLUME
 from medmvl.imaging.dicom_unplaced import SECTIONS, missing_tags, stack_spacing, uneven
 from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
@@ -199,6 +200,17 @@ def _to_stack(series: Series, values: Values, notes: tuple[str, ...]) -> Medical
 def _to_volume(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
     _refuse_colour(values)
     stack = stack_geometry(series.frames)
+    if series.frames[0].file.text("SOPClassUID") == ULTRASOUND_VOLUME:
+        note = "it lies in the frame of reference of its transducer: which sides of the patient its axes show is unknown"
+        return MedicalImage(
+            array=values.array,
+            kind="volume",
+            units=values.units,
+            source_format="dicom",
+            spacing_mm=spacing_of(stack.affine),
+            modality=series.frames[0].file.modality,
+            warnings=(*notes, *stack.warnings, note),
+        )
     array, affine, acquired = to_canonical(values.array, stack.affine)
     return MedicalImage(
         array=array,
@@ -243,7 +255,8 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
         "modality": modality,
         "label_names": names_of(frame),
     }
-    if frame.placed and frame.file.value("PhotometricInterpretation") is not None:
+    of_patient = frame.file.text("SOPClassUID") != ULTRASOUND_VOLUME
+    if frame.placed and of_patient and frame.file.value("PhotometricInterpretation") is not None:
         affine = single_affine(frame)
         codes = axcodes_of(affine)[1:]
         turned, matrix, wanted = orient_picture(array, codes)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats
+from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats, tag_value
 from medmvl.imaging.dicom_marks import in_groups
-from medmvl.imaging.dicom_tags import SIEMENS_CSA, SIEMENS_MOSAIC_COUNT
+from medmvl.imaging.dicom_tags import SEGMENTATIONS, SIEMENS_CSA, SIEMENS_MOSAIC_COUNT, ULTRASOUND_VOLUME
 from medmvl.imaging.silence import silent_libraries
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
         return _dose_grid(file, frames)
     if file.modality == "NM" and len(frames) > 1:
         return _nuclear(file, frames)
+    if file.text("SOPClassUID") == ULTRASOUND_VOLUME:
+        return _ultrasound(file, frames)
     if file.value("TotalPixelMatrixRows") is not None:
         return _tiles(file, frames)
     terms = file.value("ImageType")
@@ -96,6 +98,29 @@ def _nuclear(file: DicomFile, frames: list[Frame]) -> list[Frame]:
     ]
 
 
+def _ultrasound(file: DicomFile, frames: list[Frame]) -> list[Frame]:
+    """Place planes in the Volume Frame of Reference (PS3.3 C.8.24.3), which is the transducer's and not the patient's."""
+
+    def found(frame: Frame, group: str, keyword: str, count: int) -> tuple[float, ...] | None:
+        for source in frame.groups:
+            items = tag_value(source, group)
+            if items and (numbers := tag_floats(items[0], keyword, count)) is not None:
+                return numbers
+        return None
+
+    placed = []
+    for frame in frames:
+        position = found(frame, "PlanePositionVolumeSequence", "ImagePositionVolume", 3)
+        orientation = found(frame, "PlaneOrientationVolumeSequence", "ImageOrientationVolume", 6)
+        if position is None or orientation is None:
+            return frames
+        directions = np.array(orientation).reshape(2, 3)
+        if not np.allclose(directions @ directions.T, np.eye(2), atol=0.05):
+            raise ReadError("Image Orientation (Volume) (0020,9302) is not two perpendicular unit vectors")
+        placed.append(replace(frame, position=np.array(position), directions=directions))
+    return placed
+
+
 def _vectors(file: DicomFile, frames: Sequence[Frame]) -> list[dict[str, float | str]]:
     """Return what tells each frame's energy window, detector and time apart."""
     marks: list[dict[str, float | str]] = [{} for _ in frames]
@@ -127,18 +152,31 @@ def _tiles(file: DicomFile, frames: list[Frame]) -> list[Frame]:
     down = math.ceil(file.integer("TotalPixelMatrixRows") / rows)
     planes = max(1, file.integer("TotalPixelMatrixFocalPlanes", 1))
     paths = max(1, file.integer("NumberOfOpticalPaths", 1))
-    if across * down * planes * paths != len(frames):
+    segments = _segments(file)
+    if across * down * planes * paths * max(1, len(segments)) != len(frames):
+        of = f", {len(segments)} segment(s)" if segments else ""
         raise ReadError(
-            f"the slide claims {down} x {across} tiles, {planes} focal plane(s) and {paths} optical path(s), "
+            f"the slide claims {down} x {across} tiles, {planes} focal plane(s) and {paths} optical path(s){of}, "
             f"but holds {len(frames)} tiles"
         )
     tiled = []
     for number, frame in enumerate(frames):
         layer, tile = divmod(number, across * down)
         path, plane = divmod(layer, planes)
+        segment, path = divmod(path, paths)
         given: dict[str, float | str] = {"optical path": float(path + 1), "focal plane": float(plane + 1)}
+        if segments:
+            given["segment"] = segments[segment]
         tiled.append(replace(frame, corner=(tile // across * rows, tile % across * columns), given=given))
     return tiled
+
+
+def _segments(file: DicomFile) -> list[float]:
+    """The segments that follow one another in tiles without places, by number; none where values are the segments."""
+    if file.text("SOPClassUID") not in SEGMENTATIONS or file.text("SegmentationType").upper() == "LABELMAP":
+        return []
+    numbers = [tag_value(item, "SegmentNumber") for item in file.value("SegmentSequence") or ()]
+    return [float(number) for number in numbers if number is not None]
 
 
 def _mosaic(file: DicomFile, sheet: Frame) -> list[Frame]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import DicomFile
+from medmvl.imaging.dicom_tags import SEGMENTATIONS
 from medmvl.imaging.limits import check_size
 
 MAX_PIXELS = 2**26
@@ -48,12 +49,13 @@ def assemble(frames: Sequence[Frame], tiles: NDArray[Any]) -> tuple[NDArray[Any]
         tiles: `(tiles, rows, columns[, 3])`.
 
     Returns:
-        The picture, white where the slide has no tile; and a warning about such places.
+        The picture, white where the slide has no tile, and a warning about such places; a segmentation holds nothing there.
     """
     file = frames[0].file
     size = file.integer("TotalPixelMatrixRows"), file.integer("TotalPixelMatrixColumns")
     check_size((*size, *tiles.shape[3:]), tiles.dtype.itemsize)
-    blank = 255 if tiles.dtype == np.uint8 else 0
+    labels = file.text("SOPClassUID") in SEGMENTATIONS
+    blank = 255 if tiles.dtype == np.uint8 and not labels else 0
     picture = np.full((*size, *tiles.shape[3:]), blank, tiles.dtype)
     covered = np.zeros(size, bool)
     for frame, tile in zip(frames, tiles, strict=True):
@@ -64,7 +66,7 @@ def assemble(frames: Sequence[Frame], tiles: NDArray[Any]) -> tuple[NDArray[Any]
             raise ReadError("a tile lies outside the slide")
         picture[row : row + rows, column : column + columns] = tile[:rows, :columns]
         covered[row : row + rows, column : column + columns] = True
-    share = 1 - float(covered.mean())
+    share = 0.0 if labels else 1 - float(covered.mean())
     return picture, (f"{100 * share:.0f} % of the slide have no tile and are blank",) if share else ()
 
 

@@ -42,6 +42,7 @@ _INNER_TAGS = [
     "RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped", "RealWorldValueSlope",
     "RealWorldValueIntercept", "RealWorldValueLUTData", "DoubleFloatRealWorldValueFirstValueMapped",
     "DoubleFloatRealWorldValueLastValueMapped", "MeasurementUnitsCodeSequence", "CodeValue", "CodingSchemeDesignator",
+    "PlanePositionVolumeSequence", "PlaneOrientationVolumeSequence", "ImagePositionVolume", "ImageOrientationVolume",
     "PlanePositionSlideSequence", "RowPositionInTotalImagePixelMatrix", "ColumnPositionInTotalImagePixelMatrix",
     "OpticalPathIdentificationSequence", "OpticalPathIdentifier", "ZOffsetInSlideCoordinateSystem",
 ]  # fmt: skip
@@ -85,5 +86,7 @@ READ = [
     *dict.fromkeys(creator for creator, _ in CREATORS.values()),
 ]
 """What the parser is asked for; of these, `IDENTITY_NUMBERS` do not outlive it."""
+ULTRASOUND_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
+"""Enhanced US Volume Storage."""
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes whose values are labels, whatever they are shown as."""
