@@ -190,7 +190,7 @@ def trl_on_pictures(arguments: argparse.Namespace, folder: Path) -> list[float]:
     )
     from trl import GRPOConfig, GRPOTrainer
 
-    from datasets import Dataset
+    import datasets
 
     names = ["<pad>", "<eos>", "<image>", "<unk>", *QUESTION.replace("?", " ?").split()]
     words = {word: number for number, word in enumerate(dict.fromkeys(names))}
@@ -223,6 +223,9 @@ def trl_on_pictures(arguments: argparse.Namespace, folder: Path) -> list[float]:
         for number in range(count)
     ]
 
+    # datasets 5.2 cannot hash a table of pyarrow 26, and needs the hash for nothing here
+    datasets.arrow_dataset.generate_fingerprint = lambda dataset: "pictures"
+
     class Clock(TrainerCallback):
         def __init__(self) -> None:
             self.ends: list[float] = []
@@ -243,7 +246,7 @@ def trl_on_pictures(arguments: argparse.Namespace, folder: Path) -> list[float]:
         model,
         reward,
         args=settings,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=datasets.Dataset.from_list(rows),
         processing_class=processor,
         callbacks=[clock := Clock()],
     )

@@ -12,9 +12,9 @@ from medmvl.rewards.findings import FindingsF1
 from medmvl.tasks.labelers import find_labeler
 from medmvl.tasks.metrics.record import Record
 
-HONEST = "reference"
+HONEST, CONTROL = "reference", "no_image"
 Scores = Mapping[str, Sequence[float]]
-"""By attack, and `reference` for the right answer itself, what each of its variants earns."""
+"""By attack, what each of its variants earns; so do `reference`, the right answer, and `no_image`, the usual answers."""
 
 
 class AttackPayoffs:
@@ -38,7 +38,7 @@ class AttackPayoffs:
         key = (record.id, record.question, *record.references)
         if key not in self._known:
             written = {name: attack.make(record, self._view) for name, attack in ATTACKS.items()}
-            written[HONEST] = record.references[:1]
+            written[HONEST], written[CONTROL] = record.references[:1], self._view.constants(record)
             self._known[key] = {
                 name: [self._combined.score(replace(record, text=text)).total for text in texts]
                 for name, texts in written.items()
@@ -57,7 +57,7 @@ def mean_payoffs(found: Iterable[Scores]) -> dict[str, float]:
         for name, values in one.items():
             scores[name].append(values)
     means = {name: _best_mean(values) for name, values in sorted(scores.items())}
-    wrong = [value for name, value in means.items() if name != HONEST and ATTACKS[name].bound == "control"]
+    wrong = [value for name, value in means.items() if name in ATTACKS and ATTACKS[name].bound == "control"]
     return means | ({"best": max(wrong)} if wrong else {})
 
 

@@ -75,7 +75,7 @@ def write_curves(records: Sequence[Record], path: Path, by_length: Collection[st
 
 
 REWARD_PANELS = {
-    "reward": ("reward", "reward/", "attack/best", "attack/reference"),
+    "reward": ("reward", "reward/", "attack/best", "attack/no_image", "attack/reference"),
     "validation reward": ("eval_reward", "eval_reward/"),
     "reward of attacks": ("attack/",),
     "share": ("groups_without_spread", "truncated", "clip_low", "clip_high"),
