@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from medmvl.cli.main import app
+from medmvl.data.entry_cache import default_cache_dir
+from medmvl.data.feature_cache import FeatureCache
 from medmvl.data.sources import open_data
 from medmvl.errors import SampleError, UserError
 from medmvl.models.assemble import assemble
@@ -33,8 +35,9 @@ from medmvl.training.run import load_sources, train, training_texts
 from medmvl.training.trainer import StageTrainer
 from tests.factories.data import processor
 from tests.factories.training import command, losses, phantom_cache, phantoms, recipe, stage, write_recipe
+from tests.training.test_features import decoded
 
-__all__ = ["phantom_cache"]
+__all__ = ["decoded", "phantom_cache"]
 ROOT = Path(__file__).parents[2]
 NUMBERS = json.loads((ROOT / "tests/training/trl_losses.json").read_text())
 LORA = {"llm": "lora", "volume_connector": "full", "image_connector": "full"}
@@ -286,6 +289,24 @@ def test_a_crash_and_a_restart_end_with_the_same_weights(
     one, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("crashed", "whole"))
     assert one.keys() == two.keys() and not [key for key in one if not torch.equal(one[key], two[key])]
     assert losses(tmp_path / "crashed") == losses(tmp_path / "whole")
+
+
+def test_features_of_frozen_encoders_are_found_again(
+    tmp_path: Path, phantom_cache: Path, decoded: list[Any]
+) -> None:
+    """Without, with, and with those of an earlier run: one loss, and the last run reads no file."""
+    FeatureCache(default_cache_dir()).clear()
+    made = document(write_pairs(tmp_path, phantom_cache), parts=LORA, max_steps=2)
+    (stage_,) = made["stages"]
+    without = {**made, "stages": [{**stage_, "data": {**stage_["data"], "features": False}}]}
+    train(parse_recipe(without, "off"), tmp_path / "off")
+    found = []
+    for name in ("made", "found"):
+        decoded.clear()
+        train(parse_recipe(made, name), tmp_path / name)
+        found.append(len(decoded))
+    assert found[0] > 0 and found[1] == 0
+    assert losses(tmp_path / "off") == losses(tmp_path / "made") == losses(tmp_path / "found")
 
 
 @pytest.mark.slow
