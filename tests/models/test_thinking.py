@@ -12,6 +12,7 @@ from tests.models.test_chat import EVERY, PHASES, SPECIAL, TEMPLATES, TOKENIZERS
 from tokenizers import AddedToken
 
 from medmvl.errors import SampleError
+from medmvl.exchange.export_llava import llava_template
 from medmvl.models.assemble import assemble_processor
 from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn
 from medmvl.models.model_recipe import ModelRecipe
@@ -239,3 +240,20 @@ def test_an_earlier_model_can_be_taught_to_reason(tmp_path):
     before = save_tiny_model(tmp_path / "model")
     made = assemble_processor(ModelRecipe.model_validate({"init": str(before), "thinking": True}))
     assert taught(made, turns("Is there?", ("Yes.", "A shadow."))) == "A shadow.\n</think>\n\nYes."
+
+
+def test_an_exported_template_reasons_and_can_be_told_not_to(processor):
+    """As transformers and vLLM render it: typed blocks, `enable_thinking` per request, reasoning of the last turn."""
+    template = llava_template(processor)
+    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is there?"}]}]
+    done = [*asked, {"role": "assistant", "content": "Yes.", "reasoning_content": "A shadow."}]
+
+    def rendered(messages, **more):
+        return processor.tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, **more
+        )
+
+    assert rendered(asked, add_generation_prompt=True).endswith("<think>\n")
+    off = rendered(asked, add_generation_prompt=True, enable_thinking=False)
+    assert off.endswith("<think>\n\n</think>\n\n") and IMAGE_TOKEN in off
+    assert "<think>\nA shadow.\n</think>\n\nYes." in rendered(done)

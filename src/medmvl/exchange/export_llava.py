@@ -37,7 +37,7 @@ _BLOCKS = """\
             {%- endif -%}
         {%- endfor -%}
     {%- endif -%}
-    {%- set ns.messages = ns.messages + [{"role": message["role"], "content": ns.text}] -%}
+    {%- set ns.messages = ns.messages + [dict(message, content=ns.text)] -%}
 {%- endfor -%}
 {%- set messages = ns.messages -%}
 """
@@ -212,7 +212,10 @@ def llava_template(processor: MedMVLProcessor) -> str:
     blocks = _BLOCKS.replace("IMAGE", json.dumps(IMAGE_TOKEN))
     blocks = blocks.replace("SUFFIX", json.dumps(processor.visual_suffix))
     blocks = blocks.replace("ALWAYS", "false" if processor.suffix_before_words else "true")
-    fixed = "".join(f"{{%- set {k} = {json.dumps(v)} -%}}\n" for k, v in processor.template_kwargs.items())
+    settings = {
+        k: v for k, v in processor.template_kwargs.items() if not processor.thinking or k != "enable_thinking"
+    }
+    fixed = "".join(f"{{%- set {k} = {json.dumps(v)} -%}}\n" for k, v in settings.items())
     return fixed + blocks + str(processor.tokenizer.chat_template)
 
 
