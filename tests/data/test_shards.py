@@ -183,8 +183,7 @@ def test_sources_are_mixed_each_by_its_weight() -> None:
     assert abs(halves[0] - halves[1]) < 0.15
 
 
-@pytest.mark.slow
-def test_two_processes_go_on_where_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "out"
     assert run("data", "shards", data, out, "--size", 0.002) == 0
     document = recipe(stage(max_steps=6, save_steps=1), train=[{"path": str(out / "train.jsonl")}])
@@ -204,8 +203,20 @@ def test_two_processes_go_on_where_one_stopped(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match=r"train-\d+.tar cannot be read"):
         train(parse_recipe(document, "shards"), stopped)
     assert list(stopped.glob("stages/*/checkpoints/checkpoint-*"))
+    monkeypatch.setattr(shards, "_read", read)
+    train(parse_recipe(document, "shards"), stopped)
+    assert losses(stopped) == losses(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    data, out = write_data(tmp_path / "data"), tmp_path / "out"
+    assert run("data", "shards", data, out, "--size", 0.002) == 0
+    document = recipe(stage(max_steps=4), train=[{"path": str(out / "train.jsonl")}])
+    del document["data"]["validation"]
+    train(parse_recipe(document, "shards"), tmp_path / "one")
     file = write_recipe(tmp_path / "recipe.yaml", document)
-    arguments = command(file, "--out", stopped, processes=2)
+    arguments = command(file, "--out", tmp_path / "two", processes=2)
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert losses(stopped) == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
