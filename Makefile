@@ -102,10 +102,11 @@ real: setup ## Train, with three seeds, and judge a small model of real parts on
 	@test -n "$(VQA_RAD)" -a -d "$(VQA_RAD)" || { echo "Name a folder with VQA-RAD (osf.io/89kps): make real VQA_RAD=FOLDER"; exit 2; }
 	$(BIN)/python benchmarks/real.py --vqa-rad "$(VQA_RAD)" --out runs/real --seeds $(SEEDS) --wheels "$(PRETRAINED)"
 
-scale: ## Tests of what continuous integration does not install: DeepSpeed, Weights & Biases (venv of its own)
+scale: ## Tests of what continuous integration does not install: DeepSpeed, Weights & Biases, Ray (venv of its own)
 	@test -x .venv-scale/bin/python || "$(PYTHON)" -m venv .venv-scale
 	@.venv-scale/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev,scale]'
-	DS_BUILD_OPS=0 .venv-scale/bin/pytest -n $(WORKERS) tests/invariants/test_sharding.py tests/invariants/test_preference_ranks.py tests/training/test_trackers.py
+	DS_BUILD_OPS=0 .venv-scale/bin/pytest -n $(WORKERS) tests/invariants/test_sharding.py tests/invariants/test_preference_ranks.py tests/training/test_trackers.py \
+		tests/training/test_prepare_ray.py
 
 reference: setup ## Write the reference pages that are made from the code
 	$(BIN)/python docs/reference/generate.py
