@@ -8,7 +8,7 @@ from tests.factories.models import conversation, image_of, recipe
 from typer.testing import CliRunner
 
 from medmvl.models.assemble import preprocessor_of
-from medmvl.models.visual_preprocessor import describe
+from medmvl.models.visual_preprocessor import LABEL_PIXELS, describe
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,9 @@ def test_a_picture_is_drawn_pixel_by_pixel(preprocessor):
 def test_every_slice_of_a_volume_is_drawn(preprocessor):
     visual = preprocessor.process(image_of(conversation("ct:a")[0].visuals[0]))
     drawn = np.asarray(preprocessor.draw(visual))
+    assert drawn[:LABEL_PIXELS].max() == 255  # the name of what is below
     for index in range(8):
-        top, left = index // 3 * 18, index % 3 * 18
+        top, left = LABEL_PIXELS + index // 3 * 18, index % 3 * 18
         seen = visual.pixels[0, index].numpy() * 0.5 + 0.5
         assert drawn[top : top + 16, left : left + 16] / 255 == pytest.approx(seen, abs=0.5 / 255 + 1e-6)
 

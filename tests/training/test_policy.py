@@ -331,7 +331,7 @@ def test_several_updates_move_the_ratio(tmp_path: Path, phantom_cache: Path) -> 
 
 def test_prompts_in_order_are_asked_for_once() -> None:
     class Mixture:
-        sizes, weights, lengths, study_keys = [5], [1.0], [1] * 5, list(range(5))
+        sizes, weights, lengths, study_keys, shards = [5], [1.0], [1] * 5, list(range(5)), [-1] * 5
 
     settings = Stage.model_validate(stage(objective="grpo", batch_size=2, max_steps=9))
     order = PromptOrder(Mixture(), settings, 0, updates=2)
