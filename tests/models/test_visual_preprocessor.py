@@ -26,7 +26,7 @@ def test_a_picture_is_drawn_pixel_by_pixel(preprocessor):
 def test_every_slice_of_a_volume_is_drawn(preprocessor):
     visual = preprocessor.process(image_of(conversation("ct:a")[0].visuals[0]))
     drawn = np.asarray(preprocessor.draw(visual))
-    assert drawn[:LABEL_PIXELS].max() == 255  # the name of what is below
+    assert drawn[:LABEL_PIXELS].max() > 128  # the name of what is below
     for index in range(8):
         top, left = LABEL_PIXELS + index // 3 * 18, index % 3 * 18
         seen = visual.pixels[0, index].numpy() * 0.5 + 0.5
