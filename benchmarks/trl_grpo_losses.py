@@ -9,7 +9,6 @@ which has no function for them.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,12 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, Qwen2Config
+from trl_reference import write_numbers
 
-LLM = {
-    "model_type": "qwen2", "vocab_size": 48, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "tie_word_embeddings": False,
-}  # fmt: skip
 PROMPTS = (4, 6)
 """Tokens of each prompt."""
 ANSWERS = ((3, 6, 2), (5, 1, 6))
@@ -50,13 +45,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dr_grpo, kl, second update": GRPO | {"loss_type": "dr_grpo", "divide": False, "beta": 0.1, "moved": 0.5},
     "dapo, temperature 0.7, kl": GRPO | {"loss_type": "dapo", "temperature": 0.7, "beta": 0.2},
 }
-
-
-def llm() -> Any:
-    """The same weights at every call."""
-    torch.manual_seed(7)
-    settings = {key: value for key, value in LLM.items() if key != "model_type"}
-    return AutoModelForCausalLM.from_config(Qwen2Config(**settings)).float()
 
 
 def groups() -> list[tuple[list[int], list[list[int]]]]:
@@ -146,22 +134,5 @@ def trl_loss(model: Any, variant: dict[str, Any]) -> Tensor:
     return GRPOTrainer._compute_loss(trainer, model, inputs)
 
 
-def main(out: Path) -> None:
-    """Write loss and gradients of every variant."""
-    found = {}
-    for name, variant in VARIANTS.items():
-        model = llm().train()
-        loss = trl_loss(model, variant)
-        loss.backward()
-        gradients = {key: weight.grad for key, weight in model.named_parameters()}
-        found[name] = {
-            "variant": variant, "loss": loss.item(),
-            "norms": {key: float(gradient.norm()) for key, gradient in gradients.items()},
-            "head": [round(value, 9) for value in gradients["lm_head.weight"].flatten().tolist()],
-        }  # fmt: skip
-    weights = {"weights": float(sum(weight.detach().double().abs().sum() for weight in llm().parameters()))}
-    out.write_text(json.dumps(weights | {"variants": found}) + "\n")
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_numbers(Path(sys.argv[1]), VARIANTS, trl_loss)

@@ -9,7 +9,6 @@ pair needs no sorting.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,12 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, Qwen2Config
+from trl_reference import write_numbers
 
-LLM = {
-    "model_type": "qwen2", "vocab_size": 48, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "tie_word_embeddings": False,
-}  # fmt: skip
 LENGTHS = ((9, 4), (12, 5), (8, 2), (11, 6))
 """Tokens of each row and of its answer: chosen, chosen, rejected, rejected."""
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -39,13 +34,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "ipo and sft": {"loss_types": ["ipo", "sft"], "loss_weights": [1.0, 0.3], "beta": 0.2, "one_pair": True},
 }
-
-
-def llm() -> Any:
-    """The same weights at every call."""
-    torch.manual_seed(7)
-    settings = {key: value for key, value in LLM.items() if key != "model_type"}
-    return AutoModelForCausalLM.from_config(Qwen2Config(**settings)).float()
 
 
 def pairs(one: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -88,22 +76,5 @@ def trl_loss(model: Any, variant: dict[str, Any]) -> Tensor:
     return DPOTrainer._compute_loss(trainer, forward, inputs, False)
 
 
-def main(out: Path) -> None:
-    """Write loss and gradients of every variant."""
-    found = {}
-    for name, variant in VARIANTS.items():
-        model = llm().train()
-        loss = trl_loss(model, variant)
-        loss.backward()
-        gradients = {key: weight.grad for key, weight in model.named_parameters()}
-        found[name] = {
-            "variant": variant, "loss": loss.item(),
-            "norms": {key: float(gradient.norm()) for key, gradient in gradients.items()},
-            "head": [round(value, 9) for value in gradients["lm_head.weight"].flatten().tolist()],
-        }  # fmt: skip
-    weights = {"weights": float(sum(weight.detach().double().abs().sum() for weight in llm().parameters()))}
-    out.write_text(json.dumps(weights | {"variants": found}) + "\n")
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_numbers(Path(sys.argv[1]), VARIANTS, trl_loss)

@@ -1,12 +1,10 @@
 """The documentation is true: its commands parse, its links and paths exist, its reference is made from the code."""
 
-import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ import yaml
 
 from medmvl.cli.main import VERBS, LazyVerb
 from medmvl.training.recipe_files import recipe_names
+from tests.factories.scripts import load_script
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -92,16 +91,8 @@ def test_the_tree_of_the_readme_is_the_tree() -> None:
         assert (ROOT / name).is_dir() or indent
 
 
-def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/reference/generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_reference_is_made_from_the_code() -> None:
-    pages = {name: page() for name, page in reference().PAGES.items()}
+    pages = {name: page() for name, page in load_script("docs/reference/generate.py").PAGES.items()}
     assert set(pages) == GENERATED
     for name, page in pages.items():
         written = (ROOT / "docs" / name).read_text(encoding="utf-8")

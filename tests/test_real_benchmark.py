@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -10,16 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.factories.scripts import load_script
+
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def real() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("real", ROOT / "benchmarks" / "real.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/real.py")
 
 
 def write_run(out: Path, name: str, right: Any, blind: Any) -> None:

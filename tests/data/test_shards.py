@@ -23,6 +23,7 @@ from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import train
 from tests.data.test_sampler import GROUPS, Data
 from tests.factories import dicom as make
+from tests.factories.commands import run
 from tests.factories.training import command, losses, recipe, stage, write_recipe
 
 RNG = np.random.default_rng(0)
@@ -56,14 +57,6 @@ def write_data(folder: Path, patients: int = 12) -> Path:
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(folder / "v.png")
     (folder / "validation.jsonl").write_text(json.dumps(other))
     return folder
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 def test_scans_of_every_kind_are_the_same_in_shards(

@@ -1,7 +1,6 @@
 """The adapter for lmms-eval answers as the engine does; lmms-eval itself is stood in for by its abstract class."""
 
 import abc
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,6 +12,7 @@ from PIL import Image
 from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.imaging import MedicalImage
 from tests.factories.engine import question, save_tiny_model
+from tests.factories.scripts import load_script
 
 FILE = Path(__file__).parents[2] / "examples/lmms_eval/medmvl_lmms_eval.py"
 
@@ -39,10 +39,7 @@ def test_it_answers_as_the_engine_does(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("lmms_eval", "lmms_eval.api"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, "lmms_eval.api.model", interface)
-    spec = importlib.util.spec_from_file_location("medmvl_lmms_eval", FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("examples/lmms_eval/medmvl_lmms_eval.py")
     folder = save_tiny_model(tmp_path / "model")
     array = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8)
     model = module.MedMVL(pretrained=str(folder), device="cpu")

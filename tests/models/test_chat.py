@@ -115,9 +115,9 @@ def encoder(template: str, tokenizer: str) -> ChatTokenizer:
     return ChatTokenizer(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False})
 
 
-def said(chat: ChatTokenizer, turns: list[Turn]) -> list[str]:
+def said(chat: ChatTokenizer, turns: list[Turn], *, thinking: bool = False) -> list[str]:
     """Every run of supervised tokens, decoded."""
-    encoded = chat.encode(turns, add_generation_prompt=False, name="s")
+    encoded = chat.encode(turns, add_generation_prompt=False, name="s", thinking=thinking)
     runs: list[list[int]] = []
     previous = False
     for token, supervised in zip(encoded.ids, encoded.supervised, strict=True):

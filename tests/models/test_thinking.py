@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from tests.factories.engine import save_tiny_model, tiny_engine, visual_of
-from tests.models.test_chat import EVERY, PHASES, SPECIAL, TEMPLATES, TOKENIZERS, padded
+from tests.models.test_chat import EVERY, PHASES, SPECIAL, TEMPLATES, TOKENIZERS, padded, said
 from tokenizers import AddedToken
 
 from medmvl.errors import SampleError
@@ -39,17 +39,6 @@ def encoder(template: str, tokenizer: str, marks: tuple[str, ...] = ()) -> ChatT
     return ChatTokenizer(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False}, thinking=True)
 
 
-def learned(chat: ChatTokenizer, turns: list[Turn], *, thinking: bool) -> list[str]:
-    encoded = chat.encode(turns, add_generation_prompt=False, name="s", thinking=thinking)
-    runs: list[list[int]] = []
-    previous = False
-    for token, supervised in zip(encoded.ids, encoded.supervised, strict=True):
-        if supervised:
-            runs.append([*runs.pop(), token] if previous else [token])
-        previous = supervised
-    return [chat.tokenizer.decode(run) for run in runs]
-
-
 no_marks = padded.filter(lambda text: text.strip() and "[" not in text and "<" not in text)
 
 
@@ -63,7 +52,7 @@ def test_what_is_asked_is_the_beginning_of_what_is_learned(template, tokenizer, 
     trained = chat.encode(turns, add_generation_prompt=False, name="s", thinking=True)
     assert trained.ids[: len(prompt.ids)] == prompt.ids
     assert chat.tokenizer.decode(prompt.ids).rstrip().endswith("<think>")
-    [text] = learned(chat, turns, thinking=True)
+    [text] = said(chat, turns, thinking=True)
     opening = chat.reasoning_cue.opening.strip()
     assert opening in ("", "<think>")
     split = chat.reasoning_cue.marks.split(text.strip().removeprefix(opening).removesuffix(end), final=True)
@@ -81,9 +70,7 @@ def test_without_reasoning_an_empty_block_is_asked_and_not_learned(template, tok
     trained = chat.encode(turns, add_generation_prompt=False, name="s")
     assert trained.ids[: len(prompt.ids)] == prompt.ids
     assert "".join(chat.tokenizer.decode(prompt.ids).split()).endswith("<think></think>")
-    assert [text.removesuffix(end).strip() for text in learned(chat, turns, thinking=False)] == [
-        answer.strip()
-    ]
+    assert [text.removesuffix(end).strip() for text in said(chat, turns, thinking=False)] == [answer.strip()]
 
 
 @EVERY
@@ -95,7 +82,7 @@ def test_earlier_turns_have_no_reasoning_and_are_context_only(template, tokenize
         Turn("user", "b?"),
         Turn("assistant", "two", "so it is"),
     ]
-    [text] = learned(chat, turns, thinking=True)
+    [text] = said(chat, turns, thinking=True)
     assert "two" in text and "one" not in text and "so it is" in text
     history = chat.encode(turns, add_generation_prompt=False, name="s", thinking=True).ids
     assert chat.tokenizer.decode(history).count("</think>") == 1
@@ -106,7 +93,7 @@ def test_a_template_that_always_reasons_cannot_be_asked_without(tokenizer):
     chat = encoder(ALWAYS, tokenizer)
     chat.check_teachable()
     assert chat.reasoning_cue.opening == "" and chat.end_of_turn_id is not None
-    [text] = learned(chat, [Turn("user", "a?"), Turn("assistant", "Yes.", "It is.")], thinking=True)
+    [text] = said(chat, [Turn("user", "a?"), Turn("assistant", "Yes.", "It is.")], thinking=True)
     assert text.split() == ["It", "is.", "</think>", "Yes.<|end|>"]
     with pytest.raises(SampleError, match="what is trained would not be what is asked"):
         chat.check_teachable(thinking=False)

@@ -9,30 +9,28 @@ from matplotlib.axes import Axes
 from medmvl.training.history import write_curves
 
 
-def test_a_loss_that_jumps_by_length_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels: list[str] = []
+@pytest.fixture
+def labels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Labels of the lines that are drawn."""
+    found: list[str] = []
     plot = Axes.plot
 
     def spy(self: Axes, *values: Any, **how: Any) -> Any:
-        labels.append(how["label"])
+        found.append(how["label"])
         return plot(self, *values, **how)
 
     monkeypatch.setattr(Axes, "plot", spy)
+    return found
+
+
+def test_a_loss_that_jumps_by_length_says_so(tmp_path: Path, labels: list[str]) -> None:
     records = [{"stage": name, "step": step, "loss": 1.0} for name in ("01-a", "02-b") for step in (1, 2)]
     write_curves(records, tmp_path / "curves.png", by_length={"02-b"})
     assert labels == ["training", "training (batches of like length: it jumps)"]
     assert (tmp_path / "curves.png").stat().st_size > 0
 
 
-def test_a_stage_that_learns_from_rewards_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels: list[str] = []
-    plot = Axes.plot
-
-    def spy(self: Axes, *values: Any, **how: Any) -> Any:
-        labels.append(how["label"])
-        return plot(self, *values, **how)
-
-    monkeypatch.setattr(Axes, "plot", spy)
+def test_a_stage_that_learns_from_rewards_shows_them(tmp_path: Path, labels: list[str]) -> None:
     names = (
         "reward", "reward/judge", "attack/best", "attack/empty", "attack/reference", "kl", "entropy", "answer_length",
         "groups_without_spread", "clip_high",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,15 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.sequence_decoder import SequenceDecoder
 from medmvl.errors import UserError
 from medmvl.models.assemble import assemble
 from medmvl.models.collation import collate
-from medmvl.models.configuration import MedMVLConfig
-from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visuals import ProcessedSample
 from medmvl.rewards import Reward, registry
 from medmvl.tasks.metrics.record import Record
@@ -34,7 +30,8 @@ from medmvl.training.recipe import Stage
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import load_sources, train, training_texts
 from medmvl.training.stage_data import open_dataset
-from medmvl.training.trainer import StageTrainer
+from tests.factories.crashes import assert_same_weights, train_with_a_crash
+from tests.factories.scripts import load_script
 from tests.factories.training import (
     ALL_FULL,
     phantom_cache,
@@ -43,6 +40,7 @@ from tests.factories.training import (
     stage,
     write_recipe,
 )
+from tests.factories.trl import model_of_trl
 
 __all__ = ["phantom_cache"]
 ROOT = Path(__file__).parents[2]
@@ -266,10 +264,6 @@ def test_flat_groups_are_replaced_and_the_rest_is_kept(tmp_path: Path, phantom_c
     assert sum(filled) < sum(kept)
 
 
-class CrashError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.parametrize(
     ("parts", "grpo"),
     [(ALL_FULL, {"refills": 2, "updates": 2}), (LORA, {"kl": 0.2, "temperature": 0.8, "truncated": "mask"})],
@@ -280,24 +274,10 @@ def test_a_crash_and_a_restart_end_with_the_same_weights(
 ) -> None:
     more = {"micro_batch_size": 2, "parts": parts, "max_steps": 6, "log_steps": 3, "learning_rate": 1e-2}
     loaded = parse_recipe(document(grpo | {"group_size": 2}, **more), "r")
-    original, calls = StageTrainer.training_step, 0
-
-    def crashing(self: StageTrainer, *arguments: Any, **more: Any) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if (
-            calls == 8
-        ):  # in the fourth step of two micro batches, the second on its answers where there are two
-            raise CrashError
-        return original(self, *arguments, **more)
-
-    monkeypatch.setattr(StageTrainer, "training_step", crashing)
-    with pytest.raises(CrashError):
-        train(loaded, tmp_path / "crashed")
-    train(loaded, tmp_path / "crashed")
+    # in the fourth step of two micro batches, the second on its answers where there are two
+    train_with_a_crash(loaded, tmp_path / "crashed", monkeypatch, micro_batch=8)
     train(loaded, tmp_path / "whole")
-    one, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("crashed", "whole"))
-    assert one.keys() == two.keys() and not [key for key in one if not torch.equal(one[key], two[key])]
+    assert_same_weights(tmp_path / "crashed", tmp_path / "whole")
     assert _numbers(tmp_path / "crashed") == _numbers(tmp_path / "whole")
 
 
@@ -427,28 +407,14 @@ NUMBERS = json.loads((ROOT / "tests/training/trl_grpo_losses.json").read_text())
 NORMALISATION = {"grpo": "answer", "dapo": "batch", "dr_grpo": "constant"}
 
 
-def made_by() -> Any:
-    """The script that wrote trl's numbers; it needs trl only to run."""
-    spec = importlib.util.spec_from_file_location("trl_grpo_losses", ROOT / "benchmarks/trl_grpo_losses.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("shared", [True, False], ids=["one row", "a row each"])
 @pytest.mark.parametrize("name", NUMBERS["variants"])
 def test_loss_and_gradients_are_those_of_trl(
     name: str, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script, expected = made_by(), NUMBERS["variants"][name]
+    script, expected = load_script("benchmarks/trl_grpo_losses.py"), NUMBERS["variants"][name]
     variant = expected["variant"]
-    model = MedMVLForConditionalGeneration(MedMVLConfig(llm=script.LLM))
-    model.llm.load_state_dict(script.llm().state_dict())
-    total = float(sum(weight.detach().double().abs().sum() for weight in model.llm.parameters()))
-    assert total == pytest.approx(NUMBERS["weights"], rel=1e-9), (
-        "other weights than trl's numbers were made with"
-    )
+    model = model_of_trl(NUMBERS)
     settings = GroupPolicy(
         group_size=3, max_new_tokens=script.LONGEST, temperature=variant["temperature"], clip_low=variant["low"],
         clip_high=variant["high"], divide_by_deviation=variant["divide"], kl=variant["beta"],

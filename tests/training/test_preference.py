@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from contextlib import nullcontext
@@ -20,8 +19,6 @@ from medmvl.data.feature_cache import FeatureCache
 from medmvl.data.sources import open_data
 from medmvl.errors import SampleError, UserError
 from medmvl.models.assemble import assemble
-from medmvl.models.configuration import MedMVLConfig
-from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.rewards import build_reward
 from medmvl.rewards.pairs import PairCounts, make_pairs
@@ -32,24 +29,17 @@ from medmvl.training.preference_data import CollatePairs, open_pairs
 from medmvl.training.recipe import Preference
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import load_sources, train, training_texts
-from medmvl.training.trainer import StageTrainer
+from tests.factories.crashes import assert_same_weights, train_with_a_crash
 from tests.factories.data import processor
+from tests.factories.scripts import load_script
 from tests.factories.training import command, losses, phantom_cache, phantoms, recipe, stage, write_recipe
+from tests.factories.trl import model_of_trl
 from tests.training.test_features import decoded
 
 __all__ = ["decoded", "phantom_cache"]
 ROOT = Path(__file__).parents[2]
 NUMBERS = json.loads((ROOT / "tests/training/trl_losses.json").read_text())
 LORA = {"llm": "lora", "volume_connector": "full", "image_connector": "full"}
-
-
-def made_by() -> Any:
-    """The script that wrote trl's numbers; it needs trl only to run."""
-    spec = importlib.util.spec_from_file_location("trl_losses", ROOT / "benchmarks/trl_losses.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 SETTINGS = {
@@ -61,13 +51,8 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_loss_and_gradients_are_those_of_trl(name: str) -> None:
-    script, expected = made_by(), NUMBERS["variants"][name]
-    model = MedMVLForConditionalGeneration(MedMVLConfig(llm=script.LLM))
-    model.llm.load_state_dict(script.llm().state_dict())
-    total = float(sum(weight.detach().double().abs().sum() for weight in model.llm.parameters()))
-    assert total == pytest.approx(NUMBERS["weights"], rel=1e-9), (
-        "other weights than trl's numbers were made with"
-    )
+    script, expected = load_script("benchmarks/trl_losses.py"), NUMBERS["variants"][name]
+    model = model_of_trl(NUMBERS)
     ids, attention, answer, reference = script.pairs(bool(expected["variant"].get("one_pair")))
     labels = ids.masked_fill(answer == 0, IGNORED_LABEL)
     objective = DirectPreference(model, SETTINGS[name]).train()
@@ -264,30 +249,14 @@ def test_the_command_writes_pairs(tmp_path: Path) -> None:
     assert (pair.chosen, pair.rejected, pair.margin) == ("left", "right", 1.0)
 
 
-class CrashError(Exception):
-    """Stands for a kill."""
-
-
 def test_a_crash_and_a_restart_end_with_the_same_weights(
     tmp_path: Path, phantom_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = parse_recipe(document(write_pairs(tmp_path, phantom_cache), micro_batch_size=2, parts=LORA), "r")
-    original, calls = StageTrainer.training_step, 0
-
-    def crashing(self: StageTrainer, *arguments: Any, **more: Any) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 6:  # in the third step of two micro batches
-            raise CrashError
-        return original(self, *arguments, **more)
-
-    monkeypatch.setattr(StageTrainer, "training_step", crashing)
-    with pytest.raises(CrashError):
-        train(loaded, tmp_path / "crashed")
-    train(loaded, tmp_path / "crashed")
+    # in the third step of two micro batches
+    train_with_a_crash(loaded, tmp_path / "crashed", monkeypatch, micro_batch=6)
     train(loaded, tmp_path / "whole")
-    one, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("crashed", "whole"))
-    assert one.keys() == two.keys() and not [key for key in one if not torch.equal(one[key], two[key])]
+    assert_same_weights(tmp_path / "crashed", tmp_path / "whole")
     assert losses(tmp_path / "crashed") == losses(tmp_path / "whole")
 
 

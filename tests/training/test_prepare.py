@@ -5,25 +5,17 @@ from typing import Any
 
 import pytest
 
-from medmvl.cli.main import main
 from medmvl.data import dataset, prepared
 from medmvl.data.entry_cache import default_cache_dir
 from medmvl.data.feature_cache import FeatureCache
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import train
+from tests.factories.commands import run
 from tests.factories.training import ALL_FULL, phantom_cache, phantoms, recipe, stage, write_recipe
 
 __all__ = ["phantom_cache"]
 
 PARTS = {"image_connector": "full", "volume_connector": "full", "llm": "full"}
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 @pytest.fixture
