@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from medmvl.errors import SampleError
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
+from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, bundled_or_own
 from medmvl.models.tokenizers import train_tokenizer
 
 CHATML = (
@@ -61,7 +61,8 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     "phi3": (PHI3, "<|end|>"),
     "gemma": (GEMMA, "<end_of_turn>"),
     "mistral": (MISTRAL, "</s>"),
-    "plain": (plain_template(), "</s>"),
+    "plain": (bundled_or_own("plain"), "</s>"),
+    "bundled chatml": (bundled_or_own("chatml"), "<|im_end|>"),
 }
 """Templates as the families publish them, in their essentials, and their end of turn."""
 NO_SYSTEM = ("gemma", "mistral")

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from medmvl.models.assemble import assemble, load
-from medmvl.models.chat import plain_template
+from medmvl.models.chat import bundled_or_own
 from medmvl.schema import Message
 
 PHI4 = (
@@ -126,7 +126,7 @@ def test_a_family_is_named_trained_asked_and_saved(family: str, tmp_path: Path) 
     assert [text.strip() for text in said.split(end)] == ["Yes.", "有。 It grew.", ""]
     assert processor.tokenizer.convert_tokens_to_ids(end) in processor.stop_token_ids
     if FAMILIES[family][2] is None:
-        assert processor.tokenizer.chat_template == plain_template()
+        assert processor.tokenizer.chat_template == bundled_or_own("plain")
     batch = processor.collate([sample])
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

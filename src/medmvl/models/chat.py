@@ -60,9 +60,15 @@ class Encoded:
     """True where a token is the assistant's text or its end of turn."""
 
 
-def plain_template() -> str:
-    """The bundled chat template for base models that have none."""
-    return resources.files("medmvl.models").joinpath("templates/plain.jinja").read_text("utf-8")
+BUNDLED_TEMPLATES = ("plain", "chatml")
+"""`plain` is for base models that have none; `chatml` has no system prompt of its own."""
+
+
+def bundled_or_own(template: str) -> str:
+    """Jinja text: of a bundled template where one is named, else the text itself."""
+    if template not in BUNDLED_TEMPLATES:
+        return template
+    return resources.files("medmvl.models").joinpath(f"templates/{template}.jinja").read_text("utf-8")
 
 
 class ChatTokenizer:

@@ -21,7 +21,7 @@ class LLMRecipe(StrictModel):
     tokenizer_vocab_size: PositiveInt | None = None
     """Learn a byte-level BPE of this size from the training text."""
     chat_template: str | None = None
-    """`"plain"` for the bundled template, or Jinja text; default is the tokenizer's own."""
+    """`"plain"` or `"chatml"` for a bundled template, or Jinja text; default is the tokenizer's own."""
     template_kwargs: dict[str, Any] = Field(default_factory=lambda: {"enable_thinking": False})
     """Variables for the chat template."""
 

@@ -17,7 +17,7 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerFast, P
 from medmvl.errors import SampleError, UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import Visual
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, plain_template
+from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, bundled_or_own
 from medmvl.models.collation import collate
 from medmvl.models.configuration import MedMVLConfig, VisualParts
 from medmvl.models.conversations import (
@@ -53,7 +53,7 @@ class MedMVLProcessor(ProcessorMixin):
         split_at_placeholders: tokenise the text between two visuals separately (see `ChatTokenizer`).
         prior_prefix: text before a visual of an earlier study; `{days}` is how much earlier.
         template_kwargs: passed to every rendering of the chat template.
-        chat_template: replaces the tokenizer's own; `"plain"` is the bundled one, which base models get.
+        chat_template: replaces the tokenizer's own; `"plain"` and `"chatml"` are bundled, and base models get `"plain"`.
         thinking: the model reasons before it answers, unless it is asked not to.
     """
 
@@ -72,8 +72,7 @@ class MedMVLProcessor(ProcessorMixin):
         split_at_placeholders: bool = False,
         thinking: bool = False,
     ) -> None:
-        template = chat_template or tokenizer.chat_template or "plain"
-        tokenizer.chat_template = plain_template() if template == "plain" else template
+        tokenizer.chat_template = bundled_or_own(chat_template or tokenizer.chat_template or "plain")
         missing = [token for token in _TOKENS.values() if token not in tokenizer.get_added_vocab()]
         if missing:
             tokenizer.add_special_tokens(
