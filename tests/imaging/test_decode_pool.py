@@ -256,13 +256,22 @@ def test_frames_of_a_compressed_cine_are_those_of_the_file(tmp_path: Path, offse
     assert np.array_equal(read(path).array, stored.astype(np.int32))
 
 
+@pytest.mark.parametrize("pays", [True, False])
 def test_order_is_kept_over_many_batches(
-    tmp_path: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch, pays: bool
 ) -> None:
     monkeypatch.setattr(decode_job, "BATCH_REQUESTS", 2)
+    monkeypatch.setattr(decode_job, "start_pays", lambda left, num_workers, start: pays and left > 0 < start)
     for number in range(20):
         made = make.ct_slice(STORED + number, (0, 0, 2.0 * number), InstanceNumber=number, **ONE_SCAN)
         make.transcode(make.save(made, tmp_path / f"slice{number:02d}"), uid.JPEG2000Lossless)
     array = read(tmp_path).array
     assert [int(plane[0, 0]) - int(array[0][0, 0]) for plane in array] == list(range(20))
-    assert len(pool.processes()) == 2
+    assert len(pool.processes()) == 1 + pays
+
+
+def test_another_process_is_started_only_where_it_saves_what_its_start_takes() -> None:
+    assert not decode_job.start_pays(left=0.1, num_workers=1, start=0.4)  # 60 frames of RLE
+    assert decode_job.start_pays(left=2.4, num_workers=1, start=0.4)  # 60 frames of JPEG 2000
+    assert not decode_job.start_pays(left=2.4, num_workers=2, start=0.4)
+    assert decode_job.start_pays(left=12.0, num_workers=3, start=0.4)

@@ -18,8 +18,22 @@ if TYPE_CHECKING:
 
 BATCH_REQUESTS = 32
 BATCHES_FOR_ANOTHER = 4
-"""Batches that must be left for it to pay to start another process."""
+"""Batches that must be left to share them with another process."""
 START_SECONDS = 120.0
+
+
+def start_pays(left: float, num_workers: int, start: float) -> bool:
+    """Whether one more process saves at least the time that its start takes.
+
+    `left` seconds of work end after left / n; with a process that joins after its start they end
+    (left - n start) / (n (n + 1)) earlier.
+
+    Args:
+        left: CPU seconds of what nobody has begun.
+        num_workers: n, the processes at work.
+        start: CPU seconds of a start.
+    """
+    return left - num_workers * start >= num_workers * (num_workers + 1) * start
 
 
 class DecodeJob:
@@ -32,6 +46,8 @@ class DecodeJob:
         self.hired: set[DecodeProcess] = set()
         """Workers that have not been given anything yet."""
         self.answers: dict[int, Decoded | Failure] = {}
+        self.seconds, self.num_bytes = 0.0, 0
+        """CPU of the answers so far, and bytes that they may fill."""
 
     def advance(self, number: int) -> None:
         """Hand out work and wait for an answer; `number` is the request whose turn it is."""
@@ -47,7 +63,7 @@ class DecodeJob:
     def _hand_out(self, number: int) -> None:
         if self.waiting and not self.workers:
             self._hire(wait=True)
-        elif len(self.waiting) >= BATCHES_FOR_ANOTHER and len(self.workers) < self.pool.limit:
+        elif len(self.waiting) >= BATCHES_FOR_ANOTHER and (self.pool.has_idle or self._start_pays()):
             self._hire(wait=False)
         ahead = number + 4 * BATCH_REQUESTS * self.pool.limit  # how far results may pile up
         for worker in list(self.workers):
@@ -62,6 +78,14 @@ class DecodeJob:
                 self._submit(worker, self.waiting.popleft())
         if self.waiting and not any(worker.running for worker in self.workers):
             self._hand_out(number)
+
+    def _start_pays(self) -> bool:
+        """Judge by the answers so far what is left to do: a frame takes 1 ms in RLE, 40 in JPEG 2000."""
+        if not self.num_bytes or len(self.workers) >= self.pool.limit:
+            return False
+        left = sum(self.requests[number].num_bytes for batch in self.waiting for number in batch.numbers)
+        start = max(worker.start_seconds for worker in self.workers)
+        return start_pays(left * self.seconds / self.num_bytes, len(self.workers), start)
 
     def _has_work_for(self, worker: DecodeProcess, ahead: int) -> bool:
         return bool(self.waiting) and worker.free_slot() is not None and self.waiting[0].numbers[0] < ahead
@@ -112,8 +136,9 @@ class DecodeJob:
             self._bury(worker)
             return
         if received is not None:
-            batch, answers = received
-            self.answers.update(zip(batch.numbers, answers, strict=True))
+            self.answers.update(zip(received.batch.numbers, received.answers, strict=True))
+            self.seconds += received.seconds
+            self.num_bytes += sum(self.requests[number].num_bytes for number in received.batch.numbers)
 
     def _check_time(self, worker: DecodeProcess) -> None:
         slot = next(iter(worker.running))

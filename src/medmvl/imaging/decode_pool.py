@@ -1,8 +1,9 @@
 """A small pool of decoding processes, so that a codec that ends its process on damaged bytes ends nothing else.
 
-Started at the first compressed frame and reused; safe under threads, and forgotten after a fork, so that every process has
-its own. A worker runs decode_worker.py in a fresh interpreter. Pixels come back in anonymous shared memory: nothing in /dev/shm
-has a name, so nothing is left there. A worker ends with its parent, however that ends.
+Started at the first compressed frame, further ones where what is left to decode is worth their start, and reused; safe under
+threads, and forgotten after a fork, so that every process has its own. A worker runs decode_worker.py in a fresh interpreter.
+Pixels come back in anonymous shared memory: nothing in /dev/shm has a name, so nothing is left there. A worker ends with its
+parent, however that ends.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ class DecodePool:
         with self._changed:
             self._idle.append(worker)
             self._changed.notify_all()
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a worker that has been started waits for work."""
+        return bool(self._idle)
 
     @property
     def wanted(self) -> bool:

@@ -47,6 +47,15 @@ Decoded = list[tuple[NDArray[Any], str]]
 """Stored values of each frame, and their photometric interpretation."""
 
 
+class Answered(NamedTuple):
+    """What a process sends back for a batch."""
+
+    batch: Batch
+    answers: list[Decoded | Failure]
+    seconds: float
+    """CPU that they took."""
+
+
 @dataclass
 class Batch:
     """Requests that travel together, by their numbers; `alone` on a fresh worker, where one is suspected of ending it."""
@@ -87,6 +96,8 @@ class DecodeProcess:
     running: dict[int, Batch] = field(default_factory=dict)
     """Batches that it has, by slot, oldest first."""
     ready: bool = False
+    start_seconds: float = 0.0
+    """CPU that its start took, once it is ready."""
     used: bool = False
     progress: tuple[int, int] = (-1, -1)
     since: float = field(default_factory=time.monotonic)
@@ -152,11 +163,11 @@ class DecodeProcess:
         assert slot is not None
         return int(MARK.unpack_from(slot.memory)[0])
 
-    def receive(self) -> tuple[Batch, list[Decoded | Failure]] | None:
+    def receive(self) -> Answered | None:
         """Take what it has sent: the answers to a batch, copied out of the slot, or None when it says that it is ready."""
         message, _ = decode_worker.receive(self.connection)
         if not self.ready:
-            self.ready = bool(message["ready"])
+            self.ready, self.start_seconds = bool(message["ready"]), float(message["cpu"])
             return None
         number = message["slot"]
         slot, batch = self.slots[number], self.running[number]
@@ -164,7 +175,7 @@ class DecodeProcess:
         answers = [_unpacked(answer, slot.memory) for answer in message["answers"]]
         del self.running[number]
         self.used, self.since = True, time.monotonic()
-        return batch, answers
+        return Answered(batch, answers, float(message["cpu"]))
 
     def last_words(self) -> str:
         """The last line that it wrote before it was ready."""
