@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.factories.kill_inputs import COMMANDS, prepare
+from tests.factories.kill_inputs import CACHE_IS_OUTPUT, COMMANDS, prepare
 from tests.factories.kills import contents, finish, kill_after, start
 
 PRELOADED = (
@@ -60,23 +60,31 @@ def _try(name: str, command: Callable[[Path], list[str]], folder: Path, options:
     log, count = folder / "log", folder / "count"
     warm = folder / "warm"
     warm.mkdir()
-    assert finish(start(command(warm), log)) == 0, log.read_text()  # caches are filled
+
+    def own_cache(output: Path) -> Path | None:
+        return output if name in CACHE_IS_OUTPUT else None
+
+    assert finish(start(command(warm), log, cache=own_cache(warm))) == 0, log.read_text()  # caches are filled
     began = time.monotonic()
-    assert finish(start(command(whole), log, count=count)) == 0, log.read_text()
+    assert finish(start(command(whole), log, count=count, cache=own_cache(whole))) == 0, log.read_text()
     seconds, writes = time.monotonic() - began, int(count.read_text())
     wanted = contents(whole)
     met = same = 0
     for number in range(options.kills):
         trial = folder / f"{number:02d}"
         trial.mkdir()
+        cache = own_cache(trial)
         if number % 2:
             moment = drawn.uniform(0, seconds)
-            code, said = kill_after(start(command(trial), log), moment), f"after {moment:.2f} s"
+            code, said = kill_after(start(command(trial), log, cache=cache), moment), f"after {moment:.2f} s"
         else:
             write = drawn.randint(1, writes)
-            code, said = finish(start(command(trial), log, kill_at=write)), f"at write {write} of {writes}"
+            code, said = (
+                finish(start(command(trial), log, kill_at=write, cache=cache)),
+                f"at write {write} of {writes}",
+            )
         met += code == -9
-        again = finish(start(command(trial), log))
+        again = finish(start(command(trial), log, cache=cache))
         found = contents(trial)
         if again == 0 and found == wanted:
             same += 1

@@ -41,12 +41,18 @@ def prepare(folder: Path) -> Inputs:
     save_tiny_model(folder / "model")
     llava(folder / "llava")
     for number in range(2):
-        ct_series(folder / "scans" / str(number), stored_volume() + number)
+        ct_series(
+            folder / "scans" / str(number), stored_volume() + number, StudyInstanceUID=f"1.2.3.{number}"
+        )
     two = recipe(
         stage("encoders", objective="classification", parts=ENCODERS, max_steps=3, save_steps=1),
         stage("instruct", max_steps=4, save_steps=2, log_steps=3),
     )
     write_recipe(folder / "recipe.yaml", two)
+    files = [{"path": str(folder / "phantoms/train.jsonl")}]
+    frozen = recipe(stage(parts={"volume_connector": "full", "llm": "full"}, max_steps=2))
+    frozen["data"] = {"train": files}
+    write_recipe(folder / "frozen.yaml", frozen)
     one = recipe(stage(max_steps=2))
     one["data"] = {"train": [phantoms(limit=8)], "test": [phantoms("test", limit=4)]}
     write_recipe(folder / "base.yaml", one)
@@ -59,6 +65,8 @@ def prepare(folder: Path) -> Inputs:
     return Inputs(folder)
 
 
+CACHE_IS_OUTPUT = ("prepare", "prepare-features")
+"""Commands whose output is the cache folder."""
 Command = Callable[[Path], list[str]]
 COMMANDS: dict[str, Callable[[Inputs], Command]] = {
     "phantoms": lambda of: lambda to: ["phantoms", f"{to}/out", "--patients", "3", "--preset", "tiny"],
@@ -81,6 +89,11 @@ COMMANDS: dict[str, Callable[[Inputs], Command]] = {
     "evaluate": lambda of: lambda to: [
         "evaluate", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/out",
         "--max-new-tokens", "4",
+    ],
+    "prepare": lambda of: lambda to: ["data", "prepare", of / "frozen.yaml"],
+    "prepare-features": lambda of: lambda to: ["data", "prepare", of / "frozen.yaml", "--features"],
+    "shards": lambda of: lambda to: [
+        "data", "shards", of / "phantoms/train.jsonl", f"{to}/out", "--size", "0.05",
     ],
     "train": lambda of: lambda to: ["train", of / "recipe.yaml", "--out", f"{to}/out"],
     "experiment": lambda of: lambda to: ["experiment", of / "experiment.yaml", "--out", f"{to}/out"],

@@ -30,7 +30,7 @@ WRITES = {
 """Audit events that change a folder; openings of files for writing count, too."""
 SPENT = re.compile(
     rb'("?(seconds|training_seconds|evaluation_seconds|train_runtime|train_samples_per_second|train_steps_per_second'
-    rb'|peak_bytes|date|total_flos|stages_taken_over)"?: )[^,}\n]*'
+    rb'|peak_bytes|date|issued|total_flos|stages_taken_over)"?: )[^,}\n]*'
 )
 """What tells of the time that a run took: the only difference that is allowed."""
 UNLIKE = (
@@ -42,12 +42,19 @@ UNLIKE = (
     "table.md",
     "index.html",
     "SHA256SUMS",
+    "sr",
 )
 """Files and folders that hold times or drawings of them; that they are there is compared."""
 
 
 def start(
-    arguments: Sequence[str], log: Path, *, kill_at: int = 0, count: Path | None = None, max_bytes: int = 0
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    kill_at: int = 0,
+    count: Path | None = None,
+    max_bytes: int = 0,
+    cache: Path | None = None,
 ) -> int:
     """Run `medmvl ARGUMENTS` in a fork; returns its process id.
 
@@ -57,6 +64,7 @@ def start(
         kill_at: it kills itself with SIGKILL at this write; 0: never.
         count: a file that gets the number of writes at the end.
         max_bytes: no file may become larger, as where a disk is full; 0: any size.
+        cache: the cache folder; None: that of this process.
     """
     writes: Callable[[], int] = int
 
@@ -64,6 +72,8 @@ def start(
         nonlocal writes
         secrets.token_hex = lambda number=32: "ab" * number  # type: ignore[misc]  # so that two keys are equal
         writes = _count_writes(kill_at)
+        if cache is not None:
+            os.environ["MEDMVL_CACHE"] = str(cache)
         if max_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
 
@@ -122,9 +132,17 @@ def contents(folder: Path) -> dict[str, str]:
         data = b"" if parts & set(UNLIKE) else path.read_bytes()
         if name.endswith("history.jsonl"):
             data = _without_summary(data)
+        if name.endswith(".safetensors"):
+            data = _in_order(data)
         data = SPENT.sub(rb"\1", data)
         found[name] = hashlib.sha256(data).hexdigest()[:12]
     return found
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its header in order, as the library writes metadata in an order of chance."""
+    length = int.from_bytes(data[:8], "little")
+    return json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode() + data[8 + length :]
 
 
 def _without_summary(data: bytes) -> bytes:

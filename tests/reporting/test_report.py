@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -235,6 +236,29 @@ def test_killed_and_continued_equals_never_killed(
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == whole
     assert gone.exists() and sorted((out / "fhir").iterdir())[0].read_bytes() == kept
     assert report(model, out, studies, "--prompt", "Another?") == 2
+
+
+@pytest.mark.parametrize("writer", ["write_json", "write_structured_report"])
+def test_a_full_disk_stops_the_run_and_is_not_blamed_on_a_study(
+    model: Path,
+    studies: Path,
+    reports: Path,
+    tmp_path: Path,
+    writer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"medmvl.reporting.run.{writer}", full)
+        assert report(model, out, studies) == 2
+    assert f"{out}: No space left on device. What was finished is whole" in capsys.readouterr().err
+    assert report(model, out, studies) == 0
+    assert (out / "bad.csv").read_bytes() == (reports / "bad.csv").read_bytes()
+    assert {p.name for p in (out / "sr").iterdir()} == {p.name for p in (reports / "sr").iterdir()}
 
 
 def test_a_damaged_slice_stops_its_series_not_the_pictures(

@@ -1,11 +1,13 @@
 """`medmvl data prepare`: what stages look for is there before they begin; `medmvl data cache` shows and clears it."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from medmvl.data import dataset, prepared
+from medmvl.data import dataset, entry_cache, prepared
 from medmvl.data.entry_cache import default_cache_dir
 from medmvl.data.feature_cache import FeatureCache
 from medmvl.training.recipe_files import parse_recipe
@@ -81,3 +83,31 @@ def test_what_trains_is_not_prepared_and_a_broken_file_is_named(
     told = capsys.readouterr()
     assert "Not made: image features: the encoder trains in stage 'instruct' before" in told.out
     assert "a.npy" in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("features", [[], ["--features"]])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_cache_without_room_is_an_error_and_the_same_command_goes_on(
+    tmp_path: Path,
+    document: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    features: list[str],
+    workers: str,
+) -> None:
+    file = write_recipe(tmp_path / "recipe.yaml", document)
+    command = ("data", "prepare", file, *features, "--workers", workers)
+    with monkeypatch.context() as patch:
+        patch.setenv("MEDMVL_CACHE_GIB", "0.0000001")
+        assert run(*command) == 2
+    told = capsys.readouterr().err
+    assert told.count("Error: ") == 1 and "MEDMVL_CACHE_GIB" in told and "Traceback" not in told
+    with monkeypatch.context() as patch:
+        patch.setattr(entry_cache, "atomic_write", full_disk)
+        assert run(*command) == 2
+    assert "run the same command again" in capsys.readouterr().err
+    assert "are kept as" in said(capsys, *map(str, command))
+
+
+def full_disk(*arguments: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -43,6 +43,10 @@ _HEADER = 8
 _BEGIN_NS = time.time_ns()
 
 
+class FullCacheError(UserError):
+    """A cache that must keep what it is given cannot."""
+
+
 class Entry(NamedTuple):
     """What is kept under one key."""
 
@@ -91,12 +95,16 @@ class EntryCache:
         folder: for this kind alone.
         limit: bytes; None: `default_limit`.
         what: names the entries in messages, such as `scans`.
+        strict: raise FullCacheError for what cannot be kept, instead of telling it once and reading on.
     """
 
-    def __init__(self, folder: Path, limit: int | None = None, what: str = "scans") -> None:
+    def __init__(
+        self, folder: Path, limit: int | None = None, what: str = "scans", *, strict: bool = False
+    ) -> None:
         self.folder = folder
         self.limit = default_limit(folder) if limit is None else limit
         self.what = what
+        self.strict = strict
         self._total = 0
         self._writes = 0
         self._is_off = False
@@ -125,8 +133,15 @@ class EntryCache:
         return entry
 
     def write(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Keep an entry; a cache that cannot be written to, or has no room, is told once and read on."""
-        if self._is_off or sum(tensor.nbytes for tensor in tensors.values()) > self.limit:
+        """Keep an entry; a cache that cannot be written to, or has no room, is told once and read on.
+
+        Raises:
+            FullCacheError: a strict cache cannot keep it.
+        """
+        if self._is_off:
+            return
+        if sum(tensor.nbytes for tensor in tensors.values()) > self.limit:
+            self._tell_full()
             return
         try:
             if self._writes == 0:  # not when it is opened: readers need not wait for it
@@ -187,17 +202,28 @@ class EntryCache:
             if self._total + size <= self.limit:
                 break
             if moment >= _BEGIN_NS:
-                self._tell(
-                    "full",
-                    f"the cache of {self.what} in {self.folder} is full at {self.limit / 2**30:.1f} GiB: what does not fit is "
-                    f"computed each time ({LIMIT_VARIABLE} sets another limit)",
-                )
+                self._tell_full()
                 return False
             self._total -= _size(file)
             file.unlink(missing_ok=True)
         return self._total + size <= self.limit
 
+    def _tell_full(self) -> None:
+        full = f"the cache of {self.what} in {self.folder} is full at {self.limit / 2**30:.3g} GiB"
+        if self.strict:
+            raise FullCacheError(
+                f"{full}; what was kept stays. Make room or set a larger {LIMIT_VARIABLE}, and run the same command again"
+            )
+        self._tell(
+            "full", f"{full}: what does not fit is computed each time ({LIMIT_VARIABLE} sets another limit)"
+        )
+
     def _give_up(self, error: OSError) -> None:
+        if self.strict:
+            raise FullCacheError(
+                f"the cache of {self.what} in {self.folder} takes no more ({error.strerror or error}); what was kept stays. "
+                "When there is room to write, run the same command again"
+            ) from error
         self._is_off = True
         self._tell(
             "off",

@@ -56,8 +56,8 @@ class PartDigests:
 class FeatureCache(EntryCache):
     """Features in `folder/features`, those of each view of a scan in an entry of its own."""
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
-        super().__init__(self.place(folder), limit, "features")
+    def __init__(self, folder: Path, limit: int | None = None, *, strict: bool = False) -> None:
+        super().__init__(self.place(folder), limit, "features", strict=strict)
 
     @staticmethod
     def place(folder: Path) -> Path:

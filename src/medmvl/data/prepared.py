@@ -45,8 +45,8 @@ of every version, so that such a change is noticed."""
 class PreparedCache(EntryCache):
     """Processed scans in `folder/pixels`."""
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
-        super().__init__(folder / "pixels", limit, "prepared scans")
+    def __init__(self, folder: Path, limit: int | None = None, *, strict: bool = False) -> None:
+        super().__init__(folder / "pixels", limit, "prepared scans", strict=strict)
 
     def wrap(self, load: BlockLoader, processor: MedMVLProcessor) -> VisualLoader:
         """Return a `load` that gives what `processor.process_visual` made of a file before, or makes and keeps it."""

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medmvl.atomic_files import atomic_write, sweep, write_json
+from medmvl.atomic_files import atomic_write, write_json
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
 from medmvl.datasets.shards import IN_SHARD, index_of
 from medmvl.datasets.splits import given_splits, patient_groups
 from medmvl.errors import UserError
 from medmvl.imaging.partners import files_of, header_of
+from medmvl.outputs import continued_folder
 from medmvl.schema import Sample, dump_sample, write_samples
 
 Progress = Callable[[int, int], None]
@@ -67,11 +68,20 @@ def write_shards(
         progress: called with the number of shards that are done, and of all.
 
     Raises:
+        BusyError: another process writes `out`.
         UserError: a patient, study or file is in two splits, a sample is of a phantom, or a file is missing.
     """
     _refuse_divided(splits)
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sweep(out)
+    with continued_folder(out):
+        return _write_missing(splits, out, num_bytes, progress)
+
+
+def _write_missing(
+    splits: dict[str, tuple[Sequence[Sample], BlockLoader]],
+    out: Path,
+    num_bytes: int,
+    progress: Progress | None,
+) -> Written:
     plans = {name: _plans(name, *source, num_bytes) for name, source in splits.items()}
     total, done = sum(map(len, plans.values())), Written()
     for name, shards in plans.items():

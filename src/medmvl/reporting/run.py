@@ -152,23 +152,31 @@ def _doubts(answer: StoredAnswer) -> tuple[str, ...]:
 
 
 def _export(out: Path, study: Study, report: _Text, settings: ReportSettings) -> list[Bad]:
-    """Write FHIR and SR of one study, where they are not there yet; what could not be written."""
+    """Write FHIR and SR of one study, where they are not there yet; what could not be made of its files.
+
+    Raises:
+        OSError: `out` cannot be written to: the run stops, as the next study would fare alike.
+    """
     text, warnings = report
     if not text:
         return [Bad(study.name, "report", EMPTY)]
     fhir, sr = out / "fhir" / f"{study.id}.json", out / "sr" / f"{study.id}.dcm"
-    bad: list[Bad] = []
+    writes_fhir = settings.fhir and not fhir.exists()
+    writes_sr = settings.sr and bool(study.dicom) and not sr.exists()
+    if not (writes_fhir or writes_sr):
+        return []
     try:
-        if settings.fhir and not fhir.exists():
-            sources = source_instances(study.dicom)
-            write_json(fhir, diagnostic_report(study.id, text, settings.language, sources, warnings))
-        if settings.sr and study.dicom and not sr.exists():
-            sources = source_instances(study.dicom)
-            write_structured_report(sr, study.id, text, settings.language, sources, __version__, warnings)
+        sources = source_instances(study.dicom)
     except (ValueError, OSError) as error:
-        step = "fhir" if settings.fhir and not fhir.exists() else "sr"
-        bad.append(Bad(study.name, step, _said(error)))
-    return bad
+        return [Bad(study.name, "fhir" if writes_fhir else "sr", _said(error))]
+    try:
+        if writes_fhir:
+            write_json(fhir, diagnostic_report(study.id, text, settings.language, sources, warnings))
+        if writes_sr:
+            write_structured_report(sr, study.id, text, settings.language, sources, __version__, warnings)
+    except ValueError as error:
+        return [Bad(study.name, "fhir" if writes_fhir and not fhir.exists() else "sr", _said(error))]
+    return []
 
 
 def _said(error: Exception) -> str:

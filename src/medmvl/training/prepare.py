@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from medmvl.data.entry_cache import default_cache_dir
+from medmvl.data.entry_cache import FullCacheError, default_cache_dir
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, kinds_of, part_digests, precision_of
 from medmvl.data.prepared import PreparedCache, process_block
 from medmvl.data.sources import DataSource, LoadedSource, load_source
@@ -52,7 +52,10 @@ class Prepared:
 
 
 class Scans(Dataset[Any]):
-    """The different scans of sources; None for what needs no further work, and words for what cannot be read."""
+    """The different scans of sources; None for what needs no further work, words for what cannot be read.
+
+    A cache that is full is given as its error, which a worker process could not raise without its traceback.
+    """
 
     def __init__(
         self, scans: list[tuple[LoadedSource, Block]], loads: dict[int, VisualLoader], *, wanted: bool
@@ -64,10 +67,12 @@ class Scans(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.scans)
 
-    def __getitem__(self, index: int) -> ProcessedVisual | str | None:
+    def __getitem__(self, index: int) -> ProcessedVisual | FullCacheError | str | None:
         source, block = self.scans[index]
         try:
             visual = self.loads[id(source)](block)
+        except FullCacheError as error:
+            return error
         except (UserError, OSError) as error:
             return f"{source.load.reference(block)}: {error}"
         return visual if self.wanted and visual.feature_key is not None else None
@@ -86,6 +91,7 @@ def prepare(
 
     Raises:
         RecipeError: no encoder is frozen in a stage before it trains.
+        FullCacheError: the cache cannot keep all of them.
     """
     state = processes()
     with state.main_process_first():
@@ -95,6 +101,8 @@ def prepare(
     done = Prepared(scans=len(mine), left_out=work.left_out)
     loader = DataLoader(Subset(work.scans, mine), batch_size=None, num_workers=workers)
     for number, visual in enumerate(loader, 1):
+        if isinstance(visual, FullCacheError):
+            raise visual
         if isinstance(visual, str):
             done.unread.append(visual)
         elif visual is not None:
@@ -165,7 +173,7 @@ def _loads(
 ) -> dict[int, VisualLoader]:
     """How the scans of each source are read; pixels are kept where they alone are asked for, or the recipe keeps them."""
     keeps = reader is None or any(recipe.data_of(stage).prepared for stage in recipe.stages)
-    pixels = PreparedCache(default_cache_dir()) if keeps else None
+    pixels = PreparedCache(default_cache_dir(), strict=True) if keeps else None
     loads: dict[int, VisualLoader] = {}
     for source in sources:
         decode: VisualLoader = (
@@ -211,7 +219,7 @@ def _reader(
     ]
     precision = precision_of(processes().device, in_bfloat16=computes_in_bfloat16(stage))
     parts = {kind: part_digests(model, kind, precision, connect=stage.objective == "lm") for kind in frozen}
-    reader = FeatureReader(FeatureCache(default_cache_dir()), processor, parts)
+    reader = FeatureReader(FeatureCache(default_cache_dir(), strict=True), processor, parts)
     model.keep_features = reader.keep
     return reader, stage
 

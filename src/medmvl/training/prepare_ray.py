@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.data.entry_cache import FOLDER_VARIABLE, LIMIT_VARIABLE, default_cache_dir
+from medmvl.data.entry_cache import FOLDER_VARIABLE, LIMIT_VARIABLE, FullCacheError, default_cache_dir
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.training.prepare import Preparation, Prepared, Progress, num_scans
 from medmvl.training.recipe import Recipe
@@ -43,6 +43,7 @@ def prepare_on_ray(
 
     Raises:
         MissingExtraError: Ray is not installed.
+        FullCacheError: the cache cannot keep all of them.
         UserError: workers keep dying, or cannot begin.
     """
     total = num_scans(recipe)  # phantoms are made here, before many ask for them
@@ -57,6 +58,8 @@ def prepare_on_ray(
             for row in _rows(ray, recipe, features, left, count, per_worker):
                 if row["state"] == "failed":
                     raise UserError(f"no worker could begin on {row['worker']}: {row['told']}")
+                if row["state"] == "full":
+                    raise FullCacheError(row["told"])
                 told[int(row["number"])] = row
                 if progress is not None:
                     progress(len(told), total)
@@ -147,7 +150,12 @@ class Worker:
             return "unread", found
         if found is None:
             return "there", ""
-        self.work.make(found)
+        try:
+            if isinstance(found, FullCacheError):
+                raise found
+            self.work.make(found)
+        except FullCacheError as error:
+            return "full", str(error)
         return "made", ""
 
 
