@@ -4,7 +4,7 @@ Both sides train the same recipe on the same scans with the same seed, one after
 empty cache folder each. An epoch is the time between its first and its last step, reading included; the first one of today's
 build writes the cache. What counts are CPU seconds of the process, as wall time on a shared machine says little.
 
-    python benchmarks/feature_cache.py [--cases slices medm_clip image] [--size small] [--repeats 1]
+    python benchmarks/feature_cache.py [--cases slices medm_clip image] [--size small] [--epochs 3] [--scans 4]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import both_builds
 import numpy as np
 from PIL import Image
 
-EPOCHS, BATCH = 3, 2
+BATCH = 2
 DRIVER = """
 import json, sys, time
 from pathlib import Path
@@ -126,7 +126,9 @@ def write_data(folder: Path, case: str, size: dict[str, Any]) -> Path:
     return folder / "data.jsonl"
 
 
-def epochs_of(source: Path, recipe: Path, folder: Path) -> tuple[list[tuple[float, float]], list[float]]:
+def epochs_of(
+    source: Path, recipe: Path, folder: Path, num_epochs: int
+) -> tuple[list[tuple[float, float]], list[float]]:
     """CPU and wall seconds of every epoch of a training by one side, and the losses of its steps."""
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(source), "MEDMVL_CACHE": str(folder / "cache")}
@@ -138,8 +140,8 @@ def epochs_of(source: Path, recipe: Path, folder: Path) -> tuple[list[tuple[floa
         sys.exit(done.stderr[-3000:])
     line = next(line for line in done.stdout.splitlines() if line.startswith("MARKS "))
     marks, losses = json.loads(line.removeprefix("MARKS "))
-    count = (len(marks) - 1) // EPOCHS
-    ends = [marks[number * count] for number in range(EPOCHS + 1)]
+    count = (len(marks) - 1) // num_epochs
+    ends = [marks[number * count] for number in range(num_epochs + 1)]
     return [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends)], losses
 
 
@@ -153,12 +155,12 @@ def floor(cache: Path) -> tuple[float, float]:
 
 
 def measure(
-    case: str, size: dict[str, Any], sides: dict[str, Path], folder: Path, repeats: int
+    case: str, size: dict[str, Any], sides: dict[str, Path], folder: Path, repeats: int, num_epochs: int
 ) -> dict[str, Any]:
     """Ratios of one case: later epochs of both sides, and the first."""
     folder.mkdir()
     stage = {
-        "name": "align", "parts": {"image_connector" if case == "image" else "volume_connector": "full"}, "epochs": EPOCHS,
+        "name": "align", "parts": {"image_connector" if case == "image" else "volume_connector": "full"}, "epochs": num_epochs,
         "batch_size": BATCH, "learning_rate": 1e-3, "group": "none", "log_steps": 100, "save_steps": 1000,
         "precision": "float32",
     }  # fmt: skip
@@ -173,7 +175,7 @@ def measure(
     losses: dict[str, list[float]] = {}
     for number in range(repeats):
         for side, source in sides.items():
-            epochs, losses[side] = epochs_of(source, recipe, folder / f"{side}{number}")
+            epochs, losses[side] = epochs_of(source, recipe, folder / f"{side}{number}", num_epochs)
             found[side].append(epochs)
     mebibytes, least = floor(folder / "now0" / "cache")
 
@@ -202,13 +204,20 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["slices", "medm_clip", "image"])
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=3, help="two at least")
+    parser.add_argument(
+        "--scans", type=int, help="volumes or images, an even number; default: as the size says"
+    )
     chosen = parser.parse_args()
+    size = SIZES[chosen.size]
+    if chosen.scans is not None:
+        size = {**size, "scans": chosen.scans, "images": chosen.scans}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "before").mkdir()
         sides = {"before": both_builds.before(folder / "before"), "now": both_builds.ROOT / "src"}
         for case in chosen.cases:
-            found = measure(case, SIZES[chosen.size], sides, folder / case, chosen.repeats)
+            found = measure(case, size, sides, folder / case, chosen.repeats, chosen.epochs)
             print(json.dumps({"case": case, "size": chosen.size, **found}), flush=True)
 
 
