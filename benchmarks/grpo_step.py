@@ -70,7 +70,7 @@ def train_ours(document: dict[str, Any], folder: Path) -> tuple[Any, list[float]
     plan = plan_stage(recipe, recipe.stages[0], model, processor, sources)
     trainer = stages.make_trainer(plan, stages.build_objective(plan), folder / "run", Interruption())
     keep_features(recipe, plan.stage, model, processor, [plan.train], "cpu as the weights")
-    learn_from_rollouts(trainer, plan.stage, model, processor, plan.train, 0)
+    learn_from_rollouts(trainer, plan)
     clock = Clock()
     trainer.add_callback(clock)
     trainer.train()

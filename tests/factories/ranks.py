@@ -20,6 +20,7 @@ def train_in_ranks(
     logs: Path,
     *,
     die: tuple[int, int] | None = None,
+    kill_after: float | None = None,
     seconds: float = 120,
 ) -> list[int]:
     """Run `medmvl train ARGUMENTS` in `count` processes; returns their exit codes, minus the signal where one ended them.
@@ -29,6 +30,7 @@ def train_in_ranks(
         count: of processes.
         logs: folder that gets what each prints, in files of the rank's number.
         die: rank and step: it kills itself after that step.
+        kill_after: seconds after which all are ended by SIGKILL, wherever they are.
         seconds: after which all are killed and the test fails.
     """
     _import_before_forking()
@@ -37,7 +39,7 @@ def train_in_ranks(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = {rank: _fork(rank, count, port, arguments, logs / str(rank), die) for rank in range(count)}
-    codes = _wait(children, seconds)
+    codes = _wait(children, seconds, kill_after)
     if set(codes) != set(children):
         text = "\n".join((logs / str(rank)).read_text()[-2000:] for rank in children)
         pytest.fail(f"ranks {sorted(set(children) - set(codes))} were still running:\n{text}")
@@ -91,10 +93,15 @@ def _die_after(step: int) -> None:
     Progress.on_step_end = dying  # type: ignore[method-assign, assignment]
 
 
-def _wait(children: dict[int, int], seconds: float) -> dict[int, int]:
+def _wait(children: dict[int, int], seconds: float, kill_after: float | None) -> dict[int, int]:
     codes: dict[int, int] = {}
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
+    deadline = start + seconds
     while len(codes) < len(children) and time.monotonic() < deadline:
+        if kill_after is not None and time.monotonic() > start + kill_after:
+            kill_after = None
+            for rank in children.keys() - codes.keys():
+                os.kill(children[rank], signal.SIGKILL)
         for rank in children.keys() - codes.keys():
             ended, status = os.waitpid(children[rank], os.WNOHANG)
             if ended:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,15 +28,23 @@ from medmvl.models.visuals import ProcessedSample
 from medmvl.rewards import Reward, registry
 from medmvl.tasks.metrics.record import Record
 from medmvl.training import policy_trainer
-from medmvl.training.policy import GroupRelativePolicy, group_advantages, loss_items, token_weights
+from medmvl.training.policy import (
+    FirstWeights,
+    GroupRelativePolicy,
+    group_advantages,
+    loss_items,
+    token_weights,
+)
 from medmvl.training.policy_data import AnsweredPrompt, PromptDataset, PromptOrder, answer_batch
 from medmvl.training.policy_recipe import GroupPolicy
 from medmvl.training.policy_trainer import PolicyTrainer
 from medmvl.training.recipe import Stage
 from medmvl.training.recipe_files import parse_recipe
+from medmvl.training.rollouts import Group, SampledAnswer
 from medmvl.training.run import load_sources, train, training_texts
 from medmvl.training.stage_data import open_dataset
 from tests.factories.crashes import assert_same_weights, train_with_a_crash
+from tests.factories.ranks import train_in_ranks
 from tests.factories.scripts import load_script
 from tests.factories.training import (
     ALL_FULL,
@@ -264,6 +278,65 @@ def test_flat_groups_are_replaced_and_the_rest_is_kept(tmp_path: Path, phantom_c
     assert sum(filled) < sum(kept)
 
 
+def test_flat_groups_are_left_out_of_the_pass_with_equal_loss_and_gradients(
+    tmp_path: Path, phantom_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[dict[str, torch.Tensor]] = []
+
+    def keep(self: Any, args: Any, state: Any, control: Any, model: Any, **more: Any) -> None:
+        found.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+
+    monkeypatch.setattr(policy_trainer._BetweenBatches, "on_pre_optimizer_step", keep, raising=False)
+    passed: list[int] = []
+    original = policy_trainer.answer_batch
+    monkeypatch.setattr(
+        policy_trainer,
+        "answer_batch",
+        lambda groups, *rest: (passed.append(len(groups)), original(groups, *rest))[1],
+    )
+    # the answers of three groups of four earn the same; one micro batch has no other
+    draw = policy_trainer.Rollouts.draw
+
+    def flattened(self: Any, *given: Any) -> Any:
+        groups = draw(self, *given)
+        return [
+            _earning(group, [0.0, 1.0, 0.4] if place == 1 else [0.5] * 3)
+            for place, group in enumerate(groups)
+        ]
+
+    monkeypatch.setattr(policy_trainer.Rollouts, "draw", flattened)
+    more = {"max_steps": 1, "micro_batch_size": 2, "log_steps": 1}
+    train(parse_recipe(document(**more), "r"), tmp_path / "left_out")
+    assert passed == [1, 1]
+    monkeypatch.setattr(PolicyTrainer, "_taught", lambda self, groups: groups)
+    train(parse_recipe(document(**more), "r"), tmp_path / "all")
+    assert passed[2:] == [2, 2]
+    ours, theirs = found
+    assert ours.keys() == theirs.keys() and max(float(one.abs().max()) for one in ours.values()) > 0
+    scale = max(float(gradient.norm()) for gradient in theirs.values())
+    assert max(float((ours[name] - theirs[name]).norm()) for name in ours) < 1e-5 * scale
+    for name in ("loss", "grad_norm", "entropy", "groups_without_spread"):
+        one, other = (curve(tmp_path / run, name) for run in ("left_out", "all"))
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-7) and one, name
+    assert curve(tmp_path / "all", "groups_without_spread") == [0.75]
+
+
+def _earning(group: Any, rewards: list[float]) -> Any:
+    answers = zip(group.answers, rewards, strict=True)
+    return replace(group, answers=tuple(replace(answer, reward=reward) for answer, reward in answers))
+
+
+def test_with_a_divergence_flat_groups_stay() -> None:
+    trainer = PolicyTrainer.__new__(PolicyTrainer)
+    item: Any = SimpleNamespace(prompt=SimpleNamespace(input_ids=[1, 2]))
+    answers = [SampledAnswer((1, 2), (0.0, 0.0), False, reward, {}) for reward in (0.0, 1.0)]
+    flat, other = Group(item, (answers[0],) * 2), Group(item, tuple(answers))
+    trainer.first_weights = None
+    assert trainer._taught([flat, other]) == [other] and trainer._taught([flat, flat]) == [flat]
+    trainer.first_weights = FirstWeights({})
+    assert trainer._taught([flat, other]) == [flat, other]
+
+
 @pytest.mark.parametrize(
     ("parts", "grpo"),
     [(ALL_FULL, {"refills": 2, "updates": 2}), (LORA, {"kl": 0.2, "temperature": 0.8, "truncated": "mask"})],
@@ -470,6 +543,34 @@ from tests.training.test_policy import LettersReward
 registry.REWARDS["letters"] = LettersReward
 train(sys.argv[1], sys.argv[2])
 """
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path: Path, phantom_cache: Path) -> None:
+    """SIGKILL from outside, at moments of chance: while answers are drawn, in a pass, or while a checkpoint is written."""
+    grpo = {"updates": 2, "group_size": 2, "kl": 0.1, "refills": 1, "temperature": 0.9}
+    more = {
+        "max_steps": 6,
+        "micro_batch_size": 2,
+        "parts": LORA,
+        "rewards": [{"name": "judge"}],
+        "log_steps": 3,
+    }
+    file = write_recipe(tmp_path / "recipe.yaml", document(grpo, **more))
+    start = time.monotonic()
+    assert train_in_ranks([file, "--out", tmp_path / "whole"], 1, tmp_path / "logs") == [0]
+    seconds = time.monotonic() - start
+    out, kills = tmp_path / "killed", 0
+    while kills < 2:
+        moment = random.uniform(0.2, 0.7) * seconds
+        if train_in_ranks([file, "--out", out], 1, tmp_path / "logs", kill_after=moment) == [-signal.SIGKILL]:
+            kills += 1
+        else:  # it ended before: from the start, and sooner
+            shutil.rmtree(out)
+            seconds /= 2
+    assert train_in_ranks([file, "--out", out], 1, tmp_path / "logs") == [0]
+    assert_same_weights(out, tmp_path / "whole")
+    assert _numbers(out) == _numbers(tmp_path / "whole")
 
 
 @pytest.mark.slow

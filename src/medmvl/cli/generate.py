@@ -199,12 +199,10 @@ def _tell_unanswered(out: Path) -> None:
     """Say on stderr how many answers are empty because their reasoning took all tokens."""
     from medmvl.engine import read_answers
 
-    empty = [
-        one for one in read_answers(out) if one.cut and one.reasoning is not None and not one.text.strip()
-    ]
+    empty = sum(one.unfinished for one in read_answers(out))
     if empty:
         typer.echo(
-            f"Notice: {len(empty)} answers are empty: the reasoning took all tokens; raise --max-new-tokens, or give "
+            f"Notice: {empty} answers are empty: the reasoning took all tokens; raise --max-new-tokens, or give "
             "--no-thinking",
             err=True,
         )

@@ -44,18 +44,17 @@ def inspect(
     from medmvl.imaging.describe import describe
 
     spacing_mm = None if spacing is None else _numbers(spacing, "--spacing")
-    others = _other_images(path)
     try:
         image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
     except ReadError as error:
-        raise type(error)(f"{error}{others}") from error
+        raise type(error)(f"{error}{_other_images(path)}") from error
     described = describe(image)
     if model is not None:
         described["model"] = _seen_by(model, image, preview)
     elif preview is not None:
         _draw(image, preview, window)
     typer.echo(json.dumps(described, ensure_ascii=False)) if as_json else _print_table(path, described)
-    if others and not as_json:
+    if not as_json and (others := _other_images(path)):
         typer.echo(others.strip(), err=True)
 
 

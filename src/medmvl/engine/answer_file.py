@@ -41,6 +41,11 @@ class StoredAnswer:
     reasoning: str | None = None
     """Text that the model wrote before the answer."""
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is empty as the tokens ran out within its reasoning."""
+        return self.cut and self.reasoning is not None and not self.text.strip()
+
     def to_line(self) -> bytes:
         """The line, Chinese as it is."""
         values: dict[str, Any] = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}

@@ -227,10 +227,7 @@ class Answering:
     def _num_unfinished(self, name: str) -> int:
         """Answers of a pass that are empty because their reasoning was cut."""
         files = [path for part in ("closed", "open") if (path := self._decoded(name, part)).exists()]
-        found = [answer for path in files for answer in read_answers(path)]
-        return sum(
-            answer.cut and answer.reasoning is not None and not answer.text.strip() for answer in found
-        )
+        return sum(answer.unfinished for path in files for answer in read_answers(path))
 
     def _advance(self, name: str, total: int) -> Advance | None:
         progress = self.progress

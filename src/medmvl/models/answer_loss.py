@@ -6,7 +6,8 @@ backward pass finds them ready and no logit is computed twice (as Liger Kernel's
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -97,21 +98,17 @@ class _ChunkedLoss(torch.autograd.Function):
         learning: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Losses now, and gradients with them."""
-        device = hidden.device.type
-        casts = torch.amp.is_autocast_available(device)
-        computed = hidden.dtype
-        if casts and torch.is_autocast_enabled(device):
-            computed = torch.get_autocast_dtype(device)
+        computed = computed_type(hidden)
         needed = ctx.needs_input_grad[:3] if learning else (False, False, False)
-        gradients = _Gradients(weight, bias, share * factor, needed)
+        gradients = HeadGradients(weight, bias, needed)
         matrix, offset = weight.to(computed), None if bias is None else bias.to(computed)
-        rows = max(1, CHUNK_BYTES.get(device, 512 << 20) // (4 * len(weight)))
+        rows = rows_per_chunk(weight)
         losses, predicted = [], []
-        with torch.autocast(device, enabled=False) if casts else nullcontext():
+        with without_autocast(hidden.device.type):
             for chunk, wanted in zip(
                 torch.split(hidden.to(computed), rows), torch.split(targets, rows), strict=True
             ):
-                logits = _shape(functional.linear(chunk, matrix, offset).float(), factor, cap)
+                logits = shaped(functional.linear(chunk, matrix, offset).float(), factor, cap)
                 if not gradients.needed:
                     predicted.append(logits.argmax(-1))
                 bent = None if cap is None or not gradients.needed else 1.0 - (logits / cap).square_()
@@ -119,7 +116,8 @@ class _ChunkedLoss(torch.autograd.Function):
                 losses.append(loss)
                 if gradients.needed:
                     logits.scatter_add_(1, wanted[:, None], -sums)
-                    gradients.add(logits if bent is None else logits.mul_(bent), sums, chunk, matrix)
+                    slope = logits if bent is None else logits.mul_(bent)
+                    gradients.add(slope, share * factor / sums, chunk, matrix)
         ctx.found = gradients.finished(hidden.dtype)
         each, likeliest = torch.cat(losses), torch.cat(predicted) if predicted else None
         ctx.mark_non_differentiable(each, *(() if likeliest is None else (likeliest,)))
@@ -136,7 +134,30 @@ class _ChunkedLoss(torch.autograd.Function):
         return (*found, None, None, None, None, None)
 
 
-def _shape(logits: Tensor, factor: float, cap: float | None) -> Tensor:
+def computed_type(hidden: Tensor) -> torch.dtype:
+    """The type that logits of hidden states are computed in."""
+    device = hidden.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return hidden.dtype
+
+
+@contextmanager
+def without_autocast(device: str) -> Iterator[None]:
+    """What the block computes has the types that are written there; `device` is a type of device."""
+    if not torch.amp.is_autocast_available(device):
+        yield
+        return
+    with torch.autocast(device, enabled=False):
+        yield
+
+
+def rows_per_chunk(weight: Tensor) -> int:
+    """Tokens whose logits by a head `(vocabulary, width)` are computed at once."""
+    return max(1, CHUNK_BYTES.get(weight.device.type, 512 << 20) // (4 * len(weight)))
+
+
+def shaped(logits: Tensor, factor: float, cap: float | None) -> Tensor:
     """What the LLM does to its logits, in place."""
     logits = logits.mul_(factor) if factor != 1 else logits
     return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
@@ -150,23 +171,19 @@ def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return (sums.log() - picked)[:, 0], sums
 
 
-class _Gradients:
+class HeadGradients:
     """Gradients of hidden states, weight and bias, those that are needed, summed over chunks; weights in float32."""
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, scale: Tensor, needed: tuple[bool, bool, bool]
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, needed: tuple[bool, bool, bool]) -> None:
         self.needed = any(needed)
         self._wanted = (needed[0], needed[1], needed[2] and bias is not None)
         self._types = weight.dtype, weight.dtype if bias is None else bias.dtype
-        self._scale = scale
         self._hidden: list[Tensor] = []
         self._weight: Tensor | None = None
         self._bias: Tensor | None = None
 
-    def add(self, slope: Tensor, sums: Tensor, chunk: Tensor, matrix: Tensor) -> None:
-        """What one chunk gives: `slope` `(rows, vocabulary)` is its gradient times `sums`; factors go to small matrices."""
-        shares = self._scale / sums
+    def add(self, slope: Tensor, shares: Tensor, chunk: Tensor, matrix: Tensor) -> None:
+        """What one chunk gives: `slope` `(rows, vocabulary)` times `shares` `(rows, 1)`, which go to small matrices."""
         if self._wanted[2]:
             part = (slope * shares).sum(0)
             self._bias = part if self._bias is None else self._bias.add_(part)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from medmvl.models.answer_logprobs import Sampling
 from medmvl.models.answer_loss import supervised_positions as find_supervised
 from medmvl.models.answer_output import AnswerOutput, answer_output
 from medmvl.models.causal_attention import mask_of
@@ -134,6 +135,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         return_logits: bool | None = None,
         supervised_positions: Tensor | None = None,
         sample_lengths: Sequence[int] | None = None,
+        sampling: Sampling | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the model: encode the visuals, put their tokens among the text's, run the LLM, and compare with the labels.
@@ -165,6 +167,8 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
                 which the host waits.
             sample_lengths: with labels and one row: the samples that are packed into it; each sees itself only, and
                 `position_ids` count from 0 in each.
+            sampling: with labels: log-probabilities of the supervised tokens under this distribution are asked for, as
+                `token_logprobs`, and no loss.
             **kwargs: for the LLM.
 
         Raises:
@@ -189,7 +193,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
             outputs: CausalLMOutputWithPast = self.llm(**kwargs)
             return outputs
         return self._answers(
-            kwargs, labels, supervised_positions, sample_lengths, num_items_in_batch, return_logits
+            kwargs, labels, supervised_positions, sample_lengths, num_items_in_batch, return_logits, sampling
         )
 
     def _answers(
@@ -200,6 +204,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         sample_lengths: Sequence[int] | None,
         num_items_in_batch: Tensor | int | None,
         return_logits: bool | None,
+        sampling: Sampling | None,
     ) -> AnswerOutput:
         mask = mask_of(self.llm.config, inputs["inputs_embeds"], inputs["attention_mask"], sample_lengths)
         return answer_output(
@@ -208,8 +213,9 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
             labels,
             find_supervised(labels) if positions is None else positions,
             num_items_in_batch,
-            with_logits=not self.training if return_logits is None else return_logits,
+            with_logits=sampling is None and (not self.training if return_logits is None else return_logits),
             selects_logits=self._llm_selects_logits,
+            sampling=sampling,
         )
 
     def scatter(

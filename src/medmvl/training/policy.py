@@ -7,34 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from medmvl.models.answer_logprobs import Sampling, TokenLogprobs
 from medmvl.models.modeling import MedMVLForConditionalGeneration
-from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.training.objectives import Metrics, Objective
 from medmvl.training.policy_recipe import GroupPolicy
 from medmvl.training.preference import switch_dropout_off
 
 SPREAD = 1e-6
 """Rewards of a group that differ by less are all the same."""
-NOTHING = -1e9
-"""Logit of what is never drawn: finite, so that its share of the entropy is 0."""
 DEVIATION_FLOOR = 1e-4
 """Added to the deviation that advantages are divided by."""
-
-
-class TokenLogprobs(NamedTuple):
-    """What a pass says of the answers' tokens, all rows in order."""
-
-    logprobs: Tensor
-    """`(tokens,)` at the temperature of sampling."""
-    entropy: Tensor
-    """`(tokens,)` of the distribution each was drawn from; without gradient."""
-    plain: Tensor
-    """`(tokens,)` at temperature 1, as the engine tells them; without gradient."""
 
 
 class GroupRelativePolicy(Objective):
@@ -46,7 +33,7 @@ class GroupRelativePolicy(Objective):
         """`never` are token ids that the engine does not draw."""
         super().__init__(model)
         self.settings = settings
-        self.never = tuple(never)
+        self.sampling = Sampling(settings.temperature, tuple(never))
         switch_dropout_off(model)
 
     def forward(
@@ -84,9 +71,10 @@ class GroupRelativePolicy(Objective):
 
     def tokens(self, labels: Tensor, **batch: Any) -> TokenLogprobs:
         """What a pass says of the supervised tokens."""
-        logits = self.model(labels=labels, return_logits=True, use_cache=False, **batch).logits
-        targets = labels[:, 1:][labels[:, 1:] != IGNORED_LABEL]
-        return token_logprobs(logits.float(), targets, self.settings.temperature, self.never)
+        found: TokenLogprobs = self.model(
+            labels=labels, sampling=self.sampling, use_cache=False, **batch
+        ).token_logprobs
+        return found
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """From reward, length and truncation of each sample's greedy answer: means, and the reward per type of question."""
@@ -101,20 +89,6 @@ class GroupRelativePolicy(Objective):
 
 WATCHED = ("tokens", "entropy", "kl", "clip_low", "clip_high")
 """What `forward` sums over tokens: their number first, then what is shown per token."""
-
-
-def token_logprobs(
-    logits: Tensor, targets: Tensor, temperature: float, never: Sequence[int]
-) -> TokenLogprobs:
-    """Log-probabilities of `targets` `(tokens,)` by `logits` `(tokens, vocabulary)`, without the ids that are never drawn."""
-    ids = torch.tensor(never, device=logits.device, dtype=torch.long)
-    logits = logits.index_fill(1, ids, NOTHING)
-    spread = (logits if temperature == 1 else logits / temperature).log_softmax(-1)
-    logprobs = spread.gather(1, targets[:, None])[:, 0]
-    with torch.no_grad():
-        entropy = -(spread.exp() * spread).sum(-1)
-        plain = logprobs if temperature == 1 else logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-    return TokenLogprobs(logprobs, entropy, plain.detach())
 
 
 def token_losses(

@@ -45,7 +45,7 @@ class GroupPolicy(StrictModel):
 
     refills: NonNegativeInt = 0
     """How often a prompt whose answers all earn the same is replaced by another (DAPO's dynamic sampling); what is without
-    spread after that is kept and teaches nothing."""
+    spread after that teaches nothing."""
     truncated: Literal["penalty", "mask", "score"] = "penalty"
     """Answers cut off at `max_new_tokens`: `penalty`: they earn 0; `mask`: they count in their group's mean and do not train;
     `score`: they earn what they say."""

@@ -25,6 +25,7 @@ from medmvl.training.trainer import changing_state
 
 if TYPE_CHECKING:
     from medmvl.models.processing import MedMVLProcessor
+    from medmvl.training.stage_plan import StagePlan
 
 logger = logging.getLogger(__name__)
 VIEWED = 2000
@@ -33,35 +34,28 @@ CACHE_BYTES = 1 << 30
 """Limit of the visual tokens and beginnings of one batch of prompts."""
 
 
-def rewards_of(stage: Stage) -> CombinedReward:
-    """What answers earn in a stage; the verdict of the task's judge where it names no reward.
-
-    Raises:
-        UserError: an unknown reward or option, or rewards that cannot go together.
-    """
-    return rewards_together(stage.rewards)
-
-
 def check_policy(
     stage: Stage,
     model: MedMVLForConditionalGeneration,
     processor: MedMVLProcessor,
     train: PromptDataset,
     validation: Any,
-) -> None:
-    """Look whether a stage can learn from rewards, before anything is drawn.
+) -> CombinedReward:
+    """What answers earn in a stage, once it was looked whether it can learn from that, before anything is drawn.
 
     Raises:
-        UserError: a prompt that has no room for an answer, a reward that the data have no truth for or that gives no
-            number from 0 to 1, or a reference that does not fit in memory.
+        UserError: an unknown reward or option, or rewards that cannot go together; a prompt that has no room for an answer; a
+            reward that the data have no truth for or that gives no number from 0 to 1; a reference that does not fit in
+            memory.
     """
-    settings = stage.grpo or GroupPolicy()
+    settings, reward = stage.policy, rewards_together(stage.rewards)
     for dataset in (train, validation):
         if dataset is not None:
             _check_room(stage.name, settings, model, processor, dataset)
-            check_rewards(rewards_of(stage), _records(dataset, len(dataset)))
+            check_rewards(reward, _records(dataset, len(dataset)))
     if settings.kl:
         _check_memory(stage.name, model)
+    return reward
 
 
 def _check_room(
@@ -118,20 +112,14 @@ def _records(dataset: PromptDataset, count: int) -> list[Record]:
     return [dataset.record(index) for index in range(0, len(dataset), step)]
 
 
-def learn_from_rollouts(
-    trainer: PolicyTrainer,
-    stage: Stage,
-    model: MedMVLForConditionalGeneration,
-    processor: MedMVLProcessor,
-    train: Any,
-    seed: int,
-) -> None:
+def learn_from_rollouts(trainer: PolicyTrainer, plan: StagePlan) -> None:
     """Give a trainer its engine, rewards, attacks and reference, before a checkpoint is loaded."""
-    settings, reward = stage.grpo or GroupPolicy(), rewards_of(stage)
+    model, train, reward, settings = plan.model, plan.train, plan.reward, plan.stage.policy
+    assert isinstance(train, PromptDataset) and reward is not None
     saved = model.generation_config
-    engine = SequenceDecoder(model, processor, CACHE_BYTES)
+    engine = SequenceDecoder(model, plan.processor, CACHE_BYTES)
     model.generation_config = saved  # the engine's own has nothing to do with what is saved
-    rollouts = Rollouts(engine, train, reward, settings, seed, trainer.accelerator.autocast)
+    rollouts = Rollouts(engine, train, reward, settings, plan.recipe.seed, trainer.accelerator.autocast)
     attacks = AttackPayoffs(_records(train, VIEWED), reward)
     first = (
         FirstWeights(changing_state(trainer.accelerator.unwrap_model(trainer.model))) if settings.kl else None

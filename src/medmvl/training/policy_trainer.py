@@ -86,6 +86,7 @@ class PolicyTrainer(StageTrainer):
         flat = [item for items in given for item in items]
         groups = self.rollouts.draw(flat, places, number, self.order.prompts_of(number))
         model.train()
+        taught = [self._taught(groups[start : start + micro]) for start in range(0, len(groups), micro)]
         everywhere = self._everywhere(groups, places)
         lengths = [length for one in everywhere for length in one["lengths"]]
         counted = [not masked for one in everywhere for masked in one["masked"]]
@@ -93,9 +94,19 @@ class PolicyTrainer(StageTrainer):
             loss_items(lengths, counted, self.settings), dtype=torch.float32, device=device
         )
         self.watched.rollouts(everywhere)
-        self._batches = [self._batch(groups[start : start + micro]) for start in range(0, len(groups), micro)]
+        self._batches = [self._batch(part) for part in taught]
         if self.first_weights is not None:
             self._add_reference()
+
+    def _taught(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """The groups of a micro batch that the training pass sees: without spread there is no gradient but that of a KL term.
+
+        The shortest stays, and counts for nothing, where none has any: every process runs every part in each pass.
+        """
+        return [group for group in groups if self._teaches(group)] or [min(groups, key=_num_tokens)]
+
+    def _teaches(self, group: Group) -> bool:
+        return group.spread or self.first_weights is not None
 
     def _everywhere(self, groups: Sequence[Group], places: Sequence[int]) -> list[dict[str, Any]]:
         """What is watched of the groups of all processes, in the order of the batch."""
@@ -131,10 +142,11 @@ class PolicyTrainer(StageTrainer):
         batch = answer_batch(prompts, processor, llm)
         rewards = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
         answers = [answer for group in groups for answer in group.answers]
+        silent = [not self._teaches(group) for group in groups for _ in group.answers]
         counts = torch.tensor([len(answer.tokens) for answer in answers])
         weights = [
-            0.0 if self._masked(answer) else token_weights(len(answer.tokens), self.settings)
-            for answer in answers
+            0.0 if out or self._masked(answer) else token_weights(len(answer.tokens), self.settings)
+            for answer, out in zip(answers, silent, strict=True)
         ]
         advantages = group_advantages(rewards, self.settings).flatten().float()
         batch["advantages"] = advantages.repeat_interleave(counts)
@@ -218,6 +230,10 @@ class PolicyTrainer(StageTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
 
 
+def _num_tokens(group: Group) -> int:
+    return len(group.item.prompt.input_ids) + sum(len(answer.tokens) for answer in group.answers)
+
+
 class Watched:
     """Sums of what is shown of rollouts and passes, since the last entry of the history."""
 
@@ -261,8 +277,8 @@ class Watched:
         """Everything per answer, group or token; then begin anew."""
         found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
         tokens, gap = self._all_tokens(accelerator)
-        for name, value in zip(WATCHED[1:], (tokens[1:] / tokens[0].clamp(min=1)).tolist(), strict=True):
-            found[name] = value
+        if tokens[0]:  # else no answer taught anything
+            found |= dict(zip(WATCHED[1:], (tokens[1:] / tokens[0]).tolist(), strict=True))
         found["logprob_gap"] = gap
         found |= {f"attack/{name}": value for name, value in mean_payoffs(self.attacks).items()}
         self.reset()

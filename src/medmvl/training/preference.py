@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
+from medmvl.models.answer_logprobs import Sampling
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.training.objectives import Metrics, Objective
@@ -27,6 +28,7 @@ from medmvl.training.recipe import Preference
 
 logger = logging.getLogger(__name__)
 REFERENCE = "reference.safetensors"
+PLAIN = Sampling(with_entropy=False)
 
 
 class DirectPreference(Objective):
@@ -91,11 +93,9 @@ def answer_logprobs(
     model: MedMVLForConditionalGeneration, labels: Tensor, **batch: Any
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each row's supervised tokens together, and how many they are: `(B,)` and `(B,)`."""
-    logits = model(labels=labels, return_logits=True, use_cache=False, **batch).logits
-    targets = labels[:, 1:]
-    keep = targets != IGNORED_LABEL
+    of_token = model(labels=labels, sampling=PLAIN, use_cache=False, **batch).token_logprobs.logprobs
+    keep = labels[:, 1:] != IGNORED_LABEL
     row = keep.nonzero()[:, 0]
-    of_token = -functional.cross_entropy(logits.float(), targets[keep], reduction="none")
     return of_token.new_zeros(len(labels)).index_add(0, row, of_token), keep.sum(1)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from medmvl.data.entry_cache import FullCacheError, default_cache_dir
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, kinds_of, part_digests, precision_of
 from medmvl.data.prepared import PreparedCache, process_block
-from medmvl.data.sources import DataSource, LoadedSource, load_source
+from medmvl.data.sources import DataSource, LoadedSource, open_sources
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.assemble import assemble
 from medmvl.models.collation import collate
@@ -28,7 +27,7 @@ from medmvl.models.tuning import apply_tuning, has_lora, merge_lora
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.training.recipe import Recipe, Stage
-from medmvl.training.run import load_sources, source_key, training_texts
+from medmvl.training.run import source_key, training_texts
 from medmvl.training.stage_plan import fitted
 from medmvl.training.trainer_arguments import computes_in_bfloat16, processes
 
@@ -123,13 +122,14 @@ class Preparation:
 
     def __init__(self, recipe: Recipe, *, features: bool) -> None:
         sources = _sources(recipe)
-        texts = training_texts(recipe, load_sources(recipe, default_cache_dir()))
+        opened = list(sources.values())
+        texts = training_texts(recipe, sources)
         self.model, processor = assemble(recipe.model, texts=texts, seed=recipe.seed)
         self.left_out: list[str] = []
         self.reader: FeatureReader | None = None
         if features:
             self.reader, self.stage = _reader(recipe, self.model, processor, self.left_out)
-        self.scans = Scans(_scans(sources), _loads(recipe, sources, processor, self.reader), wanted=features)
+        self.scans = Scans(_scans(opened), _loads(recipe, opened, processor, self.reader), wanted=features)
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -145,16 +145,16 @@ class Preparation:
 
 def num_scans(recipe: Recipe) -> int:
     """How many different scans a recipe names; no model is built."""
-    return len(_scans(_sources(recipe)))
+    return len(_scans(list(_sources(recipe).values())))
 
 
-def _sources(recipe: Recipe) -> list[LoadedSource]:
-    """All sources of all stages, with those kept for the end."""
+def _sources(recipe: Recipe) -> dict[str, LoadedSource]:
+    """All sources of all stages by their keys, with those kept for the end."""
     named: dict[str, DataSource] = {}
     for stage in recipe.stages:
         data = recipe.data_of(stage)
         named |= {source_key(source): source for source in (*data.train, *data.validation, *data.test)}
-    return [load_source(source, Path.cwd(), default_cache_dir()) for source in named.values()]
+    return dict(zip(named, open_sources(named.values(), default_cache_dir()), strict=True))
 
 
 def _scans(sources: list[LoadedSource]) -> list[tuple[LoadedSource, Block]]:

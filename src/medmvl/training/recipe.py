@@ -179,14 +179,19 @@ class Stage(StrictModel):
         return self
 
     @property
+    def policy(self) -> GroupPolicy:
+        """Settings of the `grpo` objective: those of the recipe, or the defaults."""
+        return self.grpo or GroupPolicy()
+
+    @property
     def answers_per_sample(self) -> int:
         """Answers that a sample is trained with: those of its group in the `grpo` objective, else one."""
-        return (self.grpo or GroupPolicy()).group_size if self.objective == "grpo" else 1
+        return self.policy.group_size if self.objective == "grpo" else 1
 
     @property
     def holds_reference(self) -> bool:
         """Whether the weights that train are held once more, as they were at first."""
-        return self.objective == "grpo" and (self.grpo or GroupPolicy()).kl > 0
+        return self.objective == "grpo" and self.policy.kl > 0
 
     def share(self, num_processes: int) -> tuple[int, int]:
         """How a global batch is cut: `(micro batch size, accumulation steps)` of each process.

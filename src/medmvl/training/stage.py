@@ -29,7 +29,6 @@ from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Classification, Contrastive, LanguageModelling, Objective
 from medmvl.training.policy import GroupRelativePolicy
 from medmvl.training.policy_data import CollatePrompts
-from medmvl.training.policy_recipe import GroupPolicy
 from medmvl.training.policy_stage import learn_from_rollouts
 from medmvl.training.policy_trainer import PolicyTrainer
 from medmvl.training.preference import REFERENCE, DirectPreference, keep_reference
@@ -77,7 +76,7 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     if isinstance(objective, DirectPreference):
         keep_stage_reference(plan, objective, trainer, folder)
     if isinstance(trainer, PolicyTrainer):
-        learn_from_rollouts(trainer, plan.stage, plan.model, plan.processor, plan.train, plan.recipe.seed)
+        learn_from_rollouts(trainer, plan)
     done = checkpoints(folder / "checkpoints")
     if done and state.is_main_process:
         logger.info("resuming stage %s from %s", plan.stage.name, done[-1].name)
@@ -128,7 +127,7 @@ def build_objective(plan: StagePlan) -> Objective:
             return DirectPreference(plan.model, plan.stage.dpo or Preference())
         if plan.stage.objective == "grpo":
             never = (plan.processor.image_token_id, plan.processor.volume_token_id)
-            return GroupRelativePolicy(plan.model, plan.stage.grpo or GroupPolicy(), never)
+            return GroupRelativePolicy(plan.model, plan.stage.policy, never)
         return LanguageModelling(plan.model)
 
 

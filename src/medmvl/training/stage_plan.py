@@ -23,8 +23,8 @@ from medmvl.models.tuning import (
     merge_lora,
     tuning_table,
 )
+from medmvl.rewards.combined import CombinedReward
 from medmvl.training.policy_data import PromptDataset, PromptOrder
-from medmvl.training.policy_recipe import GroupPolicy
 from medmvl.training.policy_stage import check_policy
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.stage_data import (
@@ -57,6 +57,8 @@ class StagePlan:
     table: list[TuningRow]
     trained_on: TrainedOn
     """Patients of this stage and of all training before it."""
+    reward: CombinedReward | None = None
+    """What answers earn, in the `grpo` objective."""
     watched: tuple[int, int] = (0, 0)
     """Patients of the validation data that are among them, and how many it has."""
 
@@ -140,8 +142,9 @@ def plan_stage(
     longest = max(train.samples.lengths)
     if stage.pack and not is_purely_causal(model.llm.config, longest):
         raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
+    reward = None
     if isinstance(train, PromptDataset):
-        check_policy(stage, model, processor, train, validation)
+        reward = check_policy(stage, model, processor, train, validation)
     return StagePlan(
         recipe,
         stage,
@@ -154,6 +157,7 @@ def plan_stage(
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
         trained_on=trained_on,
+        reward=reward,
         watched=shared,
     )
 
@@ -161,7 +165,7 @@ def plan_stage(
 def build_order(train: StageDataset, stage: Stage, seed: int) -> TrainingOrder:
     """The order of the stage's samples."""
     if stage.objective == "grpo":
-        return PromptOrder(train.mixture, stage, seed, (stage.grpo or GroupPolicy()).updates)
+        return PromptOrder(train.mixture, stage, seed, stage.policy.updates)
     return TrainingOrder(train.mixture, stage, seed)
 
 

@@ -1,0 +1,131 @@
+"""Log-probabilities of supervised tokens, in chunks: nothing of (all positions x vocabulary) ever exists, as in `answer_loss`.
+
+The gradient of a token's log-probability is known only when the loss made of it is, so the backward pass computes the logits
+of a chunk once more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from medmvl.models.answer_loss import (
+    Head,
+    HeadGradients,
+    computed_type,
+    rows_per_chunk,
+    shaped,
+    without_autocast,
+)
+
+NOTHING = -1e9
+"""Logit of what is never drawn: finite, so that its share of the entropy is 0."""
+
+
+class Sampling(NamedTuple):
+    """The distribution that tokens are drawn from."""
+
+    temperature: float = 1.0
+    never: tuple[int, ...] = ()
+    """Token ids that are not drawn."""
+    with_entropy: bool = True
+    """Whether its entropy is asked for."""
+
+
+class TokenLogprobs(NamedTuple):
+    """What a pass says of the supervised tokens, all rows in order."""
+
+    logprobs: Tensor
+    """`(tokens,)` at the temperature of sampling."""
+    entropy: Tensor
+    """`(tokens,)` of the distribution each was drawn from, 0 where it is not asked for; without gradient."""
+    plain: Tensor
+    """`(tokens,)` at temperature 1, as the engine tells them; without gradient."""
+
+
+def token_logprobs(logits: Tensor, targets: Tensor, sampling: Sampling) -> TokenLogprobs:
+    """Log-probabilities of `targets` `(tokens,)` by whole `logits` `(tokens, vocabulary)`."""
+    temperature, column = sampling.temperature, targets[:, None]
+    logits = logits.index_fill(1, _never(sampling, logits.device), NOTHING)
+    spread = (logits if temperature == 1 else logits / temperature).log_softmax(-1)
+    logprobs = spread.gather(1, column)[:, 0]
+    with torch.no_grad():
+        entropy = -(spread.exp() * spread).sum(-1) if sampling.with_entropy else torch.zeros_like(logprobs)
+        plain = logprobs if temperature == 1 else logits.log_softmax(-1).gather(1, column)[:, 0]
+    return TokenLogprobs(logprobs, entropy, plain.detach())
+
+
+def chunked_logprobs(hidden: Tensor, targets: Tensor, head: Head, sampling: Sampling) -> TokenLogprobs:
+    """The same of hidden states `(tokens, width)`."""
+    return TokenLogprobs(
+        *_ChunkedLogprobs.apply(  # type: ignore[no-untyped-call]
+            hidden, head.weight, head.bias, targets, head.factor, head.cap, sampling
+        )
+    )
+
+
+def _never(sampling: Sampling, device: torch.device) -> Tensor:
+    return torch.tensor(sampling.never, device=device, dtype=torch.long)
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    """The log-probabilities at the temperature of sampling have a gradient, nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        factor: float,
+        cap: float | None,
+        sampling: Sampling,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `token_logprobs` says of each chunk."""
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.head, ctx.sampling, ctx.computed = (factor, cap), sampling, computed_type(hidden)
+        matrix, offset = weight.to(ctx.computed), None if bias is None else bias.to(ctx.computed)
+        rows, found = rows_per_chunk(weight), []
+        with without_autocast(hidden.device.type):
+            for chunk, wanted in zip(
+                torch.split(hidden.to(ctx.computed), rows), torch.split(targets, rows), strict=True
+            ):
+                logits = shaped(functional.linear(chunk, matrix, offset).float(), factor, cap)
+                found.append(token_logprobs(logits, wanted, sampling))
+        logprobs, entropy, plain = (torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.mark_non_differentiable(entropy, plain)
+        return logprobs, entropy, plain
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor, *others: Any) -> tuple[Tensor | None, ...]:
+        """Each token's `slopes` `(tokens,)` times the gradient of its log-probability."""
+        hidden, weight, bias, targets = ctx.saved_tensors
+        (factor, cap), temperature = ctx.head, ctx.sampling.temperature
+        never = _never(ctx.sampling, hidden.device)
+        gradients = HeadGradients(weight, bias, ctx.needs_input_grad[:3])
+        matrix, offset = weight.to(ctx.computed), None if bias is None else bias.to(ctx.computed)
+        rows = rows_per_chunk(weight)
+        with without_autocast(hidden.device.type):
+            for chunk, wanted, shares in zip(
+                torch.split(hidden.to(ctx.computed), rows),
+                torch.split(targets, rows),
+                torch.split(slopes[:, None], rows),
+                strict=True,
+            ):
+                logits = shaped(functional.linear(chunk, matrix, offset).float(), factor, cap)
+                bent = None if cap is None else 1.0 - (logits / cap).square_()
+                slope = logits.index_fill_(1, never, NOTHING).div_(temperature).softmax(-1).neg_()
+                slope.scatter_add_(1, wanted[:, None], torch.ones_like(shares)).index_fill_(1, never, 0.0)
+                gradients.add(
+                    slope if bent is None else slope.mul_(bent),
+                    shares * (factor / temperature),
+                    chunk,
+                    matrix,
+                )
+        return (*gradients.finished(hidden.dtype), None, None, None, None)
