@@ -46,7 +46,7 @@ def test_candidates_share_one_distribution() -> None:
     assert sum(math.exp(value) for value in values) < 1
 
 
-def test_choices_are_weighed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_are_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [asked("a", "ct-1"), asked("b", "x-broken"), asked("c", "x-1")]
     engine = tiny_engine()
     first = choice_logprobs(engine, samples, image_of, tmp_path / "l.jsonl", {"model": "m"})

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import ByT5Tokenizer
 
-from medmvl.errors import RecipeError
-from medmvl.models.tokenizers import train_tokenizer
+from medmvl.errors import RecipeError, UserError
+from medmvl.models.tokenizers import read_tokenizer, train_tokenizer
 
 TEXTS = ["Is there a nodule?", "Yes.", "右肺上叶有结节。", "The heart is enlarged."]
 TOKENIZER = train_tokenizer(TEXTS, 320)
@@ -35,3 +36,11 @@ def test_it_learned_from_the_text():
 def test_what_cannot_be_learned_is_an_error(texts, size, message):
     with pytest.raises(RecipeError, match=message):
         train_tokenizer(texts, size)
+
+
+def test_a_saved_tokenizer_is_read_and_a_slow_one_refused(tmp_path):
+    TOKENIZER.save_pretrained(tmp_path / "fast")
+    ByT5Tokenizer().save_pretrained(tmp_path / "slow")
+    assert read_tokenizer(tmp_path / "fast").get_vocab() == TOKENIZER.get_vocab()
+    with pytest.raises(UserError, match="ByT5Tokenizer is a slow tokenizer"):
+        read_tokenizer(tmp_path / "slow")

@@ -55,7 +55,10 @@ Robustness = Annotated[
 Consistency = Annotated[
     bool, typer.Option(help="Ask again in other words, and compare English with Chinese.")
 ]
-Calibration = Annotated[bool, typer.Option(help="Weigh the choices of closed questions by their likelihood.")]
+Calibration = Annotated[
+    bool,
+    typer.Option(help="Score the choices of closed questions by likelihood: calibration."),
+]
 BarOption = Annotated[
     float | None, typer.Option(min=0, max=1, help="Say which closed questions score below this.")
 ]

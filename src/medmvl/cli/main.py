@@ -56,7 +56,9 @@ VERBS: dict[str, Verb] = {
     "serve": Verb("medmvl.cli.serve", "serve", "Serve a model to OpenAI's clients, with volumes."),
     "playground": Verb("medmvl.cli.serve", "playground", "Look at scans and ask about them in a browser."),
     "tasks": Verb("medmvl.cli.tasks", "tasks", "List tasks: what of which data set, by which protocol."),
-    "evaluate": Verb("medmvl.cli.evaluate", "evaluate", "Score a model beside its controls, with intervals."),
+    "evaluate": Verb(
+        "medmvl.cli.evaluate", "evaluate", "Score a model next to its controls, with intervals."
+    ),
     "score": Verb(
         "medmvl.cli.score",
         "score",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def phantoms(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
-    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 100,
+    patients: Annotated[int, typer.Option(min=1, help="Number of patients.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     preset: Annotated[str, typer.Option(help="quickstart, quickstart_normal, chest or tiny.")] = "quickstart",
     format: Annotated[str, typer.Option(help="npy, nifti or dicom.")] = "npy",

@@ -55,9 +55,7 @@ def audit(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N samples of each source.")] = None,
     patients: Annotated[
         int,
-        typer.Option(
-            min=10, help="So many patients stand for a recipe's phantoms; the others are drawn alike."
-        ),
+        typer.Option(min=10, help="Number of synthetic patients drawn for a recipe's phantoms."),
     ] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The files that a table names: each is looked into once, and what must be declared about it is settled."""
+"""The files that a table names: each is looked into once, and what must be declared about it is decided."""
 
 from __future__ import annotations
 

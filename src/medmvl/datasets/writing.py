@@ -28,7 +28,7 @@ def write_splits(
         samples: all of them, their paths relative to `out`.
         fractions: share of each split.
         seed: seed for the split.
-        given: the split of every sample where it is settled already; nothing is dealt out then.
+        given: the split of every sample where it is known already; nothing is drawn then.
         about: more facts for `dataset.json`, without identity.
 
     Raises:

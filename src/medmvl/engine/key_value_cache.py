@@ -23,7 +23,7 @@ class GrowingLayer(DynamicLayer):
     values: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers does not annotate it
         self._room_of_keys: Tensor | None = None
         self._room_of_values: Tensor | None = None
 

@@ -65,11 +65,11 @@ def probabilities(logprobs: Sequence[float]) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def calibrate(weighed: Sequence[ScoredChoice], seed: int = 0) -> Calibration:
+def calibrate(scored: Sequence[ScoredChoice], seed: int = 0) -> Calibration:
     """Calibration of a group of closed questions, with intervals over clusters."""
-    confidence = np.array([item.confidence for item in weighed])
-    right = np.array([item.right for item in weighed], dtype=float)
-    clusters = [item.cluster for item in weighed]
+    confidence = np.array([item.confidence for item in scored])
+    right = np.array([item.right for item in scored], dtype=float)
+    clusters = [item.cluster for item in scored]
     errors = calibration_error(confidence.tolist(), (right > 0).tolist(), BINS)
     return Calibration(
         accuracy=mean_interval(right.tolist(), clusters, seed=seed),

@@ -204,16 +204,16 @@ def _check_whole(path: Path, header: _Header, model: Any, told: Mapping[str, Any
         )
 
 
-def _tokenizer(path: Path, header: _Header) -> tuple[Any, tuple[str, ...]]:
+def _tokenizer(path: Path, header: _Header) -> tuple[PreTrainedTokenizerFast | None, tuple[str, ...]]:
     """The file's tokenizer, which splits text as the model was taught, and what the user must know of it."""
-    from transformers import AutoTokenizer
+    from medmvl.models.tokenizers import read_tokenizer
 
     if "tokenizer.ggml.model" not in header.fields:
         return None, (
             "the file holds no tokenizer: name one in the recipe, llm: {path: FOLDER, tokenizer: FOLDER}",
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+        tokenizer = read_tokenizer(path.parent, gguf_file=path.name, local_files_only=True)
     except (*_DAMAGE, OSError) as error:
         raise UserError(f"{path}: its tokenizer cannot be read: {str(error).splitlines()[0]}") from None
     notes = (

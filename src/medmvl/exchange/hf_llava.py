@@ -25,6 +25,7 @@ from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
+from medmvl.models.tokenizers import read_tokenizer
 
 _TYPED = """\
 {%- set ns = namespace(messages=[], content=[]) -%}
@@ -57,7 +58,7 @@ def read(source: Path, components: Components) -> Imported:
     Raises:
         UserError: a tower or projector that ours cannot be, missing weights, or no tokenizer or image processor.
     """
-    from transformers import AutoTokenizer, LlavaForConditionalGeneration
+    from transformers import LlavaForConditionalGeneration
 
     if not has_weights(source):
         raise UserError(f"{source} holds no weights.")
@@ -69,7 +70,7 @@ def read(source: Path, components: Components) -> Imported:
             dtype="auto",
             weights_only=not components.trust_pickle,
         )
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        tokenizer = read_tokenizer(source, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
     theirs, found = loaded

@@ -30,6 +30,7 @@ from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_warnings, without_weight_bars
+from medmvl.models.tokenizers import read_tokenizer
 from medmvl.models.volume_conventions import MEDM_CLIP_MEAN, MEDM_CLIP_STD
 
 END_OF_TURN = {
@@ -232,15 +233,13 @@ def _connector_settings(
 
 
 def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_folder: Path) -> MedMVLProcessor:
-    from transformers import AutoTokenizer
-
     llm_type = str(config.get("lvlm_llm_type"))
     if llm_type not in END_OF_TURN:
         raise UserError(f"unknown lvlm_llm_type {llm_type!r}; MedM-VL has {', '.join(END_OF_TURN)}.")
     folder = source if (source / "tokenizer_config.json").is_file() else llm_folder
     try:
         with without_warnings():  # of the model type, which transformers does not know
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = read_tokenizer(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{folder}: the tokenizer cannot be read: {str(error).splitlines()[0]}") from error
     if tokenizer.pad_token_id is None:

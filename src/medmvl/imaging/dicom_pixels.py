@@ -1,4 +1,4 @@
-"""Stored values to physical ones, settled once: padding, MONOCHROME1, slope and intercept, tables and mappings, units.
+"""Stored values to physical ones, in one place: padding, MONOCHROME1, slope and intercept, tables and mappings, units.
 
 Values of a volume are exact: int16 where they fit, else int32, float32 only where a slope is fractional.
 """

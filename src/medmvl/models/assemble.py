@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from medmvl.errors import RecipeError
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
@@ -26,7 +26,7 @@ from medmvl.models.parts import part_class
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.saved_folder import check_model_folder
-from medmvl.models.tokenizers import train_tokenizer
+from medmvl.models.tokenizers import read_tokenizer, train_tokenizer
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
@@ -90,7 +90,7 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
 def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
     """The processor of a recipe, without building or loading any weights."""
     if recipe.init is not None:
-        said = {"thinking": recipe.thinking} if "thinking" in recipe.model_fields_set else {}
+        said: dict[str, Any] = {"thinking": recipe.thinking} if "thinking" in recipe.model_fields_set else {}
         saved: MedMVLProcessor = MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True, **said)
         if recipe.thinking:
             saved.chat.check_teachable()
@@ -133,9 +133,9 @@ def _is_gguf(file: Path) -> bool:
         return opened.read(4) == b"GGUF"
 
 
-def _tokenizer(path: str) -> Any:
+def _tokenizer(path: str) -> PreTrainedTokenizerFast:
     try:
-        return AutoTokenizer.from_pretrained(path)
+        return read_tokenizer(path)
     except (OSError, ValueError) as error:
         raise RecipeError(f"llm: no tokenizer at {path!r}: {error}") from error
 

@@ -63,7 +63,7 @@ class MedMVLConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Check the parts and fill in their defaults."""
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]  # transformers does not annotate it
         if self.volume_encoder == "shared":
             self.volume_encoder = dict(SHARED_VOLUME_ENCODER)
         for name in ("image", "volume"):

@@ -89,7 +89,9 @@ class MedMVLProcessor(ProcessorMixin):
             split_at_placeholders=split_at_placeholders,
             thinking=thinking,
         )
-        super().__init__(tokenizer, chat_template=tokenizer.chat_template)
+        super().__init__(  # type: ignore[no-untyped-call]  # transformers does not annotate it
+            tokenizer, chat_template=tokenizer.chat_template
+        )
         self.visual_parts = VisualParts.from_settings(parts or {})
         self.parts = self.visual_parts.configs()
         self.image_processor = _settings(ImageProcessor, image_processor)

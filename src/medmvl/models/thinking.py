@@ -67,7 +67,8 @@ def _special_id(chat: ChatTokenizer, closing: str) -> int | None:
             f"the chat template ends reasoning with {closing!r}, in which are the special tokens {', '.join(spelled)}; only a "
             "mark that is one token, or plain text, is supported. Choose another chat_template"
         )
-    found: int = chat.tokenizer.convert_tokens_to_ids(closing)
+    found = chat.tokenizer.convert_tokens_to_ids(closing)
+    assert isinstance(found, int)
     return found
 
 

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from medmvl.errors import RecipeError
+from medmvl.errors import RecipeError, UserError
 
 _SPECIAL = {"pad_token": "<|pad|>", "eos_token": "<|end|>"}
+
+
+def read_tokenizer(source: str | Path, **settings: Any) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a folder, or one of a name; `settings` go to `AutoTokenizer.from_pretrained`.
+
+    Raises:
+        OSError, ValueError: there is none, or its files are damaged.
+        UserError: it has no fast form, which labels need.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(source, **settings)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(
+            f"{type(tokenizer).__name__} is a slow tokenizer; labels need the fast one of the same model"
+        )
+    return tokenizer
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import TrainerCallback
+from transformers.trainer_utils import TrainOutput
 
 from medmvl.atomic_files import write_json
 from medmvl.rewards.payoffs import AttackPayoffs, Scores, mean_payoffs
@@ -219,15 +220,15 @@ class PolicyTrainer(StageTrainer):
         """Weights of a checkpoint, and what was watched since the last entry of the history."""
         super().save_model(output_dir, _internal_call)
         if self._saving and self.args.should_save:
-            write_json(Path(output_dir or self.args.output_dir) / WATCHED_FILE, self._kept_watched)
+            write_json(Path(output_dir or self._folder) / WATCHED_FILE, self._kept_watched)
 
-    def train(self, resume_from_checkpoint: Any = None, **more: Any) -> Any:
+    def train(self, resume_from_checkpoint: Any = None, *given: Any, **more: Any) -> TrainOutput:
         """Train, with a validation first: the curve of rewards begins where the model does. From a checkpoint, all goes on."""
         if resume_from_checkpoint is not None:
             text = (Path(resume_from_checkpoint) / WATCHED_FILE).read_text(encoding="utf-8")
             self.watched.restore(json.loads(text), first=self.accelerator.is_main_process)
         self.args.eval_on_start = resume_from_checkpoint is None and self.args.eval_strategy != "no"
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+        return super().train(resume_from_checkpoint, *given, **more)
 
 
 def _num_tokens(group: Group) -> int:

@@ -1,4 +1,4 @@
-"""What a stage will do, settled before it runs: model, data, objective and what is told of them."""
+"""What a stage will do, decided before it runs: model, data, objective and what is told of them."""
 
 from __future__ import annotations
 

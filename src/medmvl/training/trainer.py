@@ -84,7 +84,7 @@ class StageTrainer(Trainer):
 
     def _prepare_for_training(self, *given: Any, **more: Any) -> Any:
         """Wrap the model and load a checkpoint."""
-        prepared = super()._prepare_for_training(*given, **more)
+        prepared = super()._prepare_for_training(*given, **more)  # type: ignore[no-untyped-call]  # not annotated there
         if self._is_zero3:
             gather_parts_by_hand(self.model)
         return prepared

@@ -8,7 +8,7 @@ from tests.factories.connectors import CONNECTORS, VOLUME_GRID, WIDTH, built, fe
 
 
 @pytest.mark.parametrize("router", ["sigmoid", "softmax"])
-def test_tokens_are_the_experts_weighed_by_the_router(router):
+def test_tokens_are_the_experts_weighted_by_the_router(router):
     connector = built({**CONNECTORS["moe"], "router": router})
     features = features_of(VOLUME_GRID)
     scores = connector.router(features.streams[0])

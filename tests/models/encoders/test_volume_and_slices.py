@@ -63,7 +63,7 @@ def connected(**changes):
     return connector, features, torch.randn(2, 5, 10)
 
 
-def test_slices_are_weighed_as_written_out():
+def test_slices_are_weighted_as_written_out():
     connector, features, text = connected()
     tokens = connector(features, text)
     assert tokens.shape == (2, 3, 10) and connector.num_tokens((2, 2, 2)) == 3

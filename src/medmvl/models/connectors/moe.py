@@ -1,4 +1,4 @@
-"""A soft mixture of experts: every expert maps every token, a router weighs what they give.
+"""A soft mixture of experts: every expert maps every token, a router gives each output its weight.
 
 Uni-Med (arXiv 2409.17508) connects like this, its router reading each token next to a token of the task, so that tasks
 that would disturb one another use different experts. It learns one for each of five tasks; here it is a map of the
@@ -55,7 +55,7 @@ class MoEConfig(ConnectorConfig):
 
 
 class MoE(Connector):
-    """Experts whose answers are weighed token by token."""
+    """Experts whose outputs are averaged with weights per token."""
 
     Config = MoEConfig
 

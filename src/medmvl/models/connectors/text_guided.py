@@ -1,4 +1,4 @@
-"""Slices weighed by the question: tokens of the volume, pooled, and one set of slice tokens, the weighted mean of all slices.
+"""Slices weighted by the question: tokens of the volume, pooled, and one set of slice tokens, the weighted mean of all slices.
 
 Med-2E3 (arXiv 2411.12783), text-guided inter-slice scoring: the score of a slice is the product of its mean token and the
 projected mean of the question's embedding, divided by a temperature; a softmax over the slices gives the weights.
@@ -51,7 +51,7 @@ class TextGuidedSlices(Connector):
         self.question = nn.Linear(output_width, output_width, bias=False)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """The volume's tokens, then those of the slices, weighed by the question."""
+        """The volume's tokens, then those of the slices, weighted by the question."""
         assert text is not None, "text_guided_slices reads the question"
         whole = VisualFeatures(features.streams[:1], features.grid, mask=features.mask)
         slices = self.slices(features)
