@@ -347,3 +347,11 @@ def test_reasoning_that_cannot_be_placed_is_a_bad_row(
 ) -> None:
     with pytest.raises(UserError, match=words):
         convert(tmp_path, files, text, kind="image")
+
+
+def test_the_lock_of_a_key_goes_though_its_process_was_killed(tmp_path: Path) -> None:
+    key = tmp_path / "out.key"
+    first = Pseudonyms.from_file(key).of("Li Lei")
+    (tmp_path / ".out.key.lock").touch()  # killed after the key was written
+    assert Pseudonyms.from_file(key).of("Li Lei") == first
+    assert [path.name for path in tmp_path.iterdir()] == ["out.key"]

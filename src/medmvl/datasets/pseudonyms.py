@@ -30,7 +30,7 @@ class Pseudonyms:
             UserError: where the file holds something else.
             OSError: where it can be neither read nor made.
         """
-        if not path.exists():
+        if not path.exists() or _lock_of(path).exists():  # a lock without its process is swept by the next
             _make_key(path)
         try:
             key = bytes.fromhex(path.read_text().strip())
@@ -49,8 +49,12 @@ class Pseudonyms:
 def _make_key(path: Path) -> None:
     """Write a key whole or not at all; of two processes, the first one's stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with one_writer(path.with_name(f".{path.name}.lock"), path, wait=True):
+    with one_writer(_lock_of(path), path, wait=True):
         sweep(path.parent, path.name)
         if not path.exists():
             with atomic_write(path, mode=0o600) as file:
                 file.write(f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
