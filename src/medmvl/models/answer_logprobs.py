@@ -33,7 +33,7 @@ class Sampling(NamedTuple):
     never: tuple[int, ...] = ()
     """Token ids that are not drawn."""
     with_entropy: bool = True
-    """Whether its entropy is asked for."""
+    """True where its entropy is asked for."""
 
 
 class TokenLogprobs(NamedTuple):

@@ -58,7 +58,7 @@ class StagePlan:
     trained_on: TrainedOn
     """Patients of this stage and of all training before it."""
     reward: CombinedReward | None = None
-    """What answers earn, in the `grpo` objective."""
+    """Rewards of answers, in the `grpo` objective."""
     watched: tuple[int, int] = (0, 0)
     """Patients of the validation data that are among them, and how many it has."""
 
