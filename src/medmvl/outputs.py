@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 REQUEST = ".request.json"
 """In a whole folder: digests of what was asked for, so that the same command knows that it is done."""
 LOCK = ".lock"
-CUT_SHORT = ("PytorchStreamWriter failed", "unexpected pos", "requested and")
+CUT_SHORT = ("PytorchStreamWriter failed", "iostream error", "unexpected pos", "requested and")
 """In errors of torch and NumPy that tell of a file cut short, and not why."""
 OWNER_ONLY = 0o077
 """The umask while something about patients is written."""
