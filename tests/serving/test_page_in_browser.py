@@ -23,7 +23,8 @@ from medmvl.imaging.write import write_nifti
 from medmvl.phantoms import make_patient, render_ct, write_dataset
 from medmvl.serving.api import create_app
 from medmvl.serving.settings import Limits, ServeSettings
-from tests.factories.engine import tiny_engine
+from tests.factories.engine import tiny_engine, writes
+from tests.factories.server import running
 
 sync_api = pytest.importorskip("playwright.sync_api")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -34,6 +35,7 @@ pytestmark = [
 ]
 ARGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--disable-dev-shm-usage"]
 WAIT_MS = 60_000
+REASONING, ANSWER = "There is a shadow, and it is round.", "Yes. 有结节"
 BOX = "[0.25, 0.5, 0.25, 0.5, 0.75, 0.5]"
 """x, y, z of both corners, as shares of the volume."""
 
@@ -234,6 +236,34 @@ def test_an_answer_streams_and_is_the_one_the_server_gives_to_anyone(page: Any, 
     assert text.strip() == whole.strip() != ""
     content = asked.value.post_data_json["messages"][0]["content"]
     assert [part["type"] for part in content] == ["file", "text"]
+
+
+def test_reasoning_is_folded_above_the_answer(browser: Any) -> None:
+    engine: Any = tiny_engine(thinking=True)
+    engine.model.forward = writes(engine, f"{REASONING}\n</think>\n\n{ANSWER}")
+    with (
+        running(create_app(engine, ServeSettings(model_name="tiny", page=True))) as address,
+        opened(browser, address) as page,
+    ):
+        ready(page)
+        add_example(page, "image")
+        page.fill("#question", "Is there a nodule?")
+        page.keyboard.press("Enter")
+        assert answered(page).strip() == ANSWER
+        thoughts = page.locator(".turn.assistant .reasoning")
+        expect = sync_api.expect
+        expect(thoughts).to_have_count(1)
+        expect(thoughts.locator("p")).to_have_text(REASONING)
+        expect(thoughts.locator("p")).to_be_hidden()
+        thoughts.locator("summary").click()
+        expect(thoughts.locator("p")).to_be_visible()
+        page.click("#more summary")
+        page.uncheck("#thinking")
+        with page.expect_request("**/v1/chat/completions") as asked:
+            page.fill("#question", "And now?")
+            page.keyboard.press("Enter")
+        assert asked.value.post_data_json["chat_template_kwargs"] == {"enable_thinking": False}
+        assert REASONING not in json.dumps(asked.value.post_data_json)
 
 
 def test_an_answer_can_be_stopped_and_asked_again(page: Any, served: Served) -> None:
