@@ -7,19 +7,20 @@ import pytest
 
 from medmvl.datasets.public import DATASETS, TASKS
 from medmvl.datasets.public.unimed import UNIMED_RATIOS
-from tests.test_docs import reference
+from tests.factories.scripts import load_script
 
+REFERENCE = load_script("docs/reference/generate.py")
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "datasets.md"
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[str]:
-    shown = reference().with_tables(PAGE.read_text(encoding="utf-8"))
+    shown = REFERENCE.with_tables(PAGE.read_text(encoding="utf-8"))
     return [line for line in shown.splitlines() if line.startswith("| ")]
 
 
 def test_the_page_names_every_table_once() -> None:
-    assert re.findall(r"<!-- table: (.+?) -->", PAGE.read_text(encoding="utf-8")) == list(reference().TABLES)
+    assert re.findall(r"<!-- table: (.+?) -->", PAGE.read_text(encoding="utf-8")) == list(REFERENCE.TABLES)
 
 
 def test_every_data_set_has_its_row(rows: list[str]) -> None:

@@ -34,9 +34,7 @@ def test_a_packed_run_killed_within_an_epoch_ends_as_if_never_killed(
     assert train_in_ranks(killed, 1, tmp_path / "first", die=(0, 5)) == [-9]
     assert train_in_ranks(killed, 1, tmp_path / "second") == [0]
     said = (tmp_path / "second" / "0").read_text()
-    assert (
-        "| 5/6 [" in said and "| 3/6 [" not in said
-    )  # on from step 4, the first of three in the second epoch
+    assert "| 4/6 [" in said and "| 3/6 [" not in said  # on from the first of three steps of the second epoch
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 

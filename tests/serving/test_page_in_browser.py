@@ -109,6 +109,7 @@ def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
     )
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
+    sync_api.expect.set_options(timeout=WAIT_MS)  # 5 s are too few for an upload on a busy machine
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda said: "Content Security" in said.text and problems.append(said.text))
