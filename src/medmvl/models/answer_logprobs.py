@@ -11,16 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
-from medmvl.models.answer_loss import (
-    Head,
-    HeadGradients,
-    computed_type,
-    rows_per_chunk,
-    shaped,
-    without_autocast,
-)
+from medmvl.models.answer_loss import Head, HeadGradients, computed_type, without_autocast
 
 NOTHING = -1e9
 """Logit of what is never drawn: finite, so that its share of the entropy is 0."""
@@ -89,14 +81,12 @@ class _ChunkedLogprobs(torch.autograd.Function):
         """What `token_logprobs` says of each chunk."""
         ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.head, ctx.sampling, ctx.computed = (factor, cap), sampling, computed_type(hidden)
-        matrix, offset = weight.to(ctx.computed), None if bias is None else bias.to(ctx.computed)
-        rows, found = rows_per_chunk(weight), []
+        head = Head(weight, bias, factor, cap).to(ctx.computed)
         with without_autocast(hidden.device.type):
-            for chunk, wanted in zip(
-                torch.split(hidden.to(ctx.computed), rows), torch.split(targets, rows), strict=True
-            ):
-                logits = shaped(functional.linear(chunk, matrix, offset).float(), factor, cap)
-                found.append(token_logprobs(logits, wanted, sampling))
+            found = [
+                token_logprobs(logits, wanted, sampling)
+                for _, logits, wanted in head.chunks(hidden.to(ctx.computed), targets)
+            ]
         logprobs, entropy, plain = (torch.cat(parts) for parts in zip(*found, strict=True))
         ctx.mark_non_differentiable(entropy, plain)
         return logprobs, entropy, plain
@@ -108,24 +98,15 @@ class _ChunkedLogprobs(torch.autograd.Function):
         hidden, weight, bias, targets = ctx.saved_tensors
         (factor, cap), temperature = ctx.head, ctx.sampling.temperature
         never = _never(ctx.sampling, hidden.device)
+        head = Head(weight, bias, factor, cap).to(ctx.computed)
         gradients = HeadGradients(weight, bias, ctx.needs_input_grad[:3])
-        matrix, offset = weight.to(ctx.computed), None if bias is None else bias.to(ctx.computed)
-        rows = rows_per_chunk(weight)
         with without_autocast(hidden.device.type):
-            for chunk, wanted, shares in zip(
-                torch.split(hidden.to(ctx.computed), rows),
-                torch.split(targets, rows),
-                torch.split(slopes[:, None], rows),
-                strict=True,
+            for chunk, logits, wanted, shares in head.chunks(
+                hidden.to(ctx.computed), targets, slopes[:, None]
             ):
-                logits = shaped(functional.linear(chunk, matrix, offset).float(), factor, cap)
-                bent = None if cap is None else 1.0 - (logits / cap).square_()
+                bent = head.bend(logits)
                 slope = logits.index_fill_(1, never, NOTHING).div_(temperature).softmax(-1).neg_()
                 slope.scatter_add_(1, wanted[:, None], torch.ones_like(shares)).index_fill_(1, never, 0.0)
-                gradients.add(
-                    slope if bent is None else slope.mul_(bent),
-                    shares * (factor / temperature),
-                    chunk,
-                    matrix,
-                )
+                slope = slope if bent is None else slope.mul_(bent)
+                gradients.add(slope, shares * (factor / temperature), chunk, head.weight)
         return (*gradients.finished(hidden.dtype), None, None, None, None)

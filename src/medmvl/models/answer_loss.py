@@ -35,6 +35,26 @@ class Head(NamedTuple):
     factor: float = 1.0
     cap: float | None = None
 
+    def to(self, dtype: torch.dtype) -> Head:
+        """The same map in another type."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return self._replace(weight=self.weight.to(dtype), bias=bias)
+
+    def chunks(self, hidden: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """As many hidden states `(tokens, width)` as CHUNK_BYTES allows, their float32 logits, and the rows of `others`."""
+        rows = max(1, CHUNK_BYTES.get(self.weight.device.type, 512 << 20) // (4 * len(self.weight)))
+        for chunk, *rest in zip(*(torch.split(each, rows) for each in (hidden, *others)), strict=True):
+            logits = functional.linear(chunk, self.weight, self.bias).float()
+            if self.factor != 1:
+                logits.mul_(self.factor)
+            if self.cap is not None:
+                logits.div_(self.cap).tanh_().mul_(self.cap)
+            yield chunk, logits, *rest
+
+    def bend(self, logits: Tensor) -> Tensor | None:
+        """Slope of the cap at capped logits; None without one."""
+        return None if self.cap is None else 1.0 - (logits / self.cap).square_()
+
 
 def head_of(llm: Any) -> Head | None:
     """The head of an LLM of a tested family; None where its own code must make the logits.
@@ -99,25 +119,21 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Losses now, and gradients with them."""
         computed = computed_type(hidden)
+        head = Head(weight, bias, factor, cap).to(computed)
         needed = ctx.needs_input_grad[:3] if learning else (False, False, False)
         gradients = HeadGradients(weight, bias, needed)
-        matrix, offset = weight.to(computed), None if bias is None else bias.to(computed)
-        rows = rows_per_chunk(weight)
         losses, predicted = [], []
         with without_autocast(hidden.device.type):
-            for chunk, wanted in zip(
-                torch.split(hidden.to(computed), rows), torch.split(targets, rows), strict=True
-            ):
-                logits = shaped(functional.linear(chunk, matrix, offset).float(), factor, cap)
+            for chunk, logits, wanted in head.chunks(hidden.to(computed), targets):
                 if not gradients.needed:
                     predicted.append(logits.argmax(-1))
-                bent = None if cap is None or not gradients.needed else 1.0 - (logits / cap).square_()
+                bent = head.bend(logits) if gradients.needed else None
                 loss, sums = _losses(logits, wanted)
                 losses.append(loss)
                 if gradients.needed:
                     logits.scatter_add_(1, wanted[:, None], -sums)
                     slope = logits if bent is None else logits.mul_(bent)
-                    gradients.add(slope, share * factor / sums, chunk, matrix)
+                    gradients.add(slope, share * factor / sums, chunk, head.weight)
         ctx.found = gradients.finished(hidden.dtype)
         each, likeliest = torch.cat(losses), torch.cat(predicted) if predicted else None
         ctx.mark_non_differentiable(each, *(() if likeliest is None else (likeliest,)))
@@ -150,17 +166,6 @@ def without_autocast(device: str) -> Iterator[None]:
         return
     with torch.autocast(device, enabled=False):
         yield
-
-
-def rows_per_chunk(weight: Tensor) -> int:
-    """Tokens whose logits by a head `(vocabulary, width)` are computed at once."""
-    return max(1, CHUNK_BYTES.get(weight.device.type, 512 << 20) // (4 * len(weight)))
-
-
-def shaped(logits: Tensor, factor: float, cap: float | None) -> Tensor:
-    """What the LLM does to its logits, in place."""
-    logits = logits.mul_(factor) if factor != 1 else logits
-    return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
 
 def _losses(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
