@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -127,15 +128,15 @@ def plan_stage(
     chosen = [sources[source.model_dump_json()] for source in data.train]
     trained_on = (before or TrainedOn()) | TrainedOn.of((source.digest, source.samples) for source in chosen)
     prepared = PreparedCache(default_cache_dir()) if data.prepared else None
-    train = open_dataset(
-        chosen, stage, processor, processor.max_length, prepared, drop_too_long=data.drop_too_long
-    )
+    opened = partial(
+        open_dataset, stage=stage, processor=processor, max_length=processor.max_length, prepared=prepared,
+        drop_too_long=data.drop_too_long,
+    )  # fmt: skip
+    train = opened(chosen)
     validation, shared = None, (0, 0)
     if data.validation:
         watched = [sources[s.model_dump_json()] for s in data.validation]
-        validation = open_dataset(
-            watched, stage, processor, processor.max_length, prepared, drop_too_long=data.drop_too_long
-        )
+        validation = opened(watched)
         check_supervision(validation, processor.max_length)
         shared = trained_on.shared(sample for source in watched for sample in source.samples)
     _, num_tokens = check_supervision(train, processor.max_length)
