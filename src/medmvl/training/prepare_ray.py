@@ -150,9 +150,9 @@ class Worker:
             return "unread", found
         if found is None:
             return "there", ""
+        if isinstance(found, FullCacheError):
+            return "full", str(found)
         try:
-            if isinstance(found, FullCacheError):
-                raise found
             self.work.make(found)
         except FullCacheError as error:
             return "full", str(error)
