@@ -24,7 +24,7 @@ from medmvl.training.run import train
 from tests.data.test_sampler import GROUPS, Data
 from tests.factories import dicom as make
 from tests.factories.commands import run
-from tests.factories.ranks import train_in_ranks
+from tests.factories.ranks import train_with_a_kill
 from tests.factories.training import command, losses, recipe, stage, write_recipe
 
 RNG = np.random.default_rng(0)
@@ -211,10 +211,7 @@ def test_a_run_killed_with_its_readers_goes_on_exactly(tmp_path: Path) -> None:
     document = recipe(reading, train=[{"path": str(out / "train.jsonl")}])
     del document["data"]["validation"]
     file = write_recipe(tmp_path / "recipe.yaml", document)
-    assert train_in_ranks([file, "--out", tmp_path / "whole"], 1, tmp_path / "logs") == [0]
-    killed = [file, "--out", tmp_path / "killed"]
-    assert train_in_ranks(killed, 1, tmp_path / "first", die=(0, 5)) == [-9]
-    assert train_in_ranks(killed, 1, tmp_path / "second") == [0]
+    train_with_a_kill(file, tmp_path, step=5)
     name = "stages/01-instruct/model/model.safetensors"
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

@@ -93,6 +93,15 @@ def _die_after(step: int) -> None:
     Progress.on_step_end = dying  # type: ignore[method-assign, assignment]
 
 
+def train_with_a_kill(recipe: Path, folder: Path, *, step: int) -> str:
+    """Train into `folder/whole`, and into `folder/killed`, killed after a step and continued; what the last one printed."""
+    assert train_in_ranks([recipe, "--out", folder / "whole"], 1, folder / "logs") == [0]
+    killed = [recipe, "--out", folder / "killed"]
+    assert train_in_ranks(killed, 1, folder / "first", die=(0, step)) == [-9]
+    assert train_in_ranks(killed, 1, folder / "second") == [0]
+    return (folder / "second" / "0").read_text()
+
+
 def _wait(children: dict[int, int], seconds: float, kill_after: float | None) -> dict[int, int]:
     codes: dict[int, int] = {}
     start = time.monotonic()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from tests.factories.ranks import train_in_ranks
+from tests.factories.ranks import train_in_ranks, train_with_a_kill
 from tests.factories.training import losses, phantom_cache, phantoms, recipe, stage, write_recipe
 
 __all__ = ["phantom_cache"]
@@ -29,11 +29,7 @@ def test_a_packed_run_killed_within_an_epoch_ends_as_if_never_killed(
     tmp_path: Path, phantom_cache: Path
 ) -> None:
     file = packed_recipe(tmp_path, attention_dropout=0.2)  # so that random states matter
-    assert train_in_ranks([file, "--out", tmp_path / "whole"], 1, tmp_path / "logs") == [0]
-    killed = [file, "--out", tmp_path / "killed"]
-    assert train_in_ranks(killed, 1, tmp_path / "first", die=(0, 5)) == [-9]
-    assert train_in_ranks(killed, 1, tmp_path / "second") == [0]
-    said = (tmp_path / "second" / "0").read_text()
+    said = train_with_a_kill(file, tmp_path, step=5)
     assert "| 4/6 [" in said and "| 3/6 [" not in said  # on from the first of three steps of the second epoch
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
