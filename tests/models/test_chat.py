@@ -9,7 +9,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from medmvl.errors import SampleError
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, bundled_or_own
+from medmvl.models.chat import ChatTokenizer
+from medmvl.models.chat_rendering import Turn, bundled_or_own
+from medmvl.models.placeholders import IMAGE_TOKEN, VOLUME_TOKEN
 from medmvl.models.tokenizers import train_tokenizer
 
 CHATML = (

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from medmvl.models.assemble import assemble, load
-from medmvl.models.chat import bundled_or_own
+from medmvl.models.chat_rendering import bundled_or_own
 from medmvl.schema import Message
 
 PHI4 = (

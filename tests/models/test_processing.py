@@ -10,7 +10,7 @@ from PIL import Image
 from tests.factories.models import conversation, image_of, prepare, tiny
 
 from medmvl.errors import SampleError, UserError
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN
+from medmvl.models.placeholders import IMAGE_TOKEN, VOLUME_TOKEN
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visual_table import to_rows
 from medmvl.models.visuals import IGNORED_LABEL

@@ -14,8 +14,10 @@ from tokenizers import AddedToken
 from medmvl.errors import SampleError
 from medmvl.exchange.export_llava import llava_template
 from medmvl.models.assemble import assemble_processor
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn
+from medmvl.models.chat import ChatTokenizer
+from medmvl.models.chat_rendering import Turn
 from medmvl.models.model_recipe import ModelRecipe
+from medmvl.models.placeholders import IMAGE_TOKEN, VOLUME_TOKEN
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.schema import Message, TextBlock, VolumeBlock
@@ -121,8 +123,7 @@ def test_off_a_template_is_as_it_was(template, tokenizer):
         plain = ChatTokenizer(made, [IMAGE_TOKEN, VOLUME_TOKEN], {"enable_thinking": False})
         assert made.chat_template == own
         assert (
-            "think" not in plain.render(turns, add_generation_prompt=False, name="s")[0]
-            or template == "qwen3"
+            "think" not in plain.prompt(turns, add_generation_prompt=False, name="s") or template == "qwen3"
         )
     finally:
         made.chat_template = before

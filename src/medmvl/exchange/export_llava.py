@@ -11,11 +11,11 @@ from torch import Tensor
 
 from medmvl.errors import UserError
 from medmvl.exchange.llava_folder import rename_for_all
-from medmvl.models.chat import IMAGE_TOKEN
 from medmvl.models.connectors.mlp import MLPConfig
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
 from medmvl.models.image_processing import PIL_CODES
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.placeholders import IMAGE_TOKEN
 from medmvl.models.processing import MedMVLProcessor
 
 TOWERS = ("clip_vision_model", "siglip_vision_model", "dinov2")

@@ -17,12 +17,12 @@ from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, Imported
 from medmvl.exchange.weights import has_weights, load_exactly
 from medmvl.models.assemble import fit_vocabulary, settle_generation
-from medmvl.models.chat import IMAGE_TOKEN
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.encoders.hf_families import FAMILIES
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.placeholders import IMAGE_TOKEN
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.tokenizers import read_tokenizer

@@ -1,7 +1,6 @@
 """From a conversation to token ids and labels: one rendering of the LLM's own chat template, one tokenisation.
 
-What the assistant says is marked by two private-use characters while the template renders, its reasoning by two others; where
-they come out is where the labels are. So roles are never guessed from position, and no piece is ever tokenised on its own.
+Labels are found by the places of the assistant's texts in the rendered string, so no piece is ever tokenised on its own.
 """
 
 from __future__ import annotations
@@ -10,45 +9,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from medmvl.errors import SampleError
+from medmvl.models.chat_rendering import OWN_MARKS, Rendered, Span, Turn, render
+from medmvl.models.supervision import Tokenised, supervised_tokens
 from medmvl.models.thinking import ReasoningCue, find_cue, with_reasoning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _REMEMBERED = 1 << 14
-_OPEN, _CLOSE, _OPEN_REASONING, _CLOSE_REASONING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
-_OWN_MARKS = re.compile("[\ue0f0-\ue0f3]")
-IMAGE_TOKEN, VOLUME_TOKEN = "<|image|>", "<|volume|>"
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One message as text; every image and volume is a single placeholder in it."""
-
-    role: str
-    text: str
-    reasoning: str = ""
-    """Reasoning of an assistant after the last question, in a conversation that is rendered with it."""
-
-
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A conversation as one string."""
-
-    text: str
-    answers: list[Span]
-    """Places of the assistant's texts."""
-    reasoning: list[Span | None]
-    """Place of the reasoning before each of them."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +29,6 @@ class Encoded:
     ids: list[int]
     supervised: list[bool]
     """True where a token is the assistant's text or its end of turn."""
-
-
-BUNDLED_TEMPLATES = ("plain", "chatml")
-"""`plain` is for base models that have none; `chatml` has no system prompt of its own."""
-
-
-def bundled_or_own(template: str) -> str:
-    """Jinja text: of a bundled template where one is named, else the text itself."""
-    if template not in BUNDLED_TEMPLATES:
-        return template
-    return resources.files("medmvl.models").joinpath(f"templates/{template}.jinja").read_text("utf-8")
 
 
 class ChatTokenizer:
@@ -102,9 +62,8 @@ class ChatTokenizer:
         cuts = [text for text in (*placeholders, tokenizer.bos_token) if text]
         self._between = re.compile(f"({'|'.join(map(re.escape, cuts))})") if split_at_placeholders else None
         self._marks_beginnings = split_at_placeholders and _marks_beginnings(tokenizer)
-        self._encoded: dict[
-            tuple[tuple[Turn, ...], bool, bool], Encoded
-        ] = {}  # many samples ask in the same words
+        # many samples ask in the same words
+        self._encoded: dict[tuple[tuple[Turn, ...], bool, bool], Encoded] = {}
         added = tokenizer.added_tokens_decoder
         self._special_ids = {i for i, token in added.items() if token.special} | set(
             tokenizer.all_special_ids
@@ -187,7 +146,7 @@ class ChatTokenizer:
                 f"{name}: its text spells the special token {found.group()!r}, which the model would obey instead of read; "
                 "remove it from the text (images and volumes are blocks of their own)."
             )
-        if _OWN_MARKS.search(text):
+        if OWN_MARKS.search(text):
             raise SampleError(
                 f"{name}: its text holds a private-use character from U+E0F0 to U+E0F3; remove it."
             )
@@ -218,12 +177,13 @@ class ChatTokenizer:
         found = self.rendered(
             turns, add_generation_prompt=add_generation_prompt, thinking=thinking, name=name
         )
-        text = found.text + (self.reasoning_cue.opening if thinking and add_generation_prompt else "")
-        ids, offsets = self.tokenised(text)
-        supervised = [False] * len(ids)
-        for span in self._taught(found, thinking):
-            self._supervise(supervised, ids, offsets, span, text, name)
-        return Encoded(ids, supervised)
+        tokens = self.tokenised(found.text + self._opening(add_generation_prompt, thinking))
+        spans = self._taught(found, thinking)
+        return Encoded(tokens.ids, supervised_tokens(tokens, spans, self._special_ids, name))
+
+    def _opening(self, add_generation_prompt: bool, thinking: bool) -> str:
+        """Text after the template's own cue to answer, where that does not ask for reasoning by itself."""
+        return self.reasoning_cue.opening if thinking and add_generation_prompt else ""
 
     def _taught(self, found: Rendered, thinking: bool) -> list[Span]:
         """What of the text is to be learned, ends of turns apart."""
@@ -238,10 +198,10 @@ class ChatTokenizer:
             spans.append((begin - (len(prefix) if found.text[:begin].endswith(prefix) else 0), end))
         return spans
 
-    def tokenised(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def tokenised(self, text: str) -> Tokenised:
         """Ids, and where in the text each begins and ends."""
         ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
+        offsets: list[Span] = []
         start = 0
         for piece in self._between.split(text) if self._between else [text]:
             if piece:
@@ -254,17 +214,16 @@ class ChatTokenizer:
                     for low, high in tokens["offset_mapping"]
                 ]
             start += len(piece)
-        return ids, offsets
+        return Tokenised(text, ids, offsets)
 
-    def render(
+    def prompt(
         self, turns: Sequence[Turn], *, add_generation_prompt: bool, name: str, thinking: bool = False
-    ) -> tuple[str, list[Span]]:
-        """The conversation as one string, and where in it the assistant's texts are."""
+    ) -> str:
+        """The conversation as one string, as it is tokenised."""
         found = self.rendered(
             turns, add_generation_prompt=add_generation_prompt, thinking=thinking, name=name
         )
-        opening = self.reasoning_cue.opening if thinking and add_generation_prompt else ""
-        return found.text + opening, found.answers
+        return found.text + self._opening(add_generation_prompt, thinking)
 
     def rendered(
         self, turns: Sequence[Turn], *, add_generation_prompt: bool, thinking: bool, name: str
@@ -274,64 +233,23 @@ class ChatTokenizer:
         Raises:
             SampleError: the template refuses it, or rewrites what the assistant says.
         """
-        messages = [_message(turn, thinking=thinking) for turn in turns]
         switch = {"enable_thinking": thinking} if thinking or self.thinking else {}
-        try:
-            marked = self.tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **{**self.template_kwargs, **switch},
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise SampleError(f"{name}: the chat template refuses this conversation: {error}") from error
-        assert isinstance(marked, str)
-        return _unmark(marked, [turn for turn in turns if turn.role == "assistant"], name)
-
-    def _supervise(
-        self,
-        supervised: list[bool],
-        ids: Sequence[int],
-        offsets: Sequence[tuple[int, int]],
-        span: tuple[int, int],
-        text: str,
-        name: str,
-    ) -> None:
-        """Mark the tokens of one answer and the end of turn after it."""
-        start, end = span
-        inside = [i for i, (low, high) in enumerate(offsets) if low < end and high > start]
-        for index in inside:
-            low, high = offsets[index]
-            if text[low:start].strip() or text[end:high].strip():
-                raise SampleError(
-                    f"{name}: a token joins an answer with the chat template's own text; use another template."
-                )
-            supervised[index] = True
-        after = (
-            inside[-1] + 1
-            if inside
-            else next((i for i, (low, _) in enumerate(offsets) if low >= end), len(ids))
+        return render(
+            self.tokenizer,
+            turns,
+            {**self.template_kwargs, **switch},
+            add_generation_prompt=add_generation_prompt,
+            thinking=thinking,
+            name=name,
         )
-        while (
-            after < len(ids)
-            and ids[after] not in self._special_ids
-            and not text[slice(*offsets[after])].strip()
-        ):
-            supervised[after] = True
-            after += 1
-        if after == len(ids) or ids[after] not in self._special_ids:
-            raise SampleError(
-                f"{name}: the chat template puts no end-of-turn token after the assistant's text."
-            )
-        supervised[after] = True
 
     def _find_answer_prefix(self) -> str:
         """White space that the template puts between its cue to answer and the answer: the model has to write it itself."""
         question, name = Turn("user", "a"), "the chat template"
-        cue, _ = self.render([question], add_generation_prompt=True, name=name)
-        text, [(start, _)] = self.render(
-            [question, Turn("assistant", "b")], add_generation_prompt=False, name=name
-        )
+        cue = self.rendered([question], add_generation_prompt=True, thinking=False, name=name).text
+        finished = [question, Turn("assistant", "b")]
+        found = self.rendered(finished, add_generation_prompt=False, thinking=False, name=name)
+        text, [(start, _)] = found.text, found.answers
         if not text.startswith(cue) or text[len(cue) : start].strip():
             raise SampleError(
                 f"the chat template cues an answer with {cue!r}, but in a finished conversation {text[:start]!r} comes before "
@@ -347,45 +265,6 @@ class ChatTokenizer:
             thinking=bool(answer.reasoning),
         )
         return encoded.ids[max(i for i, flag in enumerate(encoded.supervised) if flag)]
-
-
-def _message(turn: Turn, *, thinking: bool) -> dict[str, str]:
-    """A turn as a template takes it, with our marks; `reasoning_content` is the name by which templates know reasoning."""
-    if turn.role != "assistant":
-        return {"role": turn.role, "content": turn.text}
-    message = {"role": turn.role, "content": f"{_OPEN}{turn.text.strip()}{_CLOSE}"}
-    if thinking and turn.reasoning:
-        message["reasoning_content"] = f"{_OPEN_REASONING}{turn.reasoning.strip()}{_CLOSE_REASONING}"
-    return message
-
-
-def _unmark(marked: str, answers: Sequence[Turn], name: str) -> Rendered:
-    """The text without our marks, and where they were."""
-    kinds = {_OPEN: _CLOSE, _OPEN_REASONING: _CLOSE_REASONING}
-    text, opened, start = "", "", 0
-    spans: list[Span] = []
-    before: list[Span | None] = []
-    reasoning: Span | None = None
-    for piece in re.split(f"({_OWN_MARKS.pattern})", marked):
-        if piece in kinds:
-            opened, start = piece, len(text)
-        elif piece and piece == kinds.get(opened):
-            if opened == _OPEN:
-                spans.append((start, len(text)))
-                before.append(reasoning)
-            reasoning = (start, len(text)) if opened == _OPEN_REASONING else None
-            opened = ""
-        else:
-            text += piece
-    if [text[slice(*span)] for span in spans] != [turn.text.strip() for turn in answers]:
-        raise SampleError(
-            f"{name}: the chat template drops or rewrites what the assistant says ({len(answers)} answers given, "
-            f"{len(spans)} rendered); such a conversation cannot be trained on with it."
-        )
-    kept = zip(before, answers, strict=True)
-    if any(span is not None and text[slice(*span)] != turn.reasoning.strip() for span, turn in kept):
-        raise SampleError(f"{name}: the chat template rewrites the reasoning before an answer")
-    return Rendered(text, spans, before)
 
 
 def _marks_beginnings(tokenizer: PreTrainedTokenizerFast) -> bool:

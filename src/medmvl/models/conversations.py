@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
 from medmvl.errors import SampleError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import as_medical_image
+from medmvl.models.visuals import ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
 from medmvl.schema.reasoning import holds_marks
 
@@ -27,6 +28,23 @@ def questions(messages: Sequence[Message]) -> list[str]:
         asked = takewhile(lambda other: other.role == "user", messages[number:])
         found += [" ".join(other.text for other in asked)] * len(message.visuals)
     return found
+
+
+def load_visuals(
+    messages: Sequence[Message], load: VisualLoader, name: str
+) -> Iterator[tuple[ProcessedVisual, str]]:
+    """Yield what the model sees of every visual block, in order, with the question it is asked about.
+
+    Raises:
+        SampleError: a block of images holds a volume, or the other way round.
+    """
+    for block, question in zip(visual_blocks(messages), questions(messages), strict=True):
+        visual = load(block)
+        if visual.kind != block.type:
+            raise SampleError(
+                f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
+            )
+        yield visual, question
 
 
 def parse_conversation(

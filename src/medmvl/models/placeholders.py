@@ -10,6 +10,10 @@ import torch
 from medmvl.errors import SampleError
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, ProcessedVisual
 
+IMAGE_TOKEN, VOLUME_TOKEN = "<|image|>", "<|volume|>"
+PLACEHOLDERS = {"image": IMAGE_TOKEN, "volume": VOLUME_TOKEN}
+"""The token that stands for a visual of each kind."""
+
 
 def expand_placeholders(
     ids: Sequence[int],

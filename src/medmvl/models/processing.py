@@ -7,35 +7,27 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import zip_longest
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
-from medmvl.errors import SampleError, UserError
+from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import Visual
-from medmvl.models.chat import IMAGE_TOKEN, VOLUME_TOKEN, ChatTokenizer, Turn, bundled_or_own
+from medmvl.models.chat import ChatTokenizer
+from medmvl.models.chat_rendering import Turn, bundled_or_own
 from medmvl.models.collation import collate
 from medmvl.models.configuration import MedMVLConfig, VisualParts
-from medmvl.models.conversations import (
-    brings_reasoning,
-    questions,
-    reasoning_apart,
-    reasoning_of_turns,
-    visual_blocks,
-)
+from medmvl.models.conversations import brings_reasoning, load_visuals, visual_blocks
 from medmvl.models.image_processing import ImageProcessor
-from medmvl.models.placeholders import expand_placeholders
+from medmvl.models.placeholders import IMAGE_TOKEN, PLACEHOLDERS, VOLUME_TOKEN, expand_placeholders
 from medmvl.models.processor_calls import process_conversations, process_prompts, render_conversations
+from medmvl.models.turns import TurnWriter
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.models.volume_processing import VolumeProcessor
-from medmvl.schema import Message, TextBlock, VisualBlock
-
-_TOKENS = {"image": IMAGE_TOKEN, "volume": VOLUME_TOKEN}
+from medmvl.schema import Message, VisualBlock
 
 
 class MedMVLProcessor(ProcessorMixin):
@@ -73,7 +65,7 @@ class MedMVLProcessor(ProcessorMixin):
         thinking: bool = False,
     ) -> None:
         tokenizer.chat_template = bundled_or_own(chat_template or tokenizer.chat_template or "plain")
-        missing = [token for token in _TOKENS.values() if token not in tokenizer.get_added_vocab()]
+        missing = [token for token in PLACEHOLDERS.values() if token not in tokenizer.get_added_vocab()]
         if missing:
             tokenizer.add_special_tokens(
                 {"additional_special_tokens": missing}, replace_extra_special_tokens=False
@@ -84,7 +76,7 @@ class MedMVLProcessor(ProcessorMixin):
         self.template_kwargs = dict(template_kwargs or {"enable_thinking": False})
         self.chat = ChatTokenizer(
             tokenizer,
-            list(_TOKENS.values()),
+            list(PLACEHOLDERS.values()),
             self.template_kwargs,
             split_at_placeholders=split_at_placeholders,
             thinking=thinking,
@@ -194,14 +186,7 @@ class MedMVLProcessor(ProcessorMixin):
         thinking = self.thinks(messages, thinking)
         if supervised:
             self.chat.check_teachable(thinking=thinking)
-        visuals = []
-        for block, question in zip(visual_blocks(messages), questions(messages), strict=True):
-            visual = load(block)
-            if visual.kind != block.type:
-                raise SampleError(
-                    f"{name}: its {block.type} block holds {'an image' if visual.kind == 'image' else 'a volume'}."
-                )
-            visuals.append(self._guided(visual, question))
+        visuals = [self._guided(*found) for found in load_visuals(messages, load, name)]
         turns = self.turns(messages, name, thinking=thinking)
         encoded = self.chat.encode(
             turns, add_generation_prompt=add_generation_prompt, name=name, thinking=thinking
@@ -216,9 +201,7 @@ class MedMVLProcessor(ProcessorMixin):
         text = self.tokenizer(
             question.strip() or self.visual_suffix, add_special_tokens=False, return_tensors="pt"
         )
-        ids = text["input_ids"][0]
-        crops = tuple(replace(crop, question_ids=ids) for crop in visual.crops)
-        return replace(visual, question_ids=ids, crops=crops)
+        return visual.guided_by(text["input_ids"][0])
 
     def thinks(self, messages: Sequence[Message], asked: bool | None = None) -> bool:
         """Whether a conversation is rendered with reasoning; where it is not, an empty block tells the model so."""
@@ -228,28 +211,14 @@ class MedMVLProcessor(ProcessorMixin):
 
     def turns(self, messages: Sequence[Message], name: str, *, thinking: bool = False) -> list[Turn]:
         """The text of every turn, with one placeholder per visual, and reasoning where it is rendered."""
-        if self.thinking:
-            messages = reasoning_apart(messages, name)
-        reasoning = reasoning_of_turns(messages) if thinking else [""] * len(messages)
-        return [
-            Turn(
-                message.role,
-                "".join(self._texts(message.content, name)),
-                self.chat.check_text(thoughts, name),
-            )
-            for message, thoughts in zip(messages, reasoning, strict=True)
-        ]
-
-    def _texts(self, content: Sequence[TextBlock | VisualBlock], name: str) -> Iterator[str]:
-        """Yield the text of every block of a message; a visual is its placeholder with what belongs around it."""
-        for block, after in zip_longest(content, content[1:]):
-            if isinstance(block, TextBlock):
-                yield self.chat.check_text(block.text, name)
-                continue
-            days = block.days_before_current
-            before_words = isinstance(after, TextBlock) and after.text[:1].strip() != ""
-            suffix = self.visual_suffix if before_words or not self.suffix_before_words else ""
-            yield (self.prior_prefix.format(days=days) if days else "") + _TOKENS[block.type] + suffix
+        writer = TurnWriter(
+            check_text=self.chat.check_text,
+            visual_suffix=self.visual_suffix,
+            suffix_before_words=self.suffix_before_words,
+            prior_prefix=self.prior_prefix,
+            reasons=self.thinking,
+        )
+        return writer.write(messages, name, thinking=thinking)
 
     def expand(
         self,

@@ -41,7 +41,7 @@ def process_prompts(
 def _process_prompt(
     processor: MedMVLProcessor, prompt: str, queues: Mapping[str, list[Visual]], name: str
 ) -> ProcessedSample:
-    ids, _ = processor.chat.tokenised(prompt)
+    ids = processor.chat.tokenised(prompt).ids
     kinds = processor.placeholder_kinds
     visuals = []
     for kind in [kinds[token] for token in ids if token in kinds]:
@@ -63,7 +63,7 @@ def render_conversations(
         messages, _ = parse_conversation(conversation)
         thinking = processor.thinks(messages, asked)
         turns = processor.turns(messages, _NAME, thinking=thinking)
-        text, _ = processor.chat.render(
+        text = processor.chat.prompt(
             turns, add_generation_prompt=add_generation_prompt, name=_NAME, thinking=thinking
         )
         texts.append(text)

@@ -14,6 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from medmvl.errors import SampleError
+from medmvl.models.chat_rendering import Turn
 from medmvl.schema.reasoning import CLOSING, OPENING, Marks
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def find_cue(chat: ChatTokenizer) -> ReasoningCue:
     Raises:
         SampleError: it does not, drops it, or cues it with something else than what comes before it in a finished conversation.
     """
-    from medmvl.models.chat import Turn
-
     question, name = Turn("user", "a"), "the chat template"
     cue = chat.rendered([question], add_generation_prompt=True, thinking=True, name=name).text
     turns = [question, Turn("assistant", "b", reasoning="r")]

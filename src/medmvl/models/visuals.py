@@ -159,6 +159,11 @@ class ProcessedVisual:
         own = self.pixels.nbytes if self.features is None else self.features.nbytes
         return own + sum(crop.nbytes for crop in self.crops)
 
+    def guided_by(self, question_ids: Tensor) -> ProcessedVisual:
+        """The same visual and its crops with the tokens of the question it is asked about."""
+        crops = tuple(replace(crop, question_ids=question_ids) for crop in self.crops)
+        return replace(self, question_ids=question_ids, crops=crops)
+
     def without_pixels(self) -> ProcessedVisual:
         """The same view with names in place of its pixels."""
         names = PixelNames(self.pixel_digest, self.fingerprint)
