@@ -23,7 +23,7 @@ from medmvl.data.sources import LoadedSource
 from medmvl.datasets.shards import in_shard, shard_numbers
 from medmvl.errors import SampleError, UserError
 from medmvl.messages import first_of
-from medmvl.models.visuals import ProcessedVisual, VisualLoader
+from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.schema import Sample
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Facts(NamedTuple):
     """Equal where files are in one shard, -1 where they are in none."""
 
 
-class SampleDataset(Dataset[Any]):
+class SampleDataset(Dataset[ProcessedSample]):
     """Processed samples of one or several sources.
 
     Args:
@@ -99,7 +99,7 @@ class SampleDataset(Dataset[Any]):
             return len(self._kept)
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> ProcessedSample:
         """The `ProcessedSample` of a sample.
 
         Raises:
@@ -232,7 +232,7 @@ class SampleDataset(Dataset[Any]):
                 listed,
             )
 
-    def _check(self, processed: Any, name: str) -> None:
+    def _check(self, processed: ProcessedSample, name: str) -> None:
         length = len(processed.input_ids)
         if self.max_length is not None and length > self.max_length:
             raise SampleError(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 from tqdm import tqdm
 
+from medmvl.data.views import NoImageSamples, PromptedSamples, SampleSubset
 from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.public import find_task
 from medmvl.datasets.records import SampleFile
@@ -21,7 +22,6 @@ from medmvl.imaging.units import known_units
 from medmvl.messages import first_of
 from medmvl.schema import Sample
 from medmvl.schema.strict import StrictModel
-from medmvl.tasks import Benchmark
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
@@ -98,53 +98,6 @@ class DataSource(StrictModel):
         if (self.path is None) == (self.phantoms is None):
             raise ValueError("a data source needs either 'path' or 'phantoms'")
         return self
-
-
-class SampleSubset(Sequence[Sample]):
-    """Some samples of a file, in its order."""
-
-    def __init__(self, samples: SampleFile, indices: Sequence[int]) -> None:
-        self.samples = samples
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self.samples[number] for number in self.indices[index]]
-        return self.samples[self.indices[index]]
-
-
-class NoImageSamples(Sequence[Sample]):
-    """Samples without their images and volumes."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [sample.to_no_image() for sample in self.samples[index]]
-        return self.samples[index].to_no_image()
-
-
-class PromptedSamples(Sequence[Sample]):
-    """Samples with their questions put as a task puts them."""
-
-    def __init__(self, samples: Sequence[Sample], task: Benchmark) -> None:
-        self.samples = samples
-        self.task = task
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self.task.ask(sample) for sample in self.samples[index]]
-        return self.task.ask(self.samples[index])
 
 
 @dataclass(frozen=True)

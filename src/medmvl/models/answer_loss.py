@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from medmvl.models.visuals import IGNORED_LABEL
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CHUNK_BYTES = {"cpu": 32 << 20}
 """Bytes of a chunk's logits; where a type of device is not named, half a GiB: accelerators need larger products."""
@@ -56,7 +59,7 @@ class Head(NamedTuple):
         return None if self.cap is None else 1.0 - (logits / self.cap).square_()
 
 
-def head_of(llm: Any) -> Head | None:
+def head_of(llm: PreTrainedModel) -> Head | None:
     """The head of an LLM of a tested family; None where its own code must make the logits.
 
     That is an untested family, and a head that is adapted, quantised or sharded.

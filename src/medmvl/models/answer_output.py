@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmvl.models.answer_logprobs import Sampling, TokenLogprobs, chunked_logprobs, token_logprobs
@@ -28,7 +29,7 @@ class AnswerOutput(CausalLMOutputWithPast):
 
 
 def answer_output(
-    llm: Any,
+    llm: PreTrainedModel,
     inputs: Mapping[str, Any],
     labels: Tensor,
     positions: Tensor,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
 
 from medmvl.errors import RecipeError
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders import IMAGE_ENCODERS, VOLUME_ENCODERS
+from medmvl.models.encoders.base import ImageEncoder
 from medmvl.models.encoders.saved import (
     load_encoder,
     processor_settings,
@@ -203,10 +205,10 @@ def _config(recipe: ModelRecipe, processor: MedMVLProcessor) -> MedMVLConfig:
     )
 
 
-def _llm_config(path: str) -> Any:
+def _llm_config(path: str) -> PreTrainedConfig:
     refuse_gguf(path)
     try:
-        config = AutoConfig.from_pretrained(path)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise RecipeError(f"llm: no checkpoint at {path!r}: {error}") from error
     config._name_or_path = ""  # a saved model is complete and keeps no path of this machine
@@ -225,14 +227,14 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
         tell_other_processor(recipe.volume_encoder["path"], settings)
 
 
-def _load_encoders(module: Any, settings: Any) -> None:
+def _load_encoders(module: nn.Module | None, settings: object) -> None:
     """Put pretrained weights into an encoder, or into those inside it, whose settings name a path."""
-    if not isinstance(settings, dict):
+    if module is None or not isinstance(settings, dict):
         return
     if "path" in settings and settings.get("type") in VOLUME_ENCODERS:
         load_encoder(module, settings["path"])
     elif "path" in settings:
-        module.load_pretrained(settings["path"])
+        cast(ImageEncoder, module).load_pretrained(settings["path"])
     for key in SLICE_READERS:
         _load_encoders(getattr(module, key, None), settings.get(key))
 

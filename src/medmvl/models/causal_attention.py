@@ -8,11 +8,14 @@ nothing and asks for the causal kernel; with several samples in a row it asks fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 CAUSAL_FAMILIES = frozenset(
     ("cohere", "gemma3_text", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3")
@@ -84,7 +87,7 @@ def _attention(
     return torch.cat([_attend(*sample, **options) for sample in samples], dim=2)
 
 
-def is_purely_causal(config: Any, longest: int) -> bool:
+def is_purely_causal(config: PreTrainedConfig, longest: int) -> bool:
     """Whether an LLM with this configuration needs no mask for samples of up to `longest` tokens.
 
     Its family was tested, its attention is PyTorch's, and a sliding window, where it has one, reaches back over a whole sample.
@@ -98,7 +101,7 @@ def is_purely_causal(config: Any, longest: int) -> bool:
     )
 
 
-def why_not_packed(config: Any, longest: int) -> str:
+def why_not_packed(config: PreTrainedConfig, longest: int) -> str:
     """What to tell a user whose LLM cannot read samples of up to `longest` tokens packed in one row."""
     window = getattr(config, "sliding_window", None)
     if config.model_type not in CAUSAL_FAMILIES:
@@ -117,7 +120,10 @@ def padded_on_the_right(attention_mask: Tensor) -> bool:
 
 
 def mask_of(
-    config: Any, embeddings: Tensor, attention_mask: Tensor | None, sample_lengths: Sequence[int] | None
+    config: PreTrainedConfig,
+    embeddings: Tensor,
+    attention_mask: Tensor | None,
+    sample_lengths: Sequence[int] | None,
 ) -> Tensor | None:
     """The mask for a pass without a cache: nothing is stored where causal attention alone is exact.
 

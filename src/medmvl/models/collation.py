@@ -14,6 +14,9 @@ from transformers import BatchFeature
 from medmvl.models.visual_table import KINDS, VisualRow, to_tensor
 from medmvl.models.visuals import IGNORED_LABEL, FeatureKey, ProcessedSample, ProcessedVisual
 
+Batch = dict[str, Any]
+"""Arguments of a `forward` by name: tensors, and what the host keeps as plain values."""
+
 
 def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: str = "right") -> BatchFeature:
     """Make a batch: padded ids, masks and labels, the pixels of every different visual once, and the visual table.
@@ -28,7 +31,7 @@ def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: st
     assert samples and padding_side in ("left", "right")
     length = max(len(sample.input_ids) for sample in samples)
     offsets = [length - len(s.input_ids) if padding_side == "left" else 0 for s in samples]
-    batch: dict[str, Any] = {
+    batch: Batch = {
         "input_ids": _pad([s.input_ids for s in samples], offsets, length, pad_id),
         "attention_mask": _pad([torch.ones_like(s.input_ids) for s in samples], offsets, length, 0),
     }
@@ -52,7 +55,7 @@ def pack(samples: Sequence[ProcessedSample]) -> BatchFeature:
         assert sample.labels is not None, "samples are packed for training only"
         labels.append(sample.labels.clone())
         labels[-1][:1] = IGNORED_LABEL
-    batch: dict[str, Any] = {
+    batch: Batch = {
         "input_ids": torch.cat([sample.input_ids for sample in samples])[None],
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
         "labels": torch.cat(labels)[None],
@@ -63,7 +66,7 @@ def pack(samples: Sequence[ProcessedSample]) -> BatchFeature:
 
 def _visual_inputs(
     samples: Sequence[ProcessedSample], offsets: Sequence[int], *, packed: bool = False
-) -> dict[str, Any]:
+) -> Batch:
     store = _PixelStore()
     rows = []
     for number, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
@@ -74,7 +77,7 @@ def _visual_inputs(
             rows.append(
                 VisualRow(*place, index, visual.tiles, *visual.grid, visual.fingerprint, int(encoded))
             )
-    inputs: dict[str, Any] = {"visual_table": to_tensor(rows)} if rows else {}
+    inputs: Batch = {"visual_table": to_tensor(rows)} if rows else {}
     inputs |= _features_and_keys([visual for sample in samples for visual in sample.visuals], store)
     questions = [visual.question_ids for sample in samples for visual in sample.visuals]
     if any(question is not None for question in questions):
@@ -90,9 +93,9 @@ def _visual_inputs(
     return inputs
 
 
-def _features_and_keys(visuals: Sequence[ProcessedVisual], store: _PixelStore) -> dict[str, Any]:
+def _features_and_keys(visuals: Sequence[ProcessedVisual], store: _PixelStore) -> Batch:
     """The features that are known, which of their tokens stay, and for each row where those that are not known belong."""
-    inputs: dict[str, Any] = {}
+    inputs: Batch = {}
     if store.encoded:
         inputs["visual_features"] = [visual.features for visual in store.encoded]
         if any(visual.kept is not None for visual in store.encoded):

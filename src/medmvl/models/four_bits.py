@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
+
+if TYPE_CHECKING:
+    from bitsandbytes.nn import Linear4bit
+    from peft.tuners.lora import LoraLayer
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def four_bits(part: nn.Module, layers: Sequence[str]) -> Iterator[None]:
             f"qlora: bitsandbytes cannot be imported ({error}); pip install 'medmvl[qlora]', or use lora"
         ) from error
     for name in layers:
-        layer: Any = part.get_submodule(name)
+        layer = part.get_submodule(name)
         if not isinstance(layer, nn.Linear):
             continue  # GPT-2's Conv1D, which bitsandbytes does not have: it stays as it is
         small = Linear4bit(
@@ -50,7 +54,7 @@ def four_bits(part: nn.Module, layers: Sequence[str]) -> Iterator[None]:
     del part.is_loaded_in_4bit
 
 
-def merged_layer(layer: Any) -> nn.Module:
+def merged_layer(layer: LoraLayer) -> nn.Module:
     """The layer that an adapted one is: base and update in one weight."""
     base = layer.get_base_layer()
     if not is_small(base):
@@ -72,7 +76,7 @@ def leave_four_bits(model: nn.Module) -> None:
                 setattr(parent, name, plain_layer(child))
 
 
-def plain_layer(small: Any) -> nn.Linear:
+def plain_layer(small: Linear4bit) -> nn.Linear:
     """An ordinary layer with the values of one in 4 bits, which bitsandbytes computes with."""
     values = weight_of(small).to(small.compute_dtype)
     plain = nn.Linear(values.shape[1], values.shape[0], bias=small.bias is not None, device="meta")
@@ -82,7 +86,7 @@ def plain_layer(small: Any) -> nn.Linear:
     return plain
 
 
-def weight_of(small: Any) -> Tensor:
+def weight_of(small: Linear4bit) -> Tensor:
     """The values that the 4 bits stand for."""
     from bitsandbytes.functional import dequantize_4bit
 

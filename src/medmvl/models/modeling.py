@@ -9,17 +9,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Cache
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Cache, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmvl.models.answer_logprobs import Sampling
 from medmvl.models.answer_loss import supervised_positions as find_supervised
 from medmvl.models.answer_output import AnswerOutput, answer_output
 from medmvl.models.causal_attention import mask_of
+from medmvl.models.collation import Batch
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import Connector, build_connector
 from medmvl.models.encoders import Encoder, build_image_encoder, build_volume_encoder
@@ -53,12 +54,12 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
     _supports_attention_backend = True
     _skip_keys_device_placement: set[str] | list[str] | None = ["past_key_values"]  # noqa: RUF012  (typed as in its base)
 
-    llm: Any
+    llm: PreTrainedModel
 
     def __init__(self, config: MedMVLConfig) -> None:
         super().__init__(config)
         self.llm = AutoModelForCausalLM.from_config(config.llm)
-        width = self.llm.get_input_embeddings().embedding_dim
+        width = self.get_input_embeddings().embedding_dim
         self.image_encoder = build_image_encoder(config.image_encoder) if config.image_encoder else None
         self.volume_encoder = (
             build_volume_encoder(config.volume_encoder, self.image_encoder)
@@ -99,8 +100,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The LLM's token embedding."""
-        embedding: nn.Embedding = self.llm.get_input_embeddings()
-        return embedding
+        return cast(nn.Embedding, self.llm.get_input_embeddings())
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the LLM's token embedding."""
@@ -198,7 +198,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
 
     def _answers(
         self,
-        inputs: dict[str, Any],
+        inputs: Batch,
         labels: Tensor,
         positions: Tensor | None,
         sample_lengths: Sequence[int] | None,

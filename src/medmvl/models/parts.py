@@ -20,6 +20,9 @@ PLUGIN_GROUPS = {
 }
 """Where other packages offer parts of each role."""
 
+PartSettings = dict[str, Any]
+"""Settings of a part as plain JSON values: its `type`, and keys that its `PartConfig` checks."""
+
 
 class PartConfig(StrictModel):
     """The settings of one part: immutable, without weights or files; an unknown key is an error."""

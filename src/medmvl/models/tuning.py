@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,8 +23,13 @@ from medmvl.models.four_bits import four_bits, leave_four_bits, merged_layer, nu
 from medmvl.models.part_names import PARTS
 from medmvl.models.part_tuning import FROZEN, PartTuning, Tuning
 
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
+
 ADAPTER_WEIGHTS = "adapter.safetensors"
 ADAPTER_CONFIG = "adapter.json"
+ParameterGroup = dict[str, Any]
+"""Parameters with their settings of the optimizer, as torch takes them."""
 
 
 class TuningRow(NamedTuple):
@@ -169,7 +174,7 @@ def lora_targets(model: nn.Module, part: nn.Module) -> list[str]:
 
 def parameter_groups(
     model: nn.Module, tuning: Tuning, *, learning_rate: float, weight_decay: float
-) -> list[dict[str, Any]]:
+) -> list[ParameterGroup]:
     """Groups for an optimizer: each part with its own learning rate, split into what decays and the rest.
 
     Args:
@@ -190,7 +195,7 @@ def parameter_groups(
 
 def split_by_decay(
     module: nn.Module, name: str, learning_rate: float, weight_decay: float
-) -> list[dict[str, Any]]:
+) -> list[ParameterGroup]:
     """One group of trained matrices, which decay, and one of norms, biases and embeddings."""
     decayed = {id(weight) for weight in _decaying_weights(module)}
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -240,7 +245,7 @@ def merge_lora(model: nn.Module) -> None:
             del module.peft_config
 
 
-def _lora_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+def _lora_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLayer]]:
     from peft.tuners.lora import LoraLayer
 
     for parent in model.modules():

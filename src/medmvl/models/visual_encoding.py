@@ -8,9 +8,8 @@ is kept must not depend on who shared its batch. The same holds for a connector 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +77,7 @@ def encode_kind(
         key = (row.encoded, row.index)
         if key not in found or wanted is not None:
             found[key] = _alone(kind, row, encoder, inputs, alone, (wanted, keep))
-    buckets: dict[Any, list[Key]] = defaultdict(list)
+    buckets: dict[Hashable, list[Key]] = defaultdict(list)
     for key, features in found.items():
         buckets[features.shape].append(key)
     return [_joined(keys, [found[key] for key in keys]) for keys in buckets.values()]
@@ -111,7 +110,7 @@ def _alone(
     return features if tokens is None else tokens
 
 
-def _encoded(kind: str, row: VisualRow, encoder: Any, inputs: VisualInputs) -> VisualFeatures:
+def _encoded(kind: str, row: VisualRow, encoder: Encoder, inputs: VisualInputs) -> VisualFeatures:
     dtype = next(encoder.weights()).dtype
     found: VisualFeatures
     if kind == "image":
@@ -131,10 +130,10 @@ def connected(connector: Connector, features: VisualFeatures) -> VisualFeatures:
     return VisualFeatures((tokens,), (1, 1, tokens.shape[1]), connected=True)
 
 
-def _together(kind: str, encoder: Any, inputs: VisualInputs) -> Iterator[Bucket]:
+def _together(kind: str, encoder: Encoder, inputs: VisualInputs) -> Iterator[Bucket]:
     """All visuals of one shape at once."""
     pixels = inputs.images if kind == "image" else inputs.volumes
-    buckets: dict[Any, list[int]] = defaultdict(list)
+    buckets: dict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
     for index, block in enumerate(pixels):
         buckets[tuple(block.shape), kind == "volume" and _is_known(inputs, index)].append(index)
     dtype = next(encoder.weights()).dtype
@@ -156,7 +155,7 @@ def _is_known(inputs: VisualInputs, index: int) -> bool:
     return where is not None and not bool(where.isnan().any())
 
 
-def idle_features(encoder: Any, size: tuple[int, ...], *, run: bool) -> VisualFeatures:
+def idle_features(encoder: Encoder, size: tuple[int, ...], *, run: bool) -> VisualFeatures:
     """Features of empty pixels; a frozen encoder is run for them only where that is asked for."""
     weight = next(encoder.weights())
     if run or not is_frozen(encoder, encoder.weights()):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medmvl.atomic_files import atomic_write, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Record = dict[str, Any]
 
@@ -95,7 +98,7 @@ def _matching(records: Sequence[Record], chosen: Sequence[str]) -> list[str]:
     ]
 
 
-def _draw(axis: Any, records: Sequence[Record], names: dict[str, str]) -> None:
+def _draw(axis: Axes, records: Sequence[Record], names: dict[str, str]) -> None:
     for key, label in names.items():
         points = [(record["step"], record[key]) for record in records if key in record]
         if points:

@@ -6,17 +6,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 SAME_S = 1.0
 """Seconds within which signals count as one: a terminal and `torchrun` both pass a Ctrl-C on."""
+
+
+Handler = Callable[[int, FrameType | None], object] | int | None
+"""What `signal.signal` takes and gives back."""
 
 
 class StoppedError(KeyboardInterrupt):
@@ -40,7 +44,7 @@ class Interruption(TrainerCallback):
     def watching(self) -> Iterator[None]:
         """Listen during the block. Outside the main thread of a program nothing is listened to."""
         numbers = [signal.SIGINT, *([] if PartialState().num_processes > 1 else [signal.SIGTERM])]
-        before: dict[signal.Signals, Any] = {}
+        before: dict[signal.Signals, Handler] = {}
         try:
             for number in numbers:
                 before[number] = signal.signal(number, self._asked)
@@ -57,7 +61,9 @@ class Interruption(TrainerCallback):
         if self.number is not None:
             raise StoppedError(where, self.number)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Save and stop where any process was asked to."""
         if _any_process(self.number or 0, args) and state.global_step < state.max_steps:
             self.number = self.number or signal.SIGINT
@@ -74,7 +80,7 @@ class Interruption(TrainerCallback):
             os._exit(128 + number)
 
 
-def _any_process(number: int, args: Any) -> bool:
+def _any_process(number: int, args: TrainingArguments) -> bool:
     if args.world_size == 1:
         return number > 0
     flag = torch.tensor(number, device=args.device)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
+from medmvl.models.encoders.base import EncoderConfig
+from medmvl.models.encoders.slices import BoundSlicesConfig
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.training.operations import Work, passes_gradient
 from medmvl.training.recipe import Recipe, Stage
@@ -63,8 +63,8 @@ def _width_and_layers(model: MedMVLForConditionalGeneration, name: str) -> tuple
     if name == "llm":
         config = model.config.get_text_config()
         return int(config.hidden_size), int(config.num_hidden_layers)
-    settings: Any = getattr(model, name).part_config
-    if settings.type == "slices":
+    settings: EncoderConfig = getattr(model, name).part_config
+    if isinstance(settings, BoundSlicesConfig):
         settings = settings.image
     return int(settings.widths[0]), int(getattr(settings, "num_layers", 12))
 

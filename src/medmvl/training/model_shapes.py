@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +12,7 @@ from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.known_sizes import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
 from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.parts import PartSettings
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.recipe import Recipe
 
@@ -67,7 +67,7 @@ def build_empty(recipe: ModelRecipe, preprocessor: VisualPreprocessor) -> MedMVL
 
 def part_type(recipe: ModelRecipe, name: str) -> str:
     """The type of a part, as the recipe names it."""
-    part: Any = getattr(recipe, name)
+    part: PartSettings | str | None = getattr(recipe, name)
     if name == "llm" or part is None:
         return str((recipe.llm.config or {}).get("model_type", recipe.llm.path)) if recipe.llm else "saved"
     if isinstance(part, str):

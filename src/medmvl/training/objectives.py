@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medmvl.models.collation import Batch
 from medmvl.models.features import Grid, VisualFeatures
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visual_inputs import VisualInputs
@@ -106,9 +107,7 @@ def _token_totals(losses: Tensor, predicted: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([totals, (totals[:, 1:2] == totals[:, 2:3]).double()], dim=1)
 
 
-def encode_visuals(
-    model: MedMVLForConditionalGeneration, batch: dict[str, Any]
-) -> list[tuple[str, int, Tensor]]:
+def encode_visuals(model: MedMVLForConditionalGeneration, batch: Batch) -> list[tuple[str, int, Tensor]]:
     """Encoder features before the connector: for every row of the visual table its kind, its batch row and tokens.
 
     Tokens are `(tokens, width)`, the streams of an encoder side by side on the grid of the first.
@@ -212,7 +211,7 @@ class Contrastive(Objective):
         super().__init__(model)
         for kind, width in encoder_widths(model).items():
             self.heads[kind] = nn.Linear(width, self.width)
-        llm_width: Any = model.get_input_embeddings().embedding_dim
+        llm_width = model.get_input_embeddings().embedding_dim
         self.heads["text"] = nn.Linear(llm_width, self.width)
         self.scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
 
@@ -243,7 +242,7 @@ class Contrastive(Objective):
         to_study = functional.cross_entropy(scale * reports @ all_studies.T, own, reduction="none")
         return (to_report + to_study) / 2
 
-    def _studies(self, num_samples: int, batch: dict[str, Any]) -> Tensor:
+    def _studies(self, num_samples: int, batch: Batch) -> Tensor:
         sums: dict[int, list[Tensor]] = defaultdict(list)
         for kind, row, tokens in encode_visuals(self.model, batch):
             sums[row].append(self.heads[kind](tokens.mean(0)))
@@ -287,5 +286,5 @@ def _gather(features: Tensor) -> Tensor:
         return features
     from torch.distributed.nn.functional import all_gather
 
-    gathered: Any = all_gather(features)  # type: ignore[no-untyped-call]
+    gathered: tuple[Tensor, ...] = all_gather(features)  # type: ignore[no-untyped-call]
     return torch.cat(list(gathered))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.training.recipe import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,24 @@ class Work:
             most = max(most, preprocessor.max_tokens(kind))
         length = most + text_tokens
         width = model.get_input_embeddings().embedding_dim
-        llm: Any = model.llm
-        flops["llm"], _ = _counted(_Embedded(llm), torch.empty(1, length, width, device="meta"))
+        flops["llm"], _ = _counted(_Embedded(model.llm), torch.empty(1, length, width, device="meta"))
         return cls(flops, tokens | {"llm": length}, text_tokens)
 
 
 class _Embedded(nn.Module):
     """An LLM that is given embeddings."""
 
-    def __init__(self, llm: Any) -> None:
+    def __init__(self, llm: PreTrainedModel) -> None:
         super().__init__()
         self.llm = llm
 
-    def forward(self, embeddings: Tensor) -> Any:
+    def forward(self, embeddings: Tensor) -> Tensor:
         """All logits."""
         length = embeddings.shape[1]
         # a whole mask: none is derived from values
         mask = torch.zeros(1, 1, length, length, device=embeddings.device)
-        return self.llm(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).logits
+        logits: Tensor = self.llm(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).logits
+        return logits
 
 
 def _counted(module: nn.Module, given: Tensor | VisualFeatures) -> tuple[float, Any]:

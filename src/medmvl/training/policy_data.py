@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from medmvl.data.dataset import SampleDataset
+from medmvl.data.sampler import Mixture
 from medmvl.data.sources import LoadedSource
+from medmvl.data.views import SampleView
 from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
 from medmvl.models.causal_attention import is_purely_causal
+from medmvl.models.collation import Batch
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import Sample
 from medmvl.tasks.judge import target_of
@@ -27,28 +30,25 @@ from medmvl.training.recipe import Stage
 from medmvl.training.stage_data import StageDataset
 from medmvl.training.training_order import TrainingOrder
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from medmvl.models.processing import MedMVLProcessor
+
 REPEATED = -1
 """Index of a prompt that is not read: its step trains on the answers of the step before."""
 
 
-class Prompts(Sequence[Sample]):
+class Prompts(SampleView):
     """Samples without their last answer, which becomes the truth that answers are judged by."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: Any) -> Any:
+    def make(self, index: int) -> Sample:
         """A conversation that waits for an answer.
 
         Raises:
             SampleError: the sample says nowhere what a right answer is.
         """
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        sample: Sample = self.samples[index]
+        sample = self.samples[index]
         truth = target_of(sample)
         if truth is None:
             raise SampleError(
@@ -70,9 +70,13 @@ class PromptItem(NamedTuple):
 class PromptDataset(StageDataset):
     """Prompts of some sources; `REPEATED` gives None."""
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> PromptItem | None:  # type: ignore[override]  # CollatePrompts takes these
         if index == REPEATED:
             return None
+        return self.prompt(index)
+
+    def prompt(self, index: int) -> PromptItem:
+        """The prompt at an index, read now."""
         return PromptItem(index, self.record(index), self.samples[index])
 
     def record(self, index: int) -> Record:
@@ -85,7 +89,7 @@ class PromptDataset(StageDataset):
         return [self.record(index).question_type for index in range(len(self))]
 
 
-def open_prompts(sources: Sequence[LoadedSource], processor: Any, **limits: Any) -> PromptDataset:
+def open_prompts(sources: Sequence[LoadedSource], processor: MedMVLProcessor, **limits: Any) -> PromptDataset:
     """The prompts of some sources.
 
     Raises:
@@ -98,7 +102,7 @@ def open_prompts(sources: Sequence[LoadedSource], processor: Any, **limits: Any)
 class PromptOrder(TrainingOrder):
     """The prompts of a stage in order; a batch of answers that is used for several steps is asked for once."""
 
-    def __init__(self, mixture: Any, stage: Stage, seed: int, updates: int) -> None:
+    def __init__(self, mixture: Mixture, stage: Stage, seed: int, updates: int) -> None:
         super().__init__(mixture, stage, seed)
         self.updates = updates
         if stage.max_steps is None:
@@ -125,7 +129,7 @@ class CollatePrompts:
 
     packed = False
 
-    def __call__(self, items: Sequence[PromptItem | None]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[PromptItem | None]) -> Batch:
         """Prompts of a micro batch."""
         return {"prompts": list(items)}
 
@@ -137,7 +141,7 @@ class AnsweredPrompt(NamedTuple):
     answers: Sequence[Sequence[int]]
 
 
-def answer_batch(groups: Sequence[AnsweredPrompt], processor: Any, llm: Any) -> dict[str, Any]:
+def answer_batch(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor, llm: PreTrainedModel) -> Batch:
     """What the model takes of prompts with their answers; the supervised tokens are those of all answers in order.
 
     The answers of a group are in one row after their prompt where that is exact and less work, else each has a row.
@@ -148,7 +152,7 @@ def answer_batch(groups: Sequence[AnsweredPrompt], processor: Any, llm: Any) -> 
     return _with_positions(dict(processor.collate(rows)))
 
 
-def _with_positions(batch: dict[str, Any]) -> dict[str, Any]:
+def _with_positions(batch: Batch) -> Batch:
     """What the host knows stays in its hands: the table, slice positions, and where supervised tokens are."""
     if "visual_table" in batch:
         batch["visual_table"] = batch["visual_table"].tolist()
@@ -161,7 +165,7 @@ def _row(prompt: ProcessedSample, answer: Tensor) -> ProcessedSample:
     return replace(prompt, input_ids=torch.cat([prompt.input_ids, answer]), labels=labels)
 
 
-def _shares_prompts(groups: Sequence[AnsweredPrompt], llm: Any) -> bool:
+def _shares_prompts(groups: Sequence[AnsweredPrompt], llm: PreTrainedModel) -> bool:
     """Whether answers may follow one prompt, and cost less so: a group in one row attends to far more pairs of tokens."""
     config = llm.config
     longest = max(len(group.prompt.input_ids) + max(map(len, group.answers)) for group in groups)
@@ -185,7 +189,7 @@ def _ends_in_a_visual(prompt: ProcessedSample) -> bool:
     )
 
 
-def _in_one_row(groups: Sequence[AnsweredPrompt], processor: Any) -> dict[str, Any]:
+def _in_one_row(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor) -> Batch:
     """Rows of a prompt without its last token, then for each answer that token and the answer.
 
     The last token of the prompt foretells the first of each answer, so each answer brings a copy of it.

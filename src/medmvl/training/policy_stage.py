@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -14,6 +14,7 @@ from medmvl.errors import UserError
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.rewards.combined import CombinedReward, rewards_together
 from medmvl.rewards.payoffs import AttackPayoffs
+from medmvl.schema import Message
 from medmvl.tasks.metrics.record import Record
 from medmvl.training.policy import FirstWeights
 from medmvl.training.policy_data import PromptDataset
@@ -39,7 +40,7 @@ def check_policy(
     model: MedMVLForConditionalGeneration,
     processor: MedMVLProcessor,
     train: PromptDataset,
-    validation: Any,
+    validation: PromptDataset | None,
 ) -> CombinedReward:
     """What answers earn in a stage, once it was looked whether it can learn from that, before anything is drawn.
 
@@ -59,7 +60,11 @@ def check_policy(
 
 
 def _check_room(
-    name: str, settings: GroupPolicy, model: Any, processor: MedMVLProcessor, dataset: PromptDataset
+    name: str,
+    settings: GroupPolicy,
+    model: MedMVLForConditionalGeneration,
+    processor: MedMVLProcessor,
+    dataset: PromptDataset,
 ) -> None:
     """Every prompt and its longest answer fit into what the LLM reads, and into the recipe's own limit."""
     lengths = dataset.samples.lengths
@@ -80,7 +85,7 @@ def _check_room(
             )
 
 
-def _cue_length(processor: MedMVLProcessor, messages: Sequence[Any]) -> int:
+def _cue_length(processor: MedMVLProcessor, messages: Sequence[Message]) -> int:
     """Tokens of the LLM's cue to answer."""
     thinking = processor.thinks(messages)
     turns = processor.turns(messages, "a prompt", thinking=thinking)

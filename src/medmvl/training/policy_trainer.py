@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
-from transformers import TrainerCallback
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from medmvl.atomic_files import write_json
+from medmvl.models.collation import Batch
 from medmvl.rewards.payoffs import AttackPayoffs, Scores, mean_payoffs
 from medmvl.training.policy import (
     WATCHED,
@@ -28,7 +30,7 @@ from medmvl.training.policy import (
 )
 from medmvl.training.policy_data import AnsweredPrompt, PromptItem, PromptOrder, answer_batch
 from medmvl.training.rollouts import Group, Rollouts, SampledAnswer
-from medmvl.training.trainer import StageTrainer, changing_state
+from medmvl.training.trainer import Loss, StageTrainer, Trial, changing_state
 
 logger = logging.getLogger(__name__)
 WATCHED_FILE = "watched.json"
@@ -57,14 +59,14 @@ class PolicyTrainer(StageTrainer):
         self.settings = rollouts.settings
         self.watched = Watched(rollouts)
         self.add_callback(_BetweenBatches(self.settings.updates))
-        self._batches: list[dict[str, Any]] = []
+        self._batches: list[Batch] = []
         self._items: Tensor | None = None
         self._passed = 0
         self._told = AGREEMENT
 
     def get_batch_samples(
-        self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Tensor | None]:
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor | None]:
         """The micro batches of a step, with answers drawn now or in the step before, and what their loss is divided by."""
         given = [batch["prompts"] for batch in islice(epoch_iterator, num_batches)]
         if self.state.global_step % self.settings.updates == 0:
@@ -131,7 +133,7 @@ class PolicyTrainer(StageTrainer):
     def _masked(self, answer: SampledAnswer) -> bool:
         return answer.truncated and self.settings.truncated == "mask"
 
-    def _batch(self, groups: Sequence[Group]) -> dict[str, Any]:
+    def _batch(self, groups: Sequence[Group]) -> Batch:
         """What the objective takes of a micro batch."""
         processor, llm = self.rollouts.engine.processor, self.rollouts.engine.model.llm
         prompts = [
@@ -171,7 +173,7 @@ class PolicyTrainer(StageTrainer):
                 labels = inputs.pop("labels")
                 batch["reference"] = objective.tokens(labels, **inputs).logprobs
 
-    def compute_loss(self, model: Any, inputs: Any, *given: Any, **more: Any) -> Any:
+    def compute_loss(self, model: nn.Module, inputs: Batch, *given: Any, **more: Any) -> Loss:
         """The objective's loss; the first pass over a batch says how probable its tokens were when they were drawn."""
         loss, outputs = super().compute_loss(model, inputs, *given, return_outputs=True, **more)
         self.watched.passed(outputs["watched"])
@@ -197,7 +199,7 @@ class PolicyTrainer(StageTrainer):
                 " (bfloat16 rounds so)" if self.args.bf16 else "",
             )  # fmt: skip
 
-    def batch_totals(self, batch: Any) -> Tensor:
+    def batch_totals(self, batch: Batch) -> Tensor:
         """Reward, length and truncation of the likeliest answer to each prompt."""
         model = self.accelerator.unwrap_model(self.model).model
         model.eval()
@@ -212,7 +214,7 @@ class PolicyTrainer(StageTrainer):
             logs |= self.watched.means(self.accelerator)
         super().log(logs, start_time)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: Trial) -> None:
         self._kept_watched = self.watched.to_json(self.accelerator)
         super()._save_checkpoint(model, trial)
 
@@ -222,9 +224,12 @@ class PolicyTrainer(StageTrainer):
         if self._saving and self.args.should_save:
             write_json(Path(output_dir or self._folder) / WATCHED_FILE, self._kept_watched)
 
-    def train(self, resume_from_checkpoint: Any = None, *given: Any, **more: Any) -> TrainOutput:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *given: Any, **more: Any
+    ) -> TrainOutput:
         """Train, with a validation first: the curve of rewards begins where the model does. From a checkpoint, all goes on."""
         if resume_from_checkpoint is not None:
+            assert isinstance(resume_from_checkpoint, str), resume_from_checkpoint
             text = (Path(resume_from_checkpoint) / WATCHED_FILE).read_text(encoding="utf-8")
             self.watched.restore(json.loads(text), first=self.accelerator.is_main_process)
         self.args.eval_on_start = resume_from_checkpoint is None and self.args.eval_strategy != "no"
@@ -274,7 +279,7 @@ class Watched:
         """Count the tokens of a pass of this process."""
         self.tokens += sums.cpu()
 
-    def means(self, accelerator: Any) -> dict[str, float]:
+    def means(self, accelerator: Accelerator) -> dict[str, float]:
         """Everything per answer, group or token; then begin anew."""
         found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
         tokens, gap = self._all_tokens(accelerator)
@@ -285,13 +290,13 @@ class Watched:
         self.reset()
         return found
 
-    def _all_tokens(self, accelerator: Any) -> tuple[Tensor, float]:
+    def _all_tokens(self, accelerator: Accelerator) -> tuple[Tensor, float]:
         if accelerator.num_processes == 1:
             return self.tokens, self.gap
         both = gather_object([(self.tokens.tolist(), self.gap)])
         return torch.tensor([one for one, _ in both], dtype=torch.float64).sum(0), max(gap for _, gap in both)
 
-    def to_json(self, accelerator: Any) -> dict[str, Any]:
+    def to_json(self, accelerator: Accelerator) -> dict[str, Any]:
         """Plain values, over all processes."""
         tokens, gap = self._all_tokens(accelerator)
         return {
@@ -314,7 +319,9 @@ class _BetweenBatches(TrainerCallback):
         self.updates = updates
         self.save = self.stop = False
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Wait where a batch is not used up, unless the stage ends here."""
         self.save, self.stop = self.save or control.should_save, self.stop or control.should_training_stop
         between = state.global_step % self.updates == 0 or state.global_step >= state.max_steps

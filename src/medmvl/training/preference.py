@@ -25,6 +25,7 @@ from medmvl.models.visuals import IGNORED_LABEL
 from medmvl.training.objectives import Metrics, Objective
 from medmvl.training.preference_data import PairDataset
 from medmvl.training.recipe import Preference
+from medmvl.training.stage_data import Collator
 
 logger = logging.getLogger(__name__)
 REFERENCE = "reference.safetensors"
@@ -81,12 +82,12 @@ class DirectPreference(Objective):
 
 def switch_dropout_off(model: nn.Module) -> None:
     """Set the rate of every dropout to 0, those of attention among them; configurations stay as they are."""
-    modules: list[Any] = list(model.modules())
+    modules = list(model.modules())
     for module in modules:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+            module.attention_dropout = 0.0  # type: ignore[assignment]  # a float is no submodule
 
 
 def answer_logprobs(
@@ -126,10 +127,10 @@ def preference_losses(logprobs: Tensor, reference: Tensor, tokens: Tensor, setti
 def keep_reference(
     objective: DirectPreference,
     datasets: dict[str, PairDataset],
-    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    collate: Collator,
     file: Path,
     batch_size: int,
-    autocast: Callable[[], AbstractContextManager[Any]],
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> None:
     """Fill the reference log-probabilities of the data sets: from `file`, or computed now and written there.
 
@@ -169,9 +170,9 @@ def keep_reference(
 def _reference(
     objective: DirectPreference,
     dataset: PairDataset,
-    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    collate: Collator,
     batch_size: int,
-    autocast: Callable[[], AbstractContextManager[Any]],
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> Tensor:
     from medmvl.training.trainer_arguments import processes
 
@@ -196,7 +197,7 @@ def _reference(
     return found
 
 
-def _on_device(value: Any, device: torch.device) -> Any:
+def _on_device(value: object, device: torch.device) -> Any:
     """Tensors of a batch, in whatever lists they are, on the model's device."""
     if isinstance(value, Tensor):
         return value.to(device)

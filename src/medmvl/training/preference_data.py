@@ -11,7 +11,9 @@ from torch import Tensor
 
 from medmvl.data.dataset import SampleDataset
 from medmvl.data.sources import LoadedSource
+from medmvl.data.views import SampleView
 from medmvl.errors import SampleError
+from medmvl.models.collation import Batch
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import Message, Sample, TextBlock
 from medmvl.training.stage_data import Collate, StageDataset
@@ -20,24 +22,19 @@ if TYPE_CHECKING:
     from medmvl.models.processing import MedMVLProcessor
 
 
-class Answers(Sequence[Sample]):
+class Answers(SampleView):
     """The two answers to each sample's question: chosen at even places, rejected at the odd ones after them."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
 
     def __len__(self) -> int:
         return 2 * len(self.samples)
 
-    def __getitem__(self, index: Any) -> Any:
+    def make(self, index: int) -> Sample:
         """A conversation that ends with one of the answers.
 
         Raises:
             SampleError: the sample has no pair of answers.
         """
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        sample: Sample = self.samples[index // 2]
+        sample = self.samples[index // 2]
         text = sample.rejected if index % 2 else sample.chosen
         if text is None:
             raise SampleError(
@@ -108,7 +105,7 @@ class PairDataset(StageDataset):
     def __len__(self) -> int:
         return len(self.samples) // 2
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> PairItem:  # type: ignore[override]  # CollatePairs takes these
         chosen, rejected = (_last_answer_only(self.samples[2 * index + place]) for place in range(2))
         return PairItem(self.samples.sample(2 * index), chosen, rejected, self.reference[index])
 
@@ -151,7 +148,7 @@ def open_pairs(
 class CollatePairs(Collate):
     """Makes batches of pairs: the chosen answers in the first rows, the rejected ones in as many after them."""
 
-    def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[PairItem]) -> Batch:  # type: ignore[override]  # what PairDataset gives
         """`labels` counts pairs, `answer_labels` `(2 B, L)` holds both answers, `reference` is `(B, 2)`."""
         rows = [item.chosen for item in items] + [item.rejected for item in items]
         batch = dict(self.processor.collate(rows))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from medmvl.data.entry_cache import FullCacheError, default_cache_dir
@@ -50,7 +50,10 @@ class Prepared:
     """Kinds of features that are not known before the training, and why."""
 
 
-class Scans(Dataset[Any]):
+Scan = ProcessedVisual | FullCacheError | str | None
+
+
+class Scans(Dataset[Scan]):
     """The different scans of sources; None for what needs no further work, words for what cannot be read.
 
     A cache that is full is given as its error, which a worker process could not raise without its traceback.
@@ -66,7 +69,7 @@ class Scans(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.scans)
 
-    def __getitem__(self, index: int) -> ProcessedVisual | FullCacheError | str | None:
+    def __getitem__(self, index: int) -> Scan:
         source, block = self.scans[index]
         try:
             visual = self.loads[id(source)](block)
@@ -242,5 +245,5 @@ def _make(model: MedMVLForConditionalGeneration, stage: Stage, visual: Processed
         model.make_features({**batch, **pixels})
 
 
-def _moved(pixels: Any, device: torch.device) -> Any:
-    return pixels.to(device) if isinstance(pixels, torch.Tensor) else [block.to(device) for block in pixels]
+def _moved(pixels: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
+    return pixels.to(device) if isinstance(pixels, Tensor) else [block.to(device) for block in pixels]

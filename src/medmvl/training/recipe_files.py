@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from medmvl.errors import RecipeError
 from medmvl.messages import did_you_mean
@@ -201,11 +203,11 @@ def _read(name_or_path: str | Path) -> tuple[str, str, Path | None]:
     )
 
 
-def _shipped() -> Iterable[Any]:
+def _shipped() -> Iterable[Traversable]:
     return files("medmvl.recipes").iterdir()
 
 
-def _explain(detail: Any, document: dict[str, Any]) -> str:
+def _explain(detail: ErrorDetails, document: dict[str, Any]) -> str:
     """One problem in one line: the key as an override writes it, what is wrong, what was probably meant."""
     where = [str(part) for part in detail["loc"] if part != "[key]"]
     if len(where) > 1 and where[0] == "stages" and where[1].isdigit():
@@ -225,7 +227,7 @@ def _explain(detail: Any, document: dict[str, Any]) -> str:
     return f"{path}: {message}, not {detail['input']!r}{did_you_mean(str(detail['input']).lower(), expected) or '.'}"
 
 
-def _keys_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """The fields of the model that a validation path leads to."""
     for step in path:
         field = model.model_fields.get(step) if isinstance(step, str) else None
@@ -234,7 +236,7 @@ def _keys_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
     return list(model.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)

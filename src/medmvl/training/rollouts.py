@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -82,7 +81,7 @@ class Rollouts:
         reward: CombinedReward,
         settings: GroupPolicy,
         seed: int,
-        autocast: Callable[[], AbstractContextManager[Any]],
+        autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self.engine = engine
         self.dataset = dataset
@@ -115,7 +114,7 @@ class Rollouts:
             if not spare:
                 break
             chosen = [spare[((attempt - 1) * len(everywhere) + places[index]) % len(spare)] for index in flat]
-            fresh = self._groups([self.dataset[index] for index in chosen], number, attempt)
+            fresh = self._groups([self.dataset.prompt(index) for index in chosen], number, attempt)
             for index, group in zip(flat, fresh, strict=True):
                 groups[index] = replace(group, tries=attempt)
         return groups

@@ -6,7 +6,6 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -87,7 +86,7 @@ def record_data(out: Path, recipe: Recipe, sources: dict[str, LoadedSource]) -> 
         write_json(file, {"seed": recipe.seed, "sources": found})
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
+def differences(old: object, new: object, path: str = "") -> list[str]:
     """What differs between two plain documents, a line each."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]

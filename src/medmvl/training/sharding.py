@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ def build_models_whole() -> None:
     unset_hf_deepspeed_config()
 
 
-def shard_on_cpu(accelerator: Any, plugin: Any) -> None:
+def shard_on_cpu(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin | None) -> None:
     """Let accelerate shard over gloo: it takes FSDP for accelerators alone, and leaves the plugin out elsewhere, unsaid."""
     state = accelerator.state
     if plugin is None or state.distributed_type != DistributedType.MULTI_CPU:

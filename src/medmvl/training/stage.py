@@ -6,7 +6,6 @@ import gc
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +15,7 @@ from medmvl.data.feature_cache import precision_of
 from medmvl.models.causal_attention import is_purely_causal
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.tuning import (
+    ParameterGroup,
     apply_tuning,
     has_lora,
     merge_lora,
@@ -183,7 +183,7 @@ def make_trainer(
     )
 
 
-def optimizer_groups(plan: StagePlan, objective: Objective) -> list[dict[str, Any]]:
+def optimizer_groups(plan: StagePlan, objective: Objective) -> list[ParameterGroup]:
     """Groups of the parts, and of the objective's own weights at the stage's learning rate."""
     stage = plan.stage
     groups = parameter_groups(

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch.utils.data import Dataset
@@ -16,23 +16,37 @@ from torch.utils.data import Dataset
 from medmvl.data.check import tell_reasoning
 from medmvl.data.dataset import SampleDataset
 from medmvl.data.prepared import PreparedCache
+from medmvl.data.sampler import Mixture
 from medmvl.data.sources import LoadedSource
+from medmvl.data.views import SampleView
 from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
-from medmvl.models.collation import pack
-from medmvl.models.visuals import IGNORED_LABEL
-from medmvl.schema import Message, Sample
+from medmvl.models.collation import Batch, pack
+from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
+from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
 from medmvl.training.recipe import Stage
 
 if TYPE_CHECKING:
     from medmvl.models.processing import MedMVLProcessor
 
 
+Collator = Callable[[Sequence[Any]], Batch]
+"""Makes a batch of items; their type is the stage's objective's: `Item`, `PairItem` or `PromptItem`."""
+
+
+class SourcedMixture(Mixture, Protocol):
+    """What the order of training is made from, and whose samples these are."""
+
+    @property
+    def sources(self) -> Sequence[LoadedSource]:
+        """Where the samples come from."""
+
+
 class Item(NamedTuple):
     """A sample and what the processor made of it."""
 
     sample: Sample
-    processed: Any
+    processed: ProcessedSample
 
 
 class StageDataset(Dataset[Item]):
@@ -48,7 +62,7 @@ class StageDataset(Dataset[Item]):
         return Item(self.samples.sample(index), self.samples[index])
 
     @property
-    def mixture(self) -> Any:
+    def mixture(self) -> SourcedMixture:
         """What the order of training is made from: sizes, weights, lengths and studies."""
         return self.samples
 
@@ -59,11 +73,11 @@ class StageDataset(Dataset[Item]):
         return [target.question_type if target is not None and target.choices else None for target in targets]
 
 
-class Studies(Sequence[Sample]):
+class Studies(SampleView):
     """The studies of a source, each once: the current visuals, and where asked for the first answer as report."""
 
     def __init__(self, samples: Sequence[Sample], *, with_report: bool) -> None:
-        self.samples = samples
+        super().__init__(samples)
         self.with_report = with_report
         seen: set[tuple[str, ...]] = set()
         self.indices = []
@@ -77,7 +91,8 @@ class Studies(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: Any) -> Any:
+    def make(self, index: int) -> Sample:
+        """The study at this place."""
         sample = self.samples[self.indices[index]]
         messages = [Message(role="user", content=_current(sample))]
         if self.with_report:
@@ -88,7 +103,7 @@ class Studies(Sequence[Sample]):
         return sample.model_copy(update={"messages": tuple(messages), "boxes": ()})
 
 
-def _current(sample: Sample) -> tuple[Any, ...]:
+def _current(sample: Sample) -> tuple[ImageBlock | VolumeBlock, ...]:
     return tuple(block for block in sample.visuals if not block.days_before_current)
 
 
@@ -186,7 +201,7 @@ class Collate:
     masked: bool = True
     """The LLM needs a mask to leave padding out."""
 
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[Item]) -> Batch:
         """A batch as the objective's `forward` takes it."""
         samples = [item.processed for item in items]
         batch = dict(pack(samples) if self.packed else self.processor.collate(samples))
@@ -203,7 +218,7 @@ class Collate:
                 batch.pop("attention_mask", None)
         return batch | self._labels(items)
 
-    def _labels(self, items: Sequence[Item]) -> dict[str, Any]:
+    def _labels(self, items: Sequence[Item]) -> Batch:
         """What other objectives than `lm` learn."""
         if self.objective == "classification":
             known = [[item.sample.labels.get(name, IGNORED_LABEL) for name in self.labels] for item in items]

@@ -145,6 +145,7 @@ def plan_stage(
         raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
     reward = None
     if isinstance(train, PromptDataset):
+        assert validation is None or isinstance(validation, PromptDataset)
         reward = check_policy(stage, model, processor, train, validation)
     return StagePlan(
         recipe,

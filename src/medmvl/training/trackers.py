@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from medmvl.errors import RecipeError
@@ -116,7 +116,9 @@ class Tracking(TrainerCallback):
         self.stage = stage
         self.tracker: Tracker | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Open it, on one process."""
         if state.is_world_process_zero:
             shown = self.stage.model_dump(mode="json", include=set(SETTINGS))
@@ -126,14 +128,21 @@ class Tracking(TrainerCallback):
             )
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Show the numbers of a step."""
         if self.tracker is not None:
             numbers = {name: float(value) for name, value in (logs or {}).items() if _is_number(value)}
             self.tracker.log(numbers, state.global_step)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Close it."""
         if self.tracker is not None:
             self.tracker.finish()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import torch
 from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
+from medmvl.models.collation import Batch
+from medmvl.models.tuning import ParameterGroup
 from medmvl.training.checkpoints import checkpoint_path, keep_newest, partial_path, publish_now
 from medmvl.training.interruption import Interruption
 from medmvl.training.objectives import Objective
@@ -31,6 +34,7 @@ from medmvl.training.sharding import (
     outside_llm,
     shard_on_cpu,
 )
+from medmvl.training.stage_data import Collator, StageDataset
 from medmvl.training.trainer_callbacks import Progress, RunningLoss
 from medmvl.training.training_order import TrainingOrder
 
@@ -39,25 +43,30 @@ logger = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 RUNNING_LOSS = "running_loss.json"
 
+Loss = Tensor | tuple[Tensor, Any]
+"""A loss, or with `return_outputs` the loss and what the objective's `forward` gave."""
+Trial = Any
+"""Trial of a search over hyperparameters by another library, which no stage makes."""
+
 
 class StageTrainer(Trainer):
     """Trains one objective in the order given, with a learning rate per part."""
 
     model: nn.Module
-    data_collator: Any
+    data_collator: Collator
 
     def __init__(
         self,
         objective: Objective,
         args: TrainingArguments,
         *,
-        groups: list[dict[str, Any]],
+        groups: list[ParameterGroup],
         order: TrainingOrder,
-        train_dataset: Dataset[Any],
-        eval_dataset: Dataset[Any] | None,
+        train_dataset: StageDataset,
+        eval_dataset: StageDataset | None,
         eval_question_types: Sequence[str | None],
-        collate: Callable[[Sequence[Any]], dict[str, Any]],
-        collate_validation: Callable[[Sequence[Any]], dict[str, Any]],
+        collate: Collator,
+        collate_validation: Collator,
         keep_checkpoints: int,
         trackers: list[TrainerCallback],
         title: str,
@@ -94,26 +103,27 @@ class StageTrainer(Trainer):
         engine: Any = self.model_wrapped
         return self.is_deepspeed_enabled and bool(engine.zero_optimization_partition_weights())
 
-    def compute_loss(self, model: Any, inputs: Any, *given: Any, **more: Any) -> Any:
+    def compute_loss(self, model: nn.Module, inputs: Batch, *given: Any, **more: Any) -> Loss:
         """The objective's loss; with ZeRO, gradients come in the same order on all ranks."""
         if self._is_zero3:
             gather_whole(outside_llm(self.model))
         order = in_fixed_order(outside_llm(self.model)) if self.is_deepspeed_enabled else None
-        loss: Any = super().compute_loss(model, inputs, *given, **more)
-        return loss if order is None else loss + order
+        loss: Loss = super().compute_loss(model, inputs, *given, **more)
+        if order is None:
+            return loss
+        return (loss[0] + order, *loss[1:]) if isinstance(loss, tuple) else loss + order
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         """AdamW over the groups of the stage."""
         if self.optimizer is None:
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer: Any = optimizer_class(self.groups, **options)
-        optimizer: torch.optim.Optimizer = self.optimizer
-        return optimizer
+            self.optimizer: Optimizer = optimizer_class(self.groups, **options)
+        return self.optimizer
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self.order
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+    def get_eval_dataloader(self, eval_dataset: str | Dataset[Any] | None = None) -> DataLoader[Batch]:
         """Validation batches: each sample has a row of its own."""
         training, self.data_collator = self.data_collator, self.collate_validation
         try:
@@ -122,7 +132,7 @@ class StageTrainer(Trainer):
             self.data_collator = training
 
     def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Sum the totals of every validation sample once, whatever the number of processes, and log the metrics."""
         self.model.eval()
@@ -135,16 +145,20 @@ class StageTrainer(Trainer):
         metrics = objective.metrics(torch.cat(totals), self.eval_question_types)
         named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(named)
-        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, named
+        )
         return named
 
-    def batch_totals(self, batch: Any) -> Tensor:
+    def batch_totals(self, batch: Batch) -> Tensor:
         """A row of sums per sample of a validation batch."""
         with torch.no_grad():
             rows: Tensor = self.model(**self._prepare_inputs(batch))["totals"]
         return rows
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
         """One micro batch. Whether its loss is a number is asked where the host waits for the device anyway."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if self._failed is None:
@@ -172,14 +186,14 @@ class StageTrainer(Trainer):
         assert self.args.output_dir is not None
         return Path(self.args.output_dir)
 
-    def _get_output_dir(self, trial: Any) -> str:
+    def _get_output_dir(self, trial: Trial) -> str:
         """Checkpoints are written under a name that marks them unfinished."""
         folder = self._folder
         if not self._saving:
             return str(folder)
         return str(partial_path(checkpoint_path(folder, self.state.global_step)))
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: Trial) -> None:
         """Everything a restart needs, from all ranks; then one rank gives the folder its name."""
         self._saving = True
         super()._save_checkpoint(model, trial)
@@ -215,16 +229,19 @@ class StageTrainer(Trainer):
         tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
-    def train(self, resume_from_checkpoint: Any = None, *given: Any, **more: Any) -> TrainOutput:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *given: Any, **more: Any
+    ) -> TrainOutput:
         """Train, from a checkpoint where one is named; the running loss goes on, too."""
         if resume_from_checkpoint is not None:
+            assert isinstance(resume_from_checkpoint, str), resume_from_checkpoint
             text = (Path(resume_from_checkpoint) / RUNNING_LOSS).read_text(encoding="utf-8")
             self.running_loss = json.loads(text)
         done = super().train(resume_from_checkpoint, *given, **more)
         self.check_losses()
         return done
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 if TYPE_CHECKING:
     from medmvl.training.trainer import StageTrainer
@@ -17,7 +17,9 @@ class RunningLoss(TrainerCallback):
     def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Put the sum back where the number of processes is the same."""
         kept = self.trainer.running_loss
         if kept is not None and len(kept["sums"]) == args.world_size:
@@ -30,21 +32,30 @@ class Progress(TrainerCallback):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.bar: Any = None
+        self.bar: tqdm | None = None
         self.shown: dict[str, str] = {}
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Start where the run is."""
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, leave=True)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """One step further."""
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Show the numbers that matter."""
         for name, value in (logs or {}).items():
@@ -53,7 +64,9 @@ class Progress(TrainerCallback):
         if self.bar is not None:
             self.bar.set_postfix(self.shown, refresh=False)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Leave the finished line."""
         if self.bar is not None:
             self.bar.close()
