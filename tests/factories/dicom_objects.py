@@ -9,10 +9,12 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
+from pydicom.tag import Tag
 
 from tests.factories import dicom as make
 
@@ -20,6 +22,14 @@ ABOUT: dict[str, Any] = {
     "manufacturer": "none", "manufacturer_model_name": "none", "software_versions": "1", "device_serial_number": "1",
     "series_number": 7, "instance_number": 1,
 }  # fmt: skip
+
+
+def set_unchecked(made: Dataset, keyword: str, value: Any) -> None:
+    """Set decimal strings as a careless writer does, whatever they say."""
+    text = "\\".join(map(str, value if isinstance(value, list) else [value])).encode()
+    text += b" " * (len(text) % 2)
+    tag = Tag(keyword)
+    made[tag] = RawDataElement(tag, "DS", len(text), text, 0, False, True)
 
 
 def sources(count: int, size: int = 12, step: float = 2.5) -> list[Dataset]:

@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,22 @@ def train_in_ranks(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = {rank: _fork(rank, count, port, arguments, logs / str(rank), die) for rank in range(count)}
-    codes = _wait(children, seconds, kill_after)
+    with _store(port) if count > 1 else nullcontext():
+        codes = _wait(children, seconds, kill_after)
     if set(codes) != set(children):
         text = "\n".join((logs / str(rank)).read_text()[-2000:] for rank in children)
         pytest.fail(f"ranks {sorted(set(children) - set(codes))} were still running:\n{text}")
     return [codes[rank] for rank in range(count)]
+
+
+@contextmanager
+def _store(port: int) -> Iterator[None]:
+    """Where the ranks meet, held by who started them, as by `torchrun`; made after the forks, for it has threads."""
+    import torch.distributed
+
+    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    yield
+    del store
 
 
 def _import_before_forking() -> None:
@@ -67,6 +79,7 @@ def _fork(
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
             os.environ |= {name: str(value) for name, value in names.items()}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
         if die is not None and die[0] == rank:
             _die_after(die[1])
 

@@ -195,6 +195,70 @@ def test_slices_without_a_place_are_a_stack_of_unknown_orientation(
         assert read(tmp_path, axcodes="SPL").axcodes == ("S", "P", "L")
 
 
+WRONG = {
+    "skewed": ({"ImageOrientationPatient": [1, 0, 0, 0.5, 0.866, 0]}, "at 60 degrees instead of 90"),
+    "not one long": ({"ImageOrientationPatient": [2, 0, 0, 0, 1, 0]}, "of length 2 and 1 instead of 1"),
+    "zero": ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "of length 0 and 0 instead of 1"),
+    "five numbers": ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, "5 numbers instead of 6"),
+    "nine numbers": ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0, 0, 0, 1]}, "9 numbers instead of 6"),
+    "NaN": ({"ImageOrientationPatient": ["nan", 0, 0, 0, 1, 0]}, "a value is not finite"),
+    "position of two": ({"ImagePositionPatient": [0, 0]}, "2 numbers instead of 3"),
+    "position at infinity": ({"ImagePositionPatient": [0, 0, "inf"]}, "a value is not finite"),
+    "spacing of zero": ({"PixelSpacing": [0, 0.75]}, "(0, 0.75 mm)"),
+    "spacing of one": ({"PixelSpacing": 0.75}, "1 numbers instead of 2"),
+}
+NAMES = {
+    "ImageOrientationPatient": "Image Orientation (Patient)",
+    "ImagePositionPatient": "Image Position (Patient)",
+    "PixelSpacing": "Pixel Spacing",
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the values that are written
+@pytest.mark.parametrize(("wrong", "enhanced"), itertools.product(WRONG, (False, True)))
+def test_what_places_slices_and_is_wrong_is_told_as_what_it_is(
+    tmp_path: Path, wrong: str, enhanced: bool
+) -> None:
+    ((keyword, value),), reason = WRONG[wrong][0].items(), WRONG[wrong][1]
+    stored = make.stored_volume(3)
+    if enhanced:
+        made = make.enhanced(stored, rescale=[(1, -1024)])
+        for groups in (*made.SharedFunctionalGroupsSequence, *made.PerFrameFunctionalGroupsSequence):
+            for group in groups:
+                if keyword in group.value[0]:
+                    objects.set_unchecked(group.value[0], keyword, value)
+        path = make.save(made, tmp_path / "one")
+        with pytest.raises(AmbiguousSourceError) as caught:
+            read_dicom(path)
+        said = str(caught.value)
+    else:
+        for k in range(3):
+            made = make.ct_slice(stored[k], (0, 0, 2.0 * k), InstanceNumber=k + 1, SliceLocation=2.0 * k)
+            objects.set_unchecked(made, keyword, value)
+            make.save(made, tmp_path / str(k))
+        image = read_dicom_folder(tmp_path)
+        np.testing.assert_array_equal(image.array, stored.astype(int) - 1024)
+        assert image.affine is None and image.axcodes is None
+        said = " ".join(image.warnings)
+    assert f"have a wrong {NAMES[keyword]}" in said and reason in said
+    assert f"no {NAMES[keyword]}" not in said
+
+
+def test_a_detector_that_is_skewed_is_told(tmp_path: Path) -> None:
+    made = objects.spect(make.stored_volume(3), 4.4)
+    made.DetectorInformationSequence[0].ImageOrientationPatient = [1, 0, 0, 0.5, 0.866, 0]
+    with pytest.raises(AmbiguousSourceError, match=r"wrong Image Orientation \(Patient\) \(vectors at 60"):
+        read_dicom(make.save(made, tmp_path / "s"))
+
+
+def test_directions_that_a_writer_rounded_still_place(tmp_path: Path) -> None:
+    for k in range(3):
+        tags = {"ImageOrientationPatient": [1.002, 0, 0, 0, 0.999, 0.01]}
+        made = make.set_tags(make.ct_slice(make.stored_volume(3)[k], (0, 0, 2.0 * k)), **tags)
+        make.save(made, tmp_path / str(k))
+    assert read_dicom_folder(tmp_path).axcodes == ("S", "P", "L")
+
+
 @pytest.mark.parametrize("lost", ["ImagePositionPatient", "PixelSpacing"])
 def test_one_slice_without_a_place_warns(tmp_path: Path, lost: str) -> None:
     made = make.set_tags(make.ct_slice(make.stored_volume(1)[0], (0, 0, 0)), **{lost: None})

@@ -18,6 +18,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
+from medmvl.errors import ToldElsewhereError
+
 
 class Verb(NamedTuple):
     """Where a verb lives, and the line that `medmvl --help` shows without importing it."""
@@ -160,5 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("MEDMVL_DEBUG", "").lower() in {"1", "true", "yes"}:
             raise
-        typer.echo(f"Error: {describe_error(error)}", err=True)
+        if not isinstance(error, ToldElsewhereError):
+            typer.echo(f"Error: {describe_error(error)}", err=True)
         sys.exit(2)

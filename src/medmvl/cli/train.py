@@ -59,9 +59,12 @@ def _train(recipe: Recipe, out: Path) -> None:
     """Train; a stop says where the same command goes on, with the exit code of its signal."""
     from medmvl.training import run
     from medmvl.training.interruption import StoppedError
+    from medmvl.training.trainer_arguments import processes
 
     try:
-        typer.echo(run.train(recipe, out))
+        model = run.train(recipe, out)
+        if processes().is_main_process:
+            typer.echo(model)
     except StoppedError as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(128 + stopped.number) from None

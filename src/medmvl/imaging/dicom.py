@@ -27,7 +27,7 @@ from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
 from medmvl.imaging.dicom_series import SECONDARY_CAPTURE, Series, choose, group_frames, set_aside
 from medmvl.imaging.dicom_slides import assemble, place_of_tile
 from medmvl.imaging.dicom_tags import ULTRASOUND_VOLUME
-from medmvl.imaging.dicom_unplaced import SECTIONS, missing_tags, stack_spacing, uneven
+from medmvl.imaging.dicom_unplaced import SECTIONS, place_faults, stack_spacing, uneven
 from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
@@ -270,8 +270,8 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
             warnings=notes,
             **parts,
         )
-    if modality in SECTIONS and (missing := missing_tags(frame)):
-        lacking = f"the slice has no {' and no '.join(missing)}: where it lies, or its size, is not known"
+    if modality in SECTIONS and (faults := place_faults(frame)):
+        lacking = f"the slice has {' and '.join(faults)}: where it lies, or its size, is not known"
         notes = (*notes, lacking)
     spacing, spacing_note = _picture_spacing(frame)
     known = _patient_orientation(frame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_text, tag_value
 from medmvl.imaging.dicom_marks import image_type, mark_value
+from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, unit_directions
 from medmvl.imaging.dicom_places import spread
 from medmvl.imaging.limits import MAX_BYTES, check_size
 
@@ -138,8 +139,8 @@ def _functional_groups(file: DicomFile, count: int) -> tuple[Dataset, list[Datas
 
 
 def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset, own: Dataset) -> Frame:
-    position = _find(file, own, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
-    orientation = _find(file, own, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    position = _find(file, own, shared, *POSITION[1:])
+    orientation = _find(file, own, shared, *ORIENTATION[1:])
     slope, intercept, rescale_type = _rescale(file, own, shared)
     thickness = _find(file, own, shared, "PixelMeasuresSequence", "SliceThickness", 1)
     return Frame(
@@ -147,7 +148,7 @@ def _frame(file: DicomFile, index: int, shape: tuple[int, int], shared: Dataset,
         index,
         shape,
         position=None if position is None else np.array(position),
-        directions=None if orientation is None else _unit_directions(orientation),
+        directions=None if orientation is None else unit_directions(orientation),
         spacing=_spacing(file, own, shared),
         thickness=thickness[0] if thickness and 0 < thickness[0] < 1e4 else 1.0,
         slope=1.0 if slope is None else slope,
@@ -171,19 +172,8 @@ def _find(
     return tag_floats(file.header, keyword, count)
 
 
-@lru_cache(maxsize=256)
-def _unit_directions(orientation: tuple[float, ...]) -> Vector | None:
-    directions = np.array(orientation).reshape(2, 3)
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    if np.any(np.abs(lengths - 1) > 0.05) or abs(directions[0] @ directions[1]) > 0.05:
-        return None
-    unit = np.asarray(directions / lengths, dtype=np.float64)
-    unit.setflags(write=False)  # shared by all frames that say the same
-    return unit
-
-
 def _spacing(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[float, float] | None:
-    found = _find(file, own, shared, "PixelMeasuresSequence", "PixelSpacing", 2)
+    found = _find(file, own, shared, *SPACING[1:])
     if found is None or not all(1e-6 < step < 1e4 for step in found):
         return None
     return found[0], found[1]

@@ -238,17 +238,20 @@ def tag_text(dataset: Dataset, keyword: str) -> str:
 
 def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return a tag of exactly `count` finite numbers, or None where it holds anything else."""
+    numbers = stated_floats(dataset, keyword)
+    return numbers if len(numbers) == count and all(abs(n) < 1e30 for n in numbers) else None
+
+
+def stated_floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Return the numbers of a tag, however many and whatever they are; none where it is absent or empty."""
     found: Any = _plain_floats(dataset, NUMBERS[keyword])
     found = tag_value(dataset, keyword) if found is None else found
+    if found is None:
+        return ()
     try:
-        numbers = (
-            tuple(float(n) for n in (found if hasattr(found, "__iter__") else [found]))
-            if found is not None
-            else ()
-        )
+        return tuple(float(n) for n in (found if hasattr(found, "__iter__") else [found]))
     except PARSER_ERRORS:
         raise ReadError(f"the DICOM tag {keyword} is not a number") from None
-    return numbers if len(numbers) == count and all(abs(n) < 1e30 for n in numbers) else None
 
 
 def sniff_dicom(head: bytes, path: Path) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats, tag_value
 from medmvl.imaging.dicom_marks import in_groups
+from medmvl.imaging.dicom_place_tags import unit_directions
 from medmvl.imaging.dicom_tags import SEGMENTATIONS, SIEMENS_CSA, SIEMENS_MOSAIC_COUNT, ULTRASOUND_VOLUME
 from medmvl.imaging.silence import silent_libraries
 
@@ -83,14 +84,14 @@ def _nuclear(file: DicomFile, frames: list[Frame]) -> list[Frame]:
     )
     step = tag_floats(file.header, "SpacingBetweenSlices", 1)
     frames = [replace(frame, given=given) for frame, given in zip(frames, marks, strict=True)]
-    if slices is None or orientation is None or position is None:
+    directions = None if orientation is None else unit_directions(orientation)
+    if slices is None or directions is None or position is None:
         return frames
     if step is None or not 0 < abs(step[0]) < MAX_STEP_MM:
         raise ReadError(
             "the reconstructed slices have no Spacing Between Slices (0018,0088): how far apart they lie, and "
             "towards which side, is unknown"
         )
-    directions = np.array(orientation).reshape(2, 3)
     normal = np.cross(directions[0], directions[1])
     return [
         replace(frame, position=np.array(position) + (number - 1) * step[0] * normal, directions=directions)
@@ -114,8 +115,8 @@ def _ultrasound(file: DicomFile, frames: list[Frame]) -> list[Frame]:
         orientation = found(frame, "PlaneOrientationVolumeSequence", "ImageOrientationVolume", 6)
         if position is None or orientation is None:
             return frames
-        directions = np.array(orientation).reshape(2, 3)
-        if not np.allclose(directions @ directions.T, np.eye(2), atol=0.05):
+        directions = unit_directions(orientation)
+        if directions is None:
             raise ReadError("Image Orientation (Volume) (0020,9302) is not two perpendicular unit vectors")
         placed.append(replace(frame, position=np.array(position), directions=directions))
     return placed

@@ -26,7 +26,7 @@ from medmvl.imaging.dicom_splits import split_times, without_duplicates
 from medmvl.imaging.dicom_unplaced import (
     SECTIONS,
     heights,
-    missing_tags,
+    place_faults,
     stackable,
     why_no_volume,
     without_places,
@@ -66,8 +66,8 @@ class Series:
         if names is not None and len(names) == 1:
             modality += f", segment {next(iter(names.values()))!r}"
         if self.series_type == "image":
-            lost = missing_tags(first) if first.file.modality in SECTIONS else []
-            where = plane_of(first) if first.placed else f"no {' and no '.join(lost)}" if lost else ""
+            faults = place_faults(first) if first.file.modality in SECTIONS else []
+            where = plane_of(first) if first.placed else " and ".join(faults)
             return f"{modality}, one image {size}" + (f", {where}" if where else "")
         if self.series_type == "slide":
             file = first.file

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_header import tag_floats
+from medmvl.imaging.dicom_header import stated_floats, tag_floats, tag_value
+from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, Place, fault
 
 SECTIONS = ("CT", "MR", "PT")
 """Modalities whose single pictures are slices of something."""
@@ -60,19 +61,24 @@ def _instances(frames: Sequence[Frame]) -> list[float] | None:
     return numbers if len(set(numbers)) == len(frames) else None
 
 
-def missing_tags(frame: Frame) -> list[str]:
-    """Return the names of the tags that would place a picture and are not there, or say nothing."""
-    named = (
-        ("Image Position (Patient)", frame.position),
-        ("Image Orientation (Patient)", frame.directions),
-        ("Pixel Spacing", frame.spacing),
-    )
-    return [name for name, found in named if found is None]
+def place_faults(frame: Frame) -> list[str]:
+    """Return why a picture is not placed: `no TAG`, or what is wrong with one that is there."""
+    named = ((POSITION, frame.position), (ORIENTATION, frame.directions), (SPACING, frame.spacing))
+    return [fault(place, _stated(frame, place)) for place, found in named if found is None]
+
+
+def _stated(frame: Frame, place: Place) -> tuple[float, ...]:
+    """Return the numbers of a tag as the file has them, right or wrong."""
+    detector = "DetectorInformationSequence"
+    holders = [tag_value(groups, place.group) for groups in frame.groups]
+    holders += [tag_value(frame.file.header, detector) if frame.file.modality == "NM" else None]
+    sources = [*(items[0] for items in holders if items), frame.file.header]
+    return next(filter(None, (stated_floats(source, place.keyword) for source in sources)), ())
 
 
 def without_places(frames: Sequence[Frame]) -> tuple[str, ...]:
     """Return the warnings for a stack of unknown orientation."""
-    missing = missing_tags(frames[0])
+    faults = place_faults(frames[0])
     by = (
         "Slice Location"
         if _locations(frames)
@@ -80,9 +86,7 @@ def without_places(frames: Sequence[Frame]) -> tuple[str, ...]:
         if _longest_axis(frames)
         else "Instance Number"
     )
-    lacking = (
-        f"have no {' and no '.join(missing)}" if missing else "all have the same Image Position (Patient)"
-    )
+    lacking = f"have {' and '.join(faults)}" if faults else "all have the same Image Position (Patient)"
     notes = [
         f"the slices {lacking}: they are stacked by {by}, and where they lie is not known",
         "the orientation is unknown: the array keeps the file's order (slices, rows, columns); "
@@ -118,8 +122,8 @@ def uneven(frames: Sequence[Frame]) -> tuple[str, ...]:
 
 
 def why_no_volume(frames: Sequence[Frame]) -> str:
-    """Say, for the frames of a sectional modality, which tags would have made them a volume."""
-    missing = missing_tags(frames[0])
-    if len(frames) < 2 or not missing or frames[0].file.modality not in (*SECTIONS, "NM", "RTDOSE", "SEG"):
+    """Say, for the frames of a sectional modality, what is wrong with the tags that would have made them a volume."""
+    faults = place_faults(frames[0])
+    if len(frames) < 2 or not faults or frames[0].file.modality not in (*SECTIONS, "NM", "RTDOSE", "SEG"):
         return ""
-    return f"they have no {' and no '.join(missing)}, so how they lie is unknown; "
+    return f"they have {' and '.join(faults)}, so how they lie is unknown; "

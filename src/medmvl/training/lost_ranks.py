@@ -1,19 +1,26 @@
-"""A rank that is lost: when processes can no longer speak, the error names the one that ended."""
+"""A rank that is lost: when processes can no longer speak, the error names the one that ended.
+
+A rank that ends for an error of the user says so, and leaves its message in the store of the process group; the others,
+whose connections break then, have nothing of their own to tell.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple
 
 import psutil
 import torch
 from accelerate import PartialState
 
-from medmvl.errors import UserError
+from medmvl.errors import ToldElsewhereError, UserError
 
 NOTICED_S = 3.0
 """Seconds that a dying process gets until it counts as alive: its connections close first."""
@@ -43,10 +50,11 @@ class Rank(NamedTuple):
 
 @contextmanager
 def naming_lost_ranks(state: PartialState) -> Iterator[None]:
-    """Turn a failed exchange between processes into an error that names the lost rank.
+    """Turn a failed exchange between processes into an error that names the lost rank, and let one rank tell what ended all.
 
     Raises:
-        UserError: naming it, where a process of this run ended.
+        ToldElsewhereError: another rank ended for an error of the user, and tells it.
+        UserError: naming a rank of this run that ended without a word.
     """
     if state.num_processes == 1:
         yield
@@ -54,13 +62,73 @@ def naming_lost_ranks(state: PartialState) -> Iterator[None]:
     ranks: list[Rank] = [Rank(0, "", 0)] * state.num_processes
     own = Rank(state.process_index, socket.gethostname(), os.getpid())
     torch.distributed.all_gather_object(ranks, own)
+    words = _Words(own, holder=ranks[0])
     try:
         yield
+    except (ValueError, OSError) as error:
+        if (other := words.first(str(error))) is not None:
+            _ended([other.rank], NOTICED_S)  # torchrun ends all when one does: let that one speak first
+            raise _error_of(other) from error
+        raise
     except RuntimeError as error:
         message = lost_message(ranks, error)
         if message is None:
             raise
+        if (other := words.of_another()) is not None:
+            raise _error_of(other) from error
         raise UserError(message) from error
+
+
+class _Said(NamedTuple):
+    rank: Rank
+    text: str
+
+
+def _error_of(said: _Said) -> UserError:
+    """What another rank said; on another machine it has to be said again."""
+    kind = ToldElsewhereError if said.rank.host == socket.gethostname() else UserError
+    return kind(f"{said.rank} ended: {said.text}")
+
+
+class _Words:
+    """Why this run ended, as the first rank that knew it told; kept in the process group's store."""
+
+    _runs = itertools.count()
+
+    def __init__(self, own: Rank, holder: Rank) -> None:
+        self.own, self.key = own, f"medmvl/ended/{next(self._runs)}"
+        self.store = torch.distributed.distributed_c10d._get_default_store()
+        self.holder = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else holder
+
+    def first(self, text: str) -> _Said | None:
+        """Leave why this rank ends; what another one left where it was first."""
+        try:
+            if self._is_gone:
+                return None
+            if self.store.add(f"{self.key}/count", 1) > 1:
+                return self.of_another()
+            self.store.set(self.key, json.dumps([*self.own, text]))
+        except RuntimeError:  # gone by now
+            return None
+        return None
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the store went with the first rank: `torchrun` holds it itself, other launchers leave it to that rank."""
+        return self.holder is not None and self.holder.has_ended
+
+    def of_another(self) -> _Said | None:
+        """What another rank left."""
+        if self._is_gone:
+            return None
+        try:
+            if not self.store.check([f"{self.key}/count"]):
+                return None
+            self.store.wait([self.key], timedelta(seconds=NOTICED_S))
+            number, host, pid, text = json.loads(self.store.get(self.key))
+        except RuntimeError:
+            return None
+        return _Said(Rank(number, host, pid), text)
 
 
 def lost_message(ranks: Sequence[Rank], error: RuntimeError) -> str | None:

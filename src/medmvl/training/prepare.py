@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -26,6 +27,8 @@ from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.tuning import apply_tuning, has_lora, merge_lora
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, VolumeBlock
+from medmvl.training.loader_errors import plain_loader_errors
+from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.run import source_key, training_texts
 from medmvl.training.stage_plan import fitted
@@ -96,6 +99,13 @@ def prepare(
         FullCacheError: the cache cannot keep all of them.
     """
     state = processes()
+    with naming_lost_ranks(state), plain_loader_errors():
+        return _prepare(recipe, state, progress, features=features, workers=workers)
+
+
+def _prepare(
+    recipe: Recipe, state: PartialState, progress: Progress | None, *, features: bool, workers: int
+) -> Prepared:
     with state.main_process_first():
         work = Preparation(recipe, features=features)
     wanted = [number for number in range(len(work)) if work.is_wanted(number)]

@@ -20,6 +20,7 @@ from medmvl.models.progress_bars import without_weight_bars
 from medmvl.outputs import continued_folder
 from medmvl.training.checkpoints import is_complete, is_intact, link_folder
 from medmvl.training.history import write_curves, write_history
+from medmvl.training.loader_errors import plain_loader_errors
 from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe
@@ -46,7 +47,11 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
     state, out = processes(), Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     check_trackers(recipe.report_to)
-    with naming_lost_ranks(state), continued_folder(out, first=state.is_main_process):
+    with (
+        naming_lost_ranks(state),
+        continued_folder(out, first=state.is_main_process),
+        plain_loader_errors(),
+    ):
         with state.main_process_first():
             open_run(recipe, out, state.is_main_process)
             sources = load_sources(recipe, default_cache_dir())

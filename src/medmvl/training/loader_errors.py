@@ -1,0 +1,50 @@
+"""What goes wrong in a process that reads the training data, told as where the training reads by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from medmvl.errors import UserError
+
+_CAUGHT = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n")
+"""How torch begins the message of an error that it raises again: a whole traceback follows (`ExceptionWrapper`)."""
+_DIED = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: ([^.]+)|exited unexpectedly)"
+)
+
+
+@contextmanager
+def plain_loader_errors() -> Iterator[None]:
+    """Turn errors of a data loader's processes into what was said there.
+
+    Raises:
+        UserError: such a process was killed; or whatever it raised, with its own message.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        said = _said(error)
+        if said is None:
+            raise
+        kind = type(error) if isinstance(error, UserError) else UserError
+        raise kind(said) from error
+    except RuntimeError as error:
+        if not _DIED.match(str(error)):
+            raise
+        by = _DIED.match(str(error.__cause__ or error))
+        raise UserError(
+            f"a process that reads the training data was lost ({(by and by[1]) or 'it ended by itself'}), often for memory "
+            "(see dmesg) or shared memory (df /dev/shm); set a smaller stages.NAME.num_workers. The same command goes on "
+            "from the last checkpoint"
+        ) from error
+
+
+def _said(error: Exception) -> str | None:
+    """The message of the last exception of a traceback within a message; None where there is no traceback in it."""
+    text, kind = str(error), type(error)
+    if not _CAUGHT.match(text):
+        return None
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return text.rpartition(f"\n{name}: ")[2].strip()
