@@ -105,7 +105,7 @@ def _fill(out: Path, asked: Mapping[str, str], write: Callable[[Path], object], 
         raise
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

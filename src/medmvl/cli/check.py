@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from medmvl.messages import first_of
 if TYPE_CHECKING:
     from medmvl.data.check import DataCheck
     from medmvl.data.sources import LoadedSource
+    from medmvl.models.processing import MedMVLProcessor
 
 
 def check(
@@ -51,7 +52,7 @@ def _what_to_check(
     data: list[Path],
     image_root: Path | None,
     volume_root: Path | None,
-) -> tuple[Any, int | None, dict[str, list[LoadedSource]]]:
+) -> tuple[MedMVLProcessor | None, int | None, dict[str, list[LoadedSource]]]:
     """The processor, its limit, and the sources of each split."""
     splits = _open_splits(data, image_root, volume_root)
     if recipe_name is not None and model is not None:
@@ -86,7 +87,7 @@ def _open_splits(
 
 def _from_recipe(
     name: str, splits: dict[str, list[LoadedSource]]
-) -> tuple[Any, int | None, dict[str, list[LoadedSource]]]:
+) -> tuple[MedMVLProcessor | None, int | None, dict[str, list[LoadedSource]]]:
     """The recipe's processor, built without the model, and its own data where no other was named."""
     from medmvl.data.prepared import default_cache_dir
     from medmvl.data.sources import load_source

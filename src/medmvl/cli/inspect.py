@@ -135,7 +135,7 @@ def _print_table(path: str, described: dict[str, Any]) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, float):

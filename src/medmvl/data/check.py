@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import starmap
@@ -152,10 +152,10 @@ class _Survey:
         self.found = check
         self.processor = processor
         self.supervised = supervised
-        self.files: dict[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]] = {}
+        self.files: dict[tuple[Hashable, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]] = {}
         self._ids: dict[str, set[str]] = {}
-        self._split_of: dict[tuple[str, Any], str] = {}
-        self._leaked: set[tuple[str, Any]] = set()
+        self._split_of: dict[tuple[str, Hashable], str] = {}
+        self._leaked: set[tuple[str, Hashable]] = set()
         self._tokens: dict[str, list[int]] = {"text": [], "visual": [], "total": []}
         self._patients: set[str] = set()
         self._studies: set[str] = set()
@@ -251,7 +251,7 @@ def tell_reasoning(last: int, earlier: int, total: int, *, thinking: bool | None
 
 def _check_files(
     check: DataCheck,
-    files: Mapping[tuple[Any, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
+    files: Mapping[tuple[Hashable, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
     fast: bool,
     workers: int,
     progress: Callable[[str, int, int], None] | None,

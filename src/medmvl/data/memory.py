@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from medmvl.datasets.loader import BlockLoader
@@ -17,7 +17,7 @@ def _num_bytes(visual: ProcessedVisual) -> int:
     return visual.nbytes
 
 
-class VisualMemory(BoundedLRU[tuple[Any, ...], ProcessedVisual]):
+class VisualMemory(BoundedLRU[tuple[Hashable, ...], ProcessedVisual]):
     """At most `limit` bytes of pixels; the least recently used go first. Empty in a new process."""
 
     def __init__(self, limit: int) -> None:

@@ -21,8 +21,10 @@ from torch import Tensor
 from medmvl.data.entry_cache import Entry, EntryCache, default_cache_dir
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
 from medmvl.imaging.selector import split_selector
+from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual, VisualLoader
+from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import ImageBlock, VolumeBlock
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def settings_digest(processor: MedMVLProcessor) -> str:
     return hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _settings(processor: MedMVLProcessor) -> tuple[Any, Any]:
+def _settings(processor: MedMVLProcessor) -> tuple[ImageProcessor | None, VolumeProcessor | None]:
     return processor.image_processor, processor.volume_processor
 
 

@@ -74,7 +74,7 @@ def _turns(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     return [_turn(turn, f"{name}: turn {number}") for number, turn in enumerate(conversations, 1)]
 
 
-def _turn(turn: Any, where: str) -> tuple[str, str]:
+def _turn(turn: object, where: str) -> tuple[str, str]:
     if not isinstance(turn, Mapping):
         raise SampleError(f"{where} must have a speaker in 'from' and a text in 'value'")
     speaking, saying = next((keys for keys in TURN_KEYS if keys[1] in turn), TURN_KEYS[0])

@@ -6,9 +6,13 @@ import zipfile
 from datetime import date, datetime, time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medmvl.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from openpyxl.cell import Cell
+    from openpyxl.worksheet.worksheet import Worksheet
 
 Rows = list[tuple[int, tuple[str, ...]]]
 
@@ -51,7 +55,7 @@ def read_spreadsheet(path: Path) -> tuple[tuple[str, ...], Rows]:
     return header[:width], [(line, _without_end(fields, width)) for line, fields in rows]
 
 
-def _rows(sheet: Any, path: Path) -> Rows:
+def _rows(sheet: Worksheet, path: Path) -> Rows:
     """The rows of a sheet from the first that holds something."""
     rows = [
         (line, tuple(_text(cell, f"{path}, sheet {sheet.title}, row {line}") for cell in cells))
@@ -60,7 +64,7 @@ def _rows(sheet: Any, path: Path) -> Rows:
     return [(line, fields) for line, fields in rows if any(fields)]
 
 
-def _text(cell: Any, where: str) -> str:
+def _text(cell: Cell, where: str) -> str:
     """A cell as a person would type it into a CSV; a date is YYYY-MM-DD."""
     value = cell.value
     if value is None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from medmvl.engine.key_value_cache import growing_cache
 from medmvl.engine.sequences import SequenceState
+from medmvl.models.collation import Batch
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 FULL_ENOUGH = 0.75
 """Rows leave the cache, which copies it, once this share or less of them is still decoded."""
@@ -23,10 +27,10 @@ FULL_ENOUGH = 0.75
 
 def decode(
     model: MedMVLForConditionalGeneration,
-    inputs: dict[str, Any],
+    inputs: Batch,
     sequences: Sequence[SequenceState],
     never: Sequence[int],
-    after_prompt: Callable[[Any], None],
+    after_prompt: Callable[[Cache], None],
 ) -> None:
     """Decode a batch to its end.
 
@@ -70,10 +74,10 @@ def decode(
         logits = outputs.logits[:, -1]
 
 
-def _repeated(times: int, cache: Any, mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _repeated(times: int, cache: Cache, mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Repeat each row of what was read, in the cache itself: several answers begin where one prompt ends."""
     copies = torch.arange(len(mask), device=mask.device).repeat_interleave(times)
-    cache.reorder_cache(copies)
+    cache.reorder_cache(cast(torch.LongTensor, copies))
     return mask[copies], logits[copies]
 
 
@@ -87,12 +91,12 @@ def choose(logits: Tensor, rows: Sequence[SequenceState], never: Sequence[int]) 
     return tokens
 
 
-def _first_step(model: MedMVLForConditionalGeneration, inputs: dict[str, Any]) -> dict[str, Any]:
+def _first_step(model: MedMVLForConditionalGeneration, inputs: Batch) -> Batch:
     """The prompt, or what of it is not in the cache yet; positions count from the first token that is not padding."""
     positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     cache = inputs.get("past_key_values")
     if cache is None:
-        cache = growing_cache(model.config.llm)
+        cache = growing_cache(model.config.get_text_config())
     known = cache.get_seq_length()
     return {
         **inputs, "input_ids": inputs["input_ids"][:, known:], "position_ids": positions[:, known:], "past_key_values": cache,

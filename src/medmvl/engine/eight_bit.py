@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from medmvl.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def check_eight_bit() -> None:
@@ -19,7 +22,7 @@ def check_eight_bit() -> None:
         )
 
 
-def to_eight_bit(llm: Any) -> None:
+def to_eight_bit(llm: PreTrainedModel) -> None:
     """Replace the weights of the LLM's linear layers in place, one scale a row; the sums stay in the model's dtype.
 
     The output head stays as it is, as it may share its weight with the embedding; so do encoders and connectors,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 64
@@ -39,7 +39,7 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
 
-def growing_cache(config: Any) -> DynamicCache:
+def growing_cache(config: PreTrainedConfig) -> DynamicCache:
     """An empty cache for an LLM; layers that keep no full history (a sliding window, a state) stay as they are."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medmvl.engine.prefix_cache import Layers, Prefix, layers_of, num_bytes, to_cache, with_gap
 from medmvl.engine.visual_tokens import VisualTokens
 from medmvl.lru import BoundedLRU
-from medmvl.models.collation import collate
+from medmvl.models.collation import Batch, collate
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visuals import ProcessedSample, digest
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 
 class ModelInputs:
@@ -28,7 +31,7 @@ class ModelInputs:
         self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
         self._keeps_prefixes = True
 
-    def of(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> dict[str, Any]:
+    def of(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Batch:
         """Inputs of conversations, padded on the left, with the tokens of their scans.
 
         Args:
@@ -36,9 +39,7 @@ class ModelInputs:
             owners: whose scans each of them shows.
         """
         batch = collate(prepared, pad_id=self._pad_id, padding_side="left")
-        inputs: dict[str, Any] = {
-            name: batch[name].to(self._model.device) for name in ("input_ids", "attention_mask")
-        }
+        inputs: Batch = {name: batch[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
         visuals = [
             (visual, owner)
             for sample, owner in zip(prepared, owners, strict=True)
@@ -49,9 +50,7 @@ class ModelInputs:
             inputs["visual_tokens"] = self.visual_tokens.of(visuals)
         return inputs
 
-    def after_prefix(
-        self, prepared: Sequence[ProcessedSample], owners: Sequence[str]
-    ) -> dict[str, Any] | None:
+    def after_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Batch | None:
         """Inputs that begin after what all conversations share, its keys and values from the cache.
 
         None where nothing is shared, or where one conversation alone would have to read its beginning apart: it is read in one
@@ -66,11 +65,11 @@ class ModelInputs:
         ids, mask = with_gap(
             prepared[0].input_ids[: prefix.length], [sample.input_ids for sample in prepared], self._pad_id
         )
-        cache = to_cache(layers, len(prepared), self._model.config.llm)
+        cache = to_cache(layers, len(prepared), self._model.config.get_text_config())
         device = self._model.device
         return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "past_key_values": cache}
 
-    def keep_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str], cache: Any) -> None:
+    def keep_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str], cache: Cache) -> None:
         """Keep the beginning of a conversation that was read alone, for the next question about its scans."""
         if len(prepared) != 1:
             return
@@ -108,7 +107,7 @@ class ModelInputs:
         outputs = self._model(**self.of([beginning], [owner]), use_cache=True, logits_to_keep=1)
         return self._keep(prefix, outputs.past_key_values)
 
-    def _keep(self, prefix: Prefix, cache: Any) -> Layers | None:
+    def _keep(self, prefix: Prefix, cache: Cache) -> Layers | None:
         layers = layers_of(cache, prefix.length)
         if layers is None:
             self._keeps_prefixes = False

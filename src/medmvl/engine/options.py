@@ -42,12 +42,12 @@ class GenerationOptions(StrictModel):
 
     @field_validator("json_schema", mode="before")
     @classmethod
-    def _schema_as_text(cls, given: Any) -> Any:
+    def _schema_as_text(cls, given: object) -> object:
         return json.dumps(given) if isinstance(given, dict) else given
 
     @field_validator("choices", "stop", mode="before")
     @classmethod
-    def _several(cls, given: Any) -> Any:
+    def _several(cls, given: object) -> object:
         return (given,) if isinstance(given, str) else given
 
     @classmethod

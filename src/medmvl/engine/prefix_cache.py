@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from medmvl.engine.key_value_cache import GrowingLayer, growing_cache
@@ -29,14 +29,14 @@ def num_bytes(layers: Layers) -> int:
     return sum(tensor.nbytes for pair in layers for tensor in pair)
 
 
-def layers_of(cache: Any, length: int) -> Layers | None:
+def layers_of(cache: Cache, length: int) -> Layers | None:
     """A copy of the first `length` positions of a cache's first row.
 
     None where a layer does not keep every position (a sliding window, a state).
     """
     if not isinstance(cache, DynamicCache):
         return None
-    layers: list[Any] = cache.layers
+    layers: list[Any] = cache.layers  # of the types below, which keep keys and values
     if any(type(layer) not in KEEP_EVERY_POSITION for layer in layers):
         return None
     return tuple(
@@ -44,7 +44,7 @@ def layers_of(cache: Any, length: int) -> Layers | None:
     )
 
 
-def to_cache(layers: Layers, num_rows: int, config: Any) -> DynamicCache:
+def to_cache(layers: Layers, num_rows: int, config: PreTrainedConfig) -> DynamicCache:
     """A cache of `num_rows` equal rows that may grow without touching `layers`."""
     cache = growing_cache(config)
     for index, (keys, values) in enumerate(layers):

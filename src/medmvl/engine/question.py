@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
@@ -52,8 +52,8 @@ def question_blocks(
     return blocks, memory
 
 
-def _several(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [given]
+def _several(given: Visual | Sequence[Visual]) -> list[Visual]:
+    return list(given) if isinstance(given, list | tuple) else [cast(Visual, given)]
 
 
 def _block(kind: str, path: str, **more: Any) -> VisualBlock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from threading import Lock
-from typing import Any
 
 from medmvl.data.feature_cache import FeatureReader
 from medmvl.datasets.loader import BlockLoader, ImageLoader
@@ -14,7 +13,7 @@ from medmvl.lru import BoundedLRU
 from medmvl.models.visuals import ProcessedVisual, VisualLoader
 from medmvl.schema import VisualBlock
 
-Key = tuple[Any, ...]
+Key = tuple[Hashable, ...]
 
 
 class ScanCache:

@@ -15,17 +15,21 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from medmvl.engine.engine import Engine
 from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.owner_turns import OwnerTurns
+from medmvl.engine.prefix_cache import Prefix
 from medmvl.engine.request import Answer, Failure, Request
 from medmvl.engine.sequences import SequenceState
 from medmvl.errors import UserError
 from medmvl.models.visuals import ProcessedSample
+
+if TYPE_CHECKING:
+    from medmvl.engine.request import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -257,7 +261,7 @@ class Scheduler:
         sharing = [question for question in alike if prefix is not None and self._prefix(question) == prefix]
         return (sharing if len(sharing) > 1 else alike)[: self.max_batch]
 
-    def _prefix(self, question: QueuedRequest) -> Any:
+    def _prefix(self, question: QueuedRequest) -> Prefix | None:
         assert question.prepared is not None
         return self.engine.inputs.prefix_of(question.prepared, question.request.owner)
 
@@ -296,7 +300,7 @@ class Scheduler:
             self.engine.decode_sequences(samples, sequences, owners)
         return sequences
 
-    def _each_alone(self, queued: list[QueuedRequest], error: str, reason: Any) -> None:
+    def _each_alone(self, queued: list[QueuedRequest], error: str, reason: Reason) -> None:
         """After a batch failed: the two halves of it apart, so that only the one to blame fails."""
         if len(queued) == 1:
             self._finish(queued[0], Failure(queued[0].request.name, error, reason))

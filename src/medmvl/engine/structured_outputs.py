@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.errors import UserError
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
     from transformers import PreTrainedTokenizerFast
 
 
@@ -22,7 +23,7 @@ class StructuredOutputs:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, stop_ids: list[int]) -> None:
         self._tokenizer = tokenizer
         self._stop_ids = stop_ids
-        self._known: Any = None
+        self._known: LLTokenizer | None = None
 
     def matcher(self, options: GenerationOptions) -> Matcher | None:
         """A fresh matcher, or None for free text.
@@ -41,7 +42,7 @@ class StructuredOutputs:
             raise UserError(f"the form of the answer cannot be read: {_first_line(matcher.get_error())}")
         return Matcher(matcher, self._stop_ids)
 
-    def _vocabulary(self) -> Any:
+    def _vocabulary(self) -> LLTokenizer:
         from llguidance.hf import from_tokenizer
 
         try:
@@ -55,7 +56,7 @@ class StructuredOutputs:
 class Matcher:
     """Follows one answer through its form."""
 
-    def __init__(self, matcher: Any, stop_ids: list[int]) -> None:
+    def __init__(self, matcher: LLMatcher, stop_ids: list[int]) -> None:
         self._matcher = matcher
         self._stop_ids = stop_ids
 

@@ -128,7 +128,7 @@ def _verdict(line: Mapping[str, Any], judge: str, where: str) -> bool | None:
     return None if 2 * sum(votes) == len(votes) else 2 * sum(votes) > len(votes)
 
 
-def _right(said: Any, where: str) -> bool:
+def _right(said: object, where: str) -> bool:
     known = {**RIGHT_WORDS, **WRONG_WORDS}
     word = str(said).strip().lower()
     if word not in known:

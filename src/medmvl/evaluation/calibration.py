@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medmvl.evaluation.results import Judged
-from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
+from medmvl.evaluation.statistics import Floats, Interval, mean_interval, tally_interval
 from medmvl.tasks import Group, Task
 from medmvl.tasks.metrics.classification import calibration_error
 
@@ -92,7 +92,7 @@ def accuracy_kept(
     return tuple((n / len(hits), float(even[:n].mean())) for n in sizes)
 
 
-def _bins(confidence: Any, right: Any) -> tuple[tuple[float, float, int], ...]:
+def _bins(confidence: Floats, right: Floats) -> tuple[tuple[float, float, int], ...]:
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     return tuple(
         (float(confidence[place == i].mean()), float(right[place == i].mean()), int((place == i).sum()))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medmvl.atomic_files import atomic_write
 from medmvl.datasets.loader import ImageLoader
 from medmvl.evaluation.results import Judged
 from medmvl.imaging.draw import slice_picture
 from medmvl.schema import Sample, VolumeBlock
+from medmvl.tasks import Group
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from PIL import Image
 
 CJK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
@@ -30,7 +35,7 @@ def choose_cases(
 
     Where all chosen ones were answered right and some others were not, one of those takes the last place.
     """
-    groups: dict[Any, list[Judged]] = {}
+    groups: dict[Group, list[Judged]] = {}
     for item in judged:
         if (languages is None or item.group.language in languages) and item.group.modality != "text":
             groups.setdefault(item.group, []).append(item)
@@ -121,7 +126,12 @@ def _glyphs(fonts: Sequence[str]) -> set[int]:
 
 
 def _draw_case(
-    axes: tuple[Any, Any], case: Judged, sample: Sample, load: ImageLoader, fonts: list[str], known: set[int]
+    axes: tuple[Axes, Axes],
+    case: Judged,
+    sample: Sample,
+    load: ImageLoader,
+    fonts: list[str],
+    known: set[int],
 ) -> None:
     picture, words = axes
     picture.imshow(case_picture(sample, load), interpolation="nearest")
@@ -156,7 +166,7 @@ def _draw_case(
         place -= 0.1 * (wrapped.count("\n") + 1) + 0.04
 
 
-def case_picture(sample: Sample, load: ImageLoader) -> Any:
+def case_picture(sample: Sample, load: ImageLoader) -> Image.Image:
     """The last visual asked about; of a volume, the slice through the middle of its first box or of the volume."""
     number = len(sample.visuals) - 1
     block = sample.visuals[number]

@@ -6,7 +6,7 @@ a type is asked more than once in a language, nobody knows which belong together
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from medmvl.evaluation.results import Judged
@@ -17,7 +17,7 @@ from medmvl.tasks import Judgement
 
 def language_twins(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     """Ids of an English and of a Chinese closed sample that ask the same."""
-    found: dict[Any, dict[str, list[str]]] = {}
+    found: dict[Hashable, dict[str, list[str]]] = {}
     for sample in samples:
         if sample.target is not None and sample.target.choices and sample.visuals and sample.language:
             key = (sample.patient, sample.visuals, sample.target.question_type)

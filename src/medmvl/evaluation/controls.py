@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def swap_images(samples: Sequence[Sample], seed: int = 0) -> SwappedImages:
     """
     seen = [sample for sample in samples if sample.visuals]
     patients = _same_patients(seen)
-    strata: dict[Any, dict[Scan, str]] = {}
+    strata: dict[Hashable, dict[Scan, str]] = {}
     for sample in seen:
         strata.setdefault(_stratum(sample), {})[sample.visuals] = patients[sample.id]
     donors = {key: _derange(scans, seed) for key, scans in strata.items()}
@@ -63,7 +62,7 @@ def swap_images(samples: Sequence[Sample], seed: int = 0) -> SwappedImages:
     return SwappedImages(tuple(swapped), tuple(impossible))
 
 
-def _stratum(sample: Sample) -> tuple[Any, ...]:
+def _stratum(sample: Sample) -> tuple[Hashable, ...]:
     """What two samples must share to change pictures."""
     places = tuple(
         (block.type, block.modality, block.axcodes, bool(block.days_before_current))
@@ -95,9 +94,9 @@ def _derange(patient_of: dict[Scan, str], seed: int) -> dict[Scan, Scan]:
 
 def _same_patients(samples: Sequence[Sample]) -> dict[str, str]:
     """Sample id to the patient it is about, as far as shared identities and files tell."""
-    parents: dict[Any, Any] = {}
+    parents: dict[Hashable, Hashable] = {}
 
-    def root(key: Any) -> Any:
+    def root(key: Hashable) -> Hashable:
         while parents.setdefault(key, key) != key:
             parents[key] = key = parents[parents[key]]
         return key

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from medmvl.addresses import is_loopback
@@ -28,6 +28,10 @@ from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
 from medmvl.schema.reasoning import split_reasoning, without_reasoning
+
+if TYPE_CHECKING:
+    from openai import APIError, OpenAI
+    from openai.types.chat.chat_completion import Choice
 
 logger = logging.getLogger(__name__)
 FATAL = (401, 403)
@@ -202,7 +206,7 @@ class Endpoint:
     def _ask(
         self, messages: Sequence[Message], content: ScanContent, options: GenerationOptions
     ) -> StoredAnswer:
-        turns = [{"role": turn.role, "content": _content(turn, content)} for turn in messages]
+        turns: list[Any] = [{"role": turn.role, "content": _content(turn, content)} for turn in messages]
         for _ in range(3):
             settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": options.max_new_tokens}
             if options.thinking is not None:
@@ -224,7 +228,7 @@ class Endpoint:
             return _stored(reply.choices[0])
         raise UserError("the endpoint refuses max_tokens, max_completion_tokens and temperature in turn")
 
-    def _give_way(self, error: Any) -> bool:
+    def _give_way(self, error: BaseException) -> bool:
         """Whether the server named a setting it wants otherwise, which from now on is done."""
         other: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
         name = getattr(error, "param", None)
@@ -259,7 +263,7 @@ class Endpoint:
         return words[:_LONGEST_ERROR]
 
 
-def _stored(choice: Any) -> StoredAnswer:
+def _stored(choice: Choice) -> StoredAnswer:
     """The answer without its reasoning, which servers tell apart or leave in the text between marks."""
     text = str(choice.message.content or "")
     reasoning = getattr(choice.message, "reasoning", None) or getattr(
@@ -293,7 +297,7 @@ def _check_address(options: EndpointOptions) -> bool:
     return loopback
 
 
-def _client(options: EndpointOptions, loopback: bool) -> Any:
+def _client(options: EndpointOptions, loopback: bool) -> OpenAI:
     try:
         import openai
     except ImportError:
@@ -312,7 +316,7 @@ def _client(options: EndpointOptions, loopback: bool) -> Any:
     )
 
 
-def _api_error() -> Any:
+def _api_error() -> type[APIError]:
     import openai
 
     return openai.APIError
@@ -328,7 +332,7 @@ def _by_scan(samples: Sequence[Sample], done: set[str]) -> Iterator[list[list[Sa
             yield from ([same] for same in about)
 
 
-def _content(turn: Message, content: ScanContent) -> Any:
+def _content(turn: Message, content: ScanContent) -> str | list[dict[str, Any]]:
     if not turn.visuals:
         return turn.text
     parts: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ import logging
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,9 @@ from medmvl.imaging import MedicalImage
 from medmvl.imaging.draw import slice_picture
 from medmvl.imaging.write import write_npy
 from medmvl.schema import VisualBlock
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 logger = logging.getLogger(__name__)
 MAX_SLICES = 256
@@ -35,7 +38,7 @@ def check_volume_as(wanted: str) -> None:
 class ScanContent:
     """The parts of messages that show one scan; made once, and what was uploaded is deleted at the end."""
 
-    def __init__(self, client: Any, load: ImageLoader, volume_as: str) -> None:
+    def __init__(self, client: OpenAI, load: ImageLoader, volume_as: str) -> None:
         """Say how volumes are shown.
 
         Args:

@@ -16,6 +16,7 @@ from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Judged, Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
 from medmvl.schema import Sample
+from medmvl.tasks import Group
 
 NUM_CASES = 6
 """So many of the best answers, and of the worst."""
@@ -136,7 +137,7 @@ def choose_extremes(judged: Sequence[Judged], count: int = NUM_CASES) -> tuple[l
 
 def confusions(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     """For every group of closed questions a table: truths as rows, answers as columns, the last one for none."""
-    groups: dict[Any, Counter[tuple[str, str | None]]] = {}
+    groups: dict[Group, Counter[tuple[str, str | None]]] = {}
     for item in judged:
         if item.judgement.metric == "accuracy":
             said = item.truth if item.judgement.score == 1 else item.judgement.parsed
@@ -153,7 +154,7 @@ def confusions(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 def _spread(items: Sequence[Judged], count: int) -> list[Judged]:
     """The first of every group, then the second of every group, ..., no patient twice while there are others."""
-    places: Counter[Any] = Counter()
+    places: Counter[Group] = Counter()
     ranked: list[tuple[bool, int, int, Judged]] = []
     used: set[str] = set()
     for item in items:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -22,6 +22,9 @@ from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
 from medmvl.models.progress_bars import without_weight_bars
 from medmvl.models.tuning import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, merge_lora
+
+if TYPE_CHECKING:
+    from medmvl.models.processing import MedMVLProcessor
 
 BASE_FILE = "adapter_base.json"
 
@@ -71,7 +74,7 @@ def _is_adapter(folder: Path) -> bool:
     return (folder / BASE_FILE).is_file()
 
 
-def _loaded(what: Export) -> tuple[Any, Any]:
+def _loaded(what: Export) -> tuple[MedMVLForConditionalGeneration, MedMVLProcessor]:
     """Model and processor, of an adapter with its base."""
     if not _is_adapter(what.source):
         return load(what.source)
@@ -116,7 +119,7 @@ def _self_contained(what: Export, folder: Path) -> None:
 def _merged(what: Export, folder: Path) -> None:
     model, processor = _loaded(what)
     if what.dtype is not None:
-        model.to(what.dtype)
+        model.to(what.dtype)  # type: ignore[arg-type]  # its decorator hides that `self` is bound
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     _card(what, model, folder, "merged", _LOAD_OURS)

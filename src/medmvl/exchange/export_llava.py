@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medmvl.errors import UserError
 from medmvl.exchange.llava_folder import rename_for_all
+from medmvl.models.connectors import Connector
 from medmvl.models.connectors.mlp import MLPConfig
+from medmvl.models.encoders import Encoder
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
 from medmvl.models.image_processing import PIL_CODES
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.placeholders import IMAGE_TOKEN
 from medmvl.models.processing import MedMVLProcessor
+
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 TOWERS = ("clip_vision_model", "siglip_vision_model", "dinov2")
 _SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -59,7 +64,7 @@ def export_llava(
     theirs = as_llava(model, processor)
     _check_equal(model, theirs, processor)
     if dtype is not None:
-        theirs.to(dtype)
+        theirs.to(dtype)  # type: ignore[arg-type]  # its decorator hides that `self` is bound
     theirs.save_pretrained(folder)
     their_processor = _processor(processor)
     their_processor.save_pretrained(folder)
@@ -98,7 +103,7 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
         reasons.append(
             "image_processor: LLaVA's makes one picture of 3 channels, by fit squash or crop, without tiles."
         )
-    llm: Any = model.llm
+    llm = model.llm
     scaled = [key for key in _SCALED_LOGITS if getattr(llm.config, key, None) not in (None, 1.0)]
     if (
         scaled
@@ -112,7 +117,7 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
     return reasons
 
 
-def _name(part: Any) -> str:
+def _name(part: Encoder | Connector) -> str:
     """The settings of a part on one line; of those nested in them, the type alone."""
     shown = []
     for key, value in part.part_config.to_dict().items():
@@ -121,14 +126,16 @@ def _name(part: Any) -> str:
     return ", ".join(shown)
 
 
-def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> Any:
+def as_llava(
+    model: MedMVLForConditionalGeneration, processor: MedMVLProcessor
+) -> LlavaForConditionalGeneration:
     """The same weights in transformers' class, in evaluation mode."""
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     assert isinstance(model.image_encoder, HFVision) and model.image_connector is not None
     settings = model.image_encoder.settings
     vision = settings.tower.to_dict() | {"num_hidden_layers": settings.num_layers, "vision_use_head": False}
-    llm: Any = model.llm
+    llm = model.llm
     config = LlavaConfig(
         vision_config=vision,
         text_config=llm.config.to_dict(),
@@ -140,7 +147,8 @@ def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) 
         tie_word_embeddings=bool(llm.config.tie_word_embeddings),
     )
     dtype = next(llm.parameters()).dtype
-    theirs: Any = LlavaForConditionalGeneration(config).to(dtype)
+    theirs: Any = LlavaForConditionalGeneration(config)
+    theirs.to(dtype)
     whole = theirs.model.vision_tower
     _take(getattr(whole, "vision_model", whole), model.image_encoder.tower.state_dict(), partly=True)
     connector = {
@@ -152,7 +160,8 @@ def as_llava(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) 
     _take(theirs.lm_head, llm.lm_head.state_dict())
     theirs.tie_weights()
     theirs.generation_config = model.generation_config
-    return theirs.eval()
+    theirs.eval()
+    return cast("LlavaForConditionalGeneration", theirs)
 
 
 def _num_tokens(processor: MedMVLProcessor) -> int:
@@ -162,7 +171,7 @@ def _num_tokens(processor: MedMVLProcessor) -> int:
     return int(processor.visual_parts.num_tokens("image", grid))
 
 
-def _take(module: Any, weights: dict[str, Tensor], *, partly: bool = False) -> None:
+def _take(module: nn.Module, weights: dict[str, Tensor], *, partly: bool = False) -> None:
     """Copy weights; every one must have a place. With `partly` some places keep what they have: nothing reads them."""
     found = module.load_state_dict(weights, strict=False)
     assert not found.unexpected_keys and (partly or not found.missing_keys), found
@@ -173,7 +182,7 @@ def _strategy(settings: HFVisionConfig) -> Literal["default", "full"]:
     return "default" if drops_first else "full"
 
 
-def _processor(processor: MedMVLProcessor) -> Any:
+def _processor(processor: MedMVLProcessor) -> LlavaProcessor:
     from transformers import CLIPImageProcessorPil, LlavaProcessor, SiglipImageProcessorPil
 
     resizing = processor.image_processor
@@ -185,7 +194,7 @@ def _processor(processor: MedMVLProcessor) -> Any:
         "image_mean": list(resizing.mean),
         "image_std": list(resizing.std),
     }
-    images: Any
+    images: CLIPImageProcessorPil | SiglipImageProcessorPil
     if resizing.fit == "squash":
         images = SiglipImageProcessorPil(size=size, do_convert_rgb=True, **common)
     else:
@@ -220,7 +229,9 @@ def llava_template(processor: MedMVLProcessor) -> str:
 
 
 @torch.no_grad()
-def _check_equal(model: MedMVLForConditionalGeneration, theirs: Any, processor: MedMVLProcessor) -> None:
+def _check_equal(
+    model: MedMVLForConditionalGeneration, theirs: LlavaForConditionalGeneration, processor: MedMVLProcessor
+) -> None:
     """Compare the logits of one picture: an LLM may do something of its own around its head."""
     assert processor.image_processor is not None
     pixels = torch.randn(3, *processor.image_processor.size, generator=torch.Generator().manual_seed(0))
@@ -232,7 +243,7 @@ def _check_equal(model: MedMVLForConditionalGeneration, theirs: Any, processor: 
     features = model.image_encoder(pixels[None].to(dtype))
     embeddings = model.get_input_embeddings()(ids)
     embeddings[:, :count] = model.image_connector(features).to(embeddings)
-    llm: Any = model.llm
+    llm = model.llm
     ours = llm(inputs_embeds=embeddings).logits.float()
     found = theirs(input_ids=ids, pixel_values=pixels[None].to(dtype)).logits.float()
     if (ours - found).abs().max() > 1e-3 * max(1.0, float(ours.abs().max())):

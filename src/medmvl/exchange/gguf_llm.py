@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from tokenizers import pre_tokenizers
@@ -21,7 +21,7 @@ from medmvl.messages import first_of
 from medmvl.models.progress_bars import without_warnings, without_weight_bars
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 MAGIC = b"GGUF"
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3")
@@ -144,7 +144,7 @@ def _refuse_what_would_be_lost(path: Path, header: _Header) -> None:
         )
 
 
-def _plain_model(path: Path, header: _Header) -> Any:
+def _plain_model(path: Path, header: _Header) -> PreTrainedModel:
     """Transformers' dequantised weights in a model that is not marked as quantised, so that it can be saved."""
     from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
@@ -178,17 +178,17 @@ def _plain_model(path: Path, header: _Header) -> Any:
     plain.load_state_dict(loaded.state_dict(), assign=True)
     plain.tie_weights()
     plain.generation_config = loaded.generation_config
-    return plain
+    return cast("PreTrainedModel", plain)
 
 
-def _gemma_scale(config: Any) -> int:
+def _gemma_scale(config: PreTrainedConfig) -> int:
     """What Gemma divides its scores by, squared: no key says it; llama.cpp tells the two models of 27 B by their layers."""
     if config.num_hidden_layers in _GEMMA_27B_LAYERS:
         return int(config.hidden_size // config.num_attention_heads)
     return int(config.head_dim)
 
 
-def _check_whole(path: Path, header: _Header, model: Any, told: Mapping[str, Any]) -> None:
+def _check_whole(path: Path, header: _Header, model: PreTrainedModel, told: Mapping[str, Any]) -> None:
     """Every weight of the model is from the file, every tensor of the file is in the model."""
     from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, Imported
@@ -168,7 +168,7 @@ def _chat_template(source: Path, tokenizer: PreTrainedTokenizerFast) -> tuple[st
     return (typed, "") if IMAGE_TOKEN in shown and "words" in shown else (ours, "\n")
 
 
-def _load(model: MedMVLForConditionalGeneration, theirs: Any, where: str) -> None:
+def _load(model: MedMVLForConditionalGeneration, theirs: LlavaForConditionalGeneration, where: str) -> None:
     assert isinstance(model.image_encoder, HFVision) and model.image_connector is not None
     tower = model.image_encoder.tower
     whole = theirs.model.vision_tower

@@ -108,7 +108,7 @@ def _tuned(parts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} ({how})" for name, how in named.items() if how != "frozen")
 
 
-def _digests(value: Any) -> list[str]:
+def _digests(value: object) -> list[str]:
     """Every value under a key `digest`, wherever it is: names and paths of data are left out."""
     if isinstance(value, list):
         return [digest for item in value for digest in _digests(item)]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -192,7 +192,9 @@ def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder
     theirs, layer = _json(folder / "config.json"), int(config["lvlm_encoder_image3d_select_layer"])
     if not theirs:
         raise UserError(f"{folder} has no config.json of the volume encoder.")
-    select: Any = "patch" if config.get("lvlm_encoder_image3d_select_feature") == "patch" else "cls_patch"
+    select: Literal["patch", "cls_patch"] = (
+        "patch" if config.get("lvlm_encoder_image3d_select_feature") == "patch" else "cls_patch"
+    )
     if encoder_type == "medmclip":
         encoder = medm_clip_settings(theirs, layer, select)
         volume_processor = {"convention": "medm_vl_medm_clip", "mean": MEDM_CLIP_MEAN, "std": MEDM_CLIP_STD}

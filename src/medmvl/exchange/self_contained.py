@@ -15,12 +15,15 @@ import zipfile
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medmvl import __version__
 from medmvl.atomic_files import write_json, write_text
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+
+if TYPE_CHECKING:
+    import torch
 
 MODULE = "medmvl_code"
 ROOMS = (
@@ -101,11 +104,11 @@ else:
 
 
 def export_self_contained(
-    model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, folder: Path, dtype: Any
+    model: MedMVLForConditionalGeneration, processor: MedMVLProcessor, folder: Path, dtype: torch.dtype | None
 ) -> None:
     """Write model, processor and the code of both."""
     if dtype is not None:
-        model.to(dtype)
+        model.to(dtype)  # type: ignore[arg-type]  # its decorator hides that `self` is bound
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     write_text(folder / f"{MODULE}.py", program())

@@ -6,7 +6,6 @@ import json
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -90,7 +89,7 @@ def _read_file(path: Path, trust_pickle: bool) -> dict[str, Tensor]:
     return _tensors(loaded, path)
 
 
-def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
     """The state dict in what was loaded, also where a training script wrapped it."""
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):

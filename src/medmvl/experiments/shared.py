@@ -14,6 +14,7 @@ from typing import Any
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonValue
 from medmvl.models.assemble import load
 from medmvl.models.encoders.saved import save_encoder
 from medmvl.training.checkpoints import is_complete, link_folder, publish
@@ -27,7 +28,7 @@ PREFIX = "prepared:"
 PREPARED_PARTS = ("llm", "image_encoder", "volume_encoder")
 
 
-def place(document: Any, folder: Path, part: str = "") -> Any:
+def place(document: JsonValue, folder: Path, part: str = "") -> JsonValue:
     """A recipe document with every `prepared:NAME` as the folder of that part under `folder`."""
     if isinstance(document, dict):
         return {
@@ -41,7 +42,7 @@ def place(document: Any, folder: Path, part: str = "") -> Any:
     return document
 
 
-def names_in(document: Any) -> set[str]:
+def names_in(document: object) -> set[str]:
     """The preparations that a recipe document refers to."""
     if isinstance(document, dict):
         return set().union(*(names_in(value) for value in document.values()), set())

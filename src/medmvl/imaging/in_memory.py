@@ -34,7 +34,7 @@ def as_medical_image(value: Visual, **declared: Any) -> MedicalImage:
     return apply_declared(_image_of(value), Declared.parse(**declared))
 
 
-def _image_of(value: Any) -> MedicalImage:
+def _image_of(value: object) -> MedicalImage:
     if isinstance(value, MedicalImage):
         return value
     if isinstance(value, Image.Image):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from medmvl.imaging.volume_files import (
     spatial_picture,
     spatial_volume,
 )
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
 
 _MAGIC_AT = {348: 344, 540: 4}
 """Size of the header of NIfTI-1 and of NIfTI-2, and where its mark is."""
@@ -123,7 +126,7 @@ def _parse(head: bytes) -> Any:
     return header(binaryblock=head[:size], check=False)
 
 
-def _scaling(header: Any) -> tuple[float, float, list[str]]:
+def _scaling(header: Nifti1Header) -> tuple[float, float, list[str]]:
     """Return slope and intercept; a slope of 0, or one that is not a number, means that nothing is scaled."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or np.isnan(slope):
@@ -137,7 +140,7 @@ def _scaling(header: Any) -> tuple[float, float, list[str]]:
     return slope, intercept, []
 
 
-def layout_of(header: Any, *, single: bool) -> Layout:
+def layout_of(header: Nifti1Header, *, single: bool) -> Layout:
     """Return how many voxels of what type lie where, for a header of nibabel's Analyze family.
 
     Raises:
@@ -162,7 +165,7 @@ def layout_of(header: Any, *, single: bool) -> Layout:
     )
 
 
-def _dtype(header: Any) -> np.dtype[Any]:
+def _dtype(header: Nifti1Header) -> np.dtype[Any]:
     code = int(header["datatype"])
     if code in _UNREADABLE:
         raise ReadError(

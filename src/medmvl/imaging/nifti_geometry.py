@@ -6,12 +6,16 @@ qform, so a contradiction means that programs differ about the same file. Standa
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
 from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, reverse_axes, spacing_of
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
 
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """xyzt_units: 0 says nothing, 1 is metre, 2 millimetre, 3 micron."""
@@ -34,7 +38,7 @@ class NiftiGeometry(NamedTuple):
     notes: list[str]
 
 
-def nifti_geometry(header: Any) -> NiftiGeometry:
+def nifti_geometry(header: Nifti1Header) -> NiftiGeometry:
     """Return affine and spacing in millimetres, with a warning for everything that contradicts what was taken.
 
     Args:
@@ -66,7 +70,7 @@ def nifti_geometry(header: Any) -> NiftiGeometry:
     return NiftiGeometry(affine, steps, notes)
 
 
-def _scale(header: Any, spacing: Any) -> tuple[float, list[str]]:
+def _scale(header: Nifti1Header, spacing: NDArray[np.float64]) -> tuple[float, list[str]]:
     unit = int(header["xyzt_units"]) & 7
     if unit not in _UNITS:
         return 1.0, [f"the header's unit of length has the unknown code {unit}; millimetres were assumed"]
@@ -76,7 +80,7 @@ def _scale(header: Any, spacing: Any) -> tuple[float, list[str]]:
     return _UNITS[unit], []
 
 
-def _usable(header: Any, name: str, scale: float) -> Affine | None:
+def _usable(header: Nifti1Header, name: str, scale: float) -> Affine | None:
     unusable: tuple[type[Exception], ...] = (ReadError, *damage())
     try:
         affine = np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
@@ -121,7 +125,7 @@ def _angle(one: Affine, other: Affine) -> float:
     return float(np.degrees(np.arccos(np.clip((first * second).sum(axis=0), -1, 1))).max())
 
 
-def _unused_sform(header: Any) -> list[str]:
+def _unused_sform(header: Nifti1Header) -> list[str]:
     """Return a note where a matrix is there whose code says not to use it."""
     rows = np.stack([np.asarray(header[f"srow_{axis}"], dtype=np.float64)[:3] for axis in "xyz"])
     codes = int(header["sform_code"]), int(header["qform_code"])

@@ -73,7 +73,7 @@ class MedMVLConfig(PreTrainedConfig):
                     f"{name}_encoder and {name}_connector come together: "
                     f"{'the connector' if connector is None else 'the encoder'} is missing."
                 )
-        settings = {name: getattr(self, name) for name in PARTS if name != "llm"}
+        settings: dict[str, Any] = {name: getattr(self, name) for name in PARTS if name != "llm"}
         try:
             parts = VisualParts.from_settings(settings)
         except RecipeError as error:

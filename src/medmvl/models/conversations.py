@@ -55,7 +55,7 @@ def parse_conversation(
     visuals: dict[VisualBlock, MedicalImage] = {}
     for turn in conversation:
         content = turn["content"]
-        blocks: list[Any] = []
+        blocks: list[TextBlock | VisualBlock] = []
         for item in [{"type": "text", "text": content}] if isinstance(content, str) else content:
             if item["type"] == "text":
                 blocks.append(TextBlock(text=item["text"]))

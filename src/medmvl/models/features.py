@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +68,7 @@ class VisualFeatures:
         )
 
     @property
-    def shape(self) -> tuple[Any, ...]:
+    def shape(self) -> tuple[Hashable, ...]:
         """Equal where features can be joined."""
         streams = tuple((tuple(stream.shape[1:]), stream.dtype) for stream in self.streams)
         return (streams, self.stream_grids, self.mask is None, self.positions_mm is None, self.connected)

@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 PartName = Literal["image_encoder", "image_connector", "volume_encoder", "volume_connector", "llm"]
-PARTS: tuple[str, ...] = get_args(PartName)
+PARTS: tuple[PartName, ...] = get_args(PartName)

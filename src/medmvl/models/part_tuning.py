@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from medmvl.models.part_names import PartName
 from medmvl.schema.strict import StrictModel
 
 
@@ -58,5 +59,5 @@ class PartTuning(StrictModel):
 FROZEN = PartTuning(mode="frozen")
 
 
-Tuning = Mapping[Any, PartTuning]
+Tuning = Mapping[PartName, PartTuning]
 """Settings by the name of a part."""

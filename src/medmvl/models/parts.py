@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from torch import nn
 
 from medmvl.errors import RecipeError
@@ -112,7 +113,7 @@ def reset_weights(module: nn.Module) -> None:
         reset()
 
 
-def _problem(detail: Any, config_class: type[PartConfig]) -> str:
+def _problem(detail: ErrorDetails, config_class: type[PartConfig]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     known = config_class.model_fields
     if detail["type"] == "extra_forbidden":

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from medmvl.errors import UserError
@@ -278,7 +279,7 @@ class MedMVLProcessor(ProcessorMixin):
 
     def apply_chat_template(  # type: ignore[override]  # one call gives a prompt or a batch, and blocks hold images
         self,
-        conversation: Sequence[Any],
+        conversation: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
         tokenize: bool = False,
         add_generation_prompt: bool = False,
         return_dict: bool = True,
@@ -294,7 +295,7 @@ class MedMVLProcessor(ProcessorMixin):
         """
         asked: bool | None = kwargs.get("enable_thinking")
         batched = bool(conversation) and not isinstance(conversation[0], Mapping)
-        conversations = list(conversation) if batched else [conversation]
+        conversations: list[Any] = list(conversation) if batched else [conversation]
         if not tokenize:
             texts = render_conversations(self, conversations, add_generation_prompt, asked)
             return texts if batched else texts[0]
@@ -302,7 +303,9 @@ class MedMVLProcessor(ProcessorMixin):
         batch = self.collate(samples, padding_side="left")
         return batch if return_dict else batch["input_ids"]
 
-    def decode(self, ids: Any, skip_special_tokens: bool = True, **kwargs: Any) -> str:
+    def decode(
+        self, ids: int | Sequence[int] | Tensor, skip_special_tokens: bool = True, **kwargs: Any
+    ) -> str:
         """The text of generated ids."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **kwargs))
 

@@ -215,15 +215,15 @@ def _write_tables(
     _write_csv(out / "bad.csv", Bad._fields, bad)
 
 
-def _cell(value: Any) -> str:
-    return "; ".join(value) if isinstance(value, tuple) else value or ""
+def _cell(value: object) -> str:
+    return "; ".join(value) if isinstance(value, tuple) else str(value or "")
 
 
 def _if_there(out: Path, name: str) -> str | None:
     return name if (out / name).exists() else None
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)

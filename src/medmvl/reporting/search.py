@@ -22,7 +22,7 @@ from medmvl.imaging.partners import files_of, header_of
 from medmvl.imaging.read import FORMATS
 from medmvl.imaging.volume_files import read_head
 from medmvl.reporting.identity import study_uid
-from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock
+from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VisualBlock, VolumeBlock
 
 SUFFIXES = (
     ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
@@ -163,7 +163,11 @@ class _Search:
             self._add(files[0], files, blocks, _of(files[0], series))
 
     def _add(
-        self, path: str | Path, files: Sequence[Path], blocks: Sequence[Any], series: Series | None = None
+        self,
+        path: str | Path,
+        files: Sequence[Path],
+        blocks: Sequence[VisualBlock],
+        series: Series | None = None,
     ) -> None:
         stats = [(self._name(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
         key = hashlib.sha256(json.dumps([self._name(path), stats]).encode()).hexdigest()

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -72,7 +71,7 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     return count
 
 
-def refuse_half_characters(value: Any, text: str, where: object) -> None:
+def refuse_half_characters(value: object, text: str, where: object) -> None:
     """Raise SampleError where an escape of JSON names half of a surrogate pair, which no file can hold.
 
     Args:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from medmvl.errors import UserError
+from medmvl.json_types import JsonValue
 from medmvl.serving.data_uri import check_data_uri, decode_data_uri
 from medmvl.serving.intake import read_one
 from medmvl.serving.protocol import ChatRequest, FilePart, ImagePart, VolumePart
@@ -124,7 +125,7 @@ def _rename(part: ImagePart | VolumePart | FilePart, name: str) -> None:
         part.reference.data = name
 
 
-def _check_form(given: Any, limits: Limits) -> None:
+def _check_form(given: object, limits: Limits) -> None:
     """Count what each error would be told about, so that a body of errors costs no more than another."""
     if not isinstance(given, dict):
         raise BodyError("the body is no JSON object")
@@ -139,7 +140,7 @@ def _check_form(given: Any, limits: Limits) -> None:
             raise BodyError(f"an object of the request has {len(entry)} members; the protocol knows no such")
 
 
-def _place(loc: tuple[int | str, ...], body: Any) -> str:
+def _place(loc: tuple[int | str, ...], body: JsonValue) -> str:
     """Where in the body an error lies; the names of alternatives among the steps are left out."""
     steps: list[str] = []
     for number, step in enumerate(loc):

@@ -10,7 +10,7 @@ from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
+from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
 from medmvl.serving.store import StudyStore
 
@@ -41,12 +41,12 @@ class Conversation:
         )
         return Request(turns, self._processor.visual_loader(self._load), name, self._owner)
 
-    def _blocks(self, message: ChatMessage) -> tuple[Any, ...]:
+    def _blocks(self, message: ChatMessage) -> tuple[TextBlock | VisualBlock, ...]:
         if message.content is None or isinstance(message.content, str):
             return (TextBlock(text=message.content or ""),)
         return tuple(self._block(part) for part in message.content)
 
-    def _block(self, part: TextPart | ImagePart | VolumePart | FilePart) -> Any:
+    def _block(self, part: TextPart | ImagePart | VolumePart | FilePart) -> TextBlock | VisualBlock:
         if isinstance(part, TextPart):
             return TextBlock(text=part.text)
         if isinstance(part, ImagePart):

@@ -16,11 +16,11 @@ class Unserved:
         kept: the field keeps the value, which means something for some models.
     """
 
-    def __init__(self, *neutral: Any, kept: bool = False) -> None:
+    def __init__(self, *neutral: object, kept: bool = False) -> None:
         self.neutral = (None, *neutral)
         self.kept = kept
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the value instead of the annotated type."""
         return core_schema.no_info_plain_validator_function(self._check)
 
@@ -30,7 +30,7 @@ class Unserved:
         """The values that are taken."""
         return {"enum": list(self.neutral)}
 
-    def _check(self, value: Any) -> Any:
+    def _check(self, value: object) -> object:
         if any(_same(value, neutral) for neutral in self.neutral):
             return value if self.kept else None
         neutral = ", ".join(repr(value) for value in self.neutral[1:]) or "null"
@@ -40,6 +40,6 @@ class Unserved:
         )  # fmt: skip
 
 
-def _same(value: Any, neutral: Any) -> bool:
+def _same(value: object, neutral: object) -> bool:
     """Equal as JSON is: 0 and 0.0 are, 0 and false are not."""
     return isinstance(value, bool) == isinstance(neutral, bool) and bool(value == neutral)

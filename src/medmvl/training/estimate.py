@@ -128,7 +128,7 @@ def estimate(recipe: Recipe, assumptions: Assumptions = Assumptions()) -> Estima
     preprocessor = preprocessor_of(described)
     model = build_empty(described, preprocessor)
     work = Work.of(model, preprocessor, assumptions.text_tokens)
-    parts = {
+    parts: dict[str, tuple[str, int]] = {
         name: (part_type(described, name), sum(p.numel() for p in part.parameters()))
         for name in PARTS
         if (part := getattr(model, name)) is not None

@@ -60,7 +60,7 @@ def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: 
     found.add(sample, split)
 
 
-def save_picture(found: Collection, value: Any) -> str:
+def save_picture(found: Collection, value: object) -> str:
     """Write a picture of a row under the digest of its bytes and return what samples call it.
 
     Raises:

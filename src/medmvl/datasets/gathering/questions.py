@@ -97,7 +97,7 @@ def choice_question(
     )
 
 
-def options_by_letter(options: Any) -> list[str]:
+def options_by_letter(options: object) -> list[str]:
     """The options of a mapping from letters to texts, in order.
 
     Raises:

@@ -68,7 +68,7 @@ def load_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def as_records(value: Any, where: object) -> list[dict[str, Any]]:
+def as_records(value: object, where: object) -> list[dict[str, Any]]:
     """Check that a value is a list of objects, and return it.
 
     Raises:
@@ -79,7 +79,7 @@ def as_records(value: Any, where: object) -> list[dict[str, Any]]:
     return value
 
 
-def _load_json(path: Path) -> Any:
+def _load_json(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8-sig")
         value = json.loads(text)

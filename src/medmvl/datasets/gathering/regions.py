@@ -15,6 +15,7 @@ from typing import Any
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import question
 from medmvl.errors import UserError
+from medmvl.json_types import JsonValue
 from medmvl.schema import Box, ImageBlock
 
 Rows = tuple[int, int, int, int]
@@ -30,7 +31,7 @@ class Region:
     box: Rows
 
 
-def half_open(box: Any, size: tuple[int, int]) -> Rows:
+def half_open(box: JsonValue, size: tuple[int, int]) -> Rows:
     """Turn `[x, y, width, height]` in pixels into `(y0, x0, y1, x1)` within the picture.
 
     Args:

@@ -83,7 +83,7 @@ def _take(found: Collection, record: Mapping[str, Any], split: str) -> None:
             found.add(sample, split)
 
 
-def _findings(found: Collection, report: Any) -> dict[str, str]:
+def _findings(found: Collection, report: object) -> dict[str, str]:
     """Region to its findings, of those that the scan shows."""
     findings = report.get("findings") if isinstance(report, Mapping) else None
     if not isinstance(findings, Mapping):

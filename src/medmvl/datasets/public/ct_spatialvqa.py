@@ -59,7 +59,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
     found.add(sample, "test")
 
 
-def _scan(raw: Path, volume: str, named: Any) -> Path:
+def _scan(raw: Path, volume: str, named: object) -> Path:
     """The scan in CT-RATE's folders, next to the others, or where the table says; `valid_fixed` holds Hounsfield units."""
     study = study_of(volume)
     nested = f"{patient_of(study)}/{study}/{volume}"

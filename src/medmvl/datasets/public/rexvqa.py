@@ -41,7 +41,7 @@ def gather(found: Collection) -> None:
                 _take(found, hashes, record, f"rexvqa-{name}-{number:06d}", SPLITS[name])
 
 
-def _take(found: Collection, hashes: Pseudonyms, record: Any, id: str, split: str) -> None:
+def _take(found: Collection, hashes: Pseudonyms, record: object, id: str, split: str) -> None:
     if not isinstance(record, Mapping):
         raise UserError(f"expected a question with its fields, found {type(record).__name__}")
     skill = re.sub(r"[^a-z0-9]+", "_", text_field(record, "task_name").lower()).strip("_")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
 
+Tower = Any
+"""Image tower of another library, whose modules are known by their names alone."""
+TowerConfig = Any
+"""Its configuration, with the keys of its family."""
 Step = tuple[int, int, int]
 """A convolution, pooling or merging of pixels along an axis: kernel, stride, padding of both ends together."""
 
@@ -19,18 +23,18 @@ Step = tuple[int, int, int]
 class Stages:
     """A family whose stages give feature maps of falling resolution: convolutional networks, and Swin."""
 
-    widths: Callable[[Any], tuple[int, ...]]
+    widths: Callable[[TowerConfig], tuple[int, ...]]
     """The channels of each stage's map, from the tower's configuration."""
-    steps: Callable[[Any], list[list[Step]]]
+    steps: Callable[[TowerConfig], list[list[Step]]]
     """Strides that lower the resolution: in the stem first, then in each stage."""
-    cut: Callable[[Any, int], None]
+    cut: Callable[[Tower, int], None]
     """Remove what follows a stage (counted from 1)."""
-    run: Callable[[Any, Tensor], Tensor]
+    run: Callable[[Tower, Tensor], Tensor]
     """Pixels to the tokens `(N, height * width, C)` of the last stage that is left."""
-    smallest_map: Callable[[Any], int] = lambda config: 1
+    smallest_map: Callable[[TowerConfig], int] = lambda config: 1
     """The least side that a map may have at any stage."""
 
-    def map_size(self, config: Any, size: tuple[int, ...], stage: int) -> tuple[int, int]:
+    def map_size(self, config: TowerConfig, size: tuple[int, ...], stage: int) -> tuple[int, int]:
         """Height and width of a stage's map. Raises RecipeError where pixels of `size` are too few."""
         lengths, least = list(size), self.smallest_map(config)
         for steps in self.steps(config)[: stage + 1]:
@@ -62,40 +66,40 @@ class Family:
     stages: Stages | None = None
 
 
-def _convnext_steps(config: Any) -> list[list[Step]]:
+def _convnext_steps(config: TowerConfig) -> list[list[Step]]:
     stem: list[Step] = [(config.patch_size, config.patch_size, 0)]
     return [stem, [], *[[(2, 2, 0)] for _ in config.hidden_sizes[1:]]]
 
 
-def _cut_stages(tower: Any, stage: int) -> None:
+def _cut_stages(tower: Tower, stage: int) -> None:
     tower.encoder.stages = tower.encoder.stages[:stage]
 
 
-def _run_convnext(tower: Any, pixels: Tensor) -> Tensor:
+def _run_convnext(tower: Tower, pixels: Tensor) -> Tensor:
     return _tokens(tower.encoder(tower.embeddings(pixels)).last_hidden_state)
 
 
-def _resnet_steps(config: Any) -> list[list[Step]]:
+def _resnet_steps(config: TowerConfig) -> list[list[Step]]:
     first: list[Step] = [(3, 2, 2)] if config.downsample_in_first_stage else []
     return [[(7, 2, 6), (3, 2, 2)], first, *[[(3, 2, 2)] for _ in config.hidden_sizes[1:]]]
 
 
-def _run_resnet(tower: Any, pixels: Tensor) -> Tensor:
+def _run_resnet(tower: Tower, pixels: Tensor) -> Tensor:
     return _tokens(tower.encoder(tower.embedder(pixels)).last_hidden_state)
 
 
-def _efficientnet_repeats(config: Any) -> list[int]:
+def _efficientnet_repeats(config: TowerConfig) -> list[int]:
     return [math.ceil(config.depth_coefficient * repeats) for repeats in config.num_block_repeats]
 
 
-def _efficientnet_widths(config: Any) -> tuple[int, ...]:
+def _efficientnet_widths(config: TowerConfig) -> tuple[int, ...]:
     """The groups of blocks, then the convolution at the top, whose map the library gives."""
     from transformers.models.efficientnet.modeling_efficientnet import round_filters
 
     return tuple(round_filters(config, channels) for channels in (*config.out_channels, 1280))
 
 
-def _efficientnet_steps(config: Any) -> list[list[Step]]:
+def _efficientnet_steps(config: TowerConfig) -> list[list[Step]]:
     """As TensorFlow pads: one pixel less on one side, except in the blocks that the configuration names."""
     steps: list[list[Step]] = [[(3, 2, 1)]]
     block = 0
@@ -108,7 +112,7 @@ def _efficientnet_steps(config: Any) -> list[list[Step]]:
     return [*steps, []]
 
 
-def _cut_efficientnet(tower: Any, stage: int) -> None:
+def _cut_efficientnet(tower: Tower, stage: int) -> None:
     repeats = _efficientnet_repeats(tower.config)
     if stage <= len(repeats):
         tower.encoder.blocks = tower.encoder.blocks[: sum(repeats[:stage])]
@@ -116,19 +120,19 @@ def _cut_efficientnet(tower: Any, stage: int) -> None:
             setattr(tower.encoder, name, nn.Identity())
 
 
-def _swin_steps(config: Any) -> list[list[Step]]:
+def _swin_steps(config: TowerConfig) -> list[list[Step]]:
     """Borders that do not fill a patch, or a pair of cells, are padded."""
     patch = config.patch_size
     return [[(patch, patch, patch - 1)], [], *[[(2, 2, 1)] for _ in config.depths[1:]]]
 
 
-def _cut_swin(tower: Any, stage: int) -> None:
+def _cut_swin(tower: Tower, stage: int) -> None:
     """What lies between two stages belongs to the later one."""
     tower.encoder.layers = tower.encoder.layers[:stage]
     tower.encoder.layers[-1].downsample = None
 
 
-def _run_swin(tower: Any, pixels: Tensor) -> Tensor:
+def _run_swin(tower: Tower, pixels: Tensor) -> Tensor:
     """The library's blocks keep the window of the last small image they saw: each call starts from the configured."""
     window = tower.config.window_size
     for layer in tower.encoder.layers:
@@ -143,7 +147,7 @@ def _tokens(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
 
 
-def pair(value: Any) -> tuple[int, int]:
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
     """Height and width of what a configuration gives as one number or two."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
 from medmvl.models.encoders.base import BatchNormedConfig, ImageEncoder
-from medmvl.models.encoders.hf_families import FAMILIES, TWO_TOWERS, Family, pair
+from medmvl.models.encoders.hf_families import FAMILIES, TWO_TOWERS, Family, Tower, pair
 from medmvl.models.encoders.tokens import Select, select_tokens, selected_grid
 from medmvl.models.features import Grid, VisualFeatures
 
@@ -44,9 +44,9 @@ class HFVisionConfig(BatchNormedConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_image_tower(cls, values: Any) -> Any:
-        config = values.get("config")
-        if isinstance(config, dict) and config.get("model_type") in TWO_TOWERS:
+    def _take_image_tower(cls, values: object) -> object:
+        config = values.get("config") if isinstance(values, dict) else None
+        if isinstance(values, dict) and isinstance(config, dict) and config.get("model_type") in TWO_TOWERS:
             tower = {**config.get("vision_config", {}), "model_type": TWO_TOWERS[config["model_type"]]}
             return {**values, "config": tower}
         return values
@@ -224,7 +224,7 @@ class HFVision(ImageEncoder):
         return {"pixel_values": flat, "pixel_attention_mask": mask, "spatial_shapes": layout}
 
 
-def cut_tower(tower: Any, config: HFVisionConfig) -> nn.Module:
+def cut_tower(tower: Tower, config: HFVisionConfig) -> nn.Module:
     """Remove what the chosen features do not pass: last norm, pooling heads, the token of masked training."""
     family = config.family
     if family.stages is not None:

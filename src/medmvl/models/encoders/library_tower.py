@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cached_property
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 import torch
 from pydantic import PositiveInt, model_validator
@@ -105,7 +105,7 @@ class LibraryTower(ImageEncoder):
         self.tower.load_state_dict({name: weights[name] for name in self.tower.state_dict()})
 
 
-def library(name: str, extra: str) -> Any:
+def library(name: str, extra: str) -> ModuleType:
     """An optional library.
 
     Raises:

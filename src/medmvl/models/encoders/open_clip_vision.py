@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
+from medmvl.models.encoders.hf_families import Tower
 from medmvl.models.encoders.library_tower import LibraryTower, TowerConfig, library
 from medmvl.models.encoders.timm_vision import last_map, map_channels, pruned
 
@@ -35,7 +36,7 @@ class OpenCLIPConfig(TowerConfig):
             raise RecipeError(f"open_clip: the tower cannot be built: {error}") from error
         return cut_tower(tower, self.layer)
 
-    def maps(self, tower: Any, pixels: Tensor) -> Tensor:
+    def maps(self, tower: Tower, pixels: Tensor) -> Tensor:
         """The chosen feature map `(N, C, h, w)`."""
         if hasattr(tower, "trunk"):
             return last_map(tower.trunk, pixels)
@@ -47,7 +48,7 @@ class OpenCLIPConfig(TowerConfig):
     @property
     def widths(self) -> tuple[int, ...]:
         """One stream."""
-        tower: Any = self.skeleton
+        tower: Tower = self.skeleton
         return (map_channels(tower.trunk) if hasattr(tower, "trunk") else int(tower.conv1.out_channels),)
 
 
@@ -79,7 +80,7 @@ class OpenCLIPVision(LibraryTower):
         self.load_weights(library("open_clip", "open-clip").create_model(path).visual)
 
 
-def cut_tower(tower: Any, layer: int) -> nn.Module:
+def cut_tower(tower: Tower, layer: int) -> nn.Module:
     """Remove what the chosen map does not pass. Raises RecipeError for a tower, or layer, that is not there."""
     if hasattr(tower, "trunk"):
         pruned(tower.trunk, layer, "the tower")

@@ -17,12 +17,13 @@ from torch import nn
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
+from medmvl.models.encoders import Encoder
 
 logger = logging.getLogger(__name__)
 SETTINGS_FILE, WEIGHTS_FILE, PROCESSOR_FILE = "encoder.json", "model.safetensors", "volume_processor.json"
 
 
-def save_encoder(encoder: Any, folder: Path, processor: Mapping[str, Any] | None = None) -> None:
+def save_encoder(encoder: Encoder, folder: Path, processor: Mapping[str, Any] | None = None) -> None:
     """Write settings and weights, and the settings of the processor it was trained with, where they are known."""
     write_json(folder / SETTINGS_FILE, encoder.part_config.to_dict())
     if processor is not None:

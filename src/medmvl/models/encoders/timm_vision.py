@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
+from medmvl.models.encoders.hf_families import Tower
 from medmvl.models.encoders.library_tower import LibraryTower, TowerConfig, library
 
 
@@ -30,7 +31,7 @@ class TimmConfig(TowerConfig):
             raise RecipeError(f"timm: {self.name!r} cannot be built: {error}") from error
         return pruned(tower, self.layer, self.name)
 
-    def maps(self, tower: nn.Module, pixels: Tensor) -> Tensor:
+    def maps(self, tower: Tower, pixels: Tensor) -> Tensor:
         """The chosen feature map `(N, C, h, w)`."""
         return last_map(tower, pixels)
 
@@ -86,7 +87,7 @@ class TimmVision(LibraryTower):
         )
 
 
-def pruned(tower: Any, layer: int, name: str) -> nn.Module:
+def pruned(tower: Tower, layer: int, name: str) -> nn.Module:
     """A timm tower cut after a layer. Raises RecipeError where it has no feature maps, or not this one."""
     if not hasattr(tower, "forward_intermediates"):
         raise RecipeError(f"timm: {name!r} gives no feature maps of its layers; choose another tower.")
@@ -101,7 +102,7 @@ def pruned(tower: Any, layer: int, name: str) -> nn.Module:
     return cut
 
 
-def last_map(tower: Any, pixels: Tensor) -> Tensor:
+def last_map(tower: Tower, pixels: Tensor) -> Tensor:
     """The feature map `(N, C, h, w)` of the layer that a tower was cut after."""
     (maps,) = tower.forward_intermediates(
         pixels, indices=[tower.chosen_layer], norm=False, output_fmt="NCHW", intermediates_only=True
@@ -110,6 +111,6 @@ def last_map(tower: Any, pixels: Tensor) -> Tensor:
     return chosen
 
 
-def map_channels(tower: Any) -> int:
+def map_channels(tower: Tower) -> int:
     """Channels of the feature map of the layer that a tower was cut after."""
     return int(tower.feature_info[tower.chosen_layer]["num_chs"])

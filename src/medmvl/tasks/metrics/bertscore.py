@@ -14,6 +14,8 @@ from medmvl.tasks.metrics.optional import load_library, local_weights
 from medmvl.tasks.metrics.tally import Tally, mean_tally
 
 BATCH = 16
+States = tuple[Any, Any]
+"""Hidden states of a text's tokens, and which of them count: tensors, in a room that does without torch."""
 
 
 def bertscore(
@@ -27,8 +29,8 @@ def bertscore(
     """BERTScore per sample, the best over references; an empty side scores 0.
 
     Args:
-        answers: one text a sample.
-        references: one or more texts a sample.
+        answers: one text per sample.
+        references: one or more texts per sample.
         folder: a saved encoder with its tokenizer, such as `roberta-large`.
         layer: which hidden states; `bert-score` takes 17 for roberta-large.
         part: `precision`, `recall` or `f1`.
@@ -46,7 +48,7 @@ def bertscore(
     )
 
 
-def _match(given: Any, wanted: Any, part: str) -> float:
+def _match(given: States | None, wanted: States | None, part: str) -> float:
     """A separator may be what a word is most like, but is not itself counted, as in `bert-score`."""
     if given is None or wanted is None:
         return 0.0
@@ -73,7 +75,7 @@ class _Encoder:
             raise UserError(f"{folder} is no encoder with its tokenizer: {error}") from None
         self.layer = layer
 
-    def encode(self, texts: set[str]) -> dict[str, Any]:
+    def encode(self, texts: set[str]) -> dict[str, States]:
         """Text to states (tokens, width) and what counts (tokens,)."""
         ordered = sorted(texts, key=len)
         longest = min(
@@ -81,7 +83,7 @@ class _Encoder:
             int(getattr(self.model.config, "max_position_embeddings", 514)) - 2,
         )
         separators = {self.tokenizer.cls_token_id, self.tokenizer.sep_token_id}
-        states: dict[str, Any] = {}
+        states: dict[str, States] = {}
         for start in range(0, len(ordered), BATCH):
             batch = ordered[start : start + BATCH]
             inputs = self.tokenizer(

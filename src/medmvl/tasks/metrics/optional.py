@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from medmvl.errors import MissingExtraError, UserError
 
 
-def load_library(module: str, install: str, purpose: str) -> Any:
+def load_library(module: str, install: str, purpose: str) -> ModuleType:
     """Import an optional module.
 
     Raises:

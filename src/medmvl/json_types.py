@@ -1,0 +1,10 @@
+"""Names for values of JSON and YAML: what another program or a user wrote, before it is checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+JsonValue = Any
+"""Null, boolean, number, string, list or object."""
+JsonObject = dict[str, Any]
+"""Object whose keys and values no type of ours says."""
