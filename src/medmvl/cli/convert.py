@@ -9,6 +9,7 @@ import typer
 
 from medmvl.cli.options import SplitSeed
 from medmvl.cli.progress import counter
+from medmvl.json_types import JsonObject
 
 
 def convert(
@@ -66,7 +67,7 @@ def mixture(
         typer.echo(f"No training data for: {', '.join(missing)}", err=True)
 
 
-def _print_conversion(out: Path, summary: dict[str, Any]) -> None:
+def _print_conversion(out: Path, summary: JsonObject) -> None:
     for name, part in summary["splits"].items():
         counts = ", ".join(
             f"{part[what]} {what}" for what in ("samples", "files", "studies", "patients") if part[what]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from medmvl.imaging import MedicalImage
@@ -70,7 +72,7 @@ def _other_images(path: str) -> str:
     return "\n".join(["", head, *lines, *more]) if found else ""
 
 
-def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> dict[str, Any]:
+def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> JsonObject:
     """Describe what a model sees, and draw it at its own size where a preview is asked for."""
     from medmvl.atomic_files import atomic_write
     from medmvl.models.visual_preprocessor import describe
@@ -119,7 +121,7 @@ def _numbers(text: str, option: str, count: int | None = None) -> list[float]:
     return numbers
 
 
-def _print_table(path: str, described: dict[str, Any]) -> None:
+def _print_table(path: str, described: JsonObject) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

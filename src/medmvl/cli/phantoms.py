@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medmvl.json_types import JsonObject
+
 if TYPE_CHECKING:
     from medmvl.phantoms.dataset import Format
 
@@ -73,7 +75,7 @@ def _three(text: str, option: str) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _print_summary(out: Path, summary: dict[str, Any], console: Any) -> None:
+def _print_summary(out: Path, summary: JsonObject, console: Any) -> None:
     from rich.table import Table
 
     from medmvl.phantoms.findings import FINDINGS

@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from medmvl.json_types import JsonObject
+
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
@@ -37,7 +39,7 @@ def counter(what: str) -> Iterator[Any]:
         yield lambda done: bar.update(done - bar.n)
 
 
-def print_splits(out: Path, summary: dict[str, Any]) -> None:
+def print_splits(out: Path, summary: JsonObject) -> None:
     """The files of a data set that was written, one line per split."""
     for name, counts in summary["splits"].items():
         typer.echo(f"{out / name}.jsonl: {counts['samples']} samples, {counts['patients']} patients")

@@ -7,11 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmvl.cli.asking import listed
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from medmvl.tasks.metrics.adapters import LLMJudge
@@ -152,7 +153,7 @@ def _judge(endpoint: str | None, model: str | None) -> LLMJudge | None:
     return LLMJudge(endpoint, model, os.environ.get("MEDMVL_JUDGE_KEY"))
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: JsonObject) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -185,7 +186,7 @@ def _show(result: dict[str, Any]) -> None:
         console.print(f"Note: {warning}", style="yellow")
 
 
-def _value(row: dict[str, Any]) -> str:
+def _value(row: JsonObject) -> str:
     if row["low"] is None:
         return _number(row["value"])
     return f"{_number(row['value'])} \\[{_number(row['low'])}, {_number(row['high'])}]"

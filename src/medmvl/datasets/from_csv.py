@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.csv_files import CsvOptions, FileBlocks
 from medmvl.datasets.csv_rows import CsvRow, language_of, read_rows
@@ -18,6 +17,7 @@ from medmvl.datasets.writing import write_splits
 from medmvl.digests import file_sha256
 from medmvl.errors import UserError
 from medmvl.imaging.units import known_units
+from medmvl.json_types import JsonObject
 from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.schema import Message, Sample, Target, TextBlock
@@ -31,7 +31,7 @@ FOLLOWS = {"prior_days": "prior"}
 class CsvResult:
     """What came of a table."""
 
-    summary: dict[str, Any]
+    summary: JsonObject
     columns: dict[str, str]
     """Role to column, those given and those guessed."""
     bad_rows: list[str]

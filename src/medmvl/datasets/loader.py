@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.shards import has_member, in_shard, member_file, member_state
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.partners import files_of
 from medmvl.imaging.selector import split_selector
+from medmvl.json_types import JsonObject
 from medmvl.schema import VisualBlock, VolumeBlock
 
 PHANTOM_SCHEME = "phantom://"
@@ -29,7 +29,7 @@ class BlockLoader:
     """The data file's folder."""
     image_root: Path | None = None
     volume_root: Path | None = None
-    declared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    declared: dict[str, JsonObject] = field(default_factory=dict)
     """Declarations of the source about its `"image"` and `"volume"` files; a block's own declarations win."""
 
     def reference(self, block: VisualBlock) -> str:
@@ -54,7 +54,7 @@ class BlockLoader:
             return reference
         return f"{reference} {self.declarations(block)} {hash(states_of(split_selector(reference)[0]))}"
 
-    def declarations(self, block: VisualBlock) -> dict[str, Any]:
+    def declarations(self, block: VisualBlock) -> JsonObject:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
         return {**self.declared.get(block.type, {}), **block.declared}
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import atomic_write, write_json, write_text
 from medmvl.datasets.gathering.collection import Collection, ConvertOptions, summary_of
 from medmvl.datasets.splits import SPLIT_NAMES, patient_groups, split_groups
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.tasks.benchmark import Benchmark
@@ -51,7 +51,7 @@ class PublicDataset:
         out: Path,
         options: ConvertOptions | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Write `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dataset.json`; return the latter.
 
         Args:
@@ -75,13 +75,13 @@ class PublicDataset:
 
         request = {"command": f"convert {self.name}", "raw": str(raw.absolute()), "options": asdict(options)}
         whole_folder(out, request, write, private=True)
-        summary: dict[str, Any] = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+        summary: JsonObject = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
         return summary
 
     def _write(self, found: Collection) -> None:
         parts, how = self._divide(found)
         _write_lines(found, parts)
-        summary: dict[str, Any] = {
+        summary: JsonObject = {
             "source": self.title,
             "name": self.name,
             "license": self.licence,
@@ -98,7 +98,7 @@ class PublicDataset:
             write_text(found.folder / "left_out.txt", "\n".join(found.bad) + "\n")
         write_json(found.folder / "dataset.json", summary)
 
-    def _divide(self, found: Collection) -> tuple[dict[str, list[int]], dict[str, Any]]:
+    def _divide(self, found: Collection) -> tuple[dict[str, list[int]], JsonObject]:
         """Return the indices of each split, and how they came about."""
         groups = patient_groups(found.samples(), found.identity)
         official = [entry.split for entry in found.entries]

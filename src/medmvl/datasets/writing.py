@@ -10,6 +10,7 @@ from typing import Any
 from medmvl.atomic_files import write_json
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.datasets.splits import given_splits, split_samples
+from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock, write_samples
 
 
@@ -20,7 +21,7 @@ def write_splits(
     seed: int,
     about: Mapping[str, Any],
     given: Sequence[str | None] | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Split samples by patient, write them and return the summary that is also in `dataset.json`.
 
     Args:

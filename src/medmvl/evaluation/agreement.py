@@ -15,6 +15,7 @@ import numpy as np
 
 from medmvl.errors import SampleError, UserError
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
+from medmvl.json_types import JsonObject
 from medmvl.tasks.metrics.tally import Floats, Tally, ratio
 from medmvl.tasks.protocols.predictions import CATEGORY_KEYS, ID_KEYS, PATIENT_KEYS, STUDY_KEYS
 
@@ -56,7 +57,7 @@ class Agreement:
     right_second: float
     """Share of answers that each calls right."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values."""
         return {**self.__dict__, "agreement": self.agreement.to_json(), "kappa": self.kappa.to_json()}
 
@@ -101,7 +102,7 @@ def read_verdicts(path: Path, judge: str = MAJORITY) -> Verdicts:
     )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[JsonObject]:
     try:
         lines = [
             json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from medmvl.evaluation.results import Row
+from medmvl.json_types import JsonObject
 
 
-def compare_with_bar(rows: Sequence[Row], bar: float) -> dict[str, Any]:
+def compare_with_bar(rows: Sequence[Row], bar: float) -> JsonObject:
     """Return `bar`, the number of `closed` rows, the rows `below` it, and a `statement` that says so.
 
     A row counts by its score, not by its interval. Open questions and reports, whose score is a token F1, have no bar.

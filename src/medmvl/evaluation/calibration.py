@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from medmvl.evaluation.results import Judged
 from medmvl.evaluation.statistics import Floats, Interval, mean_interval, tally_interval
+from medmvl.json_types import JsonObject
 from medmvl.tasks import Group, Task
 from medmvl.tasks.metrics.classification import calibration_error
 
@@ -50,7 +50,7 @@ class Calibration:
     kept: tuple[tuple[float, float], ...]
     """Share answered, the least confident left out first, and accuracy of what was answered."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values."""
         return {
             "accuracy": self.accuracy.to_json(), "error": self.error.to_json(),
@@ -103,7 +103,7 @@ def _bins(confidence: Floats, right: Floats) -> tuple[tuple[float, float, int], 
 
 def calibration_rows(
     task: Task, judged: Sequence[Judged], logprobs: Mapping[str, Sequence[float]], seed: int
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """For every group of closed questions: how far the likelihood of the choices can be believed.
 
     Args:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +27,8 @@ class Run:
     """What a folder of `medmvl evaluate` holds."""
 
     name: str
-    about: dict[str, Any]
-    answers: dict[str, dict[str, Any]]
+    about: JsonObject
+    answers: dict[str, JsonObject]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Pair:
     detectable: float | None
     """The smallest true difference that these answers would show, with 80 % power."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values."""
         return {**self.__dict__, "difference": self.difference.to_json()}
 

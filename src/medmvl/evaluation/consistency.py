@@ -7,10 +7,10 @@ a type is asked more than once in a language, nobody knows which belong together
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
 
 from medmvl.evaluation.results import Judged
 from medmvl.evaluation.statistics import mean_interval
+from medmvl.json_types import JsonObject
 from medmvl.schema import Sample
 from medmvl.tasks import Judgement
 
@@ -31,7 +31,7 @@ def language_twins(samples: Sequence[Sample]) -> list[tuple[str, str]]:
 
 def language_consistency(
     samples: Sequence[Sample], judged: Sequence[Judged], seed: int = 0
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """For every type of closed question with twins: how often both languages are right, and judged alike.
 
     `alike` is the share of twins of which both answers are right or both are wrong; `all_right` counts only
@@ -52,7 +52,7 @@ def wording_consistency(
     again: Sequence[Mapping[str, str]],
     judge: Callable[[Sample, str], Judgement],
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """For every type of closed question: how often it is judged alike in all wordings, and right in all.
 
     Args:
@@ -74,7 +74,7 @@ def wording_consistency(
 
 def _wording_row(
     modality: str, question_type: str, asked: Sequence[tuple[str, list[bool]]], seed: int
-) -> dict[str, Any]:
+) -> JsonObject:
     values = {
         "alike": [float(len(set(right)) == 1) for _, right in asked],
         "all_right": [float(all(right)) for _, right in asked],
@@ -87,7 +87,7 @@ def _wording_row(
 
 def _language_row(
     modality: str, question_type: str, pairs: Sequence[tuple[Judged, Judged]], seed: int
-) -> dict[str, Any]:
+) -> JsonObject:
     right = [(_right(english.judgement), _right(chinese.judgement)) for english, chinese in pairs]
     values = {
         "alike": [float(english == chinese) for english, chinese in right],
@@ -99,7 +99,7 @@ def _language_row(
     return about | _intervals(values, [english.cluster for english, _ in pairs], seed)
 
 
-def _intervals(values: Mapping[str, Sequence[float]], clusters: Sequence[str], seed: int) -> dict[str, Any]:
+def _intervals(values: Mapping[str, Sequence[float]], clusters: Sequence[str], seed: int) -> JsonObject:
     return {name: mean_interval(scores, clusters, seed=seed).to_json() for name, scores in values.items()}
 
 

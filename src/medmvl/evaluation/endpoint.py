@@ -25,6 +25,7 @@ from medmvl.engine.batch import Progress, check_ids, plan
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
+from medmvl.json_types import JsonObject
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
 from medmvl.schema.reasoning import split_reasoning, without_reasoning
@@ -91,7 +92,7 @@ class Endpoint:
         return None
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What `results.json` says of the model."""
         return {
             "model": self.digest, "endpoint": self.options.url, "endpoint_model": self.model,
@@ -332,10 +333,10 @@ def _by_scan(samples: Sequence[Sample], done: set[str]) -> Iterator[list[list[Sa
             yield from ([same] for same in about)
 
 
-def _content(turn: Message, content: ScanContent) -> str | list[dict[str, Any]]:
+def _content(turn: Message, content: ScanContent) -> str | list[JsonObject]:
     if not turn.visuals:
         return turn.text
-    parts: list[dict[str, Any]] = []
+    parts: list[JsonObject] = []
     for block in turn.content:
         if isinstance(block, TextBlock):
             parts.append({"type": "text", "text": block.text})

@@ -8,7 +8,7 @@ import logging
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.draw import slice_picture
 from medmvl.imaging.write import write_npy
+from medmvl.json_types import JsonObject
 from medmvl.schema import VisualBlock
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class ScanContent:
         self._client = client
         self._load = load
         self._volume_as = volume_as
-        self._made: dict[VisualBlock, list[dict[str, Any]]] = {}
+        self._made: dict[VisualBlock, list[JsonObject]] = {}
         self._uploaded: list[str] = []
 
     def __enter__(self) -> ScanContent:
@@ -64,7 +65,7 @@ class ScanContent:
             except openai.APIError as error:
                 logger.warning("an upload was not deleted: %s", type(error).__name__)
 
-    def parts(self, block: VisualBlock) -> list[dict[str, Any]]:
+    def parts(self, block: VisualBlock) -> list[JsonObject]:
         """The parts that show a block.
 
         Raises:
@@ -74,7 +75,7 @@ class ScanContent:
             self._made[block] = self._make(block)
         return self._made[block]
 
-    def _make(self, block: VisualBlock) -> list[dict[str, Any]]:
+    def _make(self, block: VisualBlock) -> list[JsonObject]:
         if block.type == "volume" and self._volume_as == "refuse":
             raise UserError(
                 "the endpoint does not say that it takes volumes; show them as pictures with --volume-as slices:N"
@@ -82,7 +83,7 @@ class ScanContent:
         image: MedicalImage = self._load(block)
         native = self._volume_as == "volume"
         if native and (image.kind == "volume" or image.units != "display"):
-            reference: dict[str, Any] = {"file_id": self._upload(image)}
+            reference: JsonObject = {"file_id": self._upload(image)}
             if block.days_before_current is not None:
                 reference["days_before_current"] = block.days_before_current
             kind = "volume" if image.kind == "volume" else "file"
@@ -115,7 +116,7 @@ def _count(wanted: str) -> int:
     return int(number) if kind == "slices" and number.isdecimal() else 0
 
 
-def _png(image: MedicalImage, index: int) -> dict[str, Any]:
+def _png(image: MedicalImage, index: int) -> JsonObject:
     """A picture as it is; others in 8 bits, Hounsfield units in the mediastinal window."""
     content = io.BytesIO()
     exact = image.units == "display" and image.array.dtype == np.uint8

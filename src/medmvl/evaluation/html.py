@@ -7,7 +7,6 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import write_text
 from medmvl.datasets.loader import ImageLoader
@@ -15,6 +14,7 @@ from medmvl.evaluation.cases import case_picture
 from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Judged, Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
+from medmvl.json_types import JsonObject
 from medmvl.schema import Sample
 from medmvl.tasks import Group
 
@@ -135,7 +135,7 @@ def choose_extremes(judged: Sequence[Judged], count: int = NUM_CASES) -> tuple[l
     return _spread(worst, count), _spread(best, count)
 
 
-def confusions(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def confusions(judged: Sequence[Judged]) -> list[JsonObject]:
     """For every group of closed questions a table: truths as rows, answers as columns, the last one for none."""
     groups: dict[Group, Counter[tuple[str, str | None]]] = {}
     for item in judged:
@@ -164,7 +164,7 @@ def _spread(items: Sequence[Judged], count: int) -> list[Judged]:
     return [entry[3] for entry in sorted(ranked, key=lambda entry: entry[:3])[:count]]
 
 
-def _case(item: Judged, sample: Sample, load: ImageLoader) -> dict[str, Any]:
+def _case(item: Judged, sample: Sample, load: ImageLoader) -> JsonObject:
     return {
         "group": str(item.group), "question": item.question, "text": item.text, "truth": item.truth,
         "score": item.judgement.score, "metric": item.judgement.metric, "picture": _picture(sample, load),

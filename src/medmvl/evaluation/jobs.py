@@ -24,6 +24,7 @@ from medmvl.evaluation.results import Results
 from medmvl.evaluation.robustness import check_shifts
 from medmvl.evaluation.run import evaluate_samples
 from medmvl.evaluation.scoring import with_ours
+from medmvl.json_types import JsonObject
 from medmvl.messages import did_you_mean
 from medmvl.outputs import continued_folder
 from medmvl.schema import Sample
@@ -41,7 +42,7 @@ class Job:
 
     samples: Sequence[Sample]
     load: ImageLoader
-    about: dict[str, Any]
+    about: JsonObject
     """Digest of the data as `data`, and what else `results.json` says about it."""
     out: Path
     train_samples: Sequence[Sample] | None
@@ -218,7 +219,7 @@ def _task_job(
     return Job(list(samples.samples), source.load, about, out, known or None, chosen, task.title)
 
 
-def _about(source: LoadedSource, path: str | Path | None) -> dict[str, Any]:
+def _about(source: LoadedSource, path: str | Path | None) -> JsonObject:
     about = {"data": source.digest, "data_name": source.name}
     statement = None if path is None else statement_of(Path(path))
     return about if statement is None else {**about, "statement": statement}

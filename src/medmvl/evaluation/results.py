@@ -13,6 +13,7 @@ import numpy as np
 from medmvl.atomic_files import write_json
 from medmvl.evaluation.significance import detectable_difference
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
+from medmvl.json_types import JsonObject
 from medmvl.tasks import Group, Judgement
 from medmvl.tasks.metrics.tally import Tally
 
@@ -43,7 +44,7 @@ class Judged:
     swapped_image: tuple[str, Judgement] | None = None
     """The model's answer to the same question about another patient's image."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """One line of `answers.jsonl`, without the cluster, which `Results` numbers."""
         controls = {"no_image": self.no_image, "majority": self.majority, "swapped_image": self.swapped_image}
         return {
@@ -72,7 +73,7 @@ class Row:
     detectable: float | None = None
     """The smallest difference to an unrelated model that these patients would show, with 80 % power."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values."""
         names = ("score", "majority", "no_image", "swapped_image", "needs_image")
         intervals = {name: getattr(self, name) for name in names}
@@ -98,7 +99,7 @@ class Results:
     more: Mapping[str, Any] = field(default_factory=dict)
     """Results that were asked for next to the rows: `robustness`, `calibration`, `consistency`."""
 
-    def answer_lines(self) -> list[dict[str, Any]]:
+    def answer_lines(self) -> list[JsonObject]:
         """The lines of `answers.jsonl`; clusters are numbered, so that no pseudonym leaves with them."""
         numbers = {name: i for i, name in enumerate(dict.fromkeys(item.cluster for item in self.judged))}
         return [{**item.to_json(), "cluster": numbers[item.cluster]} for item in self.judged]

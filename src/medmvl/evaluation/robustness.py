@@ -19,6 +19,7 @@ from medmvl.evaluation.results import Judged
 from medmvl.evaluation.statistics import difference_interval, mean_interval
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.resampling import resize
+from medmvl.json_types import JsonObject
 from medmvl.schema import Sample, VisualBlock, VolumeBlock
 from medmvl.tasks import Group, Task
 
@@ -119,7 +120,7 @@ def shifted(load: ImageLoader, name: str, seed: int = 0) -> ImageLoader:
 
 def robustness_rows(
     task: Task, judged: Sequence[Judged], shifts: Mapping[str, Mapping[str, str]], seed: int
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """For every shift and group: the score with shifted images, and how it changed, paired by answer.
 
     Args:

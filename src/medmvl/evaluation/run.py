@@ -32,6 +32,7 @@ from medmvl.evaluation.warnings import (
     reasoning_warnings,
     trained_on_warnings,
 )
+from medmvl.json_types import JsonObject
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Judgement, Task, group_of
 
@@ -151,9 +152,9 @@ def _more(
     answers: Answers,
     clusters: Sequence[str],
     options: EvaluationOptions,
-) -> dict[str, Any]:
+) -> JsonObject:
     """What the options ask for next to the rows."""
-    more: dict[str, Any] = {}
+    more: JsonObject = {}
     names = with_ours(options.protocols) if options.protocols else ("reader",)
     more["protocols"] = protocol_scores(task.samples, answers.texts, names, clusters, options.seed)
     if options.robustness:
@@ -176,7 +177,7 @@ def _write(results: Results, out: Path) -> None:
     results.save(out / "results.json")
 
 
-def _versions() -> dict[str, Any]:
+def _versions() -> JsonObject:
     import torch
     import transformers
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from medmvl.evaluation.clusters import coarsest_identity
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
 from medmvl.evaluation.warnings import cluster_warnings
+from medmvl.json_types import JsonObject
 from medmvl.schema import Sample
 from medmvl.tasks.metrics.measures import MetricOptions
 from medmvl.tasks.metrics.record import Record
@@ -35,7 +35,7 @@ def protocol_scores(
     names: Sequence[str],
     clusters: Sequence[str],
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Every number that the protocols have to say, as plain values; a failed answer is an absent one."""
     records = [
         record_of(sample, {"prediction": texts[sample.id]} if sample.id in texts else None)
@@ -45,7 +45,7 @@ def protocol_scores(
     return [_row(item, [clusters[i] for i in item.places], seed) for scores in found for item in scores]
 
 
-def _row(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
+def _row(item: Score, clusters: Sequence[str], seed: int) -> JsonObject:
     measure, interval = item.measure, score_interval(item, clusters, seed)
     known = interval is not None and not math.isnan(interval.value + interval.low + interval.high)
     return {
@@ -68,7 +68,7 @@ def score_interval(item: Score, clusters: Sequence[str], seed: int) -> Interval 
 
 def score_records(
     records: Sequence[Record], names: Sequence[str], options: MetricOptions, seed: int = 0
-) -> dict[str, Any]:
+) -> JsonObject:
     """Everything that the protocols have to say about answers that exist already, as `score.json` holds it.
 
     Args:
@@ -98,7 +98,7 @@ def score_records(
 
 def _protocol(
     records: Sequence[Record], protocol: Protocol, options: MetricOptions, clusters: Sequence[str], seed: int
-) -> dict[str, Any]:
+) -> JsonObject:
     scores = score(records, protocol, options)
     return {
         "protocol": protocol.name, "title": protocol.title, "source": protocol.source,
@@ -107,7 +107,7 @@ def _protocol(
     }  # fmt: skip
 
 
-def _score(item: Score, clusters: Sequence[str], seed: int) -> dict[str, Any]:
+def _score(item: Score, clusters: Sequence[str], seed: int) -> JsonObject:
     measure, interval = item.measure, score_interval(item, clusters, seed)
     return {
         "group": item.group, "form": item.form, "question_type": item.question_type, "language": item.language,

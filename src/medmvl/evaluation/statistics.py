@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medmvl.json_types import JsonObject
 from medmvl.tasks.metrics.tally import Tally
 
 NUM_RESAMPLES = 2000
@@ -44,7 +45,7 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values."""
         return dict(self.__dict__)
 

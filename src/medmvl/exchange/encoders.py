@@ -16,6 +16,7 @@ from torch import Tensor
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, ImportedEncoder
 from medmvl.exchange.weights import has_weights, load_exactly, read_weights
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders import VOLUME_ENCODERS, parse_volume_encoder_config
 from medmvl.models.encoders.base import EncoderConfig
 from medmvl.models.encoders.ct_vit import ct_clip_settings, ct_clip_weights
@@ -116,7 +117,7 @@ def read(source: Path, components: Components) -> ImportedEncoder:
 
 def _processor(
     layout: PublishedEncoder, tensors: Mapping[str, Tensor], components: Components
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[JsonObject | None, str]:
     """Settings of the processor that the encoder was trained with, and what to tell of them."""
     known = tuple(dict.fromkeys(layout.conventions.values()))
     chosen = components.convention
@@ -146,7 +147,7 @@ def _layout(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def _config_beside(source: Path) -> dict[str, Any]:
+def _config_beside(source: Path) -> JsonObject:
     """The checkpoint's `config.json`, where it has one."""
     path = (source if source.is_dir() else source.parent) / "config.json"
     try:

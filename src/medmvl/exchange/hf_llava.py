@@ -16,6 +16,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, Imported
 from medmvl.exchange.weights import has_weights, load_exactly
+from medmvl.json_types import JsonObject
 from medmvl.models.assemble import fit_vocabulary, settle_generation
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.encoders.hf_families import FAMILIES
@@ -81,7 +82,7 @@ def read(source: Path, components: Components) -> Imported:
     image_processor = ImageProcessor.from_huggingface(_image_processor(source))
     connector = {"type": "mlp", "num_layers": 2}
     _check_projector(config)
-    parts: dict[str, Any] = {"image_encoder": encoder.to_dict(), "image_connector": connector}
+    parts: JsonObject = {"image_encoder": encoder.to_dict(), "image_connector": connector}
     template, suffix = _chat_template(source, tokenizer)
     processor = MedMVLProcessor(
         tokenizer,
@@ -136,7 +137,7 @@ def _check_projector(config: Any) -> None:
         )
 
 
-def _image_processor(source: Path) -> dict[str, Any]:
+def _image_processor(source: Path) -> JsonObject:
     for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
         if (source / name).is_file():
             settings = json.loads((source / name).read_text("utf-8"))

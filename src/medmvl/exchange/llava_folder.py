@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file, save_file
 from transformers import ProcessorMixin
 
 from medmvl.atomic_files import write_json
+from medmvl.json_types import JsonObject
 
 LONGER = ("clip_vision_model", "siglip_vision_model")
 """Towers whose weights have `vision_model.` in their names for the others."""
@@ -44,7 +44,7 @@ def _longer(name: str) -> str:
     return f"{_TOWER}vision_model.{name.removeprefix(_TOWER)}" if name.startswith(_TOWER) else name
 
 
-def _with_older_names(config: dict[str, Any]) -> dict[str, Any]:
+def _with_older_names(config: JsonObject) -> JsonObject:
     """A configuration, and those in it, with `torch_dtype`, `rope_theta` and `rope_scaling`."""
     found = {
         key: _with_older_names(value) if key.endswith("_config") else value for key, value in config.items()

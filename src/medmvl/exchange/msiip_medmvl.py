@@ -21,6 +21,7 @@ from medmvl.exchange.imported import Components, Imported
 from medmvl.exchange.msiip_medmvl_weights import check_names, connector_weights, language_weights
 from medmvl.exchange.remote import named_by_checkpoint
 from medmvl.exchange.weights import load_exactly, read_weights, under
+from medmvl.json_types import JsonObject
 from medmvl.models.assemble import fit_vocabulary, settle_generation
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
@@ -50,9 +51,9 @@ _CONNECTORS = ("mlp", "spatial_pooling", "attn_pooling")
 class _Recipe(NamedTuple):
     """Everything but weights."""
 
-    parts: dict[str, Any]
-    image_processor: dict[str, Any] | None
-    volume_processor: dict[str, Any] | None
+    parts: JsonObject
+    image_processor: JsonObject | None
+    volume_processor: JsonObject | None
     notes: tuple[str, ...]
 
 
@@ -85,7 +86,7 @@ def read(source: Path, components: Components) -> Imported:
     return Imported(model.eval(), processor, recipe.notes)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> JsonObject:
     try:
         loaded = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -127,7 +128,7 @@ def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder:
     if not settings:
         raise UserError(f"{folder} has no preprocessor_config.json, which says how images are resized.")
     image_processor = ImageProcessor.from_huggingface(settings)
-    parts: dict[str, Any] = {"image_encoder": encoder, "image_connector": connector}
+    parts: JsonObject = {"image_encoder": encoder, "image_connector": connector}
     volume_processor, notes = None, list(_unused_volume_encoder(config))
     if encoder_type == "siglip":
         volume_processor, note = _slices(parts, image_processor, int(config["lvlm_llm_max_length"]))
@@ -143,7 +144,7 @@ def _unused_volume_encoder(config: Mapping[str, Any]) -> tuple[str, ...]:
     return ("its volume encoder is left out: MedM-VL never runs one beside an image encoder",)
 
 
-def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token: bool) -> dict[str, Any]:
+def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token: bool) -> JsonObject:
     """The image tower up to the selected layer. SigLIP has no class token: there `patch` drops the first patch."""
     select = config.get("lvlm_encoder_image_select_feature")
     patches = select == "patch"
@@ -157,7 +158,7 @@ def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token:
 
 def _slices(
     parts: Mapping[str, Any], image_processor: ImageProcessor, max_length: int
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[JsonObject | None, str]:
     """Settings for volumes read slice by slice, where the tokens of all slices fit."""
     size = (SLICES, *image_processor.size)
     whole = {
@@ -205,16 +206,14 @@ def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder
         raise UserError(
             f"unknown lvlm_encoder_image3d_type {encoder_type!r}; MedM-VL has m3dclip and medmclip."
         )
-    parts: dict[str, Any] = {
+    parts: JsonObject = {
         "volume_encoder": encoder,
         "volume_connector": _connector_settings(config, "image3d", weights),
     }
     return _Recipe(parts, None, {"size": VOLUME_SIZE, **volume_processor} | _RAW, ("reads volumes only",))
 
 
-def _connector_settings(
-    config: Mapping[str, Any], kind: str, weights: Mapping[str, Tensor]
-) -> dict[str, Any]:
+def _connector_settings(config: Mapping[str, Any], kind: str, weights: Mapping[str, Tensor]) -> JsonObject:
     name, form = config.get(f"lvlm_connector_{kind}_type"), str(config.get(f"lvlm_connector_{kind}_name"))
     depth = re.fullmatch(r"mlp(\d+)x_gelu", form)
     if depth is None or name not in _CONNECTORS:

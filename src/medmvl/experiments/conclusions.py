@@ -13,6 +13,7 @@ from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
+from medmvl.json_types import JsonObject
 
 MIN_SEEDS = 2
 """One seed cannot tell a variant from its luck."""
@@ -43,7 +44,7 @@ class Outcome:
             d.high < 0 and all(s < 0 for s in self.by_seed)
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values."""
         difference = None if self.difference is None else self.difference.to_json()
         own = {**self.__dict__, "by_seed": list(self.by_seed), "shown": self.shown}

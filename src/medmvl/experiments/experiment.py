@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_
 import medmvl.recipes
 from medmvl.errors import RecipeError
 from medmvl.experiments.shared import names_in
+from medmvl.json_types import JsonObject
 from medmvl.schema.strict import StrictModel
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import apply_override, parse_recipe, plain, resolve
@@ -25,7 +26,7 @@ class Variant(StrictModel):
     description: str = ""
     base: str | None = None
     """A recipe in place of the experiment's base, such as the published variant with another encoder."""
-    change: dict[str, Any] = Field(default_factory=dict)
+    change: JsonObject = Field(default_factory=dict)
     together: str = ""
     """Why several keys change at once, where they do: differences cannot be told apart afterwards."""
 
@@ -54,7 +55,7 @@ class Preparation(StrictModel):
 
     base: str
     """A shipped recipe's name, or a file next to the experiment file."""
-    change: dict[str, Any] = Field(default_factory=dict)
+    change: JsonObject = Field(default_factory=dict)
     seed: NonNegativeInt = 0
 
 
@@ -65,7 +66,7 @@ class Experiment(StrictModel):
     question: str
     base: str
     """A shipped recipe's name, or a file next to the experiment file."""
-    shared: dict[str, Any] = Field(default_factory=dict)
+    shared: JsonObject = Field(default_factory=dict)
     """Changes of the base for every variant."""
     reference: str
     """The variant that the others are compared with."""
@@ -116,7 +117,7 @@ def experiment_file(name_or_path: str) -> Path:
     )
 
 
-def load_experiment(path: Path) -> tuple[Experiment, dict[str, dict[str, Any]]]:
+def load_experiment(path: Path) -> tuple[Experiment, dict[str, JsonObject]]:
     """Read an experiment file; returns it with the resolved recipe document of every variant.
 
     Raises:
@@ -164,12 +165,12 @@ def _beside(path: Path, base: str) -> str | Path:
     return beside if beside.is_file() else base
 
 
-def recipe_of(document: dict[str, Any], seed: int, name: str) -> Recipe:
+def recipe_of(document: JsonObject, seed: int, name: str) -> Recipe:
     """The recipe of one run."""
     return parse_recipe({**document, "seed": seed}, name)
 
 
-def _changed(base: str | Path, changes: dict[str, Any]) -> dict[str, Any]:
+def _changed(base: str | Path, changes: JsonObject) -> JsonObject:
     document = resolve(base)
     for key, value in changes.items():
         flow = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
@@ -177,7 +178,7 @@ def _changed(base: str | Path, changes: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _check_distinct(documents: dict[str, dict[str, Any]], name: str) -> None:
+def _check_distinct(documents: dict[str, JsonObject], name: str) -> None:
     shown = {
         variant: plain(recipe_of(document, 0, f"{name}, variant {variant}"))
         for variant, document in documents.items()

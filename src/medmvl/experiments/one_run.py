@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import write_json
 from medmvl.data.prepared import default_cache_dir
@@ -17,6 +16,7 @@ from medmvl.engine import Engine, joined_process_group
 from medmvl.errors import UserError
 from medmvl.evaluation.jobs import evaluate
 from medmvl.experiments.experiment import Evaluated
+from medmvl.json_types import JsonObject
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import parse_recipe, plain
 from medmvl.training.run import train
@@ -24,7 +24,7 @@ from medmvl.training.run import train
 TASK, FACTS = "task.json", "facts.json"
 
 
-def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> dict[str, Any]:
+def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> JsonObject:
     """Train and evaluate; goes on where a killed one stopped.
 
     Args:
@@ -56,7 +56,7 @@ def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> 
         "training_seconds": trained - started,
         "evaluation_seconds": now - trained,
     }
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    facts: JsonObject = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return {**seconds, **facts, "gpus": gpus}
 
 

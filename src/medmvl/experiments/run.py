@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,6 +27,7 @@ from medmvl.experiments.experiment import Evaluated, Experiment, recipe_of
 from medmvl.experiments.one_run import execute
 from medmvl.experiments.plot import draw
 from medmvl.experiments.shared import place, prepare, take_over
+from medmvl.json_types import JsonObject
 from medmvl.output_lock import one_writer
 from medmvl.outputs import LOCK
 from medmvl.training.recipe import Recipe
@@ -61,7 +61,7 @@ class PlannedRun:
 
 def plan(
     experiment: Experiment,
-    documents: dict[str, dict[str, Any]],
+    documents: dict[str, JsonObject],
     out: Path,
     seeds: Sequence[int] = (),
     only: Sequence[str] = (),

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import medmvl
 from medmvl.atomic_files import write_json
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.outputs import whole_folder
 from medmvl.phantoms.files import WRITERS
 from medmvl.phantoms.patient import Patient, make_patient
@@ -74,7 +75,7 @@ def write_dataset(
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
     wait: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Write a data set and return its summary, which is also in `dataset.json`.
 
     Args:
@@ -102,7 +103,7 @@ def write_dataset(
         write_json(folder / "dataset.json", about | _write_splits(folder, written, splits))
 
     whole_folder(out, about | {"preset": chosen}, write, private=False, wait=wait)
-    summary: dict[str, Any] = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    summary: JsonObject = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     return summary
 
 
@@ -197,7 +198,7 @@ def _write_image(
     return _block(view, path.relative_to(order.folder).as_posix(), declared)
 
 
-def _declarations(rendering: Rendering, format: Format) -> dict[str, Any]:
+def _declarations(rendering: Rendering, format: Format) -> JsonObject:
     """What the file itself cannot say."""
     image = rendering.image
     if format == "nifti" and image.kind == "volume":
@@ -212,7 +213,7 @@ def _block(view: View, path: str, declared: dict[str, Any]) -> VolumeBlock | Ima
     return VolumeBlock(volume=path, **declared) if view == "ct" else ImageBlock(image=path, **declared)
 
 
-def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, int]) -> dict[str, Any]:
+def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, int]) -> JsonObject:
     """Write one JSON Lines file a split, and one report per study for alignment and label training."""
     answers: Counter[tuple[str, str, str]] = Counter()
     sizes: dict[str, list[float]] = {}
@@ -268,9 +269,7 @@ def _size_summary(values: list[float]) -> dict[str, float]:
     }
 
 
-def _describe(
-    preset: Preset, seed: int, patients: int, format: Format, splits: dict[str, int]
-) -> dict[str, Any]:
+def _describe(preset: Preset, seed: int, patients: int, format: Format, splits: dict[str, int]) -> JsonObject:
     return {
         "statement": STATEMENT,
         "generator": f"medmvl.phantoms {medmvl.__version__}",

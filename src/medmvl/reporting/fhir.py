@@ -8,10 +8,10 @@ import re
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from pydicom.dataset import Dataset
 
+from medmvl.json_types import JsonObject
 from medmvl.reporting.notice import notices
 
 _CATEGORY = ("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")
@@ -26,7 +26,7 @@ def diagnostic_report(
     sources: Sequence[Dataset],
     warnings: Sequence[str] = (),
     issued: datetime | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Build and validate the resource.
 
     Args:
@@ -47,7 +47,7 @@ def diagnostic_report(
     from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
     written = "\n\n".join([*notices(language, warnings), text])
-    resource: dict[str, Any] = {
+    resource: JsonObject = {
         "resourceType": "DiagnosticReport",
         "id": study,
         "meta": {"security": [{"system": _SECURITY, "code": code} for code in ("DEVAST", "UNCERTREL")]},
@@ -68,14 +68,14 @@ def diagnostic_report(
     return resource
 
 
-def _identity(source: Dataset) -> dict[str, Any]:
-    subject: dict[str, Any] = {}
+def _identity(source: Dataset) -> JsonObject:
+    subject: JsonObject = {}
     if source.PatientID:
         subject["identifier"] = {"value": str(source.PatientID)}
     if source.PatientName:
         subject["display"] = str(source.PatientName)
     uid = {"system": "urn:dicom:uid", "value": f"urn:oid:{source.StudyInstanceUID}"}
-    parts: dict[str, Any] = {"imagingStudy": [{"type": "ImagingStudy", "identifier": uid}]}
+    parts: JsonObject = {"imagingStudy": [{"type": "ImagingStudy", "identifier": uid}]}
     if subject:
         parts["subject"] = {"type": "Patient", **subject}
     if source.AccessionNumber:
@@ -87,11 +87,11 @@ def _identity(source: Dataset) -> dict[str, Any]:
     return parts
 
 
-def _concept(code: tuple[str, str, str]) -> dict[str, Any]:
+def _concept(code: tuple[str, str, str]) -> JsonObject:
     return {"coding": [{"system": code[0], "code": code[1], "display": code[2]}]}
 
 
-def _attachment(text: str, language: str) -> dict[str, Any]:
+def _attachment(text: str, language: str) -> JsonObject:
     data = base64.b64encode(text.encode()).decode()
     return {"contentType": "text/plain; charset=utf-8", "language": language, "data": data}
 

@@ -22,6 +22,7 @@ from medmvl import __version__
 from medmvl.engine import Engine
 from medmvl.engine.scheduler import BusyError
 from medmvl.imaging.declared_metadata import Declared
+from medmvl.json_types import JsonObject
 from medmvl.serving.chat_bodies import BodyError
 from medmvl.serving.completions import FailedError
 from medmvl.serving.conversation import Conversation
@@ -94,12 +95,12 @@ def _add_about(app: FastAPI, server: Server) -> None:
         return {"status": "ok"}
 
     @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
+    async def models() -> JsonObject:
         """The one model that is served."""
         return {"object": "list", "data": [_model(name)]}
 
     @app.get("/v1/models/{model}", responses=_ERRORS)
-    async def model(model: str) -> dict[str, Any]:
+    async def model(model: str) -> JsonObject:
         """The model by name."""
         if model != name:
             raise HTTPException(404, _no_model(model, name))
@@ -120,24 +121,24 @@ def _add_files(app: FastAPI, server: Server) -> None:
         select: Annotated[str, Form(pattern=r"^((series|frame|time)=\d{1,6})?$")] = "",
         units: Annotated[str, Form(description="such as HU, where the file does not say it")] = "",
         modality: Annotated[str, Form(description="such as CT, where the file does not say it")] = "",
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
         declared = Declared.parse(units=units or None, modality=modality or None)
         return _file(await server.take(_asker(request), file, select, declared), purpose)
 
     @app.get("/v1/files")
-    async def files(request: HttpRequest) -> dict[str, Any]:
+    async def files(request: HttpRequest) -> JsonObject:
         """The studies of this key."""
         found = server.store.list(request.state.owner)
         return {"object": "list", "data": [_file(study) for study in found], "has_more": False}
 
     @app.get("/v1/files/{file_id}", responses=_ERRORS)
-    async def file_about(request: HttpRequest, file_id: str) -> dict[str, Any]:
+    async def file_about(request: HttpRequest, file_id: str) -> JsonObject:
         """What an upload holds."""
         return _file(server.store.get(request.state.owner, file_id))
 
     @app.delete("/v1/files/{file_id}", responses=_ERRORS)
-    async def file_delete(request: HttpRequest, file_id: str) -> dict[str, Any]:
+    async def file_delete(request: HttpRequest, file_id: str) -> JsonObject:
         """Delete an upload now."""
         server.store.delete(request.state.owner, file_id)
         return {"id": file_id, "object": "file", "deleted": True}
@@ -223,7 +224,7 @@ def _describe_bodies(app: FastAPI) -> None:
     """Say in the server's description what a chat request holds, as FastAPI does for bodies that it parses itself."""
     describe = app.openapi
 
-    def described() -> dict[str, Any]:
+    def described() -> JsonObject:
         found = describe()
         found["components"]["schemas"].update(CHAT_SCHEMAS)
         return found
@@ -235,18 +236,18 @@ def _no_model(asked: str, known: str) -> str:
     return f"there is no model {asked[:100]!r}; this server has {known!r}"
 
 
-def _model(name: str) -> dict[str, Any]:
+def _model(name: str) -> JsonObject:
     return {"id": name, "object": "model", "created": 0, "owned_by": "medmvl"}
 
 
-def _file(study: Study, purpose: str = "user_data") -> dict[str, Any]:
+def _file(study: Study, purpose: str = "user_data") -> JsonObject:
     return {
         "id": study.id, "object": "file", "bytes": study.num_bytes, "created_at": int(study.created),
         "filename": study.id, "purpose": purpose, "status": "processed", "study": study.about,
     }  # fmt: skip
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+_ERRORS: dict[int | str, JsonObject] = {
     status: {"description": words}
     for status, words in {
         400: "the request cannot be served as it is", 401: "no valid key", 404: "there is no such thing",

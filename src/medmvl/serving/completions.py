@@ -12,6 +12,7 @@ from typing import Any
 from medmvl.engine import Answer, Failure, GenerationOptions, Request
 from medmvl.engine.scheduler import Scheduler
 from medmvl.engine.sequences import ReasoningPiece, TokenLogprob
+from medmvl.json_types import JsonObject
 from medmvl.serving.guard import error_body
 from medmvl.serving.metrics import Metrics
 
@@ -37,7 +38,7 @@ class Completions:
         self.model_name = model_name
         self.seconds = seconds
 
-    async def whole(self, request: Request, options: Sequence[GenerationOptions]) -> dict[str, Any]:
+    async def whole(self, request: Request, options: Sequence[GenerationOptions]) -> JsonObject:
         """The complete response.
 
         Raises:
@@ -124,13 +125,13 @@ class Completions:
         self.metrics.tokens.labels("prompt").inc(outcome.num_prompt_tokens)
         return outcome
 
-    def _head(self, object_type: str) -> dict[str, Any]:
+    def _head(self, object_type: str) -> JsonObject:
         return {
             "id": f"chatcmpl-{secrets.token_hex(12)}", "object": object_type, "created": int(time.time()),
             "model": self.model_name,
         }  # fmt: skip
 
-    def _choice(self, number: int, answer: Answer) -> dict[str, Any]:
+    def _choice(self, number: int, answer: Answer) -> JsonObject:
         reasoning = {} if answer.reasoning is None else {"reasoning": answer.reasoning}
         return {
             "index": number,
@@ -139,25 +140,25 @@ class Completions:
             "finish_reason": FINISH[answer.finish],
         }
 
-    def _logprobs(self, answer: Answer) -> dict[str, Any]:
+    def _logprobs(self, answer: Answer) -> JsonObject:
         """Those of the content, as the protocol has them: reasoning is left out."""
         told = answer.logprobs[answer.num_reasoning_tokens :]
         return {"content": [self._entry(found) for found in told], "refusal": None}
 
-    def _entry(self, found: TokenLogprob) -> dict[str, Any]:
+    def _entry(self, found: TokenLogprob) -> JsonObject:
         top = [self._token(token, logprob) for token, logprob in found.top]
         return {**self._token(found.token, found.logprob), "top_logprobs": top}
 
-    def _token(self, token: int, logprob: float) -> dict[str, Any]:
+    def _token(self, token: int, logprob: float) -> JsonObject:
         text = self.scheduler.engine.processor.tokenizer.decode([token])
         return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
 
 
-def usage_of(answers: Sequence[Answer]) -> dict[str, Any]:
+def usage_of(answers: Sequence[Answer]) -> JsonObject:
     """Tokens read and written; the prompt counts once, and reasoning is among those written."""
     prompt = answers[0].num_prompt_tokens if answers else 0
     written = sum(len(answer.tokens) for answer in answers)
-    usage: dict[str, Any] = {
+    usage: JsonObject = {
         "prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written,
     }  # fmt: skip
     if any(answer.reasoning is not None for answer in answers):
@@ -166,9 +167,9 @@ def usage_of(answers: Sequence[Answer]) -> dict[str, Any]:
     return usage
 
 
-def _delta(number: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+def _delta(number: int, delta: JsonObject, finish: str | None = None) -> JsonObject:
     return {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
 
 
-def _event(body: dict[str, Any]) -> str:
+def _event(body: JsonObject) -> str:
     return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from medmvl.engine import Request
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared, apply_declared
+from medmvl.json_types import JsonObject
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
@@ -75,7 +75,7 @@ class Conversation:
         return apply_declared(image, Declared.parse(units=block.units, modality=block.modality))
 
 
-def _said(reference: Reference) -> dict[str, Any]:
+def _said(reference: Reference) -> JsonObject:
     names = ("units", "modality", "days_before_current")
     return {name: getattr(reference, name) for name in names}
 

@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medmvl.addresses import is_loopback
+from medmvl.json_types import JsonObject
 from medmvl.serving.places import Places
 from medmvl.serving.refusals import Refusals, client_of
 from medmvl.serving.settings import LARGE_BODY, Limits, ServeSettings, owner_of, visitor_owner
@@ -209,9 +209,7 @@ async def respond(send: Send, status: int, message: str, code: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def error_body(
-    status: int, message: str, code: str | None = None, param: str | None = None
-) -> dict[str, Any]:
+def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> JsonObject:
     """An error as OpenAI's clients read it."""
     types = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
     error_type = types.get(status, "server_error" if status >= 500 else "invalid_request_error")

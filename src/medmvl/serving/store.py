@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared, apply_declared
+from medmvl.json_types import JsonObject
 from medmvl.serving.settings import Limits, key_of
 from medmvl.serving.stored_image import StoredImage, load_image, store_image
 
@@ -40,7 +40,7 @@ class Study:
     owner: str
     created: float
     num_bytes: int
-    about: dict[str, Any]
+    about: JsonObject
     """`kind`, `shape`, `spacing_mm`, `modality`, `units`, `warnings`; no identity."""
     plane: str = "axial"
     """Which plane a 2D image shows, as far as it is known."""

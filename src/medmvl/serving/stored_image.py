@@ -6,11 +6,11 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medmvl.imaging import MedicalImage
+from medmvl.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class StoredImage:
     """One image or volume as `store_image` wrote it."""
 
     path: Path
-    about: dict[str, Any]
+    about: JsonObject
     """`kind`, `shape`, `spacing_mm`, `modality`, `units`, `warnings`; no identity."""
     plane: str
     """Which plane a 2D image shows, as far as it is known."""
@@ -59,7 +59,7 @@ def load_image(path: Path) -> MedicalImage:
     with np.load(path, allow_pickle=False) as stored:
         about = json.loads(str(stored["about"]))
         affine = stored["affine"]
-        known: dict[str, Any] = {
+        known: JsonObject = {
             name: tuple(value) if isinstance(value, list) else value for name, value in about.items()
         }
         return MedicalImage(array=stored["array"], affine=affine if affine.size else None, **known)

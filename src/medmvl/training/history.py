@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medmvl.atomic_files import atomic_write, write_text
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Record = dict[str, Any]
+Record = JsonObject
 
 
 def write_lines(path: Path, records: Iterable[Record]) -> None:

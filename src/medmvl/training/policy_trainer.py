@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import TrainOutput
 
 from medmvl.atomic_files import write_json
+from medmvl.json_types import JsonObject
 from medmvl.models.collation import Batch
 from medmvl.rewards.payoffs import AttackPayoffs, Scores, mean_payoffs
 from medmvl.training.policy import (
@@ -111,7 +112,7 @@ class PolicyTrainer(StageTrainer):
     def _teaches(self, group: Group) -> bool:
         return group.spread or self.first_weights is not None
 
-    def _everywhere(self, groups: Sequence[Group], places: Sequence[int]) -> list[dict[str, Any]]:
+    def _everywhere(self, groups: Sequence[Group], places: Sequence[int]) -> list[JsonObject]:
         """What is watched of the groups of all processes, in the order of the batch."""
         own = [
             {
@@ -123,7 +124,7 @@ class PolicyTrainer(StageTrainer):
             }
             for group, place in zip(groups, places, strict=True)
         ]  # fmt: skip
-        found: list[dict[str, Any]] = gather_object(own) if self.accelerator.num_processes > 1 else own
+        found: list[JsonObject] = gather_object(own) if self.accelerator.num_processes > 1 else own
         return sorted(found, key=lambda one: one["place"])
 
     def _attacked(self, group: Group, place: int) -> Scores:
@@ -255,7 +256,7 @@ class Watched:
         self.tokens = torch.zeros(len(WATCHED), dtype=torch.float64)
         self.gap = 0.0
 
-    def rollouts(self, groups: Sequence[dict[str, Any]]) -> None:
+    def rollouts(self, groups: Sequence[JsonObject]) -> None:
         """Count the groups of all processes; each process does."""
         for group in groups:
             self._add("groups_without_spread", float(not group["spread"]))
@@ -296,7 +297,7 @@ class Watched:
         both = gather_object([(self.tokens.tolist(), self.gap)])
         return torch.tensor([one for one, _ in both], dtype=torch.float64).sum(0), max(gap for _, gap in both)
 
-    def to_json(self, accelerator: Accelerator) -> dict[str, Any]:
+    def to_json(self, accelerator: Accelerator) -> JsonObject:
         """Plain values, over all processes."""
         tokens, gap = self._all_tokens(accelerator)
         return {
@@ -304,7 +305,7 @@ class Watched:
             "gap": gap,
         }  # fmt: skip
 
-    def restore(self, kept: dict[str, Any], *, first: bool) -> None:
+    def restore(self, kept: JsonObject, *, first: bool) -> None:
         """Go on from `to_json`; tokens are summed over processes, so the first one alone takes them."""
         self.sums, self.counts = defaultdict(float, kept["sums"]), defaultdict(int, kept["counts"])
         self.attacks = kept["attacks"]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonObject
 from medmvl.messages import did_you_mean
 from medmvl.models.part_names import PARTS
 
@@ -49,7 +50,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     return parse_recipe(document, str(name_or_path))
 
 
-def parse_recipe(document: dict[str, Any], name: str) -> Recipe:
+def parse_recipe(document: JsonObject, name: str) -> Recipe:
     """Validate a resolved document. Raises RecipeError with one line a problem."""
     from medmvl.training.recipe import Recipe  # takes seconds: names, files and YAML are checked before
 
@@ -70,7 +71,7 @@ def dump_recipe(recipe: Recipe, *, short: bool = False) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
 
 
-def plain(recipe: Recipe) -> dict[str, Any]:
+def plain(recipe: Recipe) -> JsonObject:
     """The document of a recipe, with every default except next to `model.init`, which stands alone."""
     document = recipe.model_dump(mode="json")
     if recipe.model.init is not None:
@@ -78,7 +79,7 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     return document
 
 
-def resolve(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def resolve(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> JsonObject:
     """The plain document of a recipe, with everything it extends merged in."""
     text, place, folder = _read(name_or_path)
     if place in seen:
@@ -99,7 +100,7 @@ def resolve(name_or_path: str | Path, seen: tuple[str, ...] = ()) -> dict[str, A
     return merge(resolve(parent, (*seen, place)), document)
 
 
-def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def merge(base: JsonObject, change: JsonObject) -> JsonObject:
     """`base` with `change` over it: mappings key by key, anything else replaced.
 
     Where `change` gives `max_steps`, the `epochs` of `base` go, and the other way round.
@@ -123,7 +124,7 @@ def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _without_other_length(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _without_other_length(base: JsonObject, change: JsonObject) -> JsonObject:
     """A copy of `base` without its epochs where `change` gives max_steps, and the other way round: the later one holds."""
     left = dict(base)
     for given, other in (("max_steps", "epochs"), ("epochs", "max_steps")):
@@ -132,13 +133,13 @@ def _without_other_length(base: dict[str, Any], change: dict[str, Any]) -> dict[
     return left
 
 
-def _change_stages(stages: list[dict[str, Any]], changes: dict[str, Any]) -> list[dict[str, Any]]:
+def _change_stages(stages: list[JsonObject], changes: JsonObject) -> list[JsonObject]:
     for name in changes:
         _index_of(stages, name, "stages")
     return [merge(stage, changes.get(stage.get("name", ""), {})) for stage in stages]
 
 
-def apply_override(document: dict[str, Any], override: str) -> None:
+def apply_override(document: JsonObject, override: str) -> None:
     """Set one value in place: `stages.1.learning_rate=1e-4`, or a stage by name: `stages.align.epochs=2`.
 
     Raises:
@@ -207,7 +208,7 @@ def _shipped() -> Iterable[Traversable]:
     return files("medmvl.recipes").iterdir()
 
 
-def _explain(detail: ErrorDetails, document: dict[str, Any]) -> str:
+def _explain(detail: ErrorDetails, document: JsonObject) -> str:
     """One problem in one line: the key as an override writes it, what is wrong, what was probably meant."""
     where = [str(part) for part in detail["loc"] if part != "[key]"]
     if len(where) > 1 and where[0] == "stages" and where[1].isdigit():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from medmvl.datasets.writing import path_from
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging import read
+from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock, Sample, VolumeBlock, dump_sample, iter_samples
 from medmvl.schema.jsonl import describe_validation_error
 
@@ -253,7 +254,7 @@ def _broken_is_read_error(name: str) -> Iterator[None]:
         raise ReadError(f"{name} is not a picture that can be decoded ({error})") from None
 
 
-def summary_of(entries: list[Entry], chosen: list[int]) -> dict[str, Any]:
+def summary_of(entries: list[Entry], chosen: list[int]) -> JsonObject:
     """Count what is in one split."""
     part = [entries[index] for index in chosen]
     return {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.errors import MissingExtraError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema.jsonl import refuse_half_characters
 
 _BLANK = " \t\r\n"
@@ -47,7 +48,7 @@ def iter_lines(path: Path) -> Iterator[str]:
     return (line for line in text.splitlines() if line.strip())
 
 
-def load_records(path: Path) -> list[dict[str, Any]]:
+def load_records(path: Path) -> list[JsonObject]:
     """Load a JSON array of objects.
 
     Raises:
@@ -56,7 +57,7 @@ def load_records(path: Path) -> list[dict[str, Any]]:
     return as_records(_load_json(path), path)
 
 
-def load_object(path: Path) -> dict[str, Any]:
+def load_object(path: Path) -> JsonObject:
     """Load one JSON object.
 
     Raises:
@@ -68,7 +69,7 @@ def load_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def as_records(value: object, where: object) -> list[dict[str, Any]]:
+def as_records(value: object, where: object) -> list[JsonObject]:
     """Check that a value is a list of objects, and return it.
 
     Raises:
@@ -91,7 +92,7 @@ def _load_json(path: Path) -> object:
         raise UserError(f"{path}: not UTF-8 (byte {error.start})") from None
 
 
-def iter_json(path: Path) -> Iterator[dict[str, Any]]:
+def iter_json(path: Path) -> Iterator[JsonObject]:
     """Yield the objects of a JSON array, or of JSON Lines, one at a time.
 
     Raises:
@@ -119,7 +120,7 @@ def iter_json(path: Path) -> Iterator[dict[str, Any]]:
             raise UserError(f"{path}: the JSON array is cut off after {at} characters")
 
 
-def iter_parquet(path: Path) -> Iterator[dict[str, Any]]:
+def iter_parquet(path: Path) -> Iterator[JsonObject]:
     """Yield rows of a Parquet file; a picture is `{"bytes": ..., "path": ...}`.
 
     Raises:

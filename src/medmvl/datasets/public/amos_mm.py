@@ -20,6 +20,7 @@ from medmvl.datasets.gathering.questions import choice_question, options_by_lett
 from medmvl.datasets.gathering.readers import as_records, below, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -55,7 +56,7 @@ def _take(found: Collection, record: Mapping[str, Any], split: str) -> None:
     if not isinstance(labels, Mapping) or not {"report", "qa"} & set(labels):
         raise UserError(f"{case}: expected labels with report or qa")
     block = VolumeBlock(volume=found.volume(below(found.raw, name)), units="HU", modality="CT")
-    shared: dict[str, Any] = {"patient": f"amos:{case}", "study": f"amos:{case}", "task": "amos_mm"}
+    shared: JsonObject = {"patient": f"amos:{case}", "study": f"amos:{case}", "task": "amos_mm"}
     if "report" in labels:
         for region, text in _findings(found, labels["report"]).items():
             asked, question_type = ASK.format(region=region), f"{region}_report"

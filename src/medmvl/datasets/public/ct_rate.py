@@ -24,6 +24,7 @@ from medmvl.datasets.gathering.reports import ASK, joined
 from medmvl.datasets.gathering.rescale import write_in_hounsfield
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import Message, Sample, Target, TextBlock, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -134,7 +135,7 @@ def patient_of(study: str) -> str:
     return study.rsplit("_", 1)[0]
 
 
-def identity_of(volume: str) -> dict[str, Any]:
+def identity_of(volume: str) -> JsonObject:
     """Patient and study as all data sets made from CT-RATE name them, so that leaks between those are seen."""
     study = study_of(volume).replace("test_", "valid_")
     return {"patient": f"ct-rate:{patient_of(study)}", "study": f"ct-rate:{study}"}
@@ -165,7 +166,7 @@ class _Volumes:
             self._blocks[volume] = VolumeBlock(volume=name, units="HU", modality="CT")
         return self._blocks[volume]
 
-    def identity(self, volume: str) -> dict[str, Any]:
+    def identity(self, volume: str) -> JsonObject:
         """Who it is about, when, and which of the 18 abnormalities it shows."""
         return {
             **identity_of(volume),

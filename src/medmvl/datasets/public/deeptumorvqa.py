@@ -23,6 +23,7 @@ from medmvl.datasets.gathering.questions import LETTERS, Visual, choice_question
 from medmvl.datasets.gathering.readers import as_records, below, iter_csv, iter_json, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -84,7 +85,7 @@ def _take(found: Collection, record: Mapping[str, Any], folder: str, id: str) ->
     stage, subtype = _stage(record)
     case = text_field(record, "image_id")
     shown = [_shown(found, folder, case)]
-    shared: dict[str, Any] = {
+    shared: JsonObject = {
         "patient": f"bdmap:{case}", "study": f"bdmap:{case}", "categories": (subtype,), "task": "deeptumorvqa",
     }  # fmt: skip
     asked, options = options_in(text_field(record, "mc_question"))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from medmvl.datasets.gathering.chest_xray import View, take_report
@@ -19,6 +18,7 @@ from medmvl.datasets.gathering.readers import as_records, below, iter_csv, load_
 from medmvl.datasets.gathering.reports import joined
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.tasks.benchmark import Benchmark
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -105,7 +105,7 @@ def _picture_names(root: ElementTree.Element) -> Iterator[str]:
             yield str(node.get("id"))
 
 
-def _identity(report: str) -> dict[str, Any]:
+def _identity(report: str) -> JsonObject:
     return {"patient": f"iu-xray:{report}", "study": f"iu-xray:{report}", "task": "iu_xray"}
 
 

@@ -18,6 +18,7 @@ from medmvl.datasets.gathering.questions import LETTERS, options_of, question
 from medmvl.datasets.gathering.readers import as_records, below, iter_csv, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -83,7 +84,7 @@ def _take_question(found: Collection, row: Mapping[str, str], id: str, split: st
     if topic is None:
         raise UserError(f"expected a Question Type from 1 to 5, found {row['Question Type']!r}")
     asked, answer = text_field(row, "Question"), text_field(row, "Answer")
-    shared: dict[str, Any] = {"study": study, "task": "m3d"}
+    shared: JsonObject = {"study": study, "task": "m3d"}
     found.add(
         question(f"m3d-open-{id}", [block], asked, answer, question_type=f"open_{topic}", **shared), split
     )

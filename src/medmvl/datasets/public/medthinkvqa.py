@@ -21,6 +21,7 @@ from medmvl.datasets.gathering.questions import choice_question, options_by_lett
 from medmvl.datasets.gathering.readers import below, iter_json, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -45,7 +46,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
     shown = _pictures(found, record)
     history = text_field(record, "CLINICAL_HISTORY")
     case = text_field(record, "title").rsplit(" ", 1)[-1]
-    shared: dict[str, Any] = {"patient": f"eurorad:{case}", "task": "medthinkvqa"}
+    shared: JsonObject = {"patient": f"eurorad:{case}", "task": "medthinkvqa"}
     times = "longitudinal" if _longitudinal(record) else "single"
     blocks = [block for block, _ in shown]
     steps = [

@@ -32,6 +32,7 @@ from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.public.ct_rate import identity_of, patient_of, root_of, study_of
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -71,7 +72,7 @@ class _Shown(NamedTuple):
 
     number: int
     block: Visual
-    identity: dict[str, Any]
+    identity: JsonObject
 
 
 class _Source:
@@ -144,7 +145,7 @@ class _Source:
         known = self.name == "amos-mm" or (self.name == "ct-rate" and "valid_fixed" in path.parts)
         return VolumeBlock(volume=self.found.volume(path), units="HU" if known else None, modality="CT")
 
-    def _identity(self, report: str, number: int) -> dict[str, Any]:
+    def _identity(self, report: str, number: int) -> JsonObject:
         """Patient and study, as the source's own data set names them."""
         name = PurePosixPath(report.replace("\\", "/")).name
         if self.name == "ct-rate":

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.public.medmnist import MEDMNIST
 from medmvl.datasets.public.mimic_cxr import MIMIC_CXR_REPORT
@@ -18,6 +17,7 @@ from medmvl.datasets.public.sa_med2d import SA_MED2D_IDENTIFY, SA_MED2D_REFER
 from medmvl.datasets.public.slake import SLAKE_EN, SLAKE_IDENTIFY, SLAKE_REFER
 from medmvl.datasets.records import SampleFile
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.tasks.benchmark import Benchmark
 
 SHORT_ANSWER = {"en": "[vqa] Based on the image, respond to this question with a short answer: {question}"}
@@ -91,7 +91,7 @@ def mixture_weights(ratios: Mapping[str, float], sizes: Mapping[str, int]) -> di
     return {name: ratios[name] / share * total / size for name, size in sizes.items()}
 
 
-def unimed_sources(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def unimed_sources(folder: Path) -> tuple[list[JsonObject], list[str]]:
     """Return the mixture as sources of a recipe's `data.train`, and the tasks without converted data.
 
     Args:
