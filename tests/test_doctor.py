@@ -18,8 +18,8 @@ def run_json(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]
     return int(stop.value.code or 0), json.loads(capsys.readouterr().out)
 
 
-def findings_of(report: dict[str, object]) -> dict[str, dict[str, str]]:
-    rows = report["findings"]
+def results_of(found: dict[str, object]) -> dict[str, dict[str, str]]:
+    rows = found["checks"]
     assert isinstance(rows, list)
     return {row["name"]: row for row in rows}
 
@@ -27,10 +27,10 @@ def findings_of(report: dict[str, object]) -> dict[str, dict[str, str]]:
 def test_this_machine_is_fit_to_run_the_tests(capsys: pytest.CaptureFixture[str]) -> None:
     code, report = run_json(capsys)
     assert (code, report["ok"]) == (0, True)
-    findings = findings_of(report)
-    assert findings["torch"]["detail"].startswith("2.")
+    results = results_of(report)
+    assert results["torch"]["detail"].startswith("2.")
     for syntax in ("JPEG Baseline (Process 1)", "JPEG 2000 Image Compression", "RLE Lossless"):
-        assert findings[syntax]["level"] == "ok"
+        assert results[syntax]["level"] == "ok"
 
 
 def test_the_needed_packages_are_those_of_the_metadata() -> None:
@@ -51,8 +51,8 @@ def test_an_absent_extra_is_a_note_that_names_it(
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mkdocs" else real(name))
     code, report = run_json(capsys)
     assert code == 0
-    assert findings_of(report)["mkdocs"]["level"] == "note"
-    assert "medmvl[docs]" in findings_of(report)["mkdocs"]["detail"]
+    assert results_of(report)["mkdocs"]["level"] == "note"
+    assert "medmvl[docs]" in results_of(report)["mkdocs"]["detail"]
 
 
 def test_an_absent_dependency_is_broken_and_exits_with_2(
@@ -62,7 +62,7 @@ def test_an_absent_dependency_is_broken_and_exits_with_2(
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "nibabel" else real(name))
     code, report = run_json(capsys)
     assert (code, report["ok"]) == (2, False)
-    assert findings_of(report)["nibabel"]["level"] == "broken"
+    assert results_of(report)["nibabel"]["level"] == "broken"
 
 
 def test_a_torchvision_that_does_not_fit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

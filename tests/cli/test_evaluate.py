@@ -57,7 +57,7 @@ def test_tasks_get_a_folder_each(place: Path) -> None:
     assert {row["shift"] for row in zh["robustness"]} == {"noise"}
     assert (out / "phantoms-ct/answers.jsonl").is_file() and (out / "phantoms-ct/cases.png").is_file()
     page = (out / "index.html").read_text()
-    assert all(f'href="{name}/report.html"' in page for name in ("phantoms-ct", "phantoms-zh"))
+    assert all(f'href="{name}/page.html"' in page for name in ("phantoms-ct", "phantoms-zh"))
     assert page.count("<tr>") == 2 + len(ct["rows"]) + len(zh["rows"]) and str(out) not in page
     with pytest.raises(SystemExit):
         main(["compare", str(out / "phantoms-ct"), str(out / "phantoms-ct")])

@@ -70,7 +70,7 @@ def test_a_file_of_answers_keeps_both(
 def test_an_evaluation_scores_the_answer_alone(place: Path, tmp_path: Path) -> None:
     common = ("evaluate", place / "model", "--data", place / "data/test.jsonl", "--no-controls")
     assert medmvl(*common, "--out", tmp_path / "a", "--max-new-tokens", 60) == 0
-    text = (tmp_path / "a/answers.jsonl").read_text() + (tmp_path / "a/report.html").read_text()
+    text = (tmp_path / "a/answers.jsonl").read_text() + (tmp_path / "a/page.html").read_text()
     assert "shadow" not in text and "think>" not in text
     results = json.loads((tmp_path / "a/results.json").read_text())
     assert not any("reasoning" in warning for warning in results["warnings"])

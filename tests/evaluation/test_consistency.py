@@ -6,7 +6,7 @@ import pytest
 
 from medmvl.evaluation.answering import EvaluationOptions
 from medmvl.evaluation.consistency import language_consistency, language_twins, wording_consistency
-from medmvl.evaluation.html import write_report
+from medmvl.evaluation.html import write_page
 from medmvl.evaluation.results import Judged, Results, summarise
 from medmvl.evaluation.run import evaluate_samples as evaluate
 from medmvl.schema import Sample
@@ -40,7 +40,7 @@ def test_twins_are_counted_by_hand(tmp_path: Path) -> None:
     assert (row["question_type"], row["alike"]["n"], row["alike"]["clusters"]) == ("nodule", 4, 4)
     about = {"samples": 8, "clusters": 4, "cluster": "patient", "protocol": "strict"}
     results = Results(summarise(judged), about, judged=tuple(judged), more={"consistency": [row]})
-    write_report(tmp_path / "r.html", results, SAMPLES, image_of)
+    write_page(tmp_path / "r.html", results, SAMPLES, image_of)
     assert "all right or all wrong" in (tmp_path / "r.html").read_text()
 
 
@@ -85,5 +85,5 @@ def test_an_evaluation_asks_again_in_other_words(tmp_path: Path) -> None:
     for number in (1, 2):
         lines = (tmp_path / "decoded" / f"reworded-{number}-closed.jsonl").read_text().splitlines()
         assert len(lines) == 8
-    write_report(tmp_path / "r.html", results, SAMPLES, image_of)
+    write_page(tmp_path / "r.html", results, SAMPLES, image_of)
     assert "Asked in other words" in (tmp_path / "r.html").read_text()

@@ -65,7 +65,7 @@ def test_an_endpoint_is_judged_as_the_model_it_serves(place: Path, server: str) 
     assert (place / "local/answers.jsonl").read_text() == (place / "remote/answers.jsonl").read_text()
     assert local["rows"] == remote["rows"] and local["robustness"] == remote["robustness"]
     assert remote["endpoint_model"] == "medmvl" and remote["volume_as"] == "volume"
-    assert (place / "remote/report.html").is_file()
+    assert (place / "remote/page.html").is_file()
     decoded = place / "remote/decoded/with-image-closed.jsonl"
     decoded.write_bytes(b"".join(decoded.read_bytes().splitlines(keepends=True)[:-1]))
     assert medmvl("--endpoint", server, "--out", place / "remote", *common) == 0

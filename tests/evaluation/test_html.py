@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from medmvl.evaluation.answering import EvaluationOptions
-from medmvl.evaluation.html import WORDS, choose_extremes, confusions, write_report
+from medmvl.evaluation.html import WORDS, choose_extremes, confusions, write_page
 from medmvl.evaluation.results import Judged, extra_lines
 from medmvl.evaluation.run import evaluate_samples as evaluate
 from medmvl.schema import Sample
@@ -26,8 +26,8 @@ def test_the_page_is_whole_and_tells_nobody(tmp_path: Path) -> None:
     results = evaluate(
         tiny_engine(), samples, image_of, tmp_path, about={"model": "m", "data": "d"}, options=options
     )
-    write_report(tmp_path / "report.html", results, samples, image_of, "A title")
-    page = (tmp_path / "report.html").read_text()
+    write_page(tmp_path / "page.html", results, samples, image_of, "A title")
+    page = (tmp_path / "page.html").read_text()
     assert "secret" not in page and "who-" not in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page) and "url(" not in page and "@import" not in page
     assert "Is &lt;b&gt;there" in page and "<b>there" not in page
@@ -38,7 +38,7 @@ def test_the_page_is_whole_and_tells_nobody(tmp_path: Path) -> None:
     assert "unimed" in page
     assert "<polyline" not in page and WORDS["certain"][0] in page  # one dot is no curve
     results.more["calibration"][0]["bins"].append([0.9, 1.0, 2])
-    write_report(tmp_path / "curve.html", results, samples, image_of, "A title")
+    write_page(tmp_path / "curve.html", results, samples, image_of, "A title")
     assert (tmp_path / "curve.html").read_text().count("<polyline") == 2
     assert "model m · data d" in re.sub(r"<[^>]*>", "", page.replace("模型", "").replace("数据", ""))
     assert results.about["date"] in page and "in 0 of 1 rows" in page

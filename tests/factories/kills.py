@@ -38,7 +38,7 @@ UNLIKE = (
     "curves.png",
     "scores.png",
     "checkpoints",
-    "report.html",
+    "page.html",
     "table.md",
     "index.html",
     "SHA256SUMS",

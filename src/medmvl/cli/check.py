@@ -33,7 +33,7 @@ def check(
     workers: Annotated[int, typer.Option(min=1, help="Processes that read files.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Report samples, patients, tokens, broken files, lost answers, leaks; exit code 2 when something is wrong."""
+    """Count samples, patients and tokens; list broken files, lost answers and leaks. Exit code 2 when something is wrong."""
     from medmvl.data.check import check as check_data
 
     processor, limit, splits = _what_to_check(recipe, model, data or [], image_root, volume_root)

@@ -1,6 +1,6 @@
 """`medmvl doctor`: what this machine has, what is missing and for what.
 
-Every check is a function that yields findings; a finding is `ok`, `note` (works without it) or `broken`.
+Every check is a function that yields results; a result is `ok`, `note` (works without it) or `broken`.
 Exit code 2 where something needed is broken.
 """
 
@@ -23,8 +23,8 @@ import typer
 Level = Literal["ok", "note", "broken"]
 
 
-class Finding(NamedTuple):
-    """One line of the report."""
+class CheckResult(NamedTuple):
+    """One line of the listing."""
 
     topic: str
     name: str
@@ -65,41 +65,41 @@ CHINESE_FONTS = (
 )
 
 
-def check_python() -> Iterator[Finding]:
+def check_python() -> Iterator[CheckResult]:
     """The interpreter and the system."""
     level: Level = "ok" if sys.version_info >= (3, 11) else "broken"
-    yield Finding("python", "version", level, f"{platform.python_version()} on {platform.platform()}")
+    yield CheckResult("python", "version", level, f"{platform.python_version()} on {platform.platform()}")
 
 
-def check_packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[CheckResult]:
     """Versions of what the package needs, and what each absent extra is for."""
     for name in ("medmvl", *NEEDED):
         version = _version(name)
-        yield Finding(
+        yield CheckResult(
             "packages", name, "ok" if version else "broken", version or "missing: pip install medmvl"
         )
     for name, (extra, purpose) in EXTRAS.items():
         version = _version(name)
         hint = f"absent; for {purpose}: pip install 'medmvl[{extra}]'"
-        yield Finding("extras", name, "ok" if version else "note", version or hint)
+        yield CheckResult("extras", name, "ok" if version else "note", version or hint)
 
 
-def check_torch() -> Iterator[Finding]:
+def check_torch() -> Iterator[CheckResult]:
     """Devices, bf16 and threads as torch sees them."""
     if importlib.util.find_spec("torch") is None:
         return
     import torch
 
-    yield Finding("torch", "threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs")
+    yield CheckResult("torch", "threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
             memory = f"{device.total_memory / 2**30:.0f} GiB"
-            yield Finding(
+            yield CheckResult(
                 "torch", f"cuda:{index}", "ok", f"{device.name}, {memory}, CUDA {torch.version.cuda}"
             )
         bf16 = torch.cuda.is_bf16_supported()
-        yield Finding(
+        yield CheckResult(
             "torch",
             "bf16",
             "ok" if bf16 else "note",
@@ -107,13 +107,13 @@ def check_torch() -> Iterator[Finding]:
         )
         return
     if torch.backends.mps.is_available():
-        yield Finding("torch", "mps", "ok", "Apple GPU")
+        yield CheckResult("torch", "mps", "ok", "Apple GPU")
         return
-    yield Finding(
+    yield CheckResult(
         "torch", "gpu", "note", "none seen by torch: small models train on the CPU, large ones will not"
     )
     fast = "amx" in _cpu_flags() or "avx512_bf16" in _cpu_flags()
-    yield Finding(
+    yield CheckResult(
         "torch",
         "bf16",
         "ok" if fast else "note",
@@ -121,11 +121,11 @@ def check_torch() -> Iterator[Finding]:
     )
 
 
-def check_torchvision() -> Iterator[Finding]:
+def check_torchvision() -> Iterator[CheckResult]:
     """The trap: a torchvision built for another torch breaks image processors that work without it."""
     version = _version("torchvision")
     if version is None:
-        yield Finding("torchvision", "absence", "ok", "absent, as it should be: nothing here needs it")
+        yield CheckResult("torchvision", "absence", "ok", "absent, as it should be: nothing here needs it")
         return
     if importlib.util.find_spec("torch") is None:
         return
@@ -133,13 +133,13 @@ def check_torchvision() -> Iterator[Finding]:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError, AttributeError) as error:  # "operator torchvision::nms does not exist"
         detail = f"{version} does not fit torch {_version('torch')} ({error}): pip uninstall torchvision"
-        yield Finding("torchvision", "torchvision", "broken", detail)
+        yield CheckResult("torchvision", "torchvision", "broken", detail)
         return
     detail = f"{version} loads beside torch {_version('torch')}; nothing here needs it"
-    yield Finding("torchvision", "torchvision", "note", detail)
+    yield CheckResult("torchvision", "torchvision", "note", detail)
 
 
-def check_decoders() -> Iterator[Finding]:
+def check_decoders() -> Iterator[CheckResult]:
     """Which DICOM transfer syntaxes pydicom's plugins can decode here."""
     if importlib.util.find_spec("pydicom") is None:
         return
@@ -152,29 +152,31 @@ def check_decoders() -> Iterator[Finding]:
         except NotImplementedError:  # video and structured syntaxes hold no frames pydicom could decode
             continue
         if not syntax.is_encapsulated:
-            yield Finding("decoders", syntax.name, "ok", "uncompressed")
+            yield CheckResult("decoders", syntax.name, "ok", "uncompressed")
         elif decoder.is_available:
-            yield Finding("decoders", syntax.name, "ok", ", ".join(decoder.available_plugins))
+            yield CheckResult("decoders", syntax.name, "ok", ", ".join(decoder.available_plugins))
         else:
             missing = "; ".join(decoder.missing_dependencies)
-            yield Finding("decoders", syntax.name, "note", f"no decoder ({missing})")
+            yield CheckResult("decoders", syntax.name, "note", f"no decoder ({missing})")
 
 
-def check_machine() -> Iterator[Finding]:
+def check_machine() -> Iterator[CheckResult]:
     """Memory, disk, the cache, and the fonts pictures need for Chinese text."""
     memory = _memory_gib()
     if memory is not None:
         level: Level = "ok" if memory >= 4 else "note"
-        yield Finding("machine", "memory", level, f"{memory:.1f} GiB available; the quickstart wants under 4")
+        yield CheckResult(
+            "machine", "memory", level, f"{memory:.1f} GiB available; the quickstart wants under 4"
+        )
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    yield Finding("machine", "disk", "ok" if free >= 3 else "note", f"{free:.0f} GiB free in this folder")
-    yield Finding("machine", "cache", "ok", _cache())
+    yield CheckResult("machine", "disk", "ok" if free >= 3 else "note", f"{free:.0f} GiB free in this folder")
+    yield CheckResult("machine", "cache", "ok", _cache())
     font = _chinese_font()
     missing = "none found: Chinese in pictures shows as boxes; install Noto Sans CJK (Debian: fonts-noto-cjk)"
-    yield Finding("machine", "Chinese font", "ok" if font else "note", font or missing)
+    yield CheckResult("machine", "Chinese font", "ok" if font else "note", font or missing)
 
 
-def check_model(folder: Path) -> Finding:
+def check_model(folder: Path) -> CheckResult:
     """Every file of a model's list of digests, whatever its size."""
     from medmvl.digests import SUMS, first_damage, listed, num_bytes
     from medmvl.errors import UserError
@@ -183,17 +185,17 @@ def check_model(folder: Path) -> Finding:
     try:
         check_model_folder(folder)
     except UserError as error:
-        return Finding("model", folder.name, "broken", str(error))
+        return CheckResult("model", folder.name, "broken", str(error))
     if not (folder / SUMS).exists():
-        return Finding("model", folder.name, "broken", f"{folder} has no {SUMS}: nothing to compare with")
+        return CheckResult("model", folder.name, "broken", f"{folder} has no {SUMS}: nothing to compare with")
     damage = first_damage(folder)
     if damage is not None:
-        return Finding("model", folder.name, "broken", damage)
+        return CheckResult("model", folder.name, "broken", damage)
     size = f"{len(listed(folder) or ())} files, {num_bytes(folder) / 2**20:.1f} MiB"
-    return Finding("model", folder.name, "ok", f"{size}, all as they were written")
+    return CheckResult("model", folder.name, "ok", f"{size}, all as they were written")
 
 
-CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[], Iterator[CheckResult]]] = {
     "python": check_python,
     "packages": check_packages,
     "torch": check_torch,
@@ -203,43 +205,43 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
 }
 
 
-def examine() -> list[Finding]:
-    """All findings, in the order of CHECKS."""
-    return [finding for check in CHECKS.values() for finding in check()]
+def examine() -> list[CheckResult]:
+    """All results, in the order of CHECKS."""
+    return [result for check in CHECKS.values() for result in check()]
 
 
 def doctor(
     model: Annotated[
         Path | None, typer.Argument(help="Folder of a model: compare its files with their digests instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Tell what this machine has, and what is missing for what; or whether a model is as it was written.
 
     Exit code 2 where something needed is broken.
     """
-    findings = examine() if model is None else [check_model(model)]
-    broken = [finding for finding in findings if finding.level == "broken"]
+    results = examine() if model is None else [check_model(model)]
+    broken = [result for result in results if result.level == "broken"]
     if as_json:
-        report = {"ok": not broken, "findings": [finding._asdict() for finding in findings]}
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        found = {"ok": not broken, "checks": [result._asdict() for result in results]}
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print_table(findings)
+        _print_table(results)
         whole = "Everything needed works." if model is None else "The model is as it was written."
         typer.echo(f"\n{len(broken)} broken" if broken else f"\n{whole}")
     if broken:
         raise typer.Exit(2)
 
 
-def _print_table(findings: list[Finding]) -> None:
+def _print_table(results: list[CheckResult]) -> None:
     marks = {"ok": "  ", "note": "- ", "broken": "! "}
     topic = None
-    for finding in findings:
-        if finding.topic != topic:
-            topic = finding.topic
+    for result in results:
+        if result.topic != topic:
+            topic = result.topic
             typer.echo(topic)
         typer.echo(
-            f"  {marks[finding.level]}{shorten(finding.name, 44, placeholder=' ...'):<44} {finding.detail}"
+            f"  {marks[result.level]}{shorten(result.name, 44, placeholder=' ...'):<44} {result.detail}"
         )
 
 

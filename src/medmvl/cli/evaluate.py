@@ -22,7 +22,7 @@ KEY_VARIABLE = "MEDMVL_ENDPOINT_KEY"
 Data = Annotated[
     Path, typer.Option(help="Unseen samples, .jsonl or .json; with --tasks the folder of converted data.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder for results.json, answers.jsonl, report.html and cases.png.")]
+Out = Annotated[Path, typer.Option(help="Folder for results.json, answers.jsonl, page.html and cases.png.")]
 ModelArgument = Annotated[Path | None, typer.Argument(help="Folder of a saved model; or --endpoint.")]
 Endpoint = Annotated[
     str | None,
@@ -50,7 +50,7 @@ Controls = Annotated[
     bool, typer.Option(help="Majority answer, no image, and swapped image (another patient's).")
 ]
 Robustness = Annotated[
-    str, typer.Option(help="Answer again with shifted pictures: noise,resolution,window,slices.")
+    str, typer.Option(help="Answer again with shifted images: noise,resolution,window,slices.")
 ]
 Consistency = Annotated[
     bool, typer.Option(help="Ask again in other words, and compare English with Chinese.")
@@ -170,7 +170,7 @@ def _show(results: Results, out: Path, title: str) -> None:
     files = [
         "results.json",
         "answers.jsonl",
-        "report.html",
+        "page.html",
         *(["cases.png"] if (out / "cases.png").exists() else []),
     ]
     console.print(f"{results.about['seconds']} s; {', '.join(files)} in {out}")

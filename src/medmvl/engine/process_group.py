@@ -22,7 +22,7 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this process reports and merges."""
+        """Whether this process prints and merges."""
         return self.rank == 0
 
     def device(self, wanted: str) -> str:

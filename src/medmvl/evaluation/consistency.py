@@ -1,6 +1,6 @@
-"""Consistency over languages and wordings: is the same question about the same pictures answered alike, however it is asked?
+"""Consistency over languages and wordings: is the same question about the same images answered alike, however it is asked?
 
-Twins are two samples about the same patient and pictures with the same type of question, one in each language. Where
+Twins are two samples about the same patient and images with the same type of question, one in each language. Where
 a type is asked more than once in a language, nobody knows which belong together, so those are left out.
 """
 

@@ -31,20 +31,20 @@ def majority_answers(samples: Iterable[Sample]) -> dict[Group, str]:
 
 @dataclass(frozen=True)
 class SwappedImages:
-    """Samples that show another patient's pictures, and the ids of those for which there was no other patient."""
+    """Samples that show another patient's images, and the ids of those for which there was no other patient."""
 
     samples: tuple[Sample, ...]
     impossible: tuple[str, ...] = ()
 
 
 def swap_images(samples: Sequence[Sample], seed: int = 0) -> SwappedImages:
-    """Show every sample the pictures of another patient: a seeded derangement of the scans.
+    """Show every sample the images of another patient: a seeded derangement of the scans.
 
     Scans change places only within a task and with their like: as many images and volumes, of the same
     declared modality, orientation and time order. Samples that share a patient, a study, an image group or a
-    file count as one patient, so nobody ever gets a picture of their own. Where one patient has more than
+    file count as one patient, so nobody ever gets an image of their own. Where one patient has more than
     half of the scans of a kind, some donors give theirs more than once; where there is one patient only, the
-    sample is listed as impossible. Samples without pictures have none to change and are left out.
+    sample is listed as impossible. Samples without images have none to change and are left out.
     """
     seen = [sample for sample in samples if sample.visuals]
     patients = _same_patients(seen)
@@ -63,7 +63,7 @@ def swap_images(samples: Sequence[Sample], seed: int = 0) -> SwappedImages:
 
 
 def _stratum(sample: Sample) -> tuple[Hashable, ...]:
-    """What two samples must share to change pictures."""
+    """What two samples must share to change images."""
     places = tuple(
         (block.type, block.modality, block.axcodes, bool(block.days_before_current))
         for block in sample.visuals
@@ -111,7 +111,7 @@ def _same_patients(samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def _showing(sample: Sample, donor: Scan) -> Sample:
-    """The sample with the donor's pictures in the places of its own; boxes lie in what is gone."""
+    """The sample with the donor's images in the places of its own; boxes lie in what is gone."""
     blocks = iter(donor)
     messages = tuple(
         message.model_copy(

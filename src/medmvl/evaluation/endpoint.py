@@ -53,7 +53,7 @@ class EndpointOptions:
     allow_remote: bool = False
     """Images and questions may be sent to a host that is not this machine."""
     volume_as: str = "auto"
-    """`volume`: as medmvl's server takes them; `slices:N`: N axial pictures; `auto`: the first where it is that server."""
+    """`volume`: as medmvl's server takes them; `slices:N`: N axial slices; `auto`: the first where it is that server."""
     concurrency: int = 4
     timeout_s: float = 120.0
     retries: int = 5

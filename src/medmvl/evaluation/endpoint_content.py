@@ -78,7 +78,7 @@ class ScanContent:
     def _make(self, block: VisualBlock) -> list[JsonObject]:
         if block.type == "volume" and self._volume_as == "refuse":
             raise UserError(
-                "the endpoint does not say that it takes volumes; show them as pictures with --volume-as slices:N"
+                "the endpoint does not say that it takes volumes; show them as images with --volume-as slices:N"
             )
         image: MedicalImage = self._load(block)
         native = self._volume_as == "volume"
@@ -117,7 +117,7 @@ def _count(wanted: str) -> int:
 
 
 def _png(image: MedicalImage, index: int) -> JsonObject:
-    """A picture as it is; others in 8 bits, Hounsfield units in the mediastinal window."""
+    """An image as it is; others in 8 bits, Hounsfield units in the mediastinal window."""
     content = io.BytesIO()
     exact = image.units == "display" and image.array.dtype == np.uint8
     (Image.fromarray(image.array) if exact else slice_picture(image, index)).save(content, "PNG")

@@ -30,7 +30,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "confusion": ("Answers given to each truth", "各真实答案对应的回答"), "truth": ("truth", "真实答案"),
     "none": ("(none)", "（无）"), "calibration": ("Calibration", "校准"), "answer": ("answer", "回答"),
     "confidence": ("confidence", "置信度"), "accuracy": ("accuracy", "准确率"), "kept": ("share answered", "作答比例"),
-    "error": ("calibration error", "校准误差"), "robustness": ("Shifted pictures", "图像偏移下的稳健性"),
+    "error": ("calibration error", "校准误差"), "robustness": ("Shifted images", "图像偏移下的稳健性"),
     "shift": ("shift", "偏移"), "change": ("change", "变化"), "protocols": ("By named protocols", "按指定协议评分"),
     "metric": ("metric", "指标"), "scored": ("scored", "计分数"), "worst": ("Worst answers", "最差的回答"),
     "best": ("Best answers", "最好的回答"), "warnings": ("Keep in mind", "注意事项"), "results": ("Results", "结果"),
@@ -54,10 +54,10 @@ WORDS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-def write_report(
+def write_page(
     path: Path, results: Results, samples: Sequence[Sample], load: ImageLoader, title: str = "Evaluation"
 ) -> None:
-    """Write the page: no scripts or fonts from elsewhere, no ids, no paths; pictures are inside.
+    """Write the page: no scripts or fonts from elsewhere, no ids, no paths; images are inside.
 
     Args:
         path: the `.html` file.
@@ -69,7 +69,7 @@ def write_report(
     worst, best = choose_extremes(results.judged)
     by_id = {sample.id: sample for sample in samples}
     page = render(
-        "report.html.jinja",
+        "page.html.jinja",
         title=title,
         words=WORDS,
         about=results.about,
@@ -126,7 +126,7 @@ def write_overview(path: Path, tasks: Sequence[tuple[str, str, Results]]) -> Non
 
 
 def choose_extremes(judged: Sequence[Judged], count: int = NUM_CASES) -> tuple[list[Judged], list[Judged]]:
-    """The worst and the best answers about pictures, as many groups and patients as there are; never one in both."""
+    """The worst and the best answers about images, as many groups and patients as there are; never one in both."""
     seen = [item for item in judged if item.group.modality != "text"]
     ordered = sorted(seen, key=lambda item: item.judgement.score)
     middle = len(ordered) // 2

@@ -19,7 +19,7 @@ from medmvl.evaluation.answering import Answerer, EvaluationOptions, Progress
 from medmvl.evaluation.cases import draw_cases
 from medmvl.evaluation.clusters import limit_clusters
 from medmvl.evaluation.endpoint import Endpoint, EndpointOptions
-from medmvl.evaluation.html import write_overview, write_report
+from medmvl.evaluation.html import write_overview, write_page
 from medmvl.evaluation.results import Results
 from medmvl.evaluation.robustness import check_shifts
 from medmvl.evaluation.run import evaluate_samples
@@ -83,13 +83,13 @@ def evaluate(
         model: folder of a saved model, an `Engine`, or an `Endpoint` or its options.
         tasks_or_data: a file of samples (`.jsonl`, `.json`), the samples themselves with paths relative to the working
             folder, a source of a recipe, or a list of task names.
-        out: folder for `results.json`, `answers.jsonl`, `report.html` and `cases.png`; one folder per task in it.
+        out: folder for `results.json`, `answers.jsonl`, `page.html` and `cases.png`; one folder per task in it.
         data: the folder of converted data, with tasks.
         train: training samples, for the majority answer; tasks find theirs next to their data.
         image_root: folder that image paths start from; the data file's own otherwise.
         volume_root: the same for volumes.
         limit_patients: evaluate only the first N patients.
-        pages: whether to write `report.html` and `cases.png`, too.
+        pages: whether to write `page.html` and `cases.png`, too.
         device: where a model folder is loaded; see `Engine.load`.
         dtype: number type that a model folder is loaded in; see `Engine.load`.
         processes: the processes that share the work; all call this alike, and all get the results.
@@ -226,7 +226,7 @@ def _about(source: LoadedSource, path: str | Path | None) -> JsonObject:
 
 
 def _write_pages(results: Results, job: Job) -> None:
-    write_report(job.out / "report.html", results, job.samples, job.load, job.title)
+    write_page(job.out / "page.html", results, job.samples, job.load, job.title)
     draw_cases(job.out / "cases.png", results.judged, job.samples, job.load, note=job.about.get("statement"))
 
 

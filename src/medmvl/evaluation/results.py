@@ -67,7 +67,7 @@ class Row:
     majority: Interval | None
     no_image: Interval | None
     needs_image: Interval | None
-    """Score minus the larger of majority and no image, paired by answer: what needs the picture."""
+    """Score minus the larger of majority and no image, paired by answer: what needs the image."""
     swapped_image: Interval | None = None
     """Score with another patient's image; None where some question had no other patient to take one from."""
     detectable: float | None = None

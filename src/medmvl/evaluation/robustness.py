@@ -1,6 +1,6 @@
-"""Shifted pictures: what is left of a score when noise, resolution, window or slice count are not as in training.
+"""Shifted images: what is left of a score when noise, resolution, window or slice count are not as in training.
 
-Each shift is one line in `SHIFTS`. A shift is mild on purpose: what a reader of the picture would hardly mind.
+Each shift is one line in `SHIFTS`. A shift is mild on purpose: what a reader of the image would hardly mind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from medmvl.schema import Sample, VisualBlock, VolumeBlock
 from medmvl.tasks import Group, Task
 
 NOISE_HU, NOISE_SHARE = 50.0, 0.05
-"""Standard deviation of the noise: in Hounsfield units, and elsewhere as a share of the picture's range."""
+"""Standard deviation of the noise: in Hounsfield units, and elsewhere as a share of the image's range."""
 WINDOW_HU, WINDOW_SHARE = 100.0, 0.1
 """How much brighter everything becomes, as if the window lay so much lower."""
 Floats = NDArray[np.float32]
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shift:
-    """One way in which a picture differs from what was trained on."""
+    """One way in which an image differs from what was trained on."""
 
     apply: Callable[[MedicalImage, np.random.Generator], MedicalImage]
     volumes_only: bool = False
@@ -68,7 +68,7 @@ def move_window(image: MedicalImage, rng: np.random.Generator) -> MedicalImage:
 
 
 def drop_slices(image: MedicalImage, rng: np.random.Generator) -> MedicalImage:
-    """Keep every second slice of a volume, in the plane it was made in; a picture stays as it is."""
+    """Keep every second slice of a volume, in the plane it was made in; an image stays as it is."""
     if image.kind != "volume":
         return image
     stored = image.acquired_axcodes or image.axcodes or ("S",)
@@ -109,7 +109,7 @@ def check_shifts(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def shifted(load: ImageLoader, name: str, seed: int = 0) -> ImageLoader:
-    """A `load` whose pictures are shifted; the noise of a file is always the same."""
+    """A `load` whose images are shifted; the noise of a file is always the same."""
 
     def load_shifted(block: VisualBlock) -> MedicalImage:
         digest = hashlib.sha256(f"{seed} {name} {block.path}".encode()).digest()
@@ -148,7 +148,7 @@ def robustness_rows(
 
 
 def _range(image: MedicalImage) -> float:
-    """From dark to bright: 255 of pictures, else what all but the outermost half percents span."""
+    """From dark to bright: 255 of images in 8 bits, else what all but the outermost half percents span."""
     if image.units == "display":
         return 255.0
     low, high = np.percentile(image.array, (0.5, 99.5))
@@ -156,7 +156,7 @@ def _range(image: MedicalImage) -> float:
 
 
 def _with_values(image: MedicalImage, values: NDArray[Any]) -> MedicalImage:
-    """The image with other values: of pictures whole numbers from 0 to 255, else single precision."""
+    """The image with other values: of images in 8 bits whole numbers from 0 to 255, else single precision."""
     if image.units == "display":
         return image.with_array(np.clip(np.rint(values), 0, 255).astype(image.array.dtype))
     return image.with_array(values.astype(np.float32))

@@ -96,8 +96,8 @@ def weight_of(small: Linear4bit) -> Tensor:
 
 def is_small(module: nn.Module) -> bool:
     """Whether a layer is in 4 bits; peft's layer around one has the same name."""
-    kind = type(module)
-    return kind.__name__ == "Linear4bit" and kind.__module__.startswith("bitsandbytes")
+    layer_class = type(module)
+    return layer_class.__name__ == "Linear4bit" and layer_class.__module__.startswith("bitsandbytes")
 
 
 def num_values(parameter: nn.Parameter) -> int:

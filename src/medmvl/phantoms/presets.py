@@ -37,7 +37,7 @@ class FindingSettings:
 
 @dataclass(frozen=True)
 class Preset:
-    """One kind of data set."""
+    """Settings of one data set of phantoms, by name."""
 
     name: str
     ct_shape: tuple[int, int, int]

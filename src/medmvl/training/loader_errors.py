@@ -28,8 +28,8 @@ def plain_loader_errors() -> Iterator[None]:
         said = _said(error)
         if said is None:
             raise
-        kind = type(error) if isinstance(error, UserError) else UserError
-        raise kind(said) from error
+        error_class = type(error) if isinstance(error, UserError) else UserError
+        raise error_class(said) from error
     except RuntimeError as error:
         if not _DIED.match(str(error)):
             raise
@@ -43,8 +43,12 @@ def plain_loader_errors() -> Iterator[None]:
 
 def _said(error: Exception) -> str | None:
     """The message of the last exception of a traceback within a message; None where there is no traceback in it."""
-    text, kind = str(error), type(error)
+    text, error_class = str(error), type(error)
     if not _CAUGHT.match(text):
         return None
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        error_class.__qualname__
+        if error_class.__module__ == "builtins"
+        else f"{error_class.__module__}.{error_class.__qualname__}"
+    )
     return text.rpartition(f"\n{name}: ")[2].strip()

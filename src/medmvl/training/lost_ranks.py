@@ -86,8 +86,8 @@ class _Said(NamedTuple):
 
 def _error_of(said: _Said) -> UserError:
     """What another rank said; on another machine it has to be said again."""
-    kind = ToldElsewhereError if said.rank.host == socket.gethostname() else UserError
-    return kind(f"{said.rank} ended: {said.text}")
+    error_class = ToldElsewhereError if said.rank.host == socket.gethostname() else UserError
+    return error_class(f"{said.rank} ended: {said.text}")
 
 
 class _Words:

@@ -1,8 +1,8 @@
-"""What a stage minimises: `lm` (answers), `labels` (named findings), `contrastive` (pictures and their reports).
+"""What a stage minimises: `lm` (answers), `classification` (named findings), `contrastive` (studies and their reports).
 
 An objective is the module that the Trainer trains: the model, and heads of its own that are not part of the model. Its
 loss is a sum divided by `num_items_in_batch`, which counts what is learned over all ranks and accumulation steps, so
-that one process and many give the same. In evaluation it also returns `totals`, a row of sums a sample.
+that one process and many give the same. In evaluation it also returns `totals`, a row of sums per sample.
 """
 
 from __future__ import annotations
