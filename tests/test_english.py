@@ -16,6 +16,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 COUNTED = "tokens|samples|bytes|rows|lines|files|parameters|steps|images|processes"
 UNIT = "sample|line|row|epoch|process|scan|study|patient|stage|part|pass|slice|step|volume|request|parameter|channel"
+SMALL = "label|token|voxel|finding|question|core|group|second|variant"
 PATTERNS = {
     "a sentence begins with 'Of'": r"(?:\A|[.!?:|]\s+|\n\n[ ]*|^[-*] )Of\s",
     "an argument begins with 'of the': say its noun": r"^\s+\w+: of the ",
@@ -24,6 +25,11 @@ PATTERNS = {
     "say fix": r"\bmend(?:s|ed|ing)?\b",
     "say per, in tables": r"\b(?:one|a) (?:row|folder|report|entry) an? (?:kind|group|question|study|patient|part)\b",
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
+    "say per, of one": rf"\b(?:one|logit|loss|more texts|one text|one line) an? (?:known |logged )?(?:{UNIT}|{SMALL})\b",
+    "say per, of rates": r"\b(?:operations|seconds|numbers|slices|nats) an? (?:second|step|voxel|layer|token)\b",
+    "say one per line": r"\b(?:a line|an answer|a row) each\b",
+    "say predict, again, more expensive": r"\b(?:foret(?:ell|old)\w*|anew|dearer|unsaid)\b",
+    "say number of": r"\ASo many\b",
     "say after": r"(?<!look-)(?<!left )(?<!nothing )\bbehind\b(?! (?:an? |the heart|Starlette|in ))",
     "say next to, or than": r"(?<!\")\bbeside\b",
     "say is, or exists": r"\bstands?\b(?!-in| (?:for|in for|alone|out)\b)",
@@ -89,7 +95,8 @@ def test_no_text_has_a_pattern_that_readers_stumble_over() -> None:
     "text",
     [
         "Of the split.", "Seed.\n\nOf the split.", "Size. Of one file.", "What a encoder gives.", "It mends that.",
-        "24 bytes a sample.", "An volume.", "What comes behind it.", "The file beside it.", "It stands there.",
+        "24 bytes a sample.", "One logit a label.", "Three operations a second.", "Problems, a line each.", "It begins anew.",
+        "So many requests.", "An volume.", "What comes behind it.", "The file beside it.", "It stands there.",
         "Sum.\n\n    Args:\n        seed: of the run.",
     ],
 )  # fmt: skip

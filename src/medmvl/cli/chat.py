@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medmvl.schema import Message, VisualBlock
 
 NOTICE = "This is research software. What it says is no diagnosis and must not be used for one."
-HELP = "/image PATH and /volume PATH add a scan to the next question; /reset starts anew; /quit ends."
+HELP = "/image PATH and /volume PATH add a scan to the next question; /reset starts over; /quit ends."
 
 
 def chat(

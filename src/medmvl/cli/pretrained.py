@@ -22,7 +22,9 @@ def list_parts(
     from medmvl.pretrained.parts import PRETRAINED
 
     if as_json:
-        rows = [{"name": name, **asdict(part), "where": part.source.where} for name, part in PRETRAINED.items()]
+        rows = [
+            {"name": name, **asdict(part), "where": part.source.where} for name, part in PRETRAINED.items()
+        ]
         typer.echo(json.dumps(rows, indent=2))
         return
     for name, part in PRETRAINED.items():

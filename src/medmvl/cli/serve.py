@@ -175,5 +175,5 @@ def read_keys(key_file: Path | None) -> tuple[str, ...]:
     lines = key_file.read_text(encoding="utf-8").splitlines()
     keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     if not keys:
-        raise UserError(f"{key_file}: no key found; write one a line")
+        raise UserError(f"{key_file}: no key found; write one per line")
     return keys

@@ -1,7 +1,7 @@
 """A cache on disk of named tensors with plain facts: one file per entry, memory-mapped, checked, limited in size.
 
 Pixels and features are both kept this way. It holds patient data: folders have mode 0700, files 0600, and names are digests.
-An entry that is damaged, cut off, of another version or of another key is made anew; a folder that cannot be written to is
+An entry that is damaged, cut off, of another version or of another key is made again; a folder that cannot be written to is
 read on. What was used longest ago goes first, but nothing that was used since this process began: data that do not fit
 are kept in part, instead of being written and removed once per epoch.
 """
@@ -35,7 +35,7 @@ ENTRY_VERSION = 1
 """Version of the files' layout."""
 SUFFIX = ".safetensors"
 COUNT_EVERY = 512
-"""Writes after which all entries are counted anew, as other processes write, too; each time would take longer than
+"""Writes after which all entries are counted again, as other processes write, too; each time would take longer than
 the scans."""
 MAPPED_BYTES = 1 << 20
 """From this size on a file is mapped; smaller ones are read, as a process has a limited number of mappings."""
@@ -125,7 +125,7 @@ class EntryCache:
             return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             self._tell(
-                "damaged", f"an entry in {self.folder} cannot be used ({_reason(error)}); it is made anew"
+                "damaged", f"an entry in {self.folder} cannot be used ({_reason(error)}); it is made again"
             )
             return None
         with suppress(OSError):  # a cache that can only be read

@@ -44,7 +44,7 @@ def ties_of(sample: Sample, reference: Reference) -> list[tuple[str, Hashable]]:
 
 
 def patient_groups(samples: Iterable[Sample], reference: Reference = lambda block: block.path) -> list[int]:
-    """Return a group number a sample; samples of different groups share nothing.
+    """Return a group number per sample; samples of different groups share nothing.
 
     Args:
         samples: all samples of a data set.

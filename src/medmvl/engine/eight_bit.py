@@ -23,7 +23,7 @@ def check_eight_bit() -> None:
 
 
 def to_eight_bit(llm: PreTrainedModel) -> None:
-    """Replace the weights of the LLM's linear layers in place, one scale a row; the sums stay in the model's dtype.
+    """Replace the weights of the LLM's linear layers in place, one scale per row; the sums stay in the model's dtype.
 
     The output head stays as it is, as it may share its weight with the embedding; so do encoders and connectors,
     which are small next to the LLM.

@@ -50,7 +50,7 @@ class Answer:
     """Reason for the end: the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
     num_prompt_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
-    """One a token, where the options ask for them."""
+    """One per token, where the options ask for them."""
     reasoning: str | None = None
     """Text that the model wrote before the answer; None where it was not asked to reason."""
     num_reasoning_tokens: int = 0

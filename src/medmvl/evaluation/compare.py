@@ -81,7 +81,7 @@ def read_run(folder: Path) -> Run:
     lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     if any("question_type" not in line for line in lines):
         raise UserError(
-            f"{answers}: lines without 'question_type', as of a version before 0.2; evaluate anew"
+            f"{answers}: lines without 'question_type', as of a version before 0.2; evaluate again"
         )
     about = json.loads(results.read_text(encoding="utf-8"))
     return Run(str(folder), about, {line["id"]: line for line in lines})
@@ -126,7 +126,9 @@ def _check_same(base: Run, run: Run) -> None:
         other = run.answers[name]
         changed = [key for key in _SAME if line.get(key) != other.get(key)]
         if changed:
-            raise UserError(f"{names} disagree about the {changed[0]} of sample {name!r}; evaluate both anew")
+            raise UserError(
+                f"{names} disagree about the {changed[0]} of sample {name!r}; evaluate both again"
+            )
 
 
 def _pair(base: Run, run: Run, group: tuple[str, str], names: Sequence[str], seed: int) -> Pair:

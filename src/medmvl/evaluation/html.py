@@ -19,7 +19,7 @@ from medmvl.schema import Sample
 from medmvl.tasks import Group
 
 NUM_CASES = 6
-"""So many of the best answers, and of the worst."""
+"""Number of the best answers that are shown, and of the worst."""
 MAX_CHOICES = 8
 """Groups with more different truths get no confusion table."""
 WORDS: dict[str, tuple[str, str]] = {

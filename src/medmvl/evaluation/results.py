@@ -159,13 +159,13 @@ def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
 
 
 def _needs_image(scores: Sequence[float], controls: Sequence[Sequence[float]]) -> Tally:
-    """Score minus the largest of the controls, the largest chosen anew in every resample."""
+    """Score minus the largest of the controls, the largest chosen again in every resample."""
     rows = np.column_stack([np.ones(len(scores)), scores, *controls])
     return Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
 
 
 def extra_lines(results: Results) -> list[str]:
-    """Calibration and consistency for a terminal, a line per row; nothing where neither was asked for."""
+    """Calibration and consistency for a terminal, one line per row; nothing where neither was asked for."""
     lines = []
     for row in results.more.get("calibration", ()):
         error = row["error"]

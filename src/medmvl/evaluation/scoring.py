@@ -17,7 +17,7 @@ from medmvl.tasks.protocols.predictions import record_of
 from medmvl.tasks.protocols.scoring import Score, score, unscored
 
 OURS = ("strict", "reader")
-"""Stand next to every published protocol."""
+"""Our own protocols, which are always computed next to the published ones."""
 
 
 def with_ours(names: Sequence[str]) -> tuple[str, ...]:

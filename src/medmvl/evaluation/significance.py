@@ -29,7 +29,7 @@ def sign_flip_p(differences: Sequence[float], clusters: Sequence[Hashable], *, s
     random sign patterns, the observed one counted, so p is never 0.
 
     Args:
-        differences: score of one model minus that of the other, an answer each.
+        differences: score of one model minus that of the other, one number per answer.
         clusters: the patient (or study, ...) of every answer.
         seed: seed for the random sign patterns.
     """

@@ -1,7 +1,7 @@
 """Intervals that respect patients: several questions about one patient are not several patients.
 
 Sources: Wilson 1927; Field and Welsh 2007 (cluster bootstrap); Liang and Zeger 1986 (cluster-robust
-variance). Two models are compared in `comparison.py`.
+variance). Two models are compared in `significance.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Interval:
 
 
 def wilson(proportion: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion in `n` independent trials; `n` may be a broken, effective number."""
+    """Wilson's score interval of a proportion in `n` independent trials; `n` may be a fractional, effective number."""
     z = NormalDist().inv_cdf(0.5 + level / 2)
     centre = proportion + z * z / (2 * n)
     half = z * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))

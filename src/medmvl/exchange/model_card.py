@@ -131,7 +131,7 @@ def _results(path: Path | None) -> str:
     rows = ["## Results", "", "| modality | question type | language | metric | n | score | majority | no image |",
             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     if any("question_type" not in row for row in results.get("rows", [])):
-        raise UserError(f"{path}: rows without 'question_type', as of a version before 0.2; evaluate anew")
+        raise UserError(f"{path}: rows without 'question_type', as of a version before 0.2; evaluate again")
     for row in results.get("rows", []):
         cells = [row["modality"], row["question_type"], row["language"], row["metric"], row["score"]["n"]]
         cells += [_number(row[name]) for name in ("score", "majority", "no_image")]

@@ -102,7 +102,7 @@ def contrasts(
 
     Args:
         runs: finished evaluations by variant and seed.
-        wanted: a weight a variant, by the contrast's name; weights sum to 0.
+        wanted: one weight per variant, by the contrast's name; weights sum to 0.
     """
     found = [_contrast(name, weights, runs) for name, weights in wanted.items()]
     complete = [one for one in found if one is not None]

@@ -12,7 +12,7 @@ from medmvl.training.recipe import Recipe
 
 
 def costs(planned: Sequence[PlannedRun], assumptions: Assumptions) -> Iterator[str]:
-    """A line a variant: parameters, visual tokens and GPU-hours of a run, without weights or data; then the sum to run.
+    """One line per variant: parameters, visual tokens and GPU-hours of a run, without weights or data; then the sum to run.
 
     Raises:
         RecipeError: a model that is neither here nor in the table of public ones.

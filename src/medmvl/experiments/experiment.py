@@ -73,7 +73,7 @@ class Experiment(StrictModel):
     variants: dict[str, Variant] = Field(min_length=2)
     prepare: dict[str, Preparation] = Field(default_factory=dict)
     contrasts: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Differences beyond those to the reference: a weight a variant, such as `{a: 1, b: -1}`; they must sum to 0."""
+    """Differences beyond those to the reference: one weight per variant, such as `{a: 1, b: -1}`; they must sum to 0."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0, 1, 2), min_length=1)
     evaluation: Evaluated = Evaluated()
 

@@ -31,7 +31,7 @@ def execute(recipe: Recipe, folder: Path, options: Evaluated, gpus: int = 1) -> 
         recipe: recipe of the run.
         folder: gets `train` and `evaluation`.
         options: how it is evaluated.
-        gpus: processes that share the run, a GPU each where there are any; with 1, it runs here.
+        gpus: processes that share the run, one GPU per process where there are any; with 1, it runs here.
 
     Returns:
         Seconds of both halves, parameters, tokens, answers.

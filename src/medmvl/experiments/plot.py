@@ -1,4 +1,4 @@
-"""A picture of an experiment: every variant's score with its interval, and what it scores without its picture."""
+"""A plot of an experiment: every variant's score with its interval, and what it scores without its image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medmvl.experiments.conclusions import Outcome
 
 
 def draw(found: Sequence[Outcome], question: str, path: Path) -> None:
-    """Write a PNG: a row a variant, the first on top."""
+    """Write a PNG: one row per variant, the first on top."""
     figure = Figure(figsize=(8, 1.3 + 0.45 * len(found)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

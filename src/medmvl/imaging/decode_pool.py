@@ -25,7 +25,7 @@ MAX_WORKERS = 4
 
 
 def max_workers() -> int:
-    """Workers of this process: one a core it may use and at most four, shared among the processes of a `torchrun`, one within
+    """Workers of this process: one per core it may use and at most four, shared among the processes of a `torchrun`, one within
     a process that is itself one of several (a data loader's).
     """  # noqa: D205
     if multiprocessing.parent_process() is not None:

@@ -43,7 +43,7 @@ def deep_colour(
 
     Args:
         picture: at the page that is meant.
-        opened: opens the same file anew.
+        opened: opens the same file again.
 
     Raises:
         ReadError: for colours other than grey and RGB.

@@ -94,7 +94,9 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
     if len(sizes) != int(fields["NDims"]) or not 2 <= len(sizes) <= 4:
         raise ReadError(f"the file has {fields['NDims']} dimensions; expected a volume")
     if int(fields.get("ElementNumberOfChannels", "1")) != 1:
-        raise ReadError("the file holds several numbers a voxel (colour or vectors); convert to one channel")
+        raise ReadError(
+            "the file holds several numbers per voxel (colour or vectors); convert to one channel"
+        )
     if fields["ElementType"] not in _TYPES:
         raise ReadError(f"voxels of type {fields['ElementType'][:40]} are not supported")
     most_significant_first = fields.get("ElementByteOrderMSB", fields.get("BinaryDataByteOrderMSB", "False"))

@@ -152,7 +152,7 @@ def layout_of(header: Nifti1Header, *, single: bool) -> Layout:
     shape = [int(n) for n in header.get_data_shape()] + [1, 1]
     if len(shape) > 6 and any(n > 1 for n in shape[4:]):
         said = " x ".join(map(str, shape[:-2]))
-        raise ReadError(f"the file holds {said} values: several numbers a voxel, not a plain volume")
+        raise ReadError(f"the file holds {said} values: several numbers per voxel, not a plain volume")
     dtype = _dtype(header)
     times = shape[3] if dims[0] >= 4 else 1
     if times < 1:

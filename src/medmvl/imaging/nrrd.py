@@ -216,7 +216,7 @@ def _choose(
         kind = str(kinds[axis]).lower() if axis < len(kinds) else "list"
         if len(long_axes) > 1 or kind not in ("list", "time", "none", "???", "domain"):
             raise ReadError(
-                f"the file holds several numbers a voxel (an axis of kind {kind!r}); convert to one channel"
+                f"the file holds several numbers per voxel (an axis of kind {kind!r}); convert to one channel"
             )
         if selector.time is None:
             raise AmbiguousSourceError(

@@ -46,7 +46,7 @@ class Study:
     """What one report is about."""
 
     id: str
-    """Says nothing about the patient; another one once a file has changed."""
+    """Name that says nothing about the patient; it changes when a file does."""
     name: str
     """The path below the folder that was named."""
     blocks: tuple[ImageBlock | VolumeBlock, ...]

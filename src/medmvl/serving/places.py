@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Places:
-    """So many requests of a kind at a time.
+    """Limit on the requests of one type that are served at a time.
 
     Args:
         count: for all clients; one of them may hold half, rounded up.

@@ -63,7 +63,7 @@ class Limits(StrictModel):
     reads_waiting: PositiveInt = 16
     """Requests of one client that may wait for a reader process; more are refused with 429."""
     free_refusals: NonNegativeInt = 16
-    """So many wrong requests of a client within a short time cost it nothing."""
+    """Number of wrong requests per client within a short time that cost it nothing."""
     longest_wait_seconds: NonNegativeFloat = 4.0
     """Longest wait of a client that was refused more often; 0 lets nobody wait."""
     waiting_refused: PositiveInt = 64

@@ -17,7 +17,7 @@ FAMILIES: tuple[text.Phrasings, ...] = (
 )  # fmt: skip
 """Sets of wordings that ask one thing; those of a site name no finding and would fit other questions, too."""
 COUNT = 2
-"""Other wordings a question."""
+"""Other wordings per question."""
 
 
 def rewordings(question: str, language: str) -> tuple[str, ...]:

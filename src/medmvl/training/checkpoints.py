@@ -55,7 +55,7 @@ def _give_name(partial: Path, folder: Path) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` was published whole; its files are not looked into."""
+    """Whether `folder` was published whole; its files are not read."""
     return (folder / SUMS).is_file()
 
 
@@ -108,7 +108,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Path of the checkpoint of a step."""
     return folder / f"{_CHECKPOINT}{step}"
 
 

@@ -64,7 +64,7 @@ class StageEstimate:
     def scaling_lines(self, gpus: int) -> Iterator[str]:
         """Hours by the clock, memory and what binds, for 1 to 512 GPUs."""
         columns = f"{'GPUs':>6}{'hours':>10}{'GiB a GPU':>12}{'binds':>10}"
-        yield f"stage {self.name}: {columns}   seconds a step: encoder, LLM, loader, network"
+        yield f"stage {self.name}: {columns}   seconds per step: encoder, LLM, loader, network"
         indent = " " * (len(self.name) + 7)
         for count, gib, step in self.scaling:
             mark = " <" if count == gpus else ""
@@ -90,7 +90,7 @@ class Estimate:
     assumptions: Assumptions
 
     def lines(self) -> Iterator[str]:
-        """As text."""
+        """The estimate as text, line by line."""
         yield f"{'part':18}{'type':34}{'parameters':>16}"
         for name, (told, count) in self.parts.items():
             yield f"{name:18}{told:34}{count:>16,}"
@@ -183,7 +183,7 @@ def _read_seconds(work: Work, ours: Assumptions) -> float:
 
 
 def _samples(recipe: Recipe, stage: Stage, ours: Assumptions) -> float:
-    """Samples an epoch; a source that is not on this machine counts as assumed."""
+    """Samples per epoch; a source that is not on this machine counts as assumed."""
     from medmvl.data.prepared import default_cache_dir
     from medmvl.data.sources import load_source
 

@@ -15,7 +15,7 @@ class Accelerator(NamedTuple):
     """One device."""
 
     teraflops: float
-    """Dense bfloat16 (V100: float16) operations a second, in units of 1e12."""
+    """Dense bfloat16 (V100: float16) operations per second, in units of 1e12."""
     gib: float
     link: float
     """Gigabytes per second to another device of the same node."""
@@ -36,7 +36,7 @@ ACCELERATORS: dict[str, Accelerator] = {
 
 
 def find_accelerator(name: str) -> Accelerator:
-    """By name.
+    """The accelerator of this name.
 
     Raises:
         UserError: listing the known names.

@@ -141,7 +141,7 @@ def encoder_widths(model: MedMVLForConditionalGeneration) -> dict[str, int]:
 
 
 class LabelHead(nn.Module):
-    """One logit a label: that of the token that speaks most for it.
+    """One logit per label: that of the token that speaks most for it.
 
     A finding is somewhere, not everywhere. The mean over tokens, also a learned one that starts there, needed several times
     as many steps to find a nodule (docs/LOG.md).
@@ -190,7 +190,7 @@ class Classification(Objective):
         return {"loss": losses.sum() / total, "totals": torch.cat(sums, dim=1).double()}
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
-        """Loss a known label, accuracy over all and a label."""
+        """Loss per known label, accuracy over all labels and per label."""
         sums = totals.sum(0)
         right, known = sums[2:].chunk(2)
         metrics = {"loss": (sums[0] / sums[1]).item(), "label_accuracy": (right.sum() / known.sum()).item()}

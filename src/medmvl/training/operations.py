@@ -32,7 +32,7 @@ class Work:
     def of(
         cls, model: MedMVLForConditionalGeneration, preprocessor: VisualPreprocessor, text_tokens: int
     ) -> Work:
-        """Count on shapes alone; of a model with images and volumes the dearer of both."""
+        """Count on shapes alone; of a model with images and volumes the more expensive of both."""
         flops, tokens, most = {}, {}, 0
         model.requires_grad_(False)
         for kind, settings in (

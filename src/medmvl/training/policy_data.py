@@ -192,7 +192,7 @@ def _ends_in_a_visual(prompt: ProcessedSample) -> bool:
 def _in_one_row(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor) -> Batch:
     """Rows of a prompt without its last token, then for each answer that token and the answer.
 
-    The last token of the prompt foretells the first of each answer, so each answer brings a copy of it.
+    The last token of the prompt predicts the first of each answer, so each answer brings a copy of it.
     """
     packed = [_packed(group) for group in groups]
     batch = dict(processor.collate([row for row, _, _ in packed]))

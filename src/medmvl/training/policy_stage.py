@@ -112,7 +112,7 @@ def _check_memory(name: str, model: MedMVLForConditionalGeneration) -> None:
 
 
 def _records(dataset: PromptDataset, count: int) -> list[Record]:
-    """So many records, spread evenly."""
+    """`count` records, spread evenly over the data set."""
     step = max(1, len(dataset) // count)
     return [dataset.record(index) for index in range(0, len(dataset), step)]
 

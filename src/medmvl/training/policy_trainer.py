@@ -249,7 +249,7 @@ class Watched:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set all sums to zero."""
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: dict[str, int] = defaultdict(int)
         self.attacks: list[dict[str, Sequence[float]]] = []
@@ -281,7 +281,7 @@ class Watched:
         self.tokens += sums.cpu()
 
     def means(self, accelerator: Accelerator) -> dict[str, float]:
-        """Everything per answer, group or token; then begin anew."""
+        """Everything per answer, group or token; then all sums are set to zero."""
         found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
         tokens, gap = self._all_tokens(accelerator)
         if tokens[0]:  # else no answer taught anything

@@ -149,7 +149,7 @@ def keep_reference(
             if name not in stored or stored[name].shape != dataset.reference.shape:
                 raise UserError(
                     f"{file} does not fit the {len(dataset)} pairs of {name}: it holds the reference log-probabilities of "
-                    "others; remove the stage's folder to train it anew"
+                    "others; remove the stage's folder to train it again"
                 )
             dataset.reference = stored[name]
         return

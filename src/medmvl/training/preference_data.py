@@ -139,7 +139,7 @@ def open_pairs(
     if drop_too_long:
         raise SampleError(
             "data.drop_too_long does not go with the dpo objective: one answer of a pair would be left; leave out long pairs "
-            "beforehand, or raise model.max_length"
+            "first, or raise model.max_length"
         )
     answers = [replace(source, samples=Answers(source.samples)) for source in sources]
     return PairDataset(SampleDataset(answers, processor, supervised=True, **limits))

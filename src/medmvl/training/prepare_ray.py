@@ -113,7 +113,7 @@ def _rows(
         fn_constructor_args=(recipe, features, str(Path.cwd()), str(default_cache_dir().absolute())),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        max_restarts=0, max_task_retries=0,  # who dies is named, not silently begun anew
+        max_restarts=0, max_task_retries=0,  # who dies is named, not silently started again
         **per_worker,
     )  # fmt: skip
     yield from done.iter_rows()

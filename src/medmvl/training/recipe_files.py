@@ -51,7 +51,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
 
 def parse_recipe(document: JsonObject, name: str) -> Recipe:
-    """Validate a resolved document. Raises RecipeError with one line a problem."""
+    """Validate a resolved document. Raises RecipeError with one line per problem."""
     from medmvl.training.recipe import Recipe  # takes seconds: names, files and YAML are checked before
 
     try:
@@ -72,7 +72,7 @@ def dump_recipe(recipe: Recipe, *, short: bool = False) -> str:
 
 
 def plain(recipe: Recipe) -> JsonObject:
-    """The document of a recipe, with every default except next to `model.init`, which stands alone."""
+    """The document of a recipe, with every default except next to `model.init`, which is there alone."""
     document = recipe.model_dump(mode="json")
     if recipe.model.init is not None:
         document["model"] = {"init": recipe.model.init}

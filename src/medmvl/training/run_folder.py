@@ -87,7 +87,7 @@ def record_data(out: Path, recipe: Recipe, sources: dict[str, LoadedSource]) -> 
 
 
 def differences(old: object, new: object, path: str = "") -> list[str]:
-    """What differs between two plain documents, a line each."""
+    """What differs between two plain documents, one line per difference."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         return [

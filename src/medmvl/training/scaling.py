@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """By the clock."""
+        """Seconds of the step by the clock."""
         return max(self.encoder + self.llm, self.loader, self.network)
 
     @property

@@ -1,7 +1,7 @@
 """Sharding: FSDP2 and DeepSpeed's ZeRO through accelerate, and what parts that some ranks do not use need besides.
 
 The LLM is sharded layer by layer. Encoders, connectors and heads differ from rank to rank in order and number of runs, as one
-rank holds text and another volumes; collectives that follow them would wait for ever, or add up gradients of different
+rank holds text and another volumes; collectives that follow them would wait forever, or add up gradients of different
 weights. So they are gathered whole (FSDP2: with the root; ZeRO-3: before each pass), and their gradients are reduced in one
 fixed order.
 """
@@ -82,7 +82,7 @@ def build_models_whole() -> None:
 
 
 def shard_on_cpu(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin | None) -> None:
-    """Let accelerate shard over gloo: it takes FSDP for accelerators alone, and leaves the plugin out elsewhere, unsaid."""
+    """Let accelerate shard over gloo: it takes FSDP for accelerators alone, and drops the plugin elsewhere without a word."""
     state = accelerator.state
     if plugin is None or state.distributed_type != DistributedType.MULTI_CPU:
         return

@@ -123,5 +123,5 @@ def options_of(record: Mapping[str, Any], pattern: str) -> list[str]:
 
 
 def lettered(options: Sequence[str]) -> str:
-    """Options a line each: `A. axial`."""
+    """Options, one per line: `A. axial`."""
     return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False))

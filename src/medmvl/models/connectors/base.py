@@ -25,7 +25,7 @@ class ConnectorConfig(PartConfig):
 
     @property
     def guided_by_text(self) -> bool:
-        """Whether it reads the question that a visual is asked about; then each question connects a visual anew."""
+        """Whether it reads the question that a visual is asked about; then each question connects a visual again."""
         return False
 
     def kept_share(self, grid: Grid) -> float:

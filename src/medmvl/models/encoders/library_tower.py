@@ -80,7 +80,7 @@ class LibraryTower(ImageEncoder):
         self.tower = config.build()
         for module in self.tower.modules():
             module._is_hf_initialized = True  # type: ignore[assignment]
-        # its library has set its weights; loading would do it anew, but what it does not save is ours to compute
+        # its library has set its weights; loading would do it again, but what it does not save is ours to compute
         self.register_buffer(
             "unsaved", torch.empty(0), persistent=False
         )  # makes loading call reset_parameters

@@ -55,7 +55,7 @@ def layer_positions(positions_mm: Tensor | None, depth: int, num_slices: int) ->
     Args:
         positions_mm: `(N, D)` of the slices; None where unknown.
         depth: layers of tokens.
-        num_slices: slices a layer; the last layer may hold fewer, as where convolutions pad.
+        num_slices: slices per layer; the last layer may hold fewer, as where convolutions pad.
     """
     if positions_mm is None:
         return None

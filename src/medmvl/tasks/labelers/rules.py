@@ -137,7 +137,7 @@ class RuleLabeler:
         """Make a labeler.
 
         Args:
-            rules: one a finding.
+            rules: one per finding.
             nothing: name of a label that is 1 where no finding is.
             uncounted: findings that do not count for `nothing`.
         """

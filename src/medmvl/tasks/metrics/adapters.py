@@ -83,7 +83,7 @@ def _radgraph(answers: Sequence[str], references: Sequence[str], weights: Path) 
 
 
 def _chexbert(answers: Sequence[str], references: Sequence[str], weights: Path) -> Sequence[float]:
-    """Share of the 14 labels on which answer and reference agree, a sample."""
+    """Share of the 14 labels on which answer and reference agree, per sample."""
     library = load_library("f1chexbert", "pip install f1chexbert", "CheXbert")
     scorer = library.F1CheXbert()
     agree = []

@@ -30,8 +30,8 @@ def bleu(
     """BLEU-`order`, 0 to 1, with uniform weights and the closest reference length.
 
     Args:
-        answers: one text a sample.
-        references: one or more texts a sample.
+        answers: one text per sample.
+        references: one or more texts per sample.
         order: longest n-gram, 1 to 4.
         tokenize: text to tokens.
         coco: pycocoevalcap's epsilons, by which an order without a match does not make the whole 0.

@@ -20,8 +20,8 @@ def rouge(answers: Sequence[str], references: Sequence[Sequence[str]], variant: 
     """F1 of `rouge-score`, per sample the best over references; no stemming; Chinese by character.
 
     Args:
-        answers: one text a sample.
-        references: one or more texts a sample.
+        answers: one text per sample.
+        references: one or more texts per sample.
         variant: `rouge-1`, `rouge-2` or `rouge-l`.
     """
     scorer = _scorer(VARIANTS[variant])

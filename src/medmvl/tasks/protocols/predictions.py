@@ -257,7 +257,7 @@ def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _listed(text: str) -> Any:
-    """Options written as one text: a JSON or Python list, a line each, or after letters."""
+    """Options written as one text: a JSON or Python list, one per line, or after letters."""
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(text)

@@ -59,7 +59,7 @@ def _is_own(claim: str, spoken: Sequence[str]) -> bool:
 
 
 def _entries() -> Iterator[tuple[tuple[str, ...], tuple[str, ...], list[str]]]:
-    """Claim, what it implies and its phrases, a line each; an indented line continues the one before it."""
+    """Claim, what it implies and its phrases, one claim per line; an indented line continues the one before it."""
     for line in "\n".join((DIRECTIONS, ANATOMY, FINDINGS, QUALITIES)).replace("\n    ", " ").splitlines():
         if line.strip():
             head, _, spoken = line.partition(": ")
