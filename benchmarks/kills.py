@@ -28,7 +28,8 @@ from tests.factories.kills import contents, finish, kill_after, start
 PRELOADED = (
     "transformers", "peft", "accelerate", "medmvl.training.run", "medmvl.evaluation.html", "medmvl.experiments.run",
     "medmvl.exchange.export", "medmvl.exchange.formats", "medmvl.reporting.run", "highdicom",
-    "matplotlib.figure", "medmvl.cli.evaluate",
+    "matplotlib.figure", "medmvl.cli.evaluate", "medmvl.evaluation.compare", "medmvl.evaluation.scoring",
+    "medmvl.rewards.pairs", "rich.table",
 )  # fmt: skip
 
 

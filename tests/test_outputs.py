@@ -1,16 +1,22 @@
 """What commands write: one writer, whole or not at all, for the owner alone, and nothing left of those that were killed."""
 
+import errno
 import logging
 import multiprocessing
 import os
+import resource
+import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import medmvl.output_lock as output_lock
 from medmvl.atomic_files import atomic_write, sweep, write_text
@@ -171,6 +177,63 @@ def test_a_full_or_closed_disk_is_one_sentence(tmp_path: Path, raised: Exception
         raise raised
     told = describe_error(caught.value)
     assert said in told and str(tmp_path) in told and "run the same command again" in told
+
+
+def saved_by_torch(size: int) -> Callable[[Path], object]:
+    return lambda path: torch.save({"exp_avg": torch.zeros(size), "step": 3}, path)
+
+
+SAVES: dict[str, Callable[[Path], object]] = {
+    "a small checkpoint": saved_by_torch(1),
+    "a checkpoint": saved_by_torch(20_000),
+    "a checkpoint in the format before zip": lambda path: torch.save(
+        torch.zeros(20_000), path, _use_new_zipfile_serialization=False
+    ),
+    "weights": lambda path: save_file({"a": torch.zeros(20_000)}, path),
+    "an array": lambda path: np.save(path, np.zeros(20_000, np.float32)),
+    "a copy": lambda path: shutil.copyfile(path.parents[1] / "source", path),
+}
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    """Limits the size of every file that is written, which fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 700, 66_000])
+@pytest.mark.parametrize("what", SAVES)
+def test_whatever_a_library_says_of_a_file_cut_short_names_the_output(
+    tmp_path: Path, what: str, room: int, file_limit: Callable[[int], None]
+) -> None:
+    whole, out = tmp_path / "read" / "whole.npy", tmp_path / "out"
+    for folder in (whole.parent, out):
+        folder.mkdir()
+    (tmp_path / "source").write_bytes(bytes(80_000))
+    SAVES[what](whole)
+    if whole.stat().st_size <= room:
+        return
+    file_limit(room)
+    with pytest.raises(OSError) as caught, disk_errors(out):
+        SAVES[what](out / "whole.npy")
+    told = describe_error(caught.value)
+    assert str(out) in told and "run the same command again" in told and str(whole.parent) not in told
+
+
+def test_a_copy_to_a_full_disk_names_the_output_and_not_what_was_read(tmp_path: Path) -> None:
+    out, source = tmp_path / "out", tmp_path / "scans" / "a.png"
+    for target, named in (
+        (out / ".out.partial" / "a.png", out),
+        (Path("/elsewhere/a.png"), "/elsewhere/a.png"),
+    ):
+        with pytest.raises(OSError) as caught, disk_errors(out):
+            raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+        assert caught.value.filename == str(named) and caught.value.filename2 is None
+    with pytest.raises(OSError) as caught, disk_errors(out):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source), None, str(out))
+    assert caught.value.filename == str(source)
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ REQUEST = ".request.json"
 LOCK = ".lock"
 CUT_SHORT = ("PytorchStreamWriter failed", "iostream error", "unexpected pos", "requested and")
 """In errors of torch and NumPy that tell of a file cut short, and not why."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of writing alone."""
 OWNER_ONLY = 0o077
 """The umask while something about patients is written."""
 
@@ -183,18 +185,28 @@ def disk_errors(out: Path) -> Iterator[None]:
         if isinstance(error, UserError):
             raise
         if isinstance(error, OSError) and error.errno is not None:
-            if error.filename is not None:
+            if (name := _name_of(error, out)) == error.filename:
                 raise
-            raise OSError(error.errno, error.strerror, str(out)) from error
+            raise OSError(error.errno, error.strerror, name) from error
         number = _error_number(str(error), out)
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(out)) from error
 
 
+def _name_of(error: OSError, out: Path) -> Any:
+    """What could not be read or written: a failed copy names what it reads, and second what it writes."""
+    if error.errno in NO_ROOM and error.filename2 is not None:
+        written = os.fsdecode(error.filename2)
+        return str(out) if out.parent in Path(written).parents else written
+    return str(out) if error.filename is None else error.filename
+
+
 def _error_number(text: str, out: Path) -> int | None:
     if found := re.search(r"\(os error (\d+)\)", text):
         return int(found[1])
+    if (told := next((number for number in NO_ROOM if os.strerror(number) in text), None)) is not None:
+        return told
     if any(words in text for words in CUT_SHORT):
         return errno.EIO if shutil.disk_usage(out.parent).free > 1 << 24 else errno.ENOSPC
     return None

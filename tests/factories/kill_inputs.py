@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -62,7 +64,39 @@ def prepare(folder: Path) -> Inputs:
         "evaluation": {"max_new_tokens": 4},
     }  # fmt: skip
     (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    _answers(folder)
     return Inputs(folder)
+
+
+def _answers(folder: Path) -> None:
+    """Answers to the phantoms' questions, right ones and wrong ones, and two finished evaluations of them."""
+    from medmvl.data.sources import open_data
+
+    samples = open_data(folder / "phantoms/train.jsonl").samples
+    right = [{"id": sample.id, "text": sample.messages[-1].text} for sample in samples]
+    write_lines(folder / "right.jsonl", right)
+    write_lines(folder / "wrong.jsonl", [{**line, "text": "I cannot tell."} for line in right])
+    predictions = [
+        {"id": line["id"], "prediction": line["text"], "references": [line["text"]]} for line in right
+    ]
+    write_lines(folder / "predictions.jsonl", predictions)
+    for score in (0.0, 1.0):
+        run = folder / f"evaluation-{score:.0f}"
+        run.mkdir()
+        write_lines(
+            run / "answers.jsonl",
+            [
+                {"id": line["id"], "modality": "3D", "question_type": "nodule", "language": "en", "question": "?",
+                 "truth": "yes", "text": "yes", "metric": "accuracy", "score": score, "cluster": number}
+                for number, line in enumerate(right)
+            ],
+        )  # fmt: skip
+        (run / "results.json").write_text(json.dumps({"protocol": "strict", "cluster": "patient"}))
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """A file of JSON Lines."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 CACHE_IS_OUTPUT = ("prepare", "prepare-features")
@@ -90,6 +124,17 @@ COMMANDS: dict[str, Callable[[Inputs], Command]] = {
         "evaluate", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/out",
         "--max-new-tokens", "4",
     ],
+    "pairs": lambda of: lambda to: [
+        "data", "pairs", of / "phantoms/train.jsonl", f"{to}/pairs.jsonl", "--from", of / "right.jsonl",
+        "--from", of / "wrong.jsonl",
+    ],
+    "score": lambda of: lambda to: [
+        "score", of / "predictions.jsonl", "--out", f"{to}/out", "--answers", f"{to}/answers.jsonl",
+    ],
+    "compare": lambda of: lambda to: [
+        "compare", of / "evaluation-0", of / "evaluation-1", "--out", f"{to}/out",
+    ],
+    "preview": lambda of: lambda to: ["inspect", of / "scans/0", "--preview", f"{to}/preview.png"],
     "prepare": lambda of: lambda to: ["data", "prepare", of / "frozen.yaml"],
     "prepare-features": lambda of: lambda to: ["data", "prepare", of / "frozen.yaml", "--features"],
     "shards": lambda of: lambda to: [

@@ -11,7 +11,17 @@ import pytest
 from tests.factories.kill_inputs import COMMANDS, Inputs, prepare
 from tests.factories.kills import contents, finish, start
 
-KILLS = {"phantoms": 3, "from-csv": 4, "convert": 3, "import": 2, "train": 2}
+KILLS = {
+    "score": 2,
+    "compare": 2,
+    "pairs": 2,
+    "preview": 2,
+    "phantoms": 3,
+    "from-csv": 4,
+    "convert": 3,
+    "import": 2,
+    "train": 2,
+}
 
 
 @pytest.fixture(scope="module")

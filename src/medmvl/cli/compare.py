@@ -17,6 +17,7 @@ def compare(
     from rich.console import Console
 
     from medmvl.evaluation.compare import compare_runs, comparison_table, draw_comparison, read_run, verdict
+    from medmvl.outputs import continued_folder
 
     comparison = compare_runs([read_run(folder) for folder in runs], seed)
     console = Console()
@@ -25,6 +26,7 @@ def compare(
     for warning in comparison.warnings:
         console.print(f"Note: {warning}", style="yellow")
     if out is not None:
-        comparison.save(out / "compare.json")
-        draw_comparison(comparison, out / "compare.png")
+        with continued_folder(out):
+            comparison.save(out / "compare.json")
+            draw_comparison(comparison, out / "compare.png")
         console.print(f"compare.json, compare.png in {out}")

@@ -76,11 +76,12 @@ def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> JsonObjec
     """Describe what a model sees, and draw it at its own size where a preview is asked for."""
     from medmvl.atomic_files import atomic_write
     from medmvl.models.visual_preprocessor import describe
+    from medmvl.outputs import continued_file
 
     preprocessor = _preprocessor_of(model)
     visual = preprocessor.process(image)
     if preview is not None:
-        with atomic_write(preview) as file:
+        with continued_file(preview), atomic_write(preview) as file:
             preprocessor.draw(visual).save(file, format="PNG")
     return describe(visual)
 
@@ -99,13 +100,14 @@ def _draw(image: MedicalImage, out: Path, window: str | None) -> None:
     from medmvl.atomic_files import atomic_write
     from medmvl.imaging.draw import preview
     from medmvl.imaging.intensity import WINDOWS
+    from medmvl.outputs import continued_file
 
     chosen: str | tuple[float, float] | None = window
     if window is not None and window not in WINDOWS and "," in window:
         centre, width = _numbers(window, "--window", 2)
         chosen = (centre, width)
     picture = preview(image, chosen)
-    with atomic_write(out) as file:
+    with continued_file(out), atomic_write(out) as file:
         picture.save(file, format="PNG")
 
 

@@ -27,6 +27,7 @@ def pairs(
     """Write the best and the worst of each sample's answers as a pair, with the margin; tell what gave none."""
     from medmvl.data.sources import open_data
     from medmvl.errors import UserError
+    from medmvl.outputs import continued_file
     from medmvl.rewards import build_reward
     from medmvl.rewards.pairs import PairCounts, make_pairs
     from medmvl.schema import write_samples
@@ -46,5 +47,6 @@ def pairs(
     lost += [f"{number} without {what}" for what, number in counts.unjudged.items()]
     if not made:
         raise UserError(f"no pair came out of {len(found)} answered samples: {', '.join(lost)}")
-    write_samples(out, made)
+    with continued_file(out):
+        write_samples(out, made)
     typer.echo(f"{out}: {counts.pairs} pairs; no pair of {', '.join(lost)}")

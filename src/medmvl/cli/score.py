@@ -70,6 +70,7 @@ def score(
     from medmvl.atomic_files import write_json
     from medmvl.datasets.public import find_task
     from medmvl.evaluation.scoring import score_records
+    from medmvl.outputs import continued_file, continued_folder
     from medmvl.tasks.metrics.measures import MetricOptions
     from medmvl.tasks.protocols import find_protocol
 
@@ -86,9 +87,11 @@ def score(
     )
     result = {"predictions": predictions.name, "task": task, **score_records(records, names, options, seed)}
     if answers is not None:
-        _write_answers(answers, find_protocol(names[0]), records)
+        with continued_file(answers):
+            _write_answers(answers, find_protocol(names[0]), records)
     if out is not None:
-        write_json(out / "score.json", result)
+        with continued_folder(out):
+            write_json(out / "score.json", result)
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
@@ -97,6 +100,7 @@ def score(
 
 def _write_answers(path: Path, protocol: Protocol, records: Sequence[Record]) -> None:
     """A line per answer, in the order of the records."""
+    from medmvl.atomic_files import atomic_write
     from medmvl.errors import UserError
     from medmvl.tasks.protocols import PROTOCOLS
 
@@ -105,12 +109,11 @@ def _write_answers(path: Path, protocol: Protocol, records: Sequence[Record]) ->
         raise UserError(
             f"--answers: protocol {protocol.name} has no verdict on single answers; those that have: {able}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as file:
         for record in records:
             found = protocol.judge(record.without_reasoning())
             line = {"id": record.id, "verdict": found.verdict, "score": found.score, "why": found.why}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
 def _records(predictions: Path, task: str | None, reference: Path | None) -> list[Record]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medmvl.atomic_files import write_json
+from medmvl.atomic_files import atomic_write, write_json
 from medmvl.errors import UserError
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval
@@ -218,4 +218,5 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     axes.set_xlabel(f"difference to {comparison.pairs[0].base} (filled: Holm's p < {SHOWN})")
     figure.legend(loc="outside upper left", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=120, format="png")
