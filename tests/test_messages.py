@@ -17,3 +17,4 @@ def test_the_nearest_names_are_offered() -> None:
         did_you_mean("slake-cn", ["slake-en", "slake", "m3d"], 2) == "; did you mean 'slake-en' or 'slake'?"
     )
     assert did_you_mean("entirely else", ["m3d"]) == ""
+    assert did_you_mean("heartsize", ["phantoms-zh", "phantoms-choice"]) == "", "half alike is another word"

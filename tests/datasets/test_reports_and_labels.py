@@ -197,6 +197,27 @@ def test_medpix_takes_captions_only(tmp_path: Path) -> None:
     assert [one.messages[-1].text for one in everything(tmp_path / "out")] == ["CT of a mass.", "MR."]
 
 
+def test_rocov2_keeps_its_published_split_and_no_training_twin(tmp_path: Path) -> None:
+    for part, seeds in (("train", (1, 2)), ("valid", (3,)), ("test", (4, 1))):
+        names = [f"ROCOv2_2023_{part}_{number:06d}" for number, _ in enumerate(seeds)]
+        for name, seed in zip(names, seeds, strict=True):
+            picture(tmp_path / part / f"{name}.jpg", seed)
+        table(
+            tmp_path / f"{part}_captions.csv",
+            [{"ID": name, "Caption": f"Caption of {name}."} for name in names],
+        )
+    summary = convert("rocov2", tmp_path, tmp_path / "out")
+    assert summary["left_out"] == {"bad": 0, "leaks": 1}, "picture 1 is in the test part, too"
+    found = samples(tmp_path / "out")
+    assert {split: len(part) for split, part in found.items()} == {"train": 1, "validation": 1, "test": 2}
+    assert {one.messages[-1].text for one in everything(tmp_path / "out")} == {
+        f"Caption of {one.id}." for one in everything(tmp_path / "out")
+    }
+    (tmp_path / "valid" / "ROCOv2_2023_valid_000000.jpg").unlink()
+    with pytest.raises(UserError, match=r"valid_captions.csv, row 1.*ROCOv2_2023_valid_000000"):
+        convert("rocov2", tmp_path, tmp_path / "again")
+
+
 SIDES = st.integers(1, 400)
 
 

@@ -55,13 +55,16 @@ def stage(name: str = "instruct", **more: Any) -> dict[str, Any]:
 
 
 def recipe(*stages: dict[str, Any], train: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
-    """The document of a tiny recipe."""
+    """The document of a tiny recipe; without training data of its own where every stage brings some."""
     document = {
         "model": MODEL,
         "data": {"train": train or [phantoms()], "validation": [phantoms("validation", limit=6)]},
         "stages": list(stages) or [stage()],
     }
-    return deepcopy(document | more)
+    made = deepcopy(document | more)
+    if all(one.get("data", {}).get("train") for one in made["stages"]):
+        made["data"]["train"] = []
+    return made
 
 
 def write_text_samples(path: Path, count: int, words: int = 5) -> None:

@@ -155,6 +155,26 @@ def test_extends_in_a_circle_and_of_nothing(tmp_path: Path) -> None:
         load_recipe(tmp_path / "missing.yaml")
 
 
+def test_data_that_would_train_nothing_is_refused_and_data_of_the_recipe_reach_a_stage() -> None:
+    mine = [{"path": "mine/train.jsonl"}]
+    own = {"train": [{"path": "own/train.jsonl"}]}
+    everywhere = recipe(stage(name="one", data=own), stage(name="two", data=own)) | {"data": {"train": mine}}
+    with pytest.raises(
+        RecipeError,
+        match=r"data.train would train nothing: all stages \('one', 'two'\) .*stages.NAME.data to null",
+    ):
+        parse_recipe(everywhere, "r")
+    read = parse_recipe(everywhere | {"data": {"validation": mine}}, "r")
+    assert [source.path for source in read.data_of(read.stages[1]).validation] == ["mine/train.jsonl"]
+    parse_recipe(recipe(stage(name="one", data=own), stage(name="two")) | {"data": {"train": mine}}, "r")
+
+
+def test_ones_own_data_train_the_last_stage_of_every_shipped_recipe() -> None:
+    for name in recipe_names():
+        read = load_recipe(name, ["data.train=[{path: mine/train.jsonl}]"])
+        assert [source.path for source in read.data_of(read.stages[-1]).train] == ["mine/train.jsonl"], name
+
+
 def test_exponents_are_numbers(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(

@@ -186,7 +186,10 @@ def test_a_dry_run_shows_what_would_train() -> None:
     assert len(texts) == 3
     assert "labels: cardiomegaly, effusion" in texts[0]
     assert "tokens per pass" in texts[1]
-    assert "100.0% of an epoch: " in texts[1] and "samples x weight 1" in texts[1]
+    assert (
+        f"100.0% of an epoch: {three_stages().data.train[0].path or 'phantoms '}" in texts[1]
+        and "samples x weight 1" in texts[1]
+    )
     assert "lora" in texts[2]
 
 

@@ -131,11 +131,21 @@ def test_operations_and_activations_of_a_step_are_as_estimated(phantom_cache: Pa
     assert 1 / FACTOR_OF_ACTIVATIONS < activations / measured < FACTOR_OF_ACTIVATIONS
 
 
+def test_phantoms_are_read_in_no_time_and_a_scan_of_a_hospital_is_not() -> None:
+    """What is assumed is said, and the quickstart is not told to take a night."""
+    quick = estimate(load_recipe("quickstart"), Assumptions()).stages[-1]
+    assert "loader (at 0.004 s per sample)" in next(quick.scaling_lines(1))
+    step = next(step for gpus, _, step in quick.scaling if gpus == 1 and step is not None)
+    assert step.hours < 0.2
+    own = load_recipe("quickstart", ["data.train=[{path: mine.jsonl}]"])
+    assert estimate(own, Assumptions()).stages[-1].read_seconds > 1 > quick.read_seconds
+
+
 def test_the_flagship_says_hours_memory_and_what_binds() -> None:
     stages = estimate(load_recipe("medm-vl-ct-chest"), Assumptions(gpus=8, hardware="h100-80gb")).stages
     for planned in stages:
         lines = list(planned.scaling_lines(8))
         assert sum(line.endswith(" <") for line in lines) == 1
-        assert all(word in lines[0] for word in ("hours", "GiB a GPU", "binds"))
+        assert all(word in lines[0] for word in ("hours", "GiB per GPU", "binds"))
     assert "16, 32" not in "".join(stages[1].scaling_lines(8))  # 16 samples have a share for 16
     assert "batch_size has no even share" in list(stages[1].scaling_lines(8))[-1]

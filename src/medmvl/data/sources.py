@@ -111,6 +111,8 @@ class LoadedSource:
     digest: str
     """SHA-256 over the file's bytes and everything that chooses from it: equal digests mean equal samples."""
     weight: float = 1.0
+    title: str = ""
+    """Tells the source from others of a recipe: its path as the recipe says it, and what was chosen from it."""
 
 
 def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSource:
@@ -139,7 +141,22 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
         load=BlockLoader(path.parent, roots[0], roots[1], declared),
         digest=_digest(samples, source),
         weight=source.weight,
+        title=_title(source),
     )
+
+
+def _title(source: DataSource) -> str:
+    origin = source.path
+    if source.phantoms is not None:
+        wanted = source.phantoms
+        origin = f"phantoms {wanted.preset} ({wanted.patients} patients, seed {wanted.seed}, {wanted.split})"
+    chosen = [
+        " ".join(source.question_types or ()),
+        " ".join(source.languages or ()),
+        f"task {source.task}" if source.task else "",
+        "no image" if source.no_image else "",
+    ]
+    return ", ".join([str(origin), *filter(None, chosen)])
 
 
 def open_sources(sources: Collection[DataSource], cache: Path) -> list[LoadedSource]:

@@ -6,10 +6,11 @@ PyTorch on one sample. Memory and hours are estimates; what they assume is print
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medmvl.data.sources import DataSource
 from medmvl.models.assemble import preprocessor_of
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
@@ -43,6 +44,9 @@ class Assumptions:
 READ_SECONDS = {"image": 0.02, "volume": 1.1}
 """CPU seconds for a picture, and for a `.nii.gz` or a DICOM series of 300 slices (docs/LOG.md)."""
 
+PHANTOM_READ_SECONDS = 0.004
+"""CPU seconds for the small arrays of phantoms."""
+
 
 @dataclass(frozen=True)
 class StageEstimate:
@@ -58,13 +62,16 @@ class StageEstimate:
     """Memory per GPU at its peak."""
     hours: float
     """GPU-hours of computing."""
+    read_seconds: float = 0.0
+    """CPU seconds assumed to read and prepare the scans of a sample."""
     scaling: tuple[tuple[int, float, Step | None], ...] = ()
     """For numbers of GPUs: the number, GiB per GPU, and a step; None where the batch has no share for each."""
 
     def scaling_lines(self, gpus: int) -> Iterator[str]:
         """Hours by the clock, memory and what binds, for 1 to 512 GPUs."""
-        columns = f"{'GPUs':>6}{'hours':>10}{'GiB a GPU':>12}{'binds':>10}"
-        yield f"stage {self.name}: {columns}   seconds per step: encoder, LLM, loader, network"
+        columns = f"{'GPUs':>6}{'hours':>10}{'GiB per GPU':>12}{'binds':>10}"
+        assumed = f"loader (at {self.read_seconds:g} s per sample)"
+        yield f"stage {self.name}: {columns}   seconds per step: encoder, LLM, {assumed}, network"
         indent = " " * (len(self.name) + 7)
         for count, gib, step in self.scaling:
             mark = " <" if count == gpus else ""
@@ -98,7 +105,7 @@ class Estimate:
         text = self.assumptions.text_tokens
         for kind, count in self.visual_tokens.items():
             yield f"a sample with one {kind}: {count} visual tokens, and {text} of text (assumed)"
-        yield f"{'stage':14}{'trains':>16}{'of':>16}{'steps':>10}{'PFLOP':>12}{'GiB a GPU':>12}{'GPU-hours':>12}"
+        yield f"{'stage':14}{'trains':>16}{'of':>16}{'steps':>10}{'PFLOP':>12}{'GiB per GPU':>12}{'GPU-hours':>12}"
         for stage in self.stages:
             yield (
                 f"{stage.name:14}{stage.trained:>16,}{stage.parameters:>16,}{stage.steps:>10,.0f}"
@@ -156,12 +163,13 @@ def _stage(
     flops = steps * stage.batch_size * sum(parts.values())
     device = find_accelerator(ours.hardware)
     hours = flops / (device.teraflops * 1e12 * ours.utilisation) / 3600
+    read_seconds = _read_seconds(recipe.data_of(stage).train, work, ours)
     load = Workload(
         batch_size=stage.batch_size,
         steps=steps,
         encoder_flops=sum(parts.values()) - parts["llm"],
         llm_flops=parts["llm"],
-        read_seconds=_read_seconds(work, ours),
+        read_seconds=read_seconds,
         workers=stage.num_workers,
         trained=trained,
         sharded=sum(p.numel() for p in model.llm.parameters()) if recipe.distributed.shards_weights else 0,
@@ -173,12 +181,14 @@ def _stage(
         gib = (peak_bytes(recipe, stage, model, work, gpus) - spared) / 2**30
         scaling.append((gpus, gib, step))
     gib = next(gib for gpus, gib, _ in scaling if gpus == ours.gpus)
-    return StageEstimate(stage.name, trained, total, steps, flops, gib, hours, tuple(scaling))
+    return StageEstimate(stage.name, trained, total, steps, flops, gib, hours, read_seconds, tuple(scaling))
 
 
-def _read_seconds(work: Work, ours: Assumptions) -> float:
+def _read_seconds(sources: Sequence[DataSource], work: Work, ours: Assumptions) -> float:
     if ours.read_seconds is not None:
         return ours.read_seconds
+    if all(source.phantoms is not None and source.phantoms.format == "npy" for source in sources):
+        return PHANTOM_READ_SECONDS
     return max(READ_SECONDS[kind] for kind in READ_SECONDS if f"{kind}_encoder" in work.tokens)
 
 

@@ -302,7 +302,16 @@ class Recipe(StrictModel):
                 )
             if not (stage.data or self.data).train:
                 raise ValueError(f"stage '{stage.name}' has no training data; set data.train")
+        self._all_data_is_used()
         return self
+
+    def _all_data_is_used(self) -> None:
+        if self.data.train and all(stage.data and stage.data.train for stage in self.stages):
+            names = ", ".join(f"'{stage.name}'" for stage in self.stages)
+            raise ValueError(
+                f"data.train would train nothing: all stages ({names}) name data of their own; set stages.NAME.data.train, "
+                "set stages.NAME.data to null where a stage should train on data.train, or set data.train to []"
+            )
 
     def data_of(self, stage: Stage) -> DataRecipe:
         """The data of a stage: its own, with the recipe's validation and test where it names none."""

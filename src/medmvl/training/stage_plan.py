@@ -88,7 +88,7 @@ class StagePlan:
         for source, size, weight, number in zip(
             mixture.sources, mixture.sizes, mixture.weights, drawn, strict=True
         ):
-            yield f"  {number / sum(drawn):6.1%} of an epoch: {source.name}, {size} samples x weight {weight:g}"
+            yield f"  {number / sum(drawn):6.1%} of an epoch: {source.title or source.name}, {size} samples x weight {weight:g}"
 
     def describe_reading(self) -> str:
         """Why the first steps are slower than later ones, and the first estimate of the time left too long."""
