@@ -80,12 +80,12 @@ def test_uneven_slices_land_at_their_true_positions():
     positions = (0.0, 5.0, 10.0, 20.0, 25.0)
     image = volume((5, 2, 2), "SPL", (5.0, 1.0, 1.0))
     heights = np.array(positions)[:, None, None] * np.ones((5, 2, 2))
-    settled = resample_uneven_slices(image.with_array(heights, slice_positions_mm=positions))
-    assert settled.slice_positions_mm is None
-    assert settled.shape == (6, 2, 2)
-    assert np.allclose(settled.array[:, 0, 0], [0, 5, 10, 15, 20, 25])
-    assert any("uneven" in warning for warning in settled.warnings)
-    assert np.allclose(settled.affine[:3, 3], [*image.affine[:2, 3], 0.0])  # the lowest slice's true place
+    even = resample_uneven_slices(image.with_array(heights, slice_positions_mm=positions))
+    assert even.slice_positions_mm is None
+    assert even.shape == (6, 2, 2)
+    assert np.allclose(even.array[:, 0, 0], [0, 5, 10, 15, 20, 25])
+    assert any("uneven" in warning for warning in even.warnings)
+    assert np.allclose(even.affine[:3, 3], [*image.affine[:2, 3], 0.0])  # the lowest slice's true place
 
 
 def test_gantry_tilt_is_undone_and_the_outside_is_air():
@@ -95,14 +95,28 @@ def test_gantry_tilt_is_undone_and_the_outside_is_air():
     index = np.indices(image.shape).reshape(3, -1)
     height = (tilted[:3, :3] @ index)[1].reshape(image.shape)
     scan = replace(image, array=height.astype(np.float32), affine=tilted)
-    settled = resample_uneven_slices(scan)
-    assert not is_sheared(settled.affine)
-    mm = (settled.affine[:3, :3] @ np.indices(settled.shape).reshape(3, -1))[1].reshape(settled.shape)
-    shift = settled.affine[1, 3] - tilted[1, 3]
-    covered = settled.array > -1000
+    even = resample_uneven_slices(scan)
+    assert not is_sheared(even.affine)
+    mm = (even.affine[:3, :3] @ np.indices(even.shape).reshape(3, -1))[1].reshape(even.shape)
+    shift = even.affine[1, 3] - tilted[1, 3]
+    covered = even.array > -1000
     assert 0.5 < covered.mean() < 1
-    assert (settled.array[~covered] == -1024).all()
-    assert np.abs(settled.array - (mm + shift))[covered].max() < 0.51
+    assert (even.array[~covered] == -1024).all()
+    assert np.abs(even.array - (mm + shift))[covered].max() < 0.51
+
+
+@pytest.mark.parametrize("tilted", [False, True])
+def test_labels_stay_labels_on_a_regular_grid(tilted):
+    image = volume((5, 8, 8), "SPL", (5.0, 1.0, 1.0))
+    labels = (np.arange(5 * 8 * 8).reshape(5, 8, 8) % 2 * 7).astype(np.uint8)  # 0 and 7 side by side
+    affine = image.affine.copy()
+    affine[1, 0] += 2.0 * tilted
+    positions = None if tilted else (0.0, 5.0, 10.0, 20.0, 25.0)
+    segmentation = replace(
+        image, array=labels, units="label", affine=affine, slice_positions_mm=positions, modality="SEG"
+    )
+    even = resample_uneven_slices(segmentation)
+    assert set(np.unique(even.array)) == {0, 7}
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])

@@ -10,7 +10,6 @@ from medmvl.errors import UserError
 from medmvl.tasks.metrics import token_recall
 from medmvl.tasks.metrics.adapters import ADAPTERS
 from medmvl.tasks.metrics.classification import (
-    auroc,
     balanced_accuracy,
     calibration_error,
     macro_f1,
@@ -47,12 +46,7 @@ def test_a_class_nobody_can_read_is_a_miss() -> None:
     assert balanced_accuracy(["mole", None, "scar"], ["mole", "mole", "scar"]).corpus() == pytest.approx(0.75)
 
 
-def test_auroc_and_calibration() -> None:
-    assert (
-        auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]) == 0.75
-    )  # scikit-learn's documented example
-    with pytest.raises(UserError, match="all truths are alike"):
-        auroc([0.1, 0.2], [True, True])
+def test_calibration() -> None:
     # two bins of ten: 0.95 three times, right twice; 0.15 once, wrong
     expected = (3 * abs(2 / 3 - 0.95) + 0.15) / 4
     assert calibration_error(

@@ -118,10 +118,9 @@ def split_samples(
     samples: Sequence[Sample],
     fractions: Mapping[str, float],
     seed: int,
-    reference: Reference = lambda block: block.path,
 ) -> dict[str, list[int]]:
     """Group and deal out in one step; see `patient_groups` and `split_groups`."""
-    return split_groups(patient_groups(samples, reference), fractions, seed)
+    return split_groups(patient_groups(samples), fractions, seed)
 
 
 def _root(parents: list[int], number: int) -> int:

@@ -28,7 +28,6 @@ from medmvl.outputs import continued_folder
 from medmvl.schema import Sample, dump_sample, write_samples
 
 Progress = Callable[[int, int], None]
-SHARD_BYTES = 1 << 30
 _BLOCK = 512
 """Bytes of a header of tar, and what the length of a member is rounded up to."""
 

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from medmvl.evaluation.statistics import Floats, cluster_sums
+from medmvl.evaluation.statistics import LEVEL, Floats, cluster_sums
 
 EXACT_CLUSTERS = 14
 """Up to this many clusters that differ, all sign patterns are tried (16384)."""
@@ -61,19 +61,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable_difference(
-    differences: Sequence[float], clusters: Sequence[Hashable], *, power: float = POWER, level: float = 0.95
-) -> float | None:
-    """The smallest true difference of means that these clusters would show with this power.
+def detectable_difference(differences: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
+    """The smallest true difference of means that these clusters would show with the power `POWER`.
 
-    That is `(z(1 - alpha/2) + z(power))` cluster-robust standard errors of the paired difference. None where
+    That is `(z(1 - alpha/2) + z(POWER))` cluster-robust standard errors of the paired difference. None where
     there is one cluster, or no difference to learn a standard error from.
     """
     error = standard_error(differences, clusters)
     if not error:
         return None
     normal = NormalDist()
-    return (normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(power)) * error
+    return (normal.inv_cdf(0.5 + LEVEL / 2) + normal.inv_cdf(POWER)) * error
 
 
 def standard_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:

@@ -19,6 +19,8 @@ from medmvl.json_types import JsonObject
 from medmvl.tasks.metrics.tally import Tally
 
 NUM_RESAMPLES = 2000
+LEVEL = 0.95
+"""Confidence of every interval."""
 _RARE = 10
 """With fewer right, or fewer wrong, answers than this a bootstrap is too narrow (it has width 0 at 1.00)."""
 
@@ -50,9 +52,9 @@ class Interval:
         return dict(self.__dict__)
 
 
-def wilson(proportion: float, n: float, level: float = 0.95) -> tuple[float, float]:
+def wilson(proportion: float, n: float) -> tuple[float, float]:
     """Wilson's score interval of a proportion in `n` independent trials; `n` may be a fractional, effective number."""
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
     centre = proportion + z * z / (2 * n)
     half = z * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
@@ -77,9 +79,7 @@ def effective_n(scores: Sequence[float], clusters: Sequence[Hashable]) -> float:
     return min(n, p * (1 - p) / variance) if variance > 0 else n
 
 
-def mean_interval(
-    scores: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0, level: float = 0.95
-) -> Interval:
+def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
     """Mean of scores with a percentile bootstrap interval over clusters.
 
     Right-or-wrong scores that are nearly all right or nearly all wrong get Wilson's interval at the
@@ -91,9 +91,9 @@ def mean_interval(
     n_effective = effective_n(scores, clusters)
     binary = all(score in (0.0, 1.0) for score in scores)
     if binary and min(value, 1 - value) * n_effective < _RARE:
-        low, high = wilson(value, n_effective, level)
+        low, high = wilson(value, n_effective)
         return Interval(value, low, high, len(scores), len(sizes), "wilson")
-    low, high = _bootstrap(sums, sizes, seed, level)
+    low, high = _bootstrap(sums, sizes, seed)
     return Interval(value, low, high, len(scores), len(sizes), "bootstrap")
 
 
@@ -103,18 +103,15 @@ def difference_interval(
     clusters: Sequence[Hashable],
     *,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Mean of `scores - others`, paired by answer, with a percentile bootstrap interval over clusters."""
     differences = [a - b for a, b in zip(scores, others, strict=True)]
     sums, sizes = cluster_sums(differences, clusters)
-    low, high = _bootstrap(sums, sizes, seed, level)
+    low, high = _bootstrap(sums, sizes, seed)
     return Interval(float(sums.sum() / sizes.sum()), low, high, len(differences), len(sizes), "bootstrap")
 
 
-def tally_interval(
-    tally: Tally, clusters: Sequence[Hashable], *, seed: int = 0, level: float = 0.95
-) -> Interval:
+def tally_interval(tally: Tally, clusters: Sequence[Hashable], *, seed: int = 0) -> Interval:
     """A corpus value (BLEU, F1, a difference of maxima) with the value taken again of every resample.
 
     Clusters are drawn whole; a resample's counts are the sums of its clusters' counts, so 2000 resamples of a
@@ -127,7 +124,7 @@ def tally_interval(
     np.add.at(sums, where, tally.rows)
     rng = np.random.default_rng(seed)
     values = [tally.value(drawn @ sums) for drawn in _draws(rng, k)]
-    low, high = _percentiles(np.concatenate(values), level)
+    low, high = _percentiles(np.concatenate(values))
     return Interval(tally.corpus(), low, high, len(tally), k, "bootstrap")
 
 
@@ -136,7 +133,6 @@ def bootstrap_interval(
     clusters: Sequence[Hashable],
     *,
     seed: int = 0,
-    level: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
     """Any statistic, such as an AUROC, with a percentile bootstrap interval over clusters.
@@ -146,7 +142,6 @@ def bootstrap_interval(
             where it is not defined, such as where all truths are alike; those resamples are left out).
         clusters: the patient (or study, ...) of every answer.
         seed: seed for the resamples.
-        level: of confidence.
         num_resamples: fewer where the statistic is slow.
     """
     where = _numbered(clusters)
@@ -155,7 +150,7 @@ def bootstrap_interval(
     k = len(members)
     drawn = (rng.integers(0, k, k) for _ in range(num_resamples))
     values = np.array([statistic(np.concatenate([members[i] for i in chosen])) for chosen in drawn])
-    low, high = _percentiles(values, level)
+    low, high = _percentiles(values)
     return Interval(statistic(np.arange(len(where))), low, high, len(where), k, "bootstrap")
 
 
@@ -171,11 +166,11 @@ def _draws(rng: np.random.Generator, k: int) -> Iterator[Floats]:
         yield rng.multinomial(k, np.full(k, 1 / k), 100).astype(np.float64)
 
 
-def _percentiles(values: Floats, level: float) -> tuple[float, float]:
+def _percentiles(values: Floats) -> tuple[float, float]:
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -186,7 +181,7 @@ def cluster_sums(scores: Sequence[float], clusters: Sequence[Hashable]) -> tuple
     return np.bincount(where, weights=scores).astype(np.float64), np.bincount(where).astype(np.float64)
 
 
-def _bootstrap(sums: Floats, sizes: Floats, seed: int, level: float) -> tuple[float, float]:
+def _bootstrap(sums: Floats, sizes: Floats, seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     means = [(drawn @ sums) / (drawn @ sizes) for drawn in _draws(rng, len(sums))]
-    return _percentiles(np.concatenate(means), level)
+    return _percentiles(np.concatenate(means))

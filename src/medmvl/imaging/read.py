@@ -47,6 +47,8 @@ def _read_zip(path: Path, selector: Selector) -> MedicalImage:
     return zipped.read_zip(path, lambda unpacked: _read_source(unpacked, selector, archives=False))
 
 
+LISTED_FILES = 10_000
+"""Files of a folder that are looked at, to tell which other formats it holds."""
 FORMATS: tuple[Format, ...] = (
     Format("NIfTI-1/2 (.nii, .nii.gz, .hdr with .img)", nifti.sniff, nifti.read_nifti),
     Format("Analyze 7.5 (.hdr with .img)", analyze.sniff, analyze.read_analyze),
@@ -140,10 +142,10 @@ def recognised(path: Path) -> bool:
     return bool(head) and any(format_.sniff(head, path) for format_ in FORMATS)
 
 
-def other_images(folder: Path, most: int = 10_000) -> list[tuple[Path, str]]:
-    """List what a folder holds next to DICOM: files and the names of their formats, in order, of the first `most` files."""
+def other_images(folder: Path) -> list[tuple[Path, str]]:
+    """List what a folder holds next to DICOM, among its first `LISTED_FILES` files: the files, and names of their formats."""
     found = []
-    for path in islice((path for path in sorted(folder.rglob("*")) if path.is_file()), most):
+    for path in islice((path for path in sorted(folder.rglob("*")) if path.is_file()), LISTED_FILES):
         try:
             head = read_head(path)
         except (OSError, ReadError):

@@ -160,13 +160,15 @@ def is_sheared(affine: Affine) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
-def resample_uneven_slices(image: MedicalImage, interpolation: Interpolation = "area_linear") -> MedicalImage:
+def resample_uneven_slices(image: MedicalImage) -> MedicalImage:
     """Return a volume on a regular, right-angled grid: uneven gaps made even, gantry tilt undone; others as they are.
 
-    The grid keeps the in-plane spacing and covers every slice; what no slice covers is padded (-1024 in HU).
+    The grid keeps the in-plane spacing and covers every slice; what no slice covers is padded (-1024 in HU). Labels are
+    taken from the nearest voxel, as a mean of two labels is a third.
     """
     if image.kind != "volume" or image.affine is None:
         return image
+    interpolation: Interpolation = "nearest" if image.units == "label" else "area_linear"
     if image.slice_positions_mm is not None:
         image = _even_slices(image, interpolation)
     return (

@@ -73,12 +73,16 @@ def settle(finding: Finding, anatomy: Anatomy, rng: np.random.Generator, spread:
     return FINDINGS[finding.finding_type].settle(finding, anatomy, rng, spread)
 
 
-def _lattice(anatomy: Anatomy, side: str, points: int = 26) -> tuple[tuple[Float, Float, Float], float]:
+LATTICE_POINTS = 26
+"""Points of the coarse grid along each axis of a lung."""
+
+
+def _lattice(anatomy: Anatomy, side: str) -> tuple[tuple[Float, Float, Float], float]:
     """Return a coarse grid over one lung and its cell volume in millilitres."""
     centre, semi = anatomy.lung_centre(side), anatomy.lung_semi_axes
-    steps = (np.arange(points, dtype=np.float32) + 0.5) / points * 2 - 1
+    steps = (np.arange(LATTICE_POINTS, dtype=np.float32) + 0.5) / LATTICE_POINTS * 2 - 1
     z, y, x = ((c + steps * s).astype(np.float32) for c, s in zip(centre, semi, strict=True))
-    cell = 8 * semi[0] * semi[1] * semi[2] / points**3 / 1000
+    cell = 8 * semi[0] * semi[1] * semi[2] / LATTICE_POINTS**3 / 1000
     return (z[:, None, None], y[None, :, None], x[None, None, :]), cell
 
 

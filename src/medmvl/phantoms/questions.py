@@ -6,7 +6,7 @@ of what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,13 +44,11 @@ class Dialogue:
 Ask = Callable[[Patient, View, str, np.random.Generator], Dialogue | None]
 
 
-def make_samples(
-    patient: Patient, study: Study, languages: Sequence[str] = text.LANGUAGES
-) -> Iterator[Sample]:
+def make_samples(patient: Patient, study: Study) -> Iterator[Sample]:
     """Yield every question of the patient's preset about one study, in each language."""
     names = patient.preset.ct_questions if study.view == "ct" else patient.preset.xray_questions
     for name in names:
-        for language in languages:
+        for language in text.LANGUAGES:
             rng = patient.stream(f"{study.view}/{name}/{language}")
             dialogue = QUESTIONS[name](patient, study.view, language, rng)
             if dialogue is not None and not (dialogue.with_prior and study.prior is None):

@@ -25,7 +25,6 @@ def diagnostic_report(
     language: str,
     sources: Sequence[Dataset],
     warnings: Sequence[str] = (),
-    issued: datetime | None = None,
 ) -> JsonObject:
     """Build and validate the resource.
 
@@ -35,7 +34,6 @@ def diagnostic_report(
         language: `"en"` or `"zh"`.
         sources: from `source_instances`; empty where the source was no DICOM: then the resource names no one.
         warnings: what is doubtful about the scan or the report; they follow the notice.
-        issued: when it was written; now.
 
     Returns:
         The JSON of a resource of status `preliminary`, tagged as asserted by a device and of uncertain
@@ -59,7 +57,7 @@ def diagnostic_report(
         "status": "preliminary",
         "category": [_concept(_CATEGORY)],
         "code": _concept(_CODE),
-        "issued": (issued or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "issued": datetime.now(UTC).isoformat(timespec="seconds"),
         "conclusion": written,
         "presentedForm": [_attachment(written, language)],
         **(_identity(sources[0]) if sources else {}),

@@ -33,9 +33,9 @@ class Reward(StrictModel):
     def score(self, record: Record) -> float:
         """What the record's answer earns, from 0 to 1; the record lacks nothing."""
 
-    def of(self, answer: str, reference: str, question: str = "", choices: tuple[str, ...] = ()) -> float:
+    def of(self, answer: str, reference: str, question: str = "") -> float:
         """The same for plain texts."""
-        return checked_score(self, Record("answer", answer, (reference,), question, choices=choices))
+        return checked_score(self, Record("answer", answer, (reference,), question))
 
 
 def checked_score(reward: Reward, record: Record) -> float:

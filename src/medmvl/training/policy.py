@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medmvl.models.answer_logprobs import Sampling, TokenLogprobs
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -172,8 +172,3 @@ class FirstWeights:
         finally:
             for name, tensor in changing.items():
                 tensor.data = now[name]
-
-
-def changing_bytes(model: nn.Module) -> int:
-    """Bytes of the weights that train, which a reference holds once more."""
-    return sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)

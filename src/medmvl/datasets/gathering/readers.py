@@ -19,7 +19,7 @@ _BLANK = " \t\r\n"
 csv.field_size_limit(sys.maxsize)
 
 
-def iter_csv(path: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
+def iter_csv(path: Path) -> Iterator[dict[str, str]]:
     """Yield rows as column to text; a name that ends in `.gz` is unpacked.
 
     Raises:
@@ -28,7 +28,7 @@ def iter_csv(path: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         try:
-            for row in csv.DictReader(text, delimiter=delimiter):
+            for row in csv.DictReader(text):
                 yield {key: value or "" for key, value in row.items() if isinstance(key, str)}
         except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
             raise UserError(f"{path}: not a readable table ({error})") from None

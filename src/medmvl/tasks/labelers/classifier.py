@@ -11,19 +11,19 @@ from medmvl.errors import UserError
 from medmvl.tasks.metrics.optional import load_library
 
 BATCH = 16
+THRESHOLD = 0.5
 
 
 class ClassifierLabeler:
     """Every label of the classifier's `id2label`, by itself: present where its sigmoid is above the threshold."""
 
-    def __init__(self, folder: Path, threshold: float = 0.5) -> None:
+    def __init__(self, folder: Path) -> None:
         """Remember the folder; the weights are loaded with the first text.
 
         Args:
             folder: with `config.json` (`id2label` names the findings), weights and tokenizer.
-            threshold: threshold of the sigmoid.
         """
-        self.folder, self.threshold = folder, threshold
+        self.folder = folder
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class ClassifierLabeler:
                 max_length=self._longest,
             )
             with torch.inference_mode():
-                above = self._model(**batch).logits.sigmoid() > self.threshold
+                above = self._model(**batch).logits.sigmoid() > THRESHOLD
             labels += [dict(zip(self.names, map(float, row.tolist()), strict=True)) for row in above]
         return labels
 

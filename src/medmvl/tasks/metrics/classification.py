@@ -1,7 +1,6 @@
-"""Classification: F1 and balanced accuracy as tallies that a bootstrap can take again; AUROC and calibration.
+"""Classification: F1 and balanced accuracy as tallies that a bootstrap can take again, and calibration.
 
-Sources: Guo et al., ICML 2017 (expected calibration error). AUROC is scikit-learn's; the
-tallies are tested to equal its values.
+Sources: Guo et al., ICML 2017 (expected calibration error). F1 and balanced accuracy are tested to equal scikit-learn's.
 """
 
 from __future__ import annotations
@@ -47,19 +46,6 @@ def micro_f1(given: Sequence[str | None], wanted: Sequence[str]) -> Tally:
 def balanced_accuracy(given: Sequence[str | None], wanted: Sequence[str]) -> Tally:
     """Mean of the classes' recall, over classes that occur in the truths of the (re)sample."""
     return Tally(class_counts(given, wanted)[0], _balanced_accuracy)
-
-
-def auroc(scores: Sequence[float], wanted: Sequence[bool]) -> float:
-    """Area under the ROC curve.
-
-    Raises:
-        UserError: all truths are alike, so there is no curve.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    if len(set(wanted)) < 2:
-        raise UserError("AUROC needs samples with and without the finding; all truths are alike")
-    return float(roc_auc_score(np.asarray(wanted, dtype=int), np.asarray(scores)))
 
 
 def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = BINS) -> Tally:
