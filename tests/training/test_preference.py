@@ -158,12 +158,31 @@ def sample(**fields: Any) -> Sample:
     [
         ({"chosen": "left", "rejected": " left "}, "the same answer"),
         ({"chosen": "left"}, "one of them is missing"),
-        ({"chosen": " ", "rejected": "left"}, "chosen is empty"),
+        ({"chosen": " ", "rejected": "left"}, "chosen\n.*the answer is empty"),
+        ({"chosen": "left", "rejected": ""}, "rejected\n.*the answer is empty"),
+        ({"chosen": "left", "rejected": "<think>hm</think>\n"}, "rejected\n.*reasoning alone"),
     ],
 )
 def test_a_pair_is_two_answers(fields: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample(**fields)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "<think>right?</think>"])
+@pytest.mark.parametrize("field", ["chosen", "rejected"])
+def test_an_empty_answer_of_a_pair_is_named_by_file_line_and_field(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    lines = [
+        sample(id=str(number), chosen="left", rejected="right").model_dump(mode="json") for number in range(3)
+    ]
+    lines[1][field] = text
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(SampleError, match=rf"{file}, line 2, sample '1': {field}: the answer"):
+        open_pairs([open_data(file)], processor(), drop_too_long=False)[1]
+    done = CliRunner().invoke(app, ["data", "check", str(file)])
+    assert done.exit_code == 2 and f"{field}: the answer" in done.output + str(done.exception)
 
 
 def test_mistakes_are_said_before_the_first_step(tmp_path: Path, phantom_cache: Path) -> None:
@@ -223,6 +242,11 @@ def test_pairs_are_the_best_and_the_worst_answer() -> None:
     (pair,) = make_pairs(samples, answers, build_reward("closed_accuracy"), 0.1, counts)
     assert (pair.id, pair.chosen, pair.rejected, pair.margin) == ("a", "left", "right", 1.0)
     assert (counts.pairs, counts.single, counts.alike, counts.unjudged) == (1, 1, 1, {"an answer": 1})
+    answers = {"a": ["left", "", "<think>the other</think>"], "b": [" "], "c": ["left", "", "right"]}
+    counts = PairCounts()
+    (pair,) = make_pairs(samples[:3], answers, build_reward("closed_accuracy"), 0.1, counts)
+    assert (pair.id, pair.chosen, pair.rejected) == ("c", "left", "right")
+    assert (counts.single, counts.unjudged) == (1, {"an answer": 1})
     with pytest.raises(UserError, match="of no sample, such as 'z'"):
         list(make_pairs(samples, {"z": ["left"]}, build_reward("judge"), 0.1, PairCounts()))
 

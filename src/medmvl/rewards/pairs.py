@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from medmvl.errors import UserError
 from medmvl.rewards.reward import Reward, checked_score
 from medmvl.schema import Sample
-from medmvl.schema.reasoning import without_reasoning
+from medmvl.schema.reasoning import split_reasoning, without_reasoning
 from medmvl.tasks.protocols.predictions import record_of
 
 
@@ -20,7 +20,7 @@ class PairCounts:
     alike: int = 0
     """Samples whose answers differ by less than the margin."""
     single: int = 0
-    """Samples with fewer than two different answers."""
+    """Samples with fewer than two different answers that say something."""
     unjudged: dict[str, int] = field(default_factory=dict)
     """By what the reward needs and they lack, or `an answer`."""
 
@@ -47,7 +47,8 @@ def make_pairs(
     seen = set()
     for sample in samples:
         seen.add(sample.id)
-        texts = list(dict.fromkeys(text.strip() for text in answers.get(sample.id, ())))
+        said = (text.strip() for text in answers.get(sample.id, ()))
+        texts = list(dict.fromkeys(text for text in said if split_reasoning(text)[1]))
         pair = _pair(sample, texts, reward, margin, counts)
         if pair is not None:
             counts.pairs += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from medmvl.schema.blocks import Block, ImageBlock, TextBlock, VolumeBlock
 from medmvl.schema.boxes import Box
@@ -165,15 +165,26 @@ class Sample(StrictModel):
         messages = tuple(message.to_no_image() for message in self.messages)
         return self.model_copy(update={"messages": messages, "boxes": ()})
 
+    @field_validator("chosen", "rejected")
+    @classmethod
+    def _answers_say_something(cls, text: str | None) -> str | None:
+        if text is not None and not split_reasoning(text)[1].strip():
+            found = "holds reasoning alone" if text.strip() else "is empty"
+            raise ValueError(
+                f"the answer {found}, so no token of it can be preferred; write an answer, or leave the pair out"
+            )
+        return text
+
     @model_validator(mode="after")
     def _a_pair_is_two_answers(self) -> Sample:
         if (self.chosen is None) != (self.rejected is None):
             raise ValueError("chosen and rejected belong together, but one of them is missing")
-        if self.chosen is not None and self.rejected is not None:
-            if not self.chosen.strip():
-                raise ValueError("chosen is empty")
-            if self.chosen.strip() == self.rejected.strip():
-                raise ValueError("chosen and rejected are the same answer; there is nothing to prefer")
+        if (
+            self.chosen is not None
+            and self.rejected is not None
+            and self.chosen.strip() == self.rejected.strip()
+        ):
+            raise ValueError("chosen and rejected are the same answer; there is nothing to prefer")
         return self
 
     @model_validator(mode="after")
