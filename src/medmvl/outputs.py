@@ -194,7 +194,7 @@ def disk_errors(out: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(out)) from error
 
 
-def _name_of(error: OSError, out: Path) -> Any:
+def _name_of(error: OSError, out: Path) -> object:
     """What could not be read or written: a failed copy names what it reads, and second what it writes."""
     if error.errno in NO_ROOM and error.filename2 is not None:
         written = os.fsdecode(error.filename2)

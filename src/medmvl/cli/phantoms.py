@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from medmvl.phantoms.dataset import Format
 
 
@@ -75,7 +77,7 @@ def _three(text: str, option: str) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _print_summary(out: Path, summary: JsonObject, console: Any) -> None:
+def _print_summary(out: Path, summary: JsonObject, console: Console) -> None:
     from rich.table import Table
 
     from medmvl.phantoms.findings import FINDINGS

@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
@@ -113,7 +112,7 @@ def _alike(recipe: Recipe, other: Recipe, folder: Path) -> int:
     return count
 
 
-def _texts(recipe: Recipe) -> Any:
+def _texts(recipe: Recipe) -> object:
     """What a tokenizer would be learned from; nothing where the recipe brings one."""
     llm = recipe.model.llm
     if llm is None or llm.tokenizer_vocab_size is None:

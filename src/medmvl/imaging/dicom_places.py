@@ -25,6 +25,8 @@ _NM_VECTORS = {
     "EnergyWindowVector": "energy window", "DetectorVector": "detector", "RRIntervalVector": "cardiac phase",
     "TimeSlotVector": "time", "TimeSliceVector": "time", "PhaseVector": "time",
 }  # fmt: skip
+CsaHeader = dict[str, Any]
+"""Header that Siemens keeps of its own, as nibabel reads it."""
 MOSAIC = "this is a Siemens mosaic: many slices side by side in one picture"
 
 
@@ -200,7 +202,7 @@ def _mosaic(file: DicomFile, sheet: Frame) -> list[Frame]:
 
 
 def _mosaic_geometry(
-    file: DicomFile, sheet: Frame, csa: Any, size: tuple[int, int]
+    file: DicomFile, sheet: Frame, csa: CsaHeader | None, size: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the centre of the first slice's first pixel, and the step to the next slice."""
     assert sheet.position is not None and sheet.directions is not None and sheet.spacing is not None
@@ -222,7 +224,7 @@ def _mosaic_geometry(
     return first, sheet.normal * gap[0] * side
 
 
-def _mosaic_count(file: DicomFile, csa: Any) -> int:
+def _mosaic_count(file: DicomFile, csa: CsaHeader | None) -> int:
     stated = file.private(SIEMENS_MOSAIC_COUNT)
     if isinstance(stated, bytes):
         stated = int.from_bytes(stated[:2], "little")
@@ -240,7 +242,7 @@ def _mosaic_count(file: DicomFile, csa: Any) -> int:
     return count
 
 
-def _csa(file: DicomFile) -> Any:
+def _csa(file: DicomFile) -> CsaHeader | None:
     """Return what Siemens keeps in its own image header, or None."""
     found = file.private(SIEMENS_CSA)
     if not isinstance(found, bytes):
@@ -248,12 +250,13 @@ def _csa(file: DicomFile) -> Any:
     from nibabel.nicom import csareader
 
     try:
-        return csareader.read(found)
+        header: CsaHeader | None = csareader.read(found)
+        return header
     except (*PARSER_ERRORS, csareader.CSAError):
         return None
 
 
-def _csa_values(csa: Any, name: str) -> list[float]:
+def _csa_values(csa: CsaHeader | None, name: str) -> list[float]:
     try:
         return [float(one) for one in csa["tags"][name]["items"]] if csa else []
     except PARSER_ERRORS:

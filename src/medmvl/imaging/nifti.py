@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +97,11 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
     )
 
 
-def opened(path: Path) -> Any:
+def opened(path: Path) -> BinaryIO:
     """Open a file for reading, through gzip where its first bytes say so."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if compressed else path.open("rb")
 
 
 def _head(path: Path) -> bytes:
@@ -116,7 +116,7 @@ def _magic(head: bytes) -> int:
     return _MAGIC_AT[_header_size(head) or 348]
 
 
-def _parse(head: bytes) -> Any:
+def _parse(head: bytes) -> Nifti1Header:
     size = _header_size(head)
     if size is None or len(head) < size:
         raise ReadError("the NIfTI header is cut short")

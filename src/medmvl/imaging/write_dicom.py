@@ -7,10 +7,12 @@ the same bytes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -74,17 +76,17 @@ def write_dicom_image(image: MedicalImage, path: Path, *, patient_pseudonym: str
     _save(dataset, path)
 
 
-def _sixteen_bit(image: MedicalImage) -> Any:
+def _sixteen_bit(image: MedicalImage) -> NDArray[Any]:
     array = image.array
     if array.dtype in (np.int16, np.uint16, np.uint8):
         return array
-    rounded = np.rint(array)
+    rounded: NDArray[Any] = np.rint(array)
     if not np.array_equal(rounded, array) or array.min() < -32768 or array.max() > 32767:
         raise UserError(f"DICOM is written from whole numbers of 16 bit; found {array.dtype}, round it first")
     return rounded.astype(np.int16)
 
 
-def _dataset(image: MedicalImage, plane: Any, pseudonym: str, seed: int, number: int) -> Dataset:
+def _dataset(image: MedicalImage, plane: NDArray[Any], pseudonym: str, seed: int, number: int) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = _CLASSES.get(image.modality or "", SecondaryCaptureImageStorage)
     dataset.SOPInstanceUID = _uid(pseudonym, seed, image.kind, number)
@@ -111,7 +113,7 @@ def _uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def _decimals(values: Any) -> list[DSfloat]:
+def _decimals(values: Iterable[float]) -> list[DSfloat]:
     return [DSfloat(float(value) + 0.0, auto_format=True) for value in values]
 
 

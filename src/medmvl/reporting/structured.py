@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -18,6 +18,16 @@ from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
 from medmvl.imaging.silence import silent_libraries
 from medmvl.reporting.notice import notices
+
+if TYPE_CHECKING:
+    from highdicom.sr import (
+        CodedConcept,
+        ContainerContentItem,
+        ContentItem,
+        EnhancedSR,
+        ImageContentItem,
+        TextContentItem,
+    )
 
 SERIES_NUMBER = 9001
 DEVICE = "MedM-VL"
@@ -104,7 +114,7 @@ def check(file: Path | BytesIO, text: str, sources: Sequence[Dataset]) -> None:
 
 def _document(
     study: str, text: str, language: str, sources: Sequence[Dataset], version: str, warnings: Sequence[str]
-) -> Any:
+) -> EnhancedSR:
     from highdicom.sr import EnhancedSR
 
     document = EnhancedSR(
@@ -131,7 +141,7 @@ def _document(
 
 def _content(
     text: str, language: str, sources: Sequence[Dataset], version: str, warnings: Sequence[str]
-) -> Any:
+) -> ContainerContentItem:
     from highdicom.sr import ContainerContentItem, ContentSequence
 
     root = ContainerContentItem(name=_code("report"), template_id="2000")
@@ -146,7 +156,7 @@ def _content(
     return root
 
 
-def _context(language: str, version: str) -> list[Any]:
+def _context(language: str, version: str) -> list[ContentItem]:
     from highdicom.sr import CodeContentItem, CodedConcept, UIDRefContentItem
 
     observed = "HAS OBS CONTEXT"
@@ -160,20 +170,20 @@ def _context(language: str, version: str) -> list[Any]:
     ]
 
 
-def _code(name: str) -> Any:
+def _code(name: str) -> CodedConcept:
     from highdicom.sr import CodedConcept
 
     value, scheme, meaning = _CODES[name]
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
 
 
-def _text(name: str, value: str, relation: str) -> Any:
+def _text(name: str, value: str, relation: str) -> TextContentItem:
     from highdicom.sr import TextContentItem
 
     return TextContentItem(name=_code(name), value=value.replace("\n", "\r\n"), relationship_type=relation)
 
 
-def _image(source: Dataset) -> Any:
+def _image(source: Dataset) -> ImageContentItem:
     from highdicom.sr import ImageContentItem
 
     return ImageContentItem(
@@ -184,7 +194,7 @@ def _image(source: Dataset) -> Any:
     )
 
 
-def _container(name: str, items: Sequence[Any]) -> Any:
+def _container(name: str, items: Sequence[ContentItem]) -> ContainerContentItem:
     from highdicom.sr import ContainerContentItem, ContentSequence
 
     made = ContainerContentItem(name=_code(name), relationship_type="CONTAINS")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, File, Form, HTTPException, UploadFile
 from fastapi import Request as HttpRequest
@@ -49,6 +49,8 @@ CHAT_BODY = {
     "required": True,
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}},
 }
+
+T = TypeVar("T")
 
 
 def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
@@ -146,7 +148,7 @@ def _add_files(app: FastAPI, server: Server) -> None:
 
 def _add_chat(app: FastAPI, server: Server) -> None:
     @app.post("/v1/chat/completions", responses=_ERRORS, openapi_extra={"requestBody": CHAT_BODY})
-    async def chat(request: HttpRequest) -> Any:
+    async def chat(request: HttpRequest) -> Response:
         """Answer a conversation with images and volumes."""
         if not _is_json(request):
             raise HTTPException(415, "send the request as JSON, with Content-Type: application/json")
@@ -168,7 +170,7 @@ def _add_chat(app: FastAPI, server: Server) -> None:
         return StreamingResponse(events, media_type="text/event-stream")
 
 
-async def _until_gone(request: HttpRequest, work: Any) -> Any:
+async def _until_gone(request: HttpRequest, work: Awaitable[T]) -> T:
     """The result of `work`, which stops when the client leaves."""
     task = asyncio.ensure_future(work)
     try:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medmvl.errors import RecipeError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonObject, JsonValue
 from medmvl.messages import did_you_mean
 from medmvl.models.part_names import PARTS
 
@@ -151,7 +151,7 @@ def apply_override(document: JsonObject, override: str) -> None:
             f"override '{override}': expected key.path=value, such as stages.0.learning_rate=1e-4"
         )
     keys = path.split(".")
-    place: Any = document
+    place: JsonValue = document
     for key in keys[:-1]:
         place = _step_into(place, key, path)
     value = yaml.load(text, Loader=_Loader)  # a SafeLoader
@@ -162,7 +162,7 @@ def apply_override(document: JsonObject, override: str) -> None:
         place[last] = value
 
 
-def _step_into(place: Any, key: str, path: str) -> Any:
+def _step_into(place: JsonValue, key: str, path: str) -> JsonValue:
     if isinstance(place, list):
         return place[_index_of(place, key, path)]
     inside = place.get(key)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medmvl.errors import SampleError, UserError
+from medmvl.json_types import JsonValue
 from medmvl.schema import Sample
 from medmvl.schema.reasoning import join_reasoning
 from medmvl.tasks.answers import yes_no_choices
@@ -178,7 +179,7 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
     return list(entries)
 
 
-def _line(text: str, number: int) -> Any:
+def _line(text: str, number: int) -> JsonValue:
     """One line of JSON Lines; an error names its place in the file."""
     try:
         return json.loads(text)
@@ -186,7 +187,7 @@ def _line(text: str, number: int) -> Any:
         raise json.JSONDecodeError(f"line {number}: {error.msg}", text, error.pos) from None
 
 
-def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> Any:
+def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> JsonValue:
     return next((entry[key] for key in keys if entry.get(key) is not None), None)
 
 
@@ -256,7 +257,7 @@ def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(option) for option in found if option is not None)
 
 
-def _listed(text: str) -> Any:
+def _listed(text: str) -> JsonValue:
     """Options written as one text: a JSON or Python list, one per line, or after letters."""
     for read in (json.loads, ast.literal_eval):
         try:
