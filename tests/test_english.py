@@ -16,7 +16,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 COUNTED = "tokens|samples|bytes|rows|lines|files|parameters|steps|images|processes"
 UNIT = "sample|line|row|epoch|process|scan|study|patient|stage|part|pass|slice|step|volume|request|parameter|channel"
-SMALL = "label|token|voxel|finding|question|core|group|second|variant"
+SMALL = "run|label|token|voxel|finding|question|core|group|second|variant"
 PATTERNS = {
     "a sentence begins with 'Of'": r"(?:\A|[.!?:|]\s+|\n\n[ ]*|^[-*] )Of\s",
     "an argument begins with 'of the': say its noun": r"^\s+\w+: of the ",
@@ -25,7 +25,7 @@ PATTERNS = {
     "say fix": r"\bmend(?:s|ed|ing)?\b",
     "say per, in tables": r"\b(?:one|a) (?:row|folder|report|entry) an? (?:kind|group|question|study|patient|part)\b",
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
-    "say per, of one": rf"\b(?:one|logit|loss|more texts|one text|one line) an? (?:known |logged )?(?:{UNIT}|{SMALL})\b",
+    "say per, of one": rf"\b(?:one|line|logit|loss|more texts|one text) an? (?:known |logged )?(?:{UNIT}|{SMALL})\b",
     "say per, of rates": r"\b(?:operations|seconds|numbers|slices|nats) an? (?:second|step|voxel|layer|token)\b",
     "say one per line": r"\b(?:a line|an answer|a row) each\b",
     "say predict, again, more expensive": r"\b(?:foret(?:ell|old)\w*|anew|dearer|unsaid)\b",
@@ -35,7 +35,10 @@ PATTERNS = {
     "say is, or exists": r"\bstands?\b(?!-in| (?:for|in for|alone|out)\b)",
     "say fix or correct": r"\b[Pp]ut(?:s|ting)? right\b",
 }
-FIELD = {"a field begins with its noun": r"\A(?:What|Whether|Where|Who|Whose|When|How many)\b"}
+FIELD = {
+    "a field begins with its noun": r"\A(?:What|Whether|Where|Who|Whose|When|How many"
+    r"|Such as|Written|Also|Only|As|By|For|From|To|In|On|At|With|Without|After|Before|If)\b"
+}
 
 
 def fields(path: Path) -> Iterator[tuple[int, str]]:
@@ -110,5 +113,6 @@ def test_a_field_begins_with_its_noun(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(
         'class A:\n    a: bool\n    """Whether it is."""\n    b: int\n    """Number of them."""\n'
+        '    c: str\n    """Such as `x`."""\n'
     )
-    assert len(faults(module)) == 1
+    assert len(faults(module)) == 2

@@ -19,13 +19,13 @@ def real() -> ModuleType:
     return load_script("benchmarks/real.py")
 
 
-def write_run(out: Path, name: str, right: Any, blind: Any) -> None:
+def write_run(out: Path, name: str, right: Any, no_image: Any) -> None:
     """An evaluation of 40 closed questions about 20 pictures and 4 open ones."""
     folder = out / name / "evaluation"
     folder.mkdir(parents=True)
     lines: list[dict[str, Any]] = [
         {"id": f"q{n}", "metric": "accuracy", "cluster": n // 2, "score": float(right(n)), "majority": {"score": float(n % 2)},
-         "no_image": {"score": float(blind(n))}, "swapped_image": {"score": 0.0}}
+         "no_image": {"score": float(no_image(n))}, "swapped_image": {"score": 0.0}}
         for n in range(40)
     ]  # fmt: skip
     lines += [{"id": f"o{n}", "metric": "token_f1", "cluster": n, "score": 0.25, "majority": {"score": 0.0},

@@ -1,4 +1,4 @@
-"""The predecessor's own data files load as they are, where they are present beside the real scans."""
+"""The data files of MSIIP/MedM-VL load as they are, where they are next to the real scans."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CASES = {"2d_siglip_mlp_qwen2_full": (5, 5), "3d_siglip_attn_qwen2_full": (4, 3)
 def test_every_sample_and_file_is_read(case: str, real_data: Path, tmp_path: Path) -> None:
     folder = real_data.parent / "reference" / "medm-vl-checkpoints" / case
     if not (folder / "data.json").is_file():
-        pytest.skip("the predecessor's reference data is not beside MEDMVL_TEST_DATA")
+        pytest.skip("the reference data of MSIIP/MedM-VL is not next to MEDMVL_TEST_DATA")
     source = load_source(
         DataSource.model_validate(
             {

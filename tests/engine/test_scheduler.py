@@ -43,8 +43,8 @@ def broken(block: Any) -> Any:
 
 def test_every_question_gets_its_own_answer(engine: Engine, scheduler: Scheduler) -> None:
     alone = [engine.answer([request], SHORT)[0].tokens for request in REQUESTS]
-    tickets = [scheduler.submit(request, SHORT) for request in REQUESTS * 3]
-    found = [ticket.result.result(timeout=60) for ticket in tickets]
+    queued = [scheduler.submit(request, SHORT) for request in REQUESTS * 3]
+    found = [entry.result.result(timeout=60) for entry in queued]
     assert [answer.tokens for answer in found if isinstance(answer, Answer)] == alone * 3
 
 
@@ -60,15 +60,13 @@ def test_waiting_questions_are_decoded_together(
         decode_sequences(prepared, sequences, owners)
 
     monkeypatch.setattr(engine, "decode_sequences", counted)
-    tickets = [scheduler.submit(request, SHORT) for request in REQUESTS]
+    queued = [scheduler.submit(request, SHORT) for request in REQUESTS]
     end = time.monotonic() + 20
-    while any(
-        ticket.prepared is None for ticket in tickets
-    ):  # the first batch may already have taken several
+    while any(entry.prepared is None for entry in queued):  # the first batch may already have taken several
         assert time.monotonic() < end
         time.sleep(0.01)
     begin.set()
-    assert all(isinstance(ticket.result.result(timeout=60), Answer) for ticket in tickets)
+    assert all(isinstance(entry.result.result(timeout=60), Answer) for entry in queued)
     assert sum(sizes) == len(REQUESTS) and max(sizes) > 1 and max(sizes) <= 4
 
 
@@ -87,16 +85,16 @@ def test_one_owner_leaves_room_for_others_who_come_next(
     scheduler = Scheduler(engine, max_batch=1, max_waiting=8)
     try:
         much = [replace(REQUESTS[0], owner="much") for _ in range(6)]
-        tickets = [scheduler.submit(request, SHORT) for request in much]
+        queued = [scheduler.submit(request, SHORT) for request in much]
         with pytest.raises(BusyError, match="6 questions of yours"):
             scheduler.submit(much[0], SHORT)
-        tickets.append(scheduler.submit(replace(REQUESTS[0], owner="other"), SHORT))
+        queued.append(scheduler.submit(replace(REQUESTS[0], owner="other"), SHORT))
         end = time.monotonic() + 20
-        while any(ticket.prepared is None for ticket in tickets):
+        while any(entry.prepared is None for entry in queued):
             assert time.monotonic() < end
             time.sleep(0.01)
         begin.set()
-        assert all(isinstance(ticket.result.result(timeout=60), Answer) for ticket in tickets)
+        assert all(isinstance(entry.result.result(timeout=60), Answer) for entry in queued)
     finally:
         begin.set()
         scheduler.close()
@@ -105,8 +103,8 @@ def test_one_owner_leaves_room_for_others_who_come_next(
 
 def test_one_bad_scan_harms_one_question(scheduler: Scheduler) -> None:
     bad = Request(SAMPLES[0].messages, broken, "bad")
-    tickets = [scheduler.submit(request, SHORT) for request in (REQUESTS[0], bad, REQUESTS[1])]
-    first, failed, last = (ticket.result.result(timeout=60) for ticket in tickets)
+    queued = [scheduler.submit(request, SHORT) for request in (REQUESTS[0], bad, REQUESTS[1])]
+    first, failed, last = (entry.result.result(timeout=60) for entry in queued)
     assert isinstance(first, Answer) and isinstance(last, Answer)
     assert isinstance(failed, Failure) and failed.reason == "input" and "not an image" in failed.error
 
@@ -125,8 +123,8 @@ def test_only_the_question_to_blame_fails(
         decode_sequences(prepared, sequences, owners)
 
     monkeypatch.setattr(engine, "decode_sequences", too_large)
-    tickets = [scheduler.submit(request, SHORT) for request in REQUESTS[:4]]
-    outcomes = [ticket.result.result(timeout=60) for ticket in tickets]
+    queued = [scheduler.submit(request, SHORT) for request in REQUESTS[:4]]
+    outcomes = [entry.result.result(timeout=60) for entry in queued]
     assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True]
     assert isinstance(outcomes[2], Failure) and outcomes[2].reason == reason
 
@@ -145,14 +143,14 @@ def test_a_second_try_repeats_no_text(
     monkeypatch.setattr(engine, "decode_sequences", fails_once)
     pieces: dict[int, list[str]] = {0: [], 1: []}
     with engine._lock:  # nothing is decoded until both wait
-        tickets = [
+        queued = [
             scheduler.submit(request, SHORT, listen=pieces[number].append)
             for number, request in enumerate(REQUESTS[:2])
         ]
-        while any(ticket.prepared is None for ticket in tickets):
+        while any(entry.prepared is None for entry in queued):
             time.sleep(0.01)
-    for number, ticket in enumerate(tickets):
-        answer = ticket.result.result(timeout=60)
+    for number, entry in enumerate(queued):
+        answer = entry.result.result(timeout=60)
         assert isinstance(answer, Answer) and "".join(pieces[number]) == answer.text
 
 
@@ -199,6 +197,6 @@ def test_a_full_queue_and_a_closed_engine_refuse(engine: Engine) -> None:
 
 def test_closing_answers_what_waits(engine: Engine) -> None:
     closing = Scheduler(engine)
-    tickets = [closing.submit(request, SHORT) for request in REQUESTS]
+    queued = [closing.submit(request, SHORT) for request in REQUESTS]
     closing.close()
-    assert all(isinstance(ticket.result.result(timeout=1), Answer) for ticket in tickets)
+    assert all(isinstance(entry.result.result(timeout=1), Answer) for entry in queued)

@@ -142,7 +142,7 @@ def test_real_ct_equals_monai(name: Any) -> None:
     np.testing.assert_allclose(voxels.numpy(), theirs, atol=1e-3)
 
 
-PREDECESSOR = {
+MSIIP = {
     "medm_vl_slices": (0.0, False, True),
     "medm_vl_m3d_clip": (0.0, True, False),
     "medm_vl_medm_clip": (55.6982188356434, False, False),
@@ -154,7 +154,7 @@ def predecessor_at_once(
     name: str, hounsfield: NDArray[Any], size: tuple[int, int, int]
 ) -> NDArray[np.float32]:
     """MSIIP/MedM-VL's preprocessing, each step on the whole volume."""
-    foreground, from_lowest, eight_bit = PREDECESSOR[name]
+    foreground, from_lowest, eight_bit = MSIIP[name]
     grey = (np.clip(hounsfield, -1000, 1000).astype(np.float64) + 1000) / 2000 * 255
     if from_lowest:
         grey = (grey - grey.min()) / max(float(np.ptp(grey)), 255e-8) * 255
@@ -167,7 +167,7 @@ def predecessor_at_once(
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.int32])
 @pytest.mark.parametrize("air", [-1000, -1024, 400])
-@pytest.mark.parametrize("name", PREDECESSOR)
+@pytest.mark.parametrize("name", MSIIP)
 def test_slice_by_slice_is_equal_to_the_whole_at_once(name: Any, air: int, dtype: Any) -> None:
     """Also where all of it is air, or nothing is."""
     rng = np.random.default_rng(3)
@@ -179,7 +179,7 @@ def test_slice_by_slice_is_equal_to_the_whole_at_once(name: Any, air: int, dtype
         assert matrix.shape == (4, 4)
 
 
-@pytest.mark.parametrize("name", PREDECESSOR)
+@pytest.mark.parametrize("name", MSIIP)
 def test_memory_is_that_of_one_copy_in_32_bits(name: Any) -> None:
     hounsfield = np.random.default_rng(0).integers(-1000, 1000, (48, 96, 96)).astype(np.int16)
     by_convention(name, hounsfield[:2], (2, 4, 4))

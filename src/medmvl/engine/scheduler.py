@@ -53,7 +53,7 @@ class QueuedRequest:
     request: Request
     options: GenerationOptions
     deadline: float | None
-    """On the clock of `time.monotonic`."""
+    """Deadline on the clock of `time.monotonic`."""
     listen: Listener | None
     result: Future[Answer | Failure] = field(default_factory=Future)
     prepared: ProcessedSample | None = None

@@ -51,7 +51,7 @@ class SequenceState:
     matcher: Matcher | None = None
     cancelled: Callable[[], bool] = lambda: False
     deadline: float | None = None
-    """On the clock of `time.monotonic`."""
+    """Deadline on the clock of `time.monotonic`."""
     listen: Callable[[str], None] | None = None
     """Receives reasoning, as `ReasoningPiece`s, and text piece by piece; the pieces of each joined are the whole."""
     marks: Marks | None = None

@@ -113,7 +113,7 @@ class Answers:
     """Everything that was answered, by the id of the sample; in the controls a failed answer is the empty text."""
 
     texts: Mapping[str, str]
-    """Without the samples that failed."""
+    """Answers as first asked, without the samples that failed."""
     failures: Sequence[Failure]
     unfinished: int = 0
     """Answers that are empty, as the tokens ran out within their reasoning."""

@@ -46,7 +46,7 @@ class EndpointOptions:
     """Where an endpoint is and how it is asked."""
 
     url: str
-    """Such as `http://127.0.0.1:8000/v1`."""
+    """Address, such as `http://127.0.0.1:8000/v1`."""
     model: str | None = None
     """The name it goes by there; None takes the only one there is."""
     key: str | None = field(default=None, repr=False)

@@ -37,7 +37,7 @@ class PublishedEncoder(NamedTuple):
     landmarks: tuple[str, ...]
     """Ends of tensor names that only this layout has, all of them."""
     settings: Settings
-    """From tensors and `config.json` (empty where there is none) to the settings of an encoder of ours."""
+    """Function from tensors and `config.json` (empty where there is none) to the settings of an encoder of ours."""
     weights: Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]
     about: str
     conventions: Mapping[str, str] = MappingProxyType({})

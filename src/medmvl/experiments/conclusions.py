@@ -28,7 +28,7 @@ class Outcome:
     control: float | None
     """The larger of the majority answer's score and that without image."""
     difference: Interval | None = None
-    """To the reference, paired by answer, scores averaged over seeds; None for the reference itself."""
+    """Difference to the reference, paired by answer, scores averaged over seeds; None for the reference itself."""
     by_seed: tuple[float, ...] = ()
     p: float = 1.0
     p_holm: float = 1.0

@@ -21,7 +21,7 @@ class Declared:
 
     units: str | None = None
     spacing_mm: tuple[float, ...] | None = None
-    """In array order: (depth, height, width), or (height, width)."""
+    """Spacing in array order: (depth, height, width), or (height, width)."""
     axcodes: tuple[str, ...] | None = None
     """Directions in which the axes of the array grow, in the file's order (slices, rows, columns), such as ("S", "P", "L")."""
     modality: str | None = None

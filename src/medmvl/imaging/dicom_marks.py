@@ -21,7 +21,7 @@ class Mark(NamedTuple):
     """One fact, where it is kept, and how near two numbers of one scan are."""
 
     keyword: str = ""
-    """At the top of the file."""
+    """Keyword at the top of the file."""
     group: str = ""
     """Functional group of an enhanced object."""
     inner: str = ""

@@ -15,7 +15,7 @@ class Place(NamedTuple):
     """A tag that says where a picture lies."""
 
     name: str
-    """In the standard, for messages."""
+    """Name in the standard, for messages."""
     group: str
     """Functional group of an enhanced object."""
     keyword: str

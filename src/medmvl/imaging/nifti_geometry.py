@@ -34,7 +34,7 @@ class NiftiGeometry(NamedTuple):
 
     affine: Affine | None
     spacing_mm: tuple[float, ...]
-    """From pixdim; not positive where the header does not say."""
+    """Spacing from pixdim; not positive where the header does not say."""
     notes: list[str]
 
 

@@ -166,9 +166,9 @@ class _Scales(NamedTuple):
     """Millimetres per unit of the header's numbers."""
 
     space: tuple[float, float, float]
-    """For each axis of the space, for directions and origin."""
+    """Scale of each axis of the space, for directions and origin."""
     axes: tuple[float, ...]
-    """For each spatial axis of the array, for spacings."""
+    """Scale of each spatial axis of the array, for spacings."""
 
 
 def _scales(header: dict[str, Any], spatial: list[int]) -> _Scales:

@@ -55,7 +55,7 @@ class ImageProcessor(StrictModel):
     max_tiles: PositiveInt = 1
     """More than 1: after the whole picture come the tiles of a grid, this many or fewer, that keeps its details."""
     shortest_edge: PositiveInt | None = None
-    """With `crop`: bring the shorter side to this many pixels first; None: no smaller than `size` needs."""
+    """Pixels that the shorter side is brought to before a `crop`; None: no smaller than `size` needs."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)

@@ -39,7 +39,7 @@ class PixelNames(NamedTuple):
     digest: str
     """Digest of every bit, and of the positions of slices."""
     fingerprint: int
-    """As the visual table holds it."""
+    """Fingerprint as the visual table holds it."""
 
 
 class FeatureKey(NamedTuple):
@@ -185,7 +185,7 @@ class ProcessedSample:
     labels: Tensor | None
     """`(L,)` long, -100 where nothing is learned; None where nothing is supervised."""
     visuals: tuple[ProcessedVisual, ...] = ()
-    """In the order of their placeholders; a volume with crops is here as its views, one after another."""
+    """Visuals in the order of their placeholders; a volume with crops is here as its views, one after another."""
     starts: tuple[int, ...] = ()
     """Positions where each visual's placeholders begin."""
 

@@ -54,7 +54,7 @@ class _Oriented(NamedTuple):
     even: MedicalImage
     to_even: NDArray[np.float64]
     to_original: NDArray[np.float64]
-    """From the even scan's index to that of the scan as it was read."""
+    """Matrix from the even scan's index to that of the scan as it was read."""
 
     @property
     def spacing_mm(self) -> NDArray[np.float64] | None:

@@ -33,7 +33,7 @@ class Finding:
     place: str = ""
     """Lobe, side or site; empty for what has only one place."""
     size: float = 0.0
-    """In the unit of its type, see `FindingType.size_name`."""
+    """Size in the unit of its type, see `FindingType.size_name`."""
     hu: float = 40.0
     points: tuple[Point, ...] = ()
     """Centres or ends, in millimetres."""

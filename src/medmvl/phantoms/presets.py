@@ -29,7 +29,7 @@ class FindingSettings:
     prevalence: float
     """Share of patients; a multiple of 1/40 is met exactly in every 40 patients."""
     size: Distribution
-    """In the unit of its type (`findings.FINDINGS`)."""
+    """Size in the unit of its type (`findings.FINDINGS`)."""
     hu: Distribution = SOFT_TISSUE_HU
     spread: float = 1.0
     """0: the middle of its place, 1: anywhere in it."""

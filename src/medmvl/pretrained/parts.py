@@ -25,7 +25,7 @@ class Packages:
 
     @property
     def where(self) -> str:
-        """For the table."""
+        """Where the part comes from, as the table shows it."""
         return "package index: " + " ".join(requirement for requirement, _ in self.members)
 
 
@@ -39,7 +39,7 @@ class Hub:
 
     @property
     def where(self) -> str:
-        """For the table."""
+        """Where the part comes from, as the table shows it."""
         return f"hub: {self.repo}" + (f", {self.file_name}" if self.file_name else "")
 
 
@@ -52,7 +52,7 @@ class UserFile:
 
     @property
     def where(self) -> str:
-        """For the table."""
+        """Where the part comes from, as the table shows it."""
         return f"a file you name (--from): {self.url}"
 
 
@@ -74,7 +74,7 @@ class PretrainedPart:
     convention: str | None = None
     """Preprocessing that the encoder was trained with, where its tensors do not tell."""
     settings: tuple[tuple[str, str], ...] = ()
-    """Written next to image weights, for the plug-in that builds the tower."""
+    """Settings that are written next to image weights, for the plug-in that builds the tower."""
 
 
 def _efficientnet_lite(number: int, num_bytes: int, mark: str, sha256: str) -> PretrainedPart:

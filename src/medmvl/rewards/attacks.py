@@ -49,9 +49,9 @@ class DataView:
     records: Sequence[Record]
     """Records whose text is the reference."""
     affirmed: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By language, a sentence for each finding that says it is there."""
+    """Sentences by language, one per finding, that say it is there."""
     denied: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By language, a sentence for each finding that says it is not there."""
+    """Sentences by language, one per finding, that say it is not there."""
 
     def __post_init__(self) -> None:
         """Count the answers to each question and of each group."""

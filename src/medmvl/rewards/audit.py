@@ -41,7 +41,7 @@ class Column:
     name: str
     role: Role
     cells: Mapping[str, Cell]
-    """By `honest`, `no_image`, the names of `ATTACKS` and of further answers; only those that fit some record."""
+    """Cells by `honest`, `no_image`, the names of `ATTACKS` and of further answers; only those that fit some record."""
 
     @property
     def paid(self) -> list[str]:

@@ -22,7 +22,7 @@ class PairCounts:
     single: int = 0
     """Samples with fewer than two different answers that say something."""
     unjudged: dict[str, int] = field(default_factory=dict)
-    """By what the reward needs and they lack, or `an answer`."""
+    """Number of samples by what the reward needs and they lack, or `an answer`."""
 
 
 def make_pairs(

@@ -127,7 +127,7 @@ class Sample(StrictModel):
     rejected: str | None = None
     """The worse of the two."""
     margin: float | None = None
-    """By how much a judge finds `chosen` better."""
+    """Amount by which a judge finds `chosen` better."""
     boxes: tuple[Box, ...] = ()
     """Places of findings in the images and volumes."""
     schema_version: Literal[1] = 1

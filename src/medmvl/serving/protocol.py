@@ -67,7 +67,7 @@ class Reference(_Part):
     select: str = Field(default="", pattern=r"^((series|frame|time)=\d{1,6})?$")
     """`series=2`, `frame=3` or `time=1`, where `data` holds several."""
     days_before_current: int | None = Field(default=None, ge=0)
-    """For a prior study: days before the current one."""
+    """Days before the current study, for a prior one."""
 
     @model_validator(mode="after")
     def _one(self) -> Reference:

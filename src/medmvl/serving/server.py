@@ -39,7 +39,7 @@ class Asker(NamedTuple):
     owner: str
     """Owner of the scans that it may see."""
     client: str
-    """With whom it shares turns."""
+    """Client with whom it shares turns."""
 
 
 class Server:

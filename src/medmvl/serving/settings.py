@@ -31,11 +31,11 @@ class Limits(StrictModel):
     files_per_key: PositiveInt = 64
     bytes_per_key: PositiveInt = 16384 * MIB
     file_seconds: PositiveFloat = 3600.0
-    """After so long without use an upload is deleted."""
+    """Seconds without use after which an upload is deleted."""
     waiting: PositiveInt = 256
     """Questions that may wait; more are refused with 429."""
     seconds: PositiveFloat = 120.0
-    """For one answer; what is not ready by then ends, or fails with 503."""
+    """Seconds for one answer; what is not ready by then ends, or fails with 503."""
     new_tokens: PositiveInt = 2048
     """Longest answer a client may ask for."""
     answers: PositiveInt = 8

@@ -65,7 +65,7 @@ class StageEstimate:
     read_seconds: float = 0.0
     """CPU seconds assumed to read and prepare the scans of a sample."""
     scaling: tuple[tuple[int, float, Step | None], ...] = ()
-    """For numbers of GPUs: the number, GiB per GPU, and a step; None where the batch has no share for each."""
+    """Scaling for numbers of GPUs: the number, GiB per GPU, and a step; None where the batch has no share for each."""
 
     def scaling_lines(self, gpus: int) -> Iterator[str]:
         """Hours by the clock, memory and what binds, for 1 to 512 GPUs."""

@@ -50,7 +50,7 @@ class GroupPolicy(StrictModel):
     """Answers cut off at `max_new_tokens`: `penalty`: they earn 0; `mask`: they count in their group's mean and do not train;
     `score`: they earn what they say."""
     overlong_tokens: NonNegativeInt = 0
-    """With `penalty`: in the last so many tokens before `max_new_tokens` an answer's reward falls to 0 in a straight line."""
+    """Tokens before `max_new_tokens` within which, with `penalty`, an answer's reward falls to 0 in a straight line."""
 
     @model_validator(mode="after")
     def _must_be_possible(self) -> GroupPolicy:

@@ -21,7 +21,7 @@ class View(NamedTuple):
 
     path: Path
     position: str
-    """As the data set calls it, such as `PA`, `AP`, `LATERAL`; empty where it does not say."""
+    """View position as the data set calls it, such as `PA`, `AP`, `LATERAL`; empty where it does not say."""
 
 
 def choose_views(views: Sequence[View]) -> list[View]:

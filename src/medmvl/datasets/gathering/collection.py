@@ -43,7 +43,7 @@ class ConvertOptions:
     copy: bool = False
     """Copy pictures and volumes into the new folder instead of naming those in the raw one."""
     fast: bool = False
-    """Only look whether files are there: neither decode nor hash them."""
+    """True where files are only looked for: neither decoded nor hashed."""
     skip_bad: bool = False
     """Leave out, and list, records that cannot be used."""
 

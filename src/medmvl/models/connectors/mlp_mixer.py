@@ -25,7 +25,7 @@ class MLPMixerConfig(ConnectorConfig):
     grids: tuple[tuple[PositiveInt, PositiveInt, PositiveInt], ...] = ((4, 8, 8), (2, 4, 4))
     """The grid of each stream. Mixing is over a fixed number of tokens: the connector takes no other grids."""
     tokens: tuple[tuple[PositiveInt, ...], ...] = ((192, 128), (64, 128))
-    """For each stream, the tokens that each of its mixing layers gives."""
+    """Tokens that each mixing layer of a stream gives, stream by stream."""
     num_layers: PositiveInt = 2
     """Linear layers of the MLPs in a mixing layer."""
 

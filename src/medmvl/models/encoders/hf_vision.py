@@ -31,12 +31,12 @@ class HFVisionConfig(BatchNormedConfig):
     config: dict[str, Any]
     """The tower's own configuration with its `model_type`; of CLIP and SigLIP also that of both towers."""
     layer: int = -1
-    """As LLaVA's `vision_feature_layer`, an index of `hidden_states`: 0 the embeddings, -1 the last layer.
+    """Layer as LLaVA's `vision_feature_layer`, an index of `hidden_states`: 0 the embeddings, -1 the last layer.
 
     In a tower of stages (ConvNeXt, ResNet, EfficientNet, Swin) it is the stage, counted from 1; -1 is the last.
     """
     select: Select = "patch"
-    """Without a class token only `patch`: all tokens."""
+    """Tokens that are taken; without a class token only `patch`, which is all of them."""
     skip_first_patch: bool = False
     """Leave out the first patch, as checkpoints need that took it for a class token which the tower does not have."""
     final_norm: bool = False

@@ -121,7 +121,7 @@ class LLMJudge:
     """A language model behind an OpenAI-compatible endpoint, asked for a mark of 0 to 10."""
 
     endpoint: str
-    """Such as `http://localhost:8000/v1`."""
+    """Address, such as `http://localhost:8000/v1`."""
     model: str
     api_key: str | None = None
     timeout_s: float = 120.0
