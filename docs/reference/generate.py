@@ -1,7 +1,4 @@
-"""Writes the reference pages from the code they describe: `make reference`; a test compares them.
-
-A hook of mkdocs, too: it puts tables into written pages.
-"""
+"""Writes the reference pages, and tables in other pages, from the code they describe: `make reference`; tests compare them."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+DOCS = Path(__file__).parents[1]
 
 
 def cli_page() -> str:
@@ -135,13 +134,31 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-TABLES = {"data sets": datasets_table, "tasks": tasks_table, "ratios": ratios_table}
-"""What a page writes as `<!-- table: NAME -->` to the table that comes in its place."""
+def parts_tables() -> str:
+    """Every built-in encoder and connector; takes some ten seconds."""
+    from medmvl.models.catalogue import catalogue, markdown
+
+    return markdown([entry for entry in catalogue() if not entry.source]).strip()
 
 
-def with_tables(markdown: str) -> str:
-    """A page with its tables in the places it names."""
-    return re.sub(r"<!-- table: (.+?) -->", lambda place: TABLES[place[1]](), markdown)
+TABLES = {
+    "reference/datasets.md": {"data sets": datasets_table, "tasks": tasks_table, "ratios": ratios_table},
+    "explanation/parts.md": {"parts": parts_tables},
+}
+"""Tables of pages that are written by hand otherwise, by the names in their marks."""
+
+
+def with_tables(page: str) -> str:
+    """A page of `TABLES` with its tables between their marks, whatever was there before."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, table in TABLES[page].items():
+        begin, end = f"<!-- made by `make reference`: {name} -->\n", f"\n<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f"docs/{page}: expected the marks {begin.strip()} and {end.strip()}")
+        text = f"{before}{begin}\n{table()}\n{end}{after}"
+    return text
 
 
 PAGES = {
@@ -154,12 +171,9 @@ PAGES = {
 def main() -> None:
     """Write the pages where they are committed."""
     for name, page in PAGES.items():
-        (Path(__file__).parents[1] / name).write_text(page().rstrip() + "\n", encoding="utf-8")
-
-
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the tables into a page."""
-    return with_tables(markdown)
+        (DOCS / name).write_text(page().rstrip() + "\n", encoding="utf-8")
+    for name in TABLES:
+        (DOCS / name).write_text(with_tables(name), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,25 @@ from medmvl.datasets.public.unimed import UNIMED_RATIOS
 from tests.factories.scripts import load_script
 
 REFERENCE = load_script("docs/reference/generate.py")
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "datasets.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/reference/datasets.md"
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[str]:
-    shown = REFERENCE.with_tables(PAGE.read_text(encoding="utf-8"))
-    return [line for line in shown.splitlines() if line.startswith("| ")]
+    return [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
 
 
-def test_the_page_names_every_table_once() -> None:
-    assert re.findall(r"<!-- table: (.+?) -->", PAGE.read_text(encoding="utf-8")) == list(REFERENCE.TABLES)
+def test_the_page_in_a_clone_has_its_tables() -> None:
+    assert REFERENCE.with_tables("reference/datasets.md") == PAGE.read_text(encoding="utf-8"), (
+        "make reference"
+    )
+
+
+def test_who_adds_a_data_set_is_shown_a_whole_one() -> None:
+    page = (ROOT / "docs/how-to/convert-a-dataset.md").read_text(encoding="utf-8")
+    ((name, shown),) = re.findall(r'```python title="([^"]+)"\n(.*?)```', page, re.DOTALL)
+    assert shown == (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_every_data_set_has_its_row(rows: list[str]) -> None:

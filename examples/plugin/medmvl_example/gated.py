@@ -18,7 +18,7 @@ class GatedConfig(ConnectorConfig):
 
 
 class Gated(Connector):
-    """Each token on its own. Another number of tokens than the grid's is declared by `GatedConfig.num_tokens(grid)`."""
+    """Each token on its own, through a gate that it opens itself."""
 
     Config = GatedConfig
 
@@ -30,4 +30,5 @@ class Gated(Connector):
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """`(batch, tokens, width)` to `(batch, tokens, output_width)`."""
         tokens = features.streams[0].to(self.what.weight.dtype)
-        return self.what(tokens) * torch.sigmoid(self.how_much(tokens))
+        what: Tensor = self.what(tokens)
+        return what * torch.sigmoid(self.how_much(tokens))

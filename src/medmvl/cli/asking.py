@@ -72,6 +72,12 @@ def as_options(text: str) -> str:
     named = re.sub(
         r"(?<![\w-])(max_new_tokens|num_beams|top_p)\b", lambda name: f"--{name[0].replace('_', '-')}", text
     )
+    for before, now, said in (
+        ("true", "false", "not given, now given"),
+        ("false", "true", "given, now not given"),
+    ):
+        follows = f"shrink_to_fit {before}, now {now}"  # of whether a limit was given; see `token_limit`
+        named = named.replace(f"; {follows}", "").replace(follows, f"--max-new-tokens {said}")
     return re.sub(r"(?<![\w-])json_schema\b", "--schema", named)
 
 

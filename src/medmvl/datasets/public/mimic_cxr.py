@@ -115,7 +115,7 @@ DATASET = PublicDataset(
     "third-party services",
     url="https://physionet.org/content/mimic-cxr-jpg",
     layout="mimic-cxr-2.0.0-{split,metadata,chexpert}.csv.gz, files/p10/p10000032/s50414267/*.jpg and "
-    "s50414267.txt beside, or below mimic-cxr-reports/files/",
+    "s50414267.txt next to, or below mimic-cxr-reports/files/",
     size="377,110 pictures, 227,835 studies, 65,379 patients",
     split="the official one, by patient",
     gather=gather,

@@ -24,7 +24,7 @@ export class Viewer {
     const settings = {
       dragAndDropEnabled: false, isRadiologicalConvention: true, sagittalNoseLeft: true, isOrientationTextVisible: true, logLevel: "error",
       multiplanarShowRender: niivue.SHOW_RENDER.NEVER, backColor: [0, 0, 0, 1], crosshairColor: [0.35, 0.85, 0.8, 0.7],
-      loadingText: "", fontColor: [0.9, 0.9, 0.9, 1], multiplanarEqualSize: true, viewModeHotKey: "",
+      loadingText: "", fontColor: [0.9, 0.9, 0.9, 1], multiplanarEqualSize: false, viewModeHotKey: "",
       selectionBoxColor: [1, 1, 1, 0.3], showAllOrientationMarkers: true, crosshairWidthUnit: "percent", crosshairWidth: CROSSHAIR_PERCENT,
       multiplanarPadPixels: 14,
       cycleClipPlaneHotKey: "", clipPlaneHotKey: "",
