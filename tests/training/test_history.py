@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from medmvl.training.history import write_curves
 
@@ -42,3 +43,21 @@ def test_a_stage_that_learns_from_rewards_shows_them(tmp_path: Path, labels: lis
     records += [{"stage": "02-learn", "step": 2, "eval_reward": 0.5, "eval_reward/side": 0.4}]
     write_curves(records, tmp_path / "curves.png")
     assert set(names) | {"reward", "reward/side"} <= set(labels)
+
+
+def test_no_frame_stays_empty_for_want_of_a_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    subplots = Figure.subplots
+    monkeypatch.setattr(
+        Figure,
+        "subplots",
+        lambda self, *shape, **how: (rows.append(shape[0]), subplots(self, *shape, **how))[1],
+    )
+    records = [{"stage": "01-a", "step": step, "loss": 1.0} for step in (1, 2)]
+    write_curves(records, tmp_path / "curves.png")
+    write_curves(
+        [*records, {"stage": "02-b", "step": 1, "eval_answer_accuracy": 0.5}], tmp_path / "curves.png"
+    )
+    assert rows == [1, 2]

@@ -53,22 +53,22 @@ def write_curves(records: Sequence[Record], path: Path, by_length: Collection[st
 
     stages = list(dict.fromkeys(record["stage"] for record in records))
     rewarded = {record["stage"] for record in records if "reward" in record}
-    rows = 2 + len(REWARD_PANELS) if rewarded else 2
+    judged = {record["stage"] for record in records if any(_is_accuracy(key) for key in record)}
+    rows = 1 + bool(judged) + (len(REWARD_PANELS) if rewarded else 0)
     figure = Figure(figsize=(4.5 * len(stages), 3 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(stages), squeeze=False)
     for column, stage in enumerate(stages):
         own = [record for record in records if record["stage"] == stage]
-        loss, accuracy = axes[0, column], axes[1, column]
+        loss = axes[0, column]
         training = "training (batches of like length: it jumps)" if stage in by_length else "training"
         _draw(loss, own, {"loss": training, "eval_loss": "validation"})
-        names = sorted(
-            {key for record in own for key in record if key.startswith("eval_") and "accuracy" in key}
-        )
-        _draw(accuracy, own, {name: name.removeprefix("eval_") for name in names})
         loss.set(title=stage, xlabel="step", ylabel="loss")
-        accuracy.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
-        for axis, (title, chosen) in zip(axes[2:, column], REWARD_PANELS.items(), strict=False):
+        if judged:
+            _draw_accuracies(axes[1, column], own)
+        for axis, (title, chosen) in zip(
+            axes[1 + bool(judged) :, column], REWARD_PANELS.items(), strict=False
+        ):
             if stage not in rewarded:
                 axis.set_axis_off()
                 continue
@@ -99,6 +99,20 @@ def _matching(records: Sequence[Record], chosen: Sequence[str]) -> list[str]:
     ]
 
 
+def _is_accuracy(key: str) -> bool:
+    return key.startswith("eval_") and "accuracy" in key
+
+
+def _draw_accuracies(axis: Axes, records: Sequence[Record]) -> None:
+    """Accuracies of the validation; nothing, not an empty frame, of a stage without any."""
+    names = sorted({key for record in records for key in record if _is_accuracy(key)})
+    if not names:
+        axis.set_axis_off()
+        return
+    _draw(axis, records, {name: name.removeprefix("eval_") for name in names})
+    axis.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
+
+
 def _draw(axis: Axes, records: Sequence[Record], names: dict[str, str]) -> None:
     for key, label in names.items():
         points = [(record["step"], record[key]) for record in records if key in record]
@@ -106,5 +120,7 @@ def _draw(axis: Axes, records: Sequence[Record], names: dict[str, str]) -> None:
             marker = "o" if len(points) < 20 else None
             axis.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
     axis.grid(alpha=0.3)
-    if 0 < len(axis.lines) <= 16:
+    if 4 < len(axis.lines) <= 16:  # below the curves, which it would cover
+        axis.legend(fontsize=6, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    elif 0 < len(axis.lines) <= 16:
         axis.legend(fontsize=7)
