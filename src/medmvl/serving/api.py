@@ -218,8 +218,10 @@ def _asker(request: HttpRequest) -> Asker:
 
 
 def _is_json(request: HttpRequest) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
 
 
 def _describe_bodies(app: FastAPI) -> None:
