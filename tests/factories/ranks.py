@@ -23,6 +23,7 @@ def train_in_ranks(
     die: tuple[int, int] | None = None,
     kill_after: float | None = None,
     seconds: float = 120,
+    holds_store: bool = False,
 ) -> list[int]:
     """Run `medmvl train ARGUMENTS` in `count` processes; returns their exit codes, minus the signal where one ended them.
 
@@ -33,14 +34,18 @@ def train_in_ranks(
         die: rank and step: it kills itself after that step.
         kill_after: seconds after which all are ended by SIGKILL, wherever they are.
         seconds: after which all are killed and the test fails.
+        holds_store: the ranks meet at a store of this process, as `torchrun` holds it, and not at one of the first rank.
     """
     _import_before_forking()
     logs.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = {rank: _fork(rank, count, port, arguments, logs / str(rank), die) for rank in range(count)}
-    with _store(port) if count > 1 else nullcontext():
+    children = {
+        rank: _fork(rank, count, port, arguments, logs / str(rank), die, holds_store=holds_store)
+        for rank in range(count)
+    }
+    with _store(port) if holds_store else nullcontext():
         codes = _wait(children, seconds, kill_after)
     if set(codes) != set(children):
         text = "\n".join((logs / str(rank)).read_text()[-2000:] for rank in children)
@@ -71,7 +76,14 @@ def _import_before_forking() -> None:
 
 
 def _fork(
-    rank: int, count: int, port: int, arguments: Sequence[object], log: Path, die: tuple[int, int] | None
+    rank: int,
+    count: int,
+    port: int,
+    arguments: Sequence[object],
+    log: Path,
+    die: tuple[int, int] | None,
+    *,
+    holds_store: bool,
 ) -> int:
     def before() -> None:
         _forget_processes()
@@ -79,7 +91,7 @@ def _fork(
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
             os.environ |= {name: str(value) for name, value in names.items()}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+            os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(holds_store)
         if die is not None and die[0] == rank:
             _die_after(die[1])
 

@@ -61,7 +61,7 @@ def test_one_rank_tells_it_and_all_end(
     document = recipe(stage(max_steps=2, **settings))
     document["data"] = {"train": [{"path": str(write_data(scans, damaged))}]}
     file = write_recipe(tmp_path / "recipe.yaml", document)
-    codes = train_in_ranks([file, "--out", tmp_path / "run"], 2, tmp_path / "logs", seconds=60)
+    codes = train_in_ranks([file, "--out", tmp_path / "run"], 2, tmp_path / "logs", holds_store=True)
     assert codes == [2, 2]
     said = "".join((tmp_path / "logs" / str(rank)).read_text() for rank in range(2))
     assert said.count("Error: ") == 1 and "Traceback" not in said, said
