@@ -13,9 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medmvl.errors import ReadError
-from medmvl.imaging import dicom_header
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, read_header
+from medmvl.imaging import dicom_header, dicom_values
+from medmvl.imaging.dicom_header import DicomFile, read_header
 from medmvl.imaging.dicom_scan import WINDOW_BYTES, scan_header
+from medmvl.imaging.dicom_values import PARSER_ERRORS
 from tests.factories.dicom import ct_slice, item, save
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
@@ -85,9 +86,9 @@ def test_values_are_those_of_pydicom(tmp_path: Path, syntax: str) -> None:
     assert file.integer("InstanceNumber") == known.InstanceNumber == 12
     assert file.text("SOPInstanceUID") == known.SOPInstanceUID
     assert file.text("ConvolutionKernel") == known.ConvolutionKernel
-    assert dicom_header.tag_text(file.header, "RescaleType") == "HU"
-    assert dicom_header.tag_floats(file.header, "PixelSpacing", 2) == tuple(known.PixelSpacing)
-    assert dicom_header.tag_floats(file.header, "SliceThickness", 1) == (known.SliceThickness,)
+    assert dicom_values.tag_text(file.header, "RescaleType") == "HU"
+    assert dicom_values.tag_floats(file.header, "PixelSpacing", 2) == tuple(known.PixelSpacing)
+    assert dicom_values.tag_floats(file.header, "SliceThickness", 1) == (known.SliceThickness,)
 
 
 def test_a_number_in_another_type_is_not_read_as_digits(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """DICOM to MedicalImage: a single file, an enhanced multi-frame file, or a folder with series.
 
-Read in order: dicom_header (tags), dicom_frames (pictures with places), dicom_series (what belongs together),
-dicom_geometry (affine), dicom_decode (codecs), dicom_pixels (physical values).
+Read in order: dicom_values (tags), dicom_header (files), dicom_frames (pictures with places), dicom_series (what belongs
+together), dicom_geometry (affine), dicom_decode (codecs), dicom_pixels (physical values).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from medmvl.errors import ReadError, UserError
 from medmvl.imaging.dicom_decode import PixelError
 from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
-from medmvl.imaging.dicom_header import PARSER_ERRORS, read_header, sniff_dicom, tag_floats, tag_value
+from medmvl.imaging.dicom_header import read_header, sniff_dicom
 from medmvl.imaging.dicom_labels import names_of
 from medmvl.imaging.dicom_meaning import PARAMETRIC_MAP
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
@@ -28,6 +28,7 @@ from medmvl.imaging.dicom_series import SECONDARY_CAPTURE, Series, choose, group
 from medmvl.imaging.dicom_slides import assemble, place_of_tile
 from medmvl.imaging.dicom_tags import ULTRASOUND_VOLUME
 from medmvl.imaging.dicom_unplaced import SECTIONS, place_faults, stack_spacing, uneven
+from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats, tag_value
 from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector

@@ -23,8 +23,9 @@ from medmvl.errors import MissingExtraError, ReadError, UserError
 from medmvl.imaging.decode_pool import shared_pool
 from medmvl.imaging.decode_process import BATCH_BYTES, Decoded, Failure, Request
 from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
+from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_tags import SEGMENTATIONS
+from medmvl.imaging.dicom_values import PARSER_ERRORS
 from medmvl.imaging.silence import silent_libraries
 
 Wanted = tuple[DicomFile, Sequence[int]]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile
+from medmvl.imaging.dicom_header import DicomFile
+from medmvl.imaging.dicom_values import PARSER_ERRORS
 
 DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_text, tag_value
+from medmvl.imaging.dicom_header import DicomFile, naming
 from medmvl.imaging.dicom_marks import image_type, mark_value
 from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, unit_directions
 from medmvl.imaging.dicom_places import spread
+from medmvl.imaging.dicom_values import tag_floats, tag_text, tag_value
 from medmvl.imaging.limits import MAX_BYTES, check_size
 
 Vector = NDArray[np.float64]

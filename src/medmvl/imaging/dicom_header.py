@@ -7,9 +7,8 @@ what pydicom would log is silenced.
 from __future__ import annotations
 
 import re
-import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedIOBase, BytesIO
@@ -21,22 +20,15 @@ from pydicom import uid
 from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import _at_pixel_data, read_dataset
 from pydicom.multival import MultiValue
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_scan import UNDEFINED_LENGTH, scan_header
-from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, PLAIN, READ, SIEMENS_CSA, TAGS
+from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, READ, SIEMENS_CSA, TAGS
+from medmvl.imaging.dicom_values import PARSER_ERRORS, plain_bytes, plain_text, tag_value
 from medmvl.imaging.limits import max_expanded
 from medmvl.imaging.silence import silent_libraries
-
-PARSER_ERRORS = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError,
-    RuntimeError, AssertionError, ImportError, struct.error, zlib.error, InvalidDicomError,
-    BytesLengthException,
-)  # fmt: skip
-"""What parsers and codecs raise on damaged bytes; their messages may quote values and are not repeated."""
 
 MODALITIES = frozenset([
     "AR", "BI", "BMD", "CR", "CT", "DG", "DX", "EC", "ECG", "EEG", "ES", "GM", "HC", "IO", "IVOCT",
@@ -55,10 +47,6 @@ _SINGLE = {
 }
 """Tags that hold one value, and its bytes where they are fixed."""
 
-_VRS = {tag: dictionary_VR(tag) for tag in NUMBERS.values()}
-_LETTERS = re.compile(rb"[A-Za-z0-9_.]*")
-MAX_PARSED = 4096
-_parsed: dict[tuple[object, ...], Any] = {}
 _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 _PIXEL_KEYWORDS = {0x0010: "PixelData", 0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData"}
 _FIRST_ELEMENTS = (0x00, 0x01, 0x05, 0x08, 0x12, 0x13, 0x16, 0x18)
@@ -120,7 +108,7 @@ class DicomFile:
             ReadError: where it holds several values.
         """
         if keyword not in self.known:
-            plain = _plain_text(self.header, NUMBERS[keyword])
+            plain = plain_text(self.header, NUMBERS[keyword])
             if plain is not None:
                 self.known[keyword] = plain or None
         found = self.value(keyword)
@@ -152,7 +140,7 @@ class DicomFile:
     def integer(self, keyword: str, default: int = 0) -> int:
         """Return a tag as an integer."""
         if keyword not in self.known:
-            digits = _plain_bytes(self.header, NUMBERS[keyword], ("IS",))
+            digits = plain_bytes(self.header, NUMBERS[keyword], ("IS",))
             if digits is not None and digits.strip().isdigit():
                 return int(digits)
         found = self.value(keyword)
@@ -169,89 +157,6 @@ def naming(file: DicomFile) -> Iterator[None]:
         yield
     except ReadError as error:
         raise ReadError(f"file {file.path.name}: {error}") from None
-
-
-def tag_value(dataset: Dataset, keyword: str) -> Any:
-    """Return a tag's value, or None where it is absent or empty; ReadError where it cannot be parsed."""
-    tag = NUMBERS[keyword]
-    if tag not in dataset.keys():  # noqa: SIM118  (`in dataset` is ten times slower)
-        return None
-    key = _plain_key(dataset, tag)
-    if key is not None and key in _parsed:
-        return _parsed[key]
-    try:
-        found = dataset[tag].value
-    except PARSER_ERRORS:
-        raise ReadError(f"the DICOM tag {keyword} cannot be understood") from None
-    found = None if found is None or found == "" or (hasattr(found, "__len__") and len(found) == 0) else found
-    if key is not None:
-        if len(_parsed) >= MAX_PARSED:
-            _parsed.clear()
-        _parsed[key] = found
-    return found
-
-
-def _plain_key(dataset: Dataset, tag: pydicom.tag.BaseTag) -> tuple[object, ...] | None:
-    """Return what decides the value of a short number or term, so that the slices of a series parse it once."""
-    element = dataset.get_item(tag)
-    if (
-        not isinstance(element, RawDataElement)
-        or not isinstance(element.value, bytes)
-        or len(element.value) > 128
-    ):
-        return None
-    plain = (element.VR in (None, PLAIN[tag])) if tag in PLAIN else False
-    return (int(tag), element.VR, element.is_little_endian, element.value) if plain else None
-
-
-def _plain_bytes(dataset: Dataset, tag: pydicom.tag.BaseTag, vrs: Collection[str]) -> bytes | None:
-    """Return the bytes of an unparsed element, None where it is none, or its VR is none of these."""
-    if (vr := _VRS.get(tag)) not in vrs:
-        return None
-    element = dataset.get_item(tag)
-    if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
-        return None
-    return element.value if element.VR in (None, vr) else None
-
-
-def _plain_text(dataset: Dataset, tag: pydicom.tag.BaseTag) -> str | None:
-    """Return a text of letters and digits, which is the same in every character set; None where it holds anything else."""
-    found = _plain_bytes(dataset, tag, ("CS", "LO", "SH", "UI"))
-    found = None if found is None else found.rstrip(b" \0")
-    return None if found is None or not _LETTERS.fullmatch(found) else found.decode("ascii")
-
-
-def _plain_floats(dataset: Dataset, tag: pydicom.tag.BaseTag) -> tuple[float, ...] | None:
-    """Return decimal strings as numbers, None where they are not as the standard writes them: pydicom decides then."""
-    found = _plain_bytes(dataset, tag, ("DS",))
-    try:
-        return tuple(float(part) for part in found.split(b"\\")) if found else None
-    except ValueError:
-        return None
-
-
-def tag_text(dataset: Dataset, keyword: str) -> str:
-    """Return a tag as text without spaces around it, empty where it is absent."""
-    plain = _plain_text(dataset, NUMBERS[keyword])
-    return (str(tag_value(dataset, keyword) or "") if plain is None else plain).strip()
-
-
-def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return a tag of exactly `count` finite numbers, or None where it holds anything else."""
-    numbers = stated_floats(dataset, keyword)
-    return numbers if len(numbers) == count and all(abs(n) < 1e30 for n in numbers) else None
-
-
-def stated_floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """Return the numbers of a tag, however many and whatever they are; none where it is absent or empty."""
-    found: Any = _plain_floats(dataset, NUMBERS[keyword])
-    found = tag_value(dataset, keyword) if found is None else found
-    if found is None:
-        return ()
-    try:
-        return tuple(float(n) for n in (found if hasattr(found, "__iter__") else [found]))
-    except PARSER_ERRORS:
-        raise ReadError(f"the DICOM tag {keyword} is not a number") from None
 
 
 def sniff_dicom(head: bytes, path: Path) -> bool:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_header import DicomFile, tag_floats, tag_value
+from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_marks import in_groups
 from medmvl.imaging.dicom_tags import SEGMENTATIONS
+from medmvl.imaging.dicom_values import tag_floats, tag_value
 from medmvl.imaging.limits import check_size
 
 OFF_GRID = 0.05

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_value
+from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_tags import GE_B_VALUE, NUMBERS, PHILIPS_B_VALUE, SIEMENS_B_VALUE
+from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_value
 
 
 class Mark(NamedTuple):

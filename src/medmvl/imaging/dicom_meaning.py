@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_header import DicomFile, naming, tag_floats, tag_value
+from medmvl.imaging.dicom_header import DicomFile, naming
 from medmvl.imaging.dicom_marks import NOT_HOUNSFIELD, image_type, units_code, value_types
+from medmvl.imaging.dicom_values import tag_floats, tag_value
 
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 QUANTITIES = frozenset(["CT", "PT", "NM", "RTDOSE", "SEG"])

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats
+from medmvl.imaging.dicom_header import DicomFile
+from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats
 
 LOSSY = frozenset([uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless])
 MAX_ERROR = 0.01

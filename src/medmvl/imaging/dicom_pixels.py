@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_decode import decode_files, stored_dtype
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_header import DicomFile, tag_value
+from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_labels import read_labels, segmentation_type
 from medmvl.imaging.dicom_meaning import Line, Meaning, inverted, meanings_of, units_of
 from medmvl.imaging.dicom_padding import Padding, padding_of
+from medmvl.imaging.dicom_values import tag_value
 from medmvl.imaging.limits import check_size
 
 HU_OF_PADDING = -1024

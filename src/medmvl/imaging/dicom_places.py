@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import PARSER_ERRORS, DicomFile, tag_floats, tag_value
+from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_marks import in_groups
 from medmvl.imaging.dicom_place_tags import unit_directions
 from medmvl.imaging.dicom_tags import SEGMENTATIONS, SIEMENS_CSA, SIEMENS_MOSAIC_COUNT, ULTRASOUND_VOLUME
+from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats, tag_value
 from medmvl.imaging.silence import silent_libraries
 
 if TYPE_CHECKING:

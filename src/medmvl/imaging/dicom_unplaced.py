@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_header import stated_floats, tag_floats, tag_value
 from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, Place, fault
+from medmvl.imaging.dicom_values import stated_floats, tag_floats, tag_value
 
 SECTIONS = ("CT", "MR", "PT")
 """Modalities whose single pictures are slices of something."""

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import PARSER_ERRORS
+from medmvl.imaging.dicom_values import PARSER_ERRORS
 from medmvl.imaging.silence import silent_libraries
 
 PERSON = (
