@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from medmvl.models.visual_preprocessor import VisualPreprocessor
 
 
-LISTED = 20
-"""Images of other formats that are named."""
-
-
 def inspect(
     path: Annotated[str, typer.Argument(help="A file or DICOM folder; #series=2, #frame=3, #time=1 choose.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -63,13 +59,13 @@ def inspect(
 def _other_images(path: str) -> str:
     """Say which images of other formats a folder holds, as reading it takes its DICOM files alone."""
     from medmvl.imaging.read import other_images
+    from medmvl.messages import first_of
 
     folder = Path(path)
     found = other_images(folder) if folder.is_dir() else []
-    lines = [f"  {file.relative_to(folder)}: {name}" for file, name in found[:LISTED]]
-    more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
+    lines = [f"{file.relative_to(folder)}: {name}" for file, name in found]
     head = "images of other formats are there, too; name one of them to read it:"
-    return "\n".join(["", head, *lines, *more]) if found else ""
+    return f"\n{head}\n  " + first_of(lines, separator="\n  ") if found else ""
 
 
 def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> JsonObject:

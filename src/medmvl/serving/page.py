@@ -12,12 +12,13 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared
 from medmvl.imaging.intensity import WINDOWS
 from medmvl.phantoms import make_patient, render_ct, render_xray
+from medmvl.schema.strict import StrictModel
 from medmvl.serving.server import Asker, Server
 from medmvl.serving.store import Study
 from medmvl.serving.views import corners_mm, pixels_nifti, seen_nifti, thumbnail
@@ -39,25 +40,22 @@ HEADERS = {
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class ExampleRequest(BaseModel):
+class ExampleRequest(StrictModel):
     """Which synthetic study is wanted."""
 
-    model_config = ConfigDict(extra="forbid")
     kind: Literal["image", "volume"]
 
 
-class DeclareRequest(BaseModel):
+class DeclareRequest(StrictModel):
     """What the visitor knows of a scan and its file does not say."""
 
-    model_config = ConfigDict(extra="forbid")
     units: str | None = None
     modality: str | None = None
 
 
-class BoxesRequest(BaseModel):
+class BoxesRequest(StrictModel):
     """An answer in which boxes may occur, and the study it speaks of."""
 
-    model_config = ConfigDict(extra="forbid")
     text: str = Field(max_length=100_000)
     study: str
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from medmvl.engine.options import MAX_LOGPROBS, GenerationOptions
 from medmvl.errors import UserError
+from medmvl.schema.strict import StrictModel
 from medmvl.serving.neutral import Unserved
 from medmvl.serving.settings import Limits
 
@@ -23,25 +24,21 @@ Unused = Any
 """Type of a field whose annotation is `Unserved`."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextPart(_Part):
+class TextPart(StrictModel):
     """Words."""
 
     type: Literal["text"]
     text: str
 
 
-class ImageUrl(_Part):
+class ImageUrl(StrictModel):
     """A picture inside the request; addresses are never fetched."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImagePart(_Part):
+class ImagePart(StrictModel):
     """A 2D image."""
 
     type: Literal["image_url"]
@@ -55,7 +52,7 @@ class ImagePart(_Part):
         return value
 
 
-class Reference(_Part):
+class Reference(StrictModel):
     """An uploaded study by `file_id`, or its bytes as a data URI in `data`; exactly one."""
 
     file_id: str | None = None
@@ -76,7 +73,7 @@ class Reference(_Part):
         return self
 
 
-class VolumePart(_Part):
+class VolumePart(StrictModel):
     """A 3D volume."""
 
     type: Literal["volume"]
@@ -88,7 +85,7 @@ class VolumePart(_Part):
         return self.volume
 
 
-class FilePart(_Part):
+class FilePart(StrictModel):
     """An uploaded study, image or volume, whichever it is."""
 
     type: Literal["file"]
@@ -114,7 +111,7 @@ Content = Annotated[
 """Told apart by its JSON type, so that an error in a part names the part."""
 
 
-class ChatMessage(_Part):
+class ChatMessage(StrictModel):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -131,7 +128,7 @@ class ChatMessage(_Part):
     audio: Annotated[Unused, Unserved()] = None
 
 
-class JsonSchema(_Part):
+class JsonSchema(StrictModel):
     """A named schema."""
 
     name: str = "answer"
@@ -140,28 +137,28 @@ class JsonSchema(_Part):
     description: str | None = None
 
 
-class ResponseFormat(_Part):
+class ResponseFormat(StrictModel):
     """The form of the answer."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
 
 
-class StreamOptions(_Part):
+class StreamOptions(StrictModel):
     """What a stream tells besides the text."""
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[Unused, Unserved(False)] = None
 
 
-class ChatTemplateKwargs(_Part):
+class ChatTemplateKwargs(StrictModel):
     """What the chat template is told, as vLLM's servers take it."""
 
     enable_thinking: bool | None = None
     """True: reason before the answer, false: do not, null: as the model was made."""
 
 
-class _UnservedFields(_Part):
+class _UnservedFields(StrictModel):
     """Settings of other servers and models, which clients send at their defaults."""
 
     frequency_penalty: Annotated[Unused, Unserved(0)] = None

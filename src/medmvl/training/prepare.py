@@ -63,7 +63,7 @@ class Scans(Dataset[Scan]):
     """
 
     def __init__(
-        self, scans: list[tuple[LoadedSource, Block]], loads: dict[int, VisualLoader], *, wanted: bool
+        self, scans: list[tuple[int, LoadedSource, Block]], loads: list[VisualLoader], *, wanted: bool
     ) -> None:
         self.scans = scans
         self.loads = loads
@@ -73,9 +73,9 @@ class Scans(Dataset[Scan]):
         return len(self.scans)
 
     def __getitem__(self, index: int) -> Scan:
-        source, block = self.scans[index]
+        number, source, block = self.scans[index]
         try:
-            visual = self.loads[id(source)](block)
+            visual = self.loads[number](block)
         except FullCacheError as error:
             return error
         except (UserError, OSError) as error:
@@ -149,7 +149,7 @@ class Preparation:
 
     def is_wanted(self, number: int) -> bool:
         """Whether something of this scan is kept: not where its encoder trains."""
-        return self.reader is None or self.scans.scans[number][1].type in self.reader.parts
+        return self.reader is None or self.scans.scans[number][2].type in self.reader.parts
 
     def make(self, visual: ProcessedVisual) -> None:
         """Encode a scan and keep its features."""
@@ -170,29 +170,31 @@ def _sources(recipe: Recipe) -> dict[str, LoadedSource]:
     return dict(zip(named, open_sources(named.values(), default_cache_dir()), strict=True))
 
 
-def _scans(sources: list[LoadedSource]) -> list[tuple[LoadedSource, Block]]:
-    """Every scan once, in the order of the samples."""
-    found: dict[tuple[str, str, str], tuple[LoadedSource, Block]] = {}
-    for source in sources:
+def _scans(sources: list[LoadedSource]) -> list[tuple[int, LoadedSource, Block]]:
+    """Every scan once, in the order of the samples, with the number of its source."""
+    found: dict[tuple[str, str, str], tuple[int, LoadedSource, Block]] = {}
+    for number, source in enumerate(sources):
         for sample in source.samples:
             for block in sample.visuals:
                 declared = str(sorted(source.load.declarations(block).items()))
-                found.setdefault((source.load.reference(block), block.type, declared), (source, block))
+                found.setdefault(
+                    (source.load.reference(block), block.type, declared), (number, source, block)
+                )
     return list(found.values())
 
 
 def _loads(
     recipe: Recipe, sources: list[LoadedSource], processor: MedMVLProcessor, reader: FeatureReader | None
-) -> dict[int, VisualLoader]:
+) -> list[VisualLoader]:
     """How the scans of each source are read; pixels are kept where they alone are asked for, or the recipe keeps them."""
     keeps = reader is None or any(recipe.data_of(stage).prepared for stage in recipe.stages)
     pixels = PreparedCache(default_cache_dir(), strict=True) if keeps else None
-    loads: dict[int, VisualLoader] = {}
+    loads: list[VisualLoader] = []
     for source in sources:
         decode: VisualLoader = (
             _Decode(processor, source) if pixels is None else pixels.wrap(source.load, processor)
         )
-        loads[id(source)] = decode if reader is None else reader.wrap(source.load, decode)
+        loads.append(decode if reader is None else reader.wrap(source.load, decode))
     return loads
 
 

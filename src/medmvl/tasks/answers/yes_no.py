@@ -36,6 +36,9 @@ NO = frozenset(normalise(no) for _, no in PAIRS) | frozenset(
         "非", "没见", "不可见",
     ))
 )  # fmt: skip
+OPENING_YES = frozenset(("yes", "yeah", "yep", "correct", "true", "positive", "affirmative"))
+OPENING_NO = frozenset(("no", "nope", "none", "negative", "false", "incorrect", "absent", "neither"))
+"""Words that say yes or no where more follows: `right` or `found` would begin a claim there."""
 _UNSURE = re.compile(
     r"\b(?:(?:can(?:not|'t| not)|could not|couldn't|unable to|not possible to|impossible to|difficult to"
     r"|hard to) (?:be )?(?:tell|say|determined?|answer(?:ed)?|assess(?:ed)?|evaluated?|judged?|know)"

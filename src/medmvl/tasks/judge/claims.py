@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from medmvl.tasks.answers.yes_no import said_polarity
+from medmvl.tasks.answers.yes_no import OPENING_NO, OPENING_YES, said_polarity
 from medmvl.tasks.judge.lexicon import COMPOSED, UNCOUNTED, lexicon
 from medmvl.tasks.judge.numbers import Quantity, read_quantities
 from medmvl.tasks.metrics.text import Word, placed_words, spell
@@ -17,8 +17,6 @@ DENIALS = frozenset(
      "wasn't", "weren't", "cannot", "can't", "doesn't", "don't", "didn't", "hasn't", "haven't", "non", "lack", "absence",
      "无", "無", "未", "没", "沒", "不", "否", "非")
 )  # fmt: skip
-YES = frozenset(("yes", "yeah", "yep", "correct", "true", "positive", "affirmative"))
-NO = frozenset(("no", "nope", "none", "negative", "false", "incorrect", "absent", "neither"))
 NOT_DENIED = re.compile(
     r"\bnot only\b|\bno doubt|\bnot un\w+|whether or not|是否|有无|有没有|是不是|能否|能不能|非常|不仅|不规则"
     r"|不均|不张|膨胀不全|没错|不典型|不清"
@@ -140,7 +138,9 @@ def read_claims(text: str) -> Claims:
     walk.run()
     plainly = said_polarity(" ".join(tokens))
     opens = bool(tokens) and (
-        tokens[0] in YES or (tokens[0] in NO and _ends(spelled, placed[0])) or tokens[0] in "是否对錯错"
+        tokens[0] in OPENING_YES
+        or (tokens[0] in OPENING_NO and _ends(spelled, placed[0]))
+        or tokens[0] in "是否对錯错"
     )
     said, main = frozenset(walk.said), frozenset(walk.main)
     return Claims(
@@ -169,8 +169,8 @@ def _polarity(tokens: Sequence[str], opens: bool, denials: int) -> bool | None:
     if not tokens:
         return None
     if opens:
-        return tokens[0] in YES or tokens[0] in "是对"
-    return False if tokens[0] in NO or denials else None
+        return tokens[0] in OPENING_YES or tokens[0] in "是对"
+    return False if tokens[0] in OPENING_NO or denials else None
 
 
 def _pairs(items: Sequence[set[str]]) -> frozenset[tuple[str, str]]:
