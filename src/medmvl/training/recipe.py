@@ -141,6 +141,9 @@ class Stage(StrictModel):
     """Steps between two entries of the history."""
     eval_steps: PositiveInt | None = None
     """Steps between validations; None: at the end of the stage only."""
+    until: dict[str, float] = Field(default_factory=dict)
+    """Validation metrics that end the stage as soon as all are reached, such as `{label_accuracy: 0.99}`; a loss is reached
+    from above. `max_steps` is then the most. It suits `schedule: constant`, as the others count on the last step."""
     save_steps: PositiveInt | None = None
     """Steps between checkpoints; None: ten over the stage."""
     keep_checkpoints: PositiveInt = 2
@@ -159,6 +162,8 @@ class Stage(StrictModel):
             )
         if all(tuning.mode == "frozen" for tuning in self.parts.values()):
             raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")
+        if self.until and self.eval_steps is None:
+            raise ValueError(f"stage '{self.name}': until needs eval_steps, the steps between validations")
         if self.pack and self.objective != "lm":
             raise ValueError(f"stage '{self.name}': pack is for the objective lm, not '{self.objective}'")
         encoders = {

@@ -180,6 +180,7 @@ def make_trainer(
         trackers=open_trackers(plan.recipe.report_to, folder, stage),
         title=stage.name,
         interruption=interruption,
+        until=stage.until,
     )
 
 

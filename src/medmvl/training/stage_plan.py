@@ -13,7 +13,7 @@ import torch
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource
 from medmvl.data.trained_on import TrainedOn
-from medmvl.errors import UserError
+from medmvl.errors import RecipeError, UserError
 from medmvl.models.causal_attention import is_purely_causal, why_not_packed
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.tuning import (
@@ -139,6 +139,10 @@ def plan_stage(
         validation = opened(watched)
         check_supervision(validation, processor.max_length)
         shared = trained_on.shared(sample for source in watched for sample in source.samples)
+    elif stage.until:
+        raise RecipeError(
+            f"stage '{stage.name}': until needs data.validation, where its metrics are measured"
+        )
     _, num_tokens = check_supervision(train, processor.max_length)
     longest = max(train.samples.lengths)
     if stage.pack and not is_purely_causal(model.llm.config, longest):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from medmvl.training.sharding import (
     shard_on_cpu,
 )
 from medmvl.training.stage_data import Collator, StageDataset
-from medmvl.training.trainer_callbacks import Progress, RunningLoss
+from medmvl.training.trainer_callbacks import Progress, RunningLoss, Until
 from medmvl.training.training_order import TrainingOrder
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,9 @@ class StageTrainer(Trainer):
         trackers: list[TrainerCallback],
         title: str,
         interruption: Interruption,
+        until: Mapping[str, float],
     ) -> None:
-        callbacks = [Progress(title), *trackers, interruption, RunningLoss(self)]
+        callbacks = [Progress(title), *trackers, interruption, RunningLoss(self), Until(until)]
         super().__init__(objective, args, collate, train_dataset, eval_dataset, callbacks=callbacks)
         self.remove_callback(PrinterCallback)
         self.groups = groups

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from medmvl.errors import RecipeError
+from medmvl.messages import did_you_mean
 
 if TYPE_CHECKING:
     from medmvl.training.trainer import StageTrainer
@@ -25,6 +29,30 @@ class RunningLoss(TrainerCallback):
         if kept is not None and len(kept["sums"]) == args.world_size:
             self.trainer._tr_loss.fill_(kept["sums"][args.process_index])
             self.trainer._globalstep_last_logged = kept["since"]
+
+
+class Until(TrainerCallback):
+    """Ends a stage at the first validation where every wanted metric is reached."""
+
+    def __init__(self, wanted: Mapping[str, float]) -> None:
+        self.wanted = wanted
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        """Stop without a checkpoint of this step: what resumes from one would go on to the next validation."""
+        found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+        for name in self.wanted:
+            if name not in found:
+                raise RecipeError(
+                    f"until: validation has no metric {name!r}{did_you_mean(name, found)} It has {', '.join(found)}"
+                )
+        if self.wanted and all(_reached(name, found[name], goal) for name, goal in self.wanted.items()):
+            control.should_training_stop, control.should_save = True, False
+
+
+def _reached(name: str, value: float, goal: float) -> bool:
+    return value <= goal if name.split("/")[0].endswith("loss") else value >= goal
 
 
 class Progress(TrainerCallback):
