@@ -43,7 +43,7 @@ def measure(side: str) -> dict[str, float]:
         labels = ids.masked_fill(torch.arange(length) < length - answer, -100)
         samples.append(ProcessedSample(name="sample", input_ids=ids, labels=labels))
     if side == "packed":
-        from medmvl.models.collation import pack
+        from medmvl.models.packing import pack
 
         batch = dict(pack(samples))
     else:

@@ -70,7 +70,7 @@ def build_ours(batch: dict[str, Any]) -> Any:
     )  # fmt: skip
     batch["visual_table"] = to_tensor(
         [
-            VisualRow(row, 0, 0, IMAGE_TOKENS, 0, row, 1, 1, side, side, int(fingerprint(pixels[None])))
+            VisualRow(row, 0, IMAGE_TOKENS, 0, row, 1, 1, side, side, int(fingerprint(pixels[None])))
             for row, pixels in enumerate(batch["pixel_values"])
         ]
     )

@@ -9,8 +9,8 @@ import torch
 from tests.factories.models import LLMS, differs, prepare, tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from medmvl.models.causal_attention import CAUSAL_FAMILIES, CausalMask, is_purely_causal
-from medmvl.models.collation import pack
+from medmvl.models.causal_attention import CAUSAL_FAMILIES, CausalMask, PackedGroup, is_purely_causal
+from medmvl.models.packing import pack
 from medmvl.models.visuals import IGNORED_LABEL
 
 _SMALL = {key: value for key, value in LLMS["qwen2"].items() if key != "model_type"}
@@ -61,7 +61,7 @@ def test_packed_samples_are_what_they_are_alone(llm: Any) -> None:
     samples = torch.randn(88, 24, generator=torch.Generator().manual_seed(1)).split(lengths)
     row = torch.cat(samples)[None]
     positions = torch.cat([torch.arange(length) for length in lengths])[None]
-    mask = CausalMask.of(row, lengths)
+    mask = CausalMask.of(row, [PackedGroup(0, (length,)) for length in lengths])
     found = llm(inputs_embeds=row, attention_mask=mask, position_ids=positions, use_cache=False).logits[0]
     wanted = torch.cat([llm(inputs_embeds=sample[None], use_cache=False).logits[0] for sample in samples])
     assert differs(found, wanted) < 2e-5
@@ -69,6 +69,30 @@ def test_packed_samples_are_what_they_are_alone(llm: Any) -> None:
     assert (ours - theirs).norm() < 1e-5 * theirs.norm()
     whole = llm(inputs_embeds=row, use_cache=False).logits[0]
     assert differs(found[40:], whole[40:]) > 0.01, "a sample that saw its neighbours would go unnoticed"
+
+
+def test_a_shared_beginning_is_what_it_is_in_each_sample(llm: Any) -> None:
+    """Two groups that share and one sample alone; the first of each group's samples begins right after what is shared."""
+    groups = [PackedGroup(20, (7, 1, 12)), PackedGroup(0, (9,)), PackedGroup(1, (5, 6))]
+    row = torch.randn(1, sum(group.total for group in groups), 24, generator=torch.Generator().manual_seed(1))
+    positions, wanted, start = [], [], 0
+    for shared, lengths in groups:
+        beginning, after = row[:, start : start + shared], start + shared
+        alone = []
+        for length in lengths:
+            sample = torch.cat([beginning, row[:, after : after + length]], dim=1)
+            alone.append(llm(inputs_embeds=sample, use_cache=False).logits[0])
+            after += length
+        wanted += [alone[0][:shared], *(logits[shared:] for logits in alone)]
+        positions += [torch.arange(shared), *(torch.arange(shared, shared + length) for length in lengths)]
+        start = after
+    mask = CausalMask.of(row, groups)
+    found = llm(
+        inputs_embeds=row, attention_mask=mask, position_ids=torch.cat(positions)[None], use_cache=False
+    ).logits[0]
+    assert differs(found, torch.cat(wanted)) < 2e-5
+    ours, theirs = (gradients(llm, logits.square().sum()) for logits in (found, torch.cat(wanted)))
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
 
 
 def test_a_window_shorter_than_the_row_keeps_its_mask() -> None:

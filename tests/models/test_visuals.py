@@ -13,7 +13,7 @@ from medmvl.models.visuals import digest
 
 
 def row(number: int, start: int = 3) -> VisualRow:
-    return VisualRow(number, 0, start, 8, 1, number, 1, 2, 2, 2, 12345 + number)
+    return VisualRow(number, start, 8, 1, number, 1, 2, 2, 2, 12345 + number)
 
 
 def test_rows_survive_the_tensor():

@@ -188,7 +188,7 @@ def test_engine_and_training_pass_agree(phantom_cache: Path, temperature: float)
     said = torch.tensor([entry.logprob for one in sequences for entry in one.logprobs])
     objective = GroupRelativePolicy(model, settings, never).train()
     batch = answer_batch(groups, processor, model.llm)
-    assert len(batch["input_ids"]) == 2, "answers share the row of their prompt"
+    assert [len(lengths) for _, lengths in batch["packed"]] == [3, 3], "answers share their prompt"
     found = objective.tokens(**batch)
     assert torch.allclose(found.plain, said, atol=1e-5)
     if temperature != 1:
@@ -210,7 +210,7 @@ def test_one_row_is_as_good_as_one_each(phantom_cache: Path, monkeypatch: pytest
     for shared in (True, False):
         monkeypatch.setattr("medmvl.training.policy_data._shares_prompts", lambda *given, on=shared: on)
         batch = answer_batch(groups, processor, model.llm)
-        assert len(batch["input_ids"]) == (2 if shared else 6)
+        assert len(batch["input_ids"]) == (1 if shared else 6)
         model.zero_grad()
         tokens = objective.tokens(**batch)
         (tokens.logprobs * torch.arange(20)).sum().backward()

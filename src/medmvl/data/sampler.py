@@ -17,7 +17,7 @@ BATCHES_SORTED_TOGETHER = 50
 SHARDS_TOGETHER = 4
 """Samples of so many shards are shuffled together: a reader needs no others for a while."""
 PER_STUDY = 4
-"""Samples of the same files next to each other, so that a batch of them encodes the files once and still mixes studies."""
+"""Samples of the same files next to each other, where a stage says nothing else."""
 Indices = NDArray[np.int64]
 
 
@@ -46,7 +46,13 @@ class Mixture(Protocol):
 
 
 def epoch_order(
-    mixture: Mixture, *, seed: int, epoch: int, batch_size: int, group: Group = "length"
+    mixture: Mixture,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    group: Group = "length",
+    per_study: int = PER_STUDY,
 ) -> list[int]:
     """Return the indices of one epoch; consecutive `batch_size` of them are a batch.
 
@@ -55,8 +61,9 @@ def epoch_order(
         seed: seed of the run.
         epoch: counted from 0.
         batch_size: over all ranks.
-        group: `"length"` puts samples of like length in a batch (less padding), `"study"` up to
-            `PER_STUDY` samples of the same files side by side (their pixels are encoded once), `"none"` neither.
+        group: `"length"` puts samples of like length in a batch (less padding), `"study"` samples of the same files side by
+            side (their pixels are encoded once), `"none"` neither.
+        per_study: with `"study"`: so many of the same files at most, so that a batch still mixes studies.
 
     Raises:
         RecipeError: for an unknown group.
@@ -68,16 +75,23 @@ def epoch_order(
     generator = _generator(seed, epoch, 1)
     # What is in shards stays near where it was: groups are made within so many batches.
     parts = _chunks(order, batch_size * BATCHES_SORTED_TOGETHER) if (shards >= 0).any() else [order]
-    grouped = [_grouped(part, mixture, group, batch_size, generator) for part in parts]
+    grouped = [_grouped(part, mixture, group, batch_size, per_study, generator) for part in parts]
     return [int(index) for part in grouped for index in part]
 
 
 def _grouped(
-    order: Indices, mixture: Mixture, group: Group, batch_size: int, generator: np.random.Generator
+    order: Indices,
+    mixture: Mixture,
+    group: Group,
+    batch_size: int,
+    per_study: int,
+    generator: np.random.Generator,
 ) -> Indices:
     if group == "length":
         return _by_length(order, np.asarray(mixture.lengths), batch_size, generator)
-    return _by_study(order, np.asarray(mixture.study_keys), generator) if group == "study" else order
+    if group == "study":
+        return _by_study(order, np.asarray(mixture.study_keys), per_study, generator)
+    return order
 
 
 def mixture_order(
@@ -147,23 +161,25 @@ def _by_length(order: Indices, lengths: Indices, batch_size: int, generator: np.
     return np.concatenate([np.empty(0, np.int64), *shuffled, *rest])
 
 
-def _by_study(order: Indices, keys: Indices, generator: np.random.Generator) -> Indices:
+def _by_study(order: Indices, keys: Indices, per_study: int, generator: np.random.Generator) -> Indices:
     by_key: dict[int, list[int]] = {}
     for index in order:
         by_key.setdefault(int(keys[index]), []).append(int(index))
-    runs = [run for members in by_key.values() for run in _chunks(np.array(members, np.int64), PER_STUDY)]
-    full = [run for run in runs if len(run) == PER_STUDY]
-    rest = [run for run in runs if len(run) < PER_STUDY]
+    runs = [run for members in by_key.values() for run in _chunks(np.array(members, np.int64), per_study)]
+    full = [run for run in runs if len(run) == per_study]
+    rest = [run for run in runs if len(run) < per_study]
     full = [full[index] for index in generator.permutation(len(full))]
     rest = [rest[index] for index in generator.permutation(len(rest))]
-    return np.concatenate([np.empty(0, np.int64), *_interleave(full, rest, generator)])
+    return np.concatenate([np.empty(0, np.int64), *_interleave(full, rest, per_study, generator)])
 
 
-def _interleave(full: list[Indices], rest: list[Indices], generator: np.random.Generator) -> list[Indices]:
-    """Pack short runs into rows of `PER_STUDY` and mix them with full runs, which so never straddle batches."""
+def _interleave(
+    full: list[Indices], rest: list[Indices], size: int, generator: np.random.Generator
+) -> list[Indices]:
+    """Pack short runs into rows of `size` and mix them with full runs, which so never straddle batches."""
     flat = np.concatenate([np.empty(0, np.int64), *rest])
-    rows = [*full, *_chunks(flat, PER_STUDY)]
-    tail = [rows.pop()] if rows and len(rows[-1]) < PER_STUDY else []
+    rows = [*full, *_chunks(flat, size)]
+    tail = [rows.pop()] if rows and len(rows[-1]) < size else []
     return [rows[index] for index in generator.permutation(len(rows))] + tail
 
 

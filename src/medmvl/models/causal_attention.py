@@ -2,13 +2,14 @@
 
 A token sees what is left of it. Padding on the right is seen by no real token, so a mask of `(B, 1, L, L)` says nothing new,
 but takes PyTorch's attention out of its causal kernel. `CausalMask` is given where transformers expects such a mask, stores
-nothing and asks for the causal kernel; with several samples in a row it asks for it once per sample.
+nothing and asks for the causal kernel; with several samples in a row it asks for it once per sample. Samples that begin
+alike may share their beginning: it comes once, and each continuation sees it and itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -28,22 +29,50 @@ _PASSED_ON = frozenset(("__get__", "dim", "size", "is_floating_point", "__repr__
 _attend: Callable[..., Tensor] = functional.scaled_dot_product_attention
 
 
+class PackedGroup(NamedTuple):
+    """Samples next to each other in a packed row that share their beginning, or one sample alone."""
+
+    shared: int
+    """Tokens that all begin with, which come once; 0: nothing is shared."""
+    lengths: tuple[int, ...]
+    """Tokens that each has after them."""
+
+    @property
+    def total(self) -> int:
+        """Tokens of the row."""
+        return self.shared + sum(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sample, with what it shares."""
+        return self.shared + max(self.lengths)
+
+
+Packed = Sequence[tuple[int, Sequence[int]]]
+"""The groups of a row as a batch carries them: plain numbers."""
+
+
 class CausalMask(Tensor):
     """A mask `(B, 1, L, L)` of which one byte is stored. Attention other than PyTorch's own refuses it.
 
-    `lengths` are the samples of a packed row, which see themselves only; None where each row is one sample.
+    `groups` are the samples of a packed row, which see themselves and what they share; None where each row is one sample.
     """
 
-    lengths: tuple[int, ...] | None
+    groups: tuple[PackedGroup, ...] | None
+    own: tuple[Tensor | None, ...]
+    """Per group that shares: `(tokens after the shared ones, tokens)`, true where one sees the other."""
 
     @classmethod
-    def of(cls, embeddings: Tensor, lengths: Sequence[int] | None = None) -> Self:
-        """The mask for embeddings `(B, L, width)`; with `lengths` there is one row, and they add up to L."""
+    def of(cls, embeddings: Tensor, groups: Sequence[PackedGroup] | None = None) -> Self:
+        """The mask for embeddings `(B, L, width)`; with `groups` there is one row, and they add up to L."""
         rows, length = embeddings.shape[:2]
-        assert lengths is None or (rows == 1 and sum(lengths) == length), (lengths, embeddings.shape)
+        assert groups is None or (rows == 1 and sum(group.total for group in groups) == length), (
+            groups, embeddings.shape,
+        )  # fmt: skip
         stored = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=embeddings.device)
         mask = stored.expand(rows, 1, length, length).as_subclass(cls)
-        mask.lengths = None if lengths is None or len(lengths) == 1 else tuple(lengths)
+        mask.groups = None if groups is None or _is_one_sample(groups) else tuple(groups)
+        mask.own = tuple(_own_mask(group, embeddings.device) for group in mask.groups or ())
         return mask
 
     @classmethod
@@ -77,14 +106,33 @@ def _attention(
 ) -> Tensor:
     """`scaled_dot_product_attention` of `(B, heads, L, width)`, causal within each sample."""
     assert not is_causal, "the mask is causal already"
-    options: dict[str, Any] = {
-        "dropout_p": dropout_p, "is_causal": True, "scale": scale, "enable_gqa": enable_gqa,
-    }  # fmt: skip
-    if attn_mask.lengths is None:
-        return _attend(query, key, value, **options)
-    lengths = list(attn_mask.lengths)
-    samples = zip(*(torch.split(states, lengths, 2) for states in (query, key, value)), strict=True)
-    return torch.cat([_attend(*sample, **options) for sample in samples], dim=2)
+    options: dict[str, Any] = {"dropout_p": dropout_p, "scale": scale, "enable_gqa": enable_gqa}
+    if attn_mask.groups is None:
+        return _attend(query, key, value, is_causal=True, **options)
+    totals = [group.total for group in attn_mask.groups]
+    parts = zip(*(torch.split(states, totals, 2) for states in (query, key, value)), strict=True)
+    found: list[Tensor] = []
+    for group, own, (asking, seen, values) in zip(attn_mask.groups, attn_mask.own, parts, strict=True):
+        shared = group.total if own is None else group.shared
+        beginning = (states[:, :, :shared] for states in (asking, seen, values))
+        found.append(_attend(*beginning, is_causal=True, **options))
+        if own is not None:
+            found.append(_attend(asking[:, :, shared:], seen, values, attn_mask=own, **options))
+    return torch.cat(found, dim=2)
+
+
+def _is_one_sample(groups: Sequence[PackedGroup]) -> bool:
+    return len(groups) == 1 and len(groups[0].lengths) == 1
+
+
+def _own_mask(group: PackedGroup, device: torch.device) -> Tensor | None:
+    """What the tokens after the shared ones see: these, and what is left of them in their own sample."""
+    if len(group.lengths) == 1:
+        return None
+    own = torch.block_diag(*(torch.ones(length, length).tril() for length in group.lengths)).bool()
+    return torch.cat([torch.ones(len(own), group.shared, dtype=torch.bool), own], dim=1).to(
+        device, non_blocking=True
+    )
 
 
 def is_purely_causal(config: PreTrainedConfig, longest: int) -> bool:
@@ -123,18 +171,19 @@ def mask_of(
     config: PreTrainedConfig,
     embeddings: Tensor,
     attention_mask: Tensor | None,
-    sample_lengths: Sequence[int] | None,
+    packed: Packed | None,
 ) -> Tensor | None:
     """The mask for a pass without a cache: nothing is stored where causal attention alone is exact.
 
     Raises:
         ValueError: samples are packed, and an LLM with this configuration was not tested with that.
     """
-    longest = embeddings.shape[1] if sample_lengths is None else max(sample_lengths)
+    groups = None if packed is None else [PackedGroup(*group) for group in packed]
+    longest = embeddings.shape[1] if groups is None else max(group.longest for group in groups)
     if not is_purely_causal(config, longest):
-        if sample_lengths is not None:
+        if groups is not None:
             raise ValueError(why_not_packed(config, longest))
         return attention_mask
     if attention_mask is None or (attention_mask.ndim == 2 and padded_on_the_right(attention_mask)):
-        return CausalMask.of(embeddings, sample_lengths)
+        return CausalMask.of(embeddings, groups)
     return attention_mask

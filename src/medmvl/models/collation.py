@@ -1,10 +1,9 @@
-"""Samples to a batch: padded rows, or one packed row, with the pixels of each visual once."""
+"""Samples to a batch of padded rows, with the pixels of each visual once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -39,41 +38,26 @@ def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: st
     if labels:
         assert len(labels) == len(samples), "all samples of a batch have labels, or none"
         batch["labels"] = _pad(labels, offsets, length, IGNORED_LABEL)
-    return BatchFeature(batch | _visual_inputs(samples, offsets))
+    return BatchFeature(batch | visual_inputs(samples, offsets))
 
 
-def pack(samples: Sequence[ProcessedSample]) -> BatchFeature:
-    """Make a batch of one row: the samples one after another without padding, each with positions from 0.
-
-    `sample_lengths` says where they end, so that each sees itself only. The first token of a sample is predicted by none, as in
-    a row of its own.
-    """
-    lengths = [len(sample.input_ids) for sample in samples]
-    offsets = [0, *accumulate(lengths[:-1])]
-    labels = []
-    for sample in samples:
-        assert sample.labels is not None, "samples are packed for training only"
-        labels.append(sample.labels.clone())
-        labels[-1][:1] = IGNORED_LABEL
-    batch: Batch = {
-        "input_ids": torch.cat([sample.input_ids for sample in samples])[None],
-        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
-        "labels": torch.cat(labels)[None],
-        "sample_lengths": lengths,
-    }
-    return BatchFeature(batch | _visual_inputs(samples, offsets, packed=True))
-
-
-def _visual_inputs(
-    samples: Sequence[ProcessedSample], offsets: Sequence[int], *, packed: bool = False
+def visual_inputs(
+    samples: Sequence[ProcessedSample], offsets: Sequence[int], *, one_row: bool = False
 ) -> Batch:
+    """What a batch says of its visuals: their table, and the pixels or features of each once.
+
+    Args:
+        samples: whose visuals they are.
+        offsets: where each sample begins in its row.
+        one_row: all samples are in row 0, not each in a row of its own.
+    """
     store = _PixelStore()
     rows = []
     for number, (sample, offset) in enumerate(zip(samples, offsets, strict=True)):
-        row, segment = (0, number) if packed else (number, 0)
+        row = 0 if one_row else number
         for visual, start in zip(sample.visuals, sample.starts, strict=True):
             index, encoded = store.add(visual)
-            place = (row, segment, offset + start, visual.num_tokens, KINDS.index(visual.kind))
+            place = (row, offset + start, visual.num_tokens, KINDS.index(visual.kind))
             rows.append(
                 VisualRow(*place, index, visual.tiles, *visual.grid, visual.fingerprint, int(encoded))
             )
@@ -126,7 +110,7 @@ class _PixelStore:
         shape = (visual.kind, tuple(visual.pixels.shape), visual.fingerprint)
         same = self._known.setdefault(shape, [])
         for other, index in same:
-            if _look_alike(other, visual):
+            if look_alike(other, visual):
                 return index, other.features is not None
         index = self._put(visual)
         same.append((visual, index))
@@ -144,7 +128,7 @@ class _PixelStore:
         return self._tiles - visual.tiles
 
 
-def _look_alike(one: ProcessedVisual, other: ProcessedVisual) -> bool:
+def look_alike(one: ProcessedVisual, other: ProcessedVisual) -> bool:
     """Whether the encoder reads the same of both."""
     if one.features is not None or other.features is not None:
         return one.pixel_digest == other.pixel_digest

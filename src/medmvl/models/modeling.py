@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from medmvl.models.answer_logprobs import Sampling
 from medmvl.models.answer_loss import supervised_positions as find_supervised
 from medmvl.models.answer_output import AnswerOutput, answer_output
-from medmvl.models.causal_attention import mask_of
+from medmvl.models.causal_attention import Packed, mask_of
 from medmvl.models.collation import Batch
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.connectors import Connector, build_connector
@@ -134,7 +134,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         num_items_in_batch: Tensor | int | None = None,
         return_logits: bool | None = None,
         supervised_positions: Tensor | None = None,
-        sample_lengths: Sequence[int] | None = None,
+        packed: Packed | None = None,
         sampling: Sampling | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
@@ -165,7 +165,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
                 vocabulary)`; None: not while training. Without them the loss is computed in chunks.
             supervised_positions: with labels: what `answer_loss.supervised_positions` says of them; None: it is computed, for
                 which the host waits.
-            sample_lengths: with labels and one row: the samples that are packed into it; each sees itself only, and
+            packed: with labels and one row: the samples that are packed into it; each sees itself and what it shares, and
                 `position_ids` count from 0 in each.
             sampling: with labels: log-probabilities of the supervised tokens under this distribution are asked for, as
                 `token_logprobs`, and no loss.
@@ -193,7 +193,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
             outputs: CausalLMOutputWithPast = self.llm(**kwargs)
             return outputs
         return self._answers(
-            kwargs, labels, supervised_positions, sample_lengths, num_items_in_batch, return_logits, sampling
+            kwargs, labels, supervised_positions, packed, num_items_in_batch, return_logits, sampling
         )
 
     def _answers(
@@ -201,12 +201,12 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         inputs: Batch,
         labels: Tensor,
         positions: Tensor | None,
-        sample_lengths: Sequence[int] | None,
+        packed: Packed | None,
         num_items_in_batch: Tensor | int | None,
         return_logits: bool | None,
         sampling: Sampling | None,
     ) -> AnswerOutput:
-        mask = mask_of(self.llm.config, inputs["inputs_embeds"], inputs["attention_mask"], sample_lengths)
+        mask = mask_of(self.llm.config, inputs["inputs_embeds"], inputs["attention_mask"], packed)
         return answer_output(
             self.llm,
             {**inputs, "attention_mask": mask},

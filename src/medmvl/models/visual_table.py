@@ -1,6 +1,6 @@
 """The visual table: for every image or volume of a batch, where its tokens are and which pixels they come from.
 
-A batch carries it as a long tensor `(visuals, 12)`. Beams and packing reindex this table only; pixels are never repeated.
+A batch carries it as a long tensor `(visuals, 11)`. Beams reindex this table only; pixels are never repeated.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ class VisualRow(NamedTuple):
 
     row: int
     """Row of the batch."""
-    segment: int
-    """Which sample of a packed row; 0 where rows are not packed."""
     start: int
     """Position of its first placeholder in the row."""
     length: int

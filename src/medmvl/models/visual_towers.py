@@ -102,14 +102,14 @@ class VisualTowers(PreTrainedModel):
 
     def encode_images(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
         """`(C, H, W)` each to `(tokens, width)` each, without any question."""
-        rows = [VisualRow(0, 0, 0, 0, 0, index, 1, 1, 1, 1, 0) for index in range(len(images))]
+        rows = [VisualRow(0, 0, 0, 0, index, 1, 1, 1, 1, 0) for index in range(len(images))]
         return self._connect(VisualInputs.collect(rows, images), None)
 
     def encode_volumes(
         self, volumes: Sequence[Tensor], positions_mm: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
         """`(C, D, H, W)` each to `(tokens, width)` each, without any question."""
-        rows = [VisualRow(0, 0, 0, 0, 1, index, 1, 1, 1, 1, 0) for index in range(len(volumes))]
+        rows = [VisualRow(0, 0, 0, 1, index, 1, 1, 1, 1, 0) for index in range(len(volumes))]
         return self._connect(VisualInputs.collect(rows, None, volumes, positions_mm), None)
 
     def make_features(self, visual_inputs: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
 from medmvl.models.causal_attention import is_purely_causal
 from medmvl.models.collation import Batch
+from medmvl.models.packing import Continuation, SharedBeginning, packed_row
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import Sample
 from medmvl.tasks.judge import target_of
@@ -147,7 +148,7 @@ def answer_batch(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor, l
     The answers of a group are in one row after their prompt where that is exact and less work, else each has a row.
     """
     if _shares_prompts(groups, llm):
-        return _in_one_row(groups, processor)
+        return _in_one_row(groups)
     rows = [_row(group.prompt, torch.tensor(list(answer))) for group in groups for answer in group.answers]
     return _with_positions(dict(processor.collate(rows)))
 
@@ -166,7 +167,7 @@ def _row(prompt: ProcessedSample, answer: Tensor) -> ProcessedSample:
 
 
 def _shares_prompts(groups: Sequence[AnsweredPrompt], llm: PreTrainedModel) -> bool:
-    """Whether answers may follow one prompt, and cost less so: a group in one row attends to far more pairs of tokens."""
+    """Whether answers may follow one prompt, and cost less so: they attend to each other's tokens, masked, too."""
     config = llm.config
     longest = max(len(group.prompt.input_ids) + max(map(len, group.answers)) for group in groups)
     if not is_purely_causal(config, longest) or any(_ends_in_a_visual(group.prompt) for group in groups):
@@ -176,8 +177,9 @@ def _shares_prompts(groups: Sequence[AnsweredPrompt], llm: PreTrainedModel) -> b
     together = apart = 0
     for group in groups:
         prompt, lengths = len(group.prompt.input_ids), [len(answer) for answer in group.answers]
-        row = prompt - 1 + sum(length + 1 for length in lengths)
-        together += row * per_token + row * row * per_pair
+        own = sum(length + 1 for length in lengths)
+        pairs = prompt**2 // 2 + own * (prompt + own)
+        together += (prompt + own) * per_token + pairs * per_pair
         apart += sum((prompt + n) * per_token + (prompt + n) ** 2 * per_pair // 2 for n in lengths)
     return together < apart
 
@@ -189,35 +191,22 @@ def _ends_in_a_visual(prompt: ProcessedSample) -> bool:
     )
 
 
-def _in_one_row(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor) -> Batch:
-    """Rows of a prompt without its last token, then for each answer that token and the answer.
+def _in_one_row(groups: Sequence[AnsweredPrompt]) -> Batch:
+    """One row: of each prompt all but its last token, then for each answer that token and the answer.
 
     The last token of the prompt predicts the first of each answer, so each answer brings a copy of it.
     """
-    packed = [_packed(group) for group in groups]
-    batch = dict(processor.collate([row for row, _, _ in packed]))
-    length = batch["input_ids"].shape[1]
-    places = torch.zeros((len(groups), length), dtype=torch.long)
-    segments = torch.full((len(groups), length), -1)
-    for number, (row, own_places, own_segments) in enumerate(packed):
-        count = len(row.input_ids)
-        places[number, :count], segments[number, :count] = own_places, own_segments
-    seen = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
-    batch["attention_mask"] = (seen & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
-    batch["position_ids"] = places
-    return _with_positions(batch)
+    beginnings = [
+        SharedBeginning(
+            group.prompt,
+            len(group.prompt.input_ids) - 1,
+            [_continuation(group.prompt.input_ids[-1:], answer) for answer in group.answers],
+        )
+        for group in groups
+    ]
+    return _with_positions(dict(packed_row(beginnings)))
 
 
-def _packed(group: AnsweredPrompt) -> tuple[ProcessedSample, Tensor, Tensor]:
-    """A row, the position of each of its tokens, and which answer each belongs to: 0 for the prompt."""
-    ids, count = group.prompt.input_ids, len(group.prompt.input_ids)
-    parts, labels = [ids[:-1]], [torch.full((count - 1,), IGNORED_LABEL)]
-    places, segments = [torch.arange(count - 1)], [torch.zeros(count - 1, dtype=torch.long)]
-    for number, answer in enumerate(group.answers, 1):
-        tokens = torch.tensor(list(answer))
-        parts += [ids[-1:], tokens]
-        labels += [torch.full((1,), IGNORED_LABEL), tokens]
-        places.append(torch.arange(count - 1, count + len(tokens)))
-        segments.append(torch.full((len(tokens) + 1,), number))
-    row = replace(group.prompt, input_ids=torch.cat(parts), labels=torch.cat(labels))
-    return row, torch.cat(places), torch.cat(segments)
+def _continuation(last: Tensor, answer: Sequence[int]) -> Continuation:
+    tokens = torch.tensor(list(answer))
+    return Continuation(torch.cat([last, tokens]), torch.cat([torch.full_like(last, IGNORED_LABEL), tokens]))

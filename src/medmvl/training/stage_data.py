@@ -21,7 +21,8 @@ from medmvl.data.sources import LoadedSource
 from medmvl.data.views import SampleView
 from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
-from medmvl.models.collation import Batch, pack
+from medmvl.models.collation import Batch
+from medmvl.models.packing import pack
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
 from medmvl.training.recipe import Stage
@@ -197,7 +198,7 @@ class Collate:
     labels: Sequence[str] = ()
     """Names, for `classification`."""
     packed: bool = False
-    """The samples of a micro batch follow each other in one row, without padding."""
+    """The samples of a micro batch follow each other in one row, without padding; what they begin with alike comes once."""
     masked: bool = True
     """The LLM needs a mask to leave padding out."""
 

@@ -21,13 +21,19 @@ class TrainingOrder(Sampler[int]):
         self.mixture = mixture
         self.batch_size = stage.batch_size
         self.group: Group = stage.group
+        self.per_study = stage.samples_per_study
         self.seed = seed
         self.steps_per_epoch = math.ceil(len(self._epoch(0)) / self.batch_size)
         self.num_steps = stage.max_steps or math.ceil((stage.epochs or 0) * self.steps_per_epoch)
 
     def _epoch(self, epoch: int) -> list[int]:
         order = epoch_order(
-            self.mixture, seed=self.seed, epoch=epoch, batch_size=self.batch_size, group=self.group
+            self.mixture,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.batch_size,
+            group=self.group,
+            per_study=self.per_study,
         )
         missing = -len(order) % self.batch_size
         return order + [order[index % len(order)] for index in range(missing)]
