@@ -129,10 +129,10 @@ def _own_mask(group: PackedGroup, device: torch.device) -> Tensor | None:
     """What the tokens after the shared ones see: these, and what is left of them in their own sample."""
     if len(group.lengths) == 1:
         return None
-    own = torch.block_diag(*(torch.ones(length, length).tril() for length in group.lengths)).bool()
-    return torch.cat([torch.ones(len(own), group.shared, dtype=torch.bool), own], dim=1).to(
-        device, non_blocking=True
-    )
+    sample = torch.arange(len(group.lengths)).repeat_interleave(torch.tensor(group.lengths))
+    own = (sample[:, None] == sample).tril()
+    seen = torch.cat([torch.ones(len(own), group.shared, dtype=torch.bool), own], dim=1)
+    return seen.to(device, non_blocking=True)
 
 
 def is_purely_causal(config: PreTrainedConfig, longest: int) -> bool:
@@ -178,7 +178,7 @@ def mask_of(
     Raises:
         ValueError: samples are packed, and an LLM with this configuration was not tested with that.
     """
-    groups = None if packed is None else [PackedGroup(*group) for group in packed]
+    groups = None if packed is None else [PackedGroup(shared, tuple(lengths)) for shared, lengths in packed]
     longest = embeddings.shape[1] if groups is None else max(group.longest for group in groups)
     if not is_purely_causal(config, longest):
         if groups is not None:
