@@ -213,7 +213,7 @@ def test_a_dicom_series_and_a_nifti_file_are_added_scrolled_and_windowed(
 
 
 def test_an_answer_streams_and_is_the_one_the_server_gives_to_anyone(page: Any, served: Served) -> None:
-    served.delay = 0.05
+    served.delay = 0.3  # a busy machine paints seldom
     add_example(page)
     page.click("#more summary")
     page.fill("#length", "12")

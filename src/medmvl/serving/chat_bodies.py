@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -13,7 +14,7 @@ from medmvl.errors import UserError
 from medmvl.json_types import JsonValue
 from medmvl.serving.data_uri import check_data_uri, decode_data_uri
 from medmvl.serving.intake import read_one
-from medmvl.serving.protocol import ChatRequest, FilePart, ImagePart, VolumePart
+from medmvl.serving.protocol import ChatRequest, FilePart, ImagePart, Part, VolumePart
 from medmvl.serving.settings import Limits
 from medmvl.serving.stored_image import StoredImage
 
@@ -85,17 +86,14 @@ def read_body(received: Path, limits: Limits) -> ReadBody:
                 f"the request holds more than {limits.voxels} voxels; upload its scans to /v1/files"
             )
         inline.append(stored)
-        _rename(part, inline_name(number))
-    return ReadBody(request, tuple(inline))
+    return ReadBody(_with_names(request), tuple(inline))
 
 
 def inline_parts(request: ChatRequest) -> Iterator[ImagePart | VolumePart | FilePart]:
     """The parts that bring an image with them, in their order."""
     for message in request.messages:
         for part in message.content if isinstance(message.content, list) else ():
-            if isinstance(part, ImagePart) or (
-                isinstance(part, VolumePart | FilePart) and part.reference.data is not None
-            ):
+            if _brings_data(part):
                 yield part
 
 
@@ -118,11 +116,31 @@ def _uri(part: ImagePart | VolumePart | FilePart) -> str:
     return part.image_url.url if isinstance(part, ImagePart) else part.reference.data or ""
 
 
-def _rename(part: ImagePart | VolumePart | FilePart, name: str) -> None:
+def _brings_data(part: Part) -> TypeGuard[ImagePart | VolumePart | FilePart]:
     if isinstance(part, ImagePart):
-        part.image_url.url = name
-    else:
-        part.reference.data = name
+        return True
+    return isinstance(part, VolumePart | FilePart) and part.reference.data is not None
+
+
+def _with_names(request: ChatRequest) -> ChatRequest:
+    """The request with the names of images in place of their data."""
+    names = map(inline_name, count())
+    messages = [
+        message.model_copy(update={"content": [_named(part, names) for part in message.content]})
+        if isinstance(message.content, list)
+        else message
+        for message in request.messages
+    ]
+    return request.model_copy(update={"messages": messages})
+
+
+def _named(part: Part, names: Iterator[str]) -> Part:
+    if not _brings_data(part):
+        return part
+    if isinstance(part, ImagePart):
+        return part.model_copy(update={"image_url": part.image_url.model_copy(update={"url": next(names)})})
+    held = "volume" if isinstance(part, VolumePart) else "file"
+    return part.model_copy(update={held: part.reference.model_copy(update={"data": next(names)})})
 
 
 def _check_form(given: object, limits: Limits) -> None:
