@@ -114,7 +114,7 @@ class Stage(StrictModel):
     group: Literal["length", "study", "none"] = "length"
     """Samples that share a batch: those of similar length, or questions about the same pixels."""
     samples_per_study: PositiveInt = 4
-    """With `group: study`: most samples of the same pixels next to each other. More cost less each, and mix fewer studies."""
+    """Samples of the same pixels next to each other at most, with `group: study`: more cost less each and mix fewer studies."""
     pack: bool = False
     """Put the samples of a micro batch one after another in one row, each seeing itself only, instead of padding them; what
     samples with the same pixels begin with, those pixels' tokens among it, is computed once. The same loss and the same steps
