@@ -1,7 +1,7 @@
 """A training step of `group: study`: padded, packed, and packed with what samples share, beside the commit before (295bc4a).
 
-The claims: packed, a step takes 1 / 1.25 of the time of the padded one; with its scan's tokens once per study it takes half of
-that, and with the 490 tokens of a chest CT a quarter. A batch holds two studies with three short questions and a report each,
+The claims: packed, a step takes 1 / 1.25 of the time of the padded one; with its scan's tokens once per study it takes 1 / 1.5
+of that, and with the 490 tokens of a chest CT 1 / 2.5. A batch holds two studies with three short questions and a report each,
 `--visual` tokens before every text, of an LLM with 4 layers; encoders are left out, as all sides run them alike. The loss and
 the norm of its gradient are printed: they are the same. The floor is 6 FLOPs per weight and token that is computed.
 
