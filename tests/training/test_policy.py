@@ -19,13 +19,18 @@ from typing import Any
 import pytest
 import torch
 
+from medmvl.data.sources import LoadedSource
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.sequence_decoder import SequenceDecoder
 from medmvl.errors import UserError
 from medmvl.models.assemble import assemble
 from medmvl.models.collation import collate
+from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visuals import ProcessedSample
 from medmvl.rewards import Reward, registry
+from medmvl.schema import Message, Sample
 from medmvl.tasks.metrics.record import Record
 from medmvl.training import policy_trainer
 from medmvl.training.policy import (
@@ -35,7 +40,7 @@ from medmvl.training.policy import (
     loss_items,
     token_weights,
 )
-from medmvl.training.policy_data import AnsweredPrompt, PromptDataset, PromptOrder, answer_batch
+from medmvl.training.policy_data import AnsweredPrompt, PromptDataset, PromptOrder, answer_batch, open_prompts
 from medmvl.training.policy_recipe import GroupPolicy
 from medmvl.training.policy_trainer import PolicyTrainer
 from medmvl.training.recipe import Stage
@@ -337,6 +342,91 @@ def test_with_a_divergence_flat_groups_stay() -> None:
     assert trainer._taught([flat, other]) == [flat, other]
 
 
+def replayed(**more: Any) -> dict[str, Any]:
+    """A source whose answers are learned next to the prompts."""
+    return phantoms("train_reports", replay=True, **more)
+
+
+def test_a_replayed_answer_has_the_gradient_of_its_cross_entropy(phantom_cache: Path) -> None:
+    data = {"train": [phantoms(question_types=SIDES, limit=4), replayed(limit=3)], "validation": []}
+    model, processor, dataset = opened(phantom_cache, data=data)
+    items = [dataset.prompt(row) for row in range(4, 7)]
+    assert dataset.prompt_rows == [0, 1, 2, 3] and all(item.record is None for item in items)
+    samples = [item.prompt for item in items]
+    assert all(sample.num_supervised > 5 for sample in samples)
+    objective = GroupRelativePolicy(model, GroupPolicy(), ()).train()
+    batch = answer_batch([AnsweredPrompt(sample, ()) for sample in samples], processor, model.llm)
+    count = sum(sample.num_supervised for sample in samples)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    loss = objective(advantages=torch.ones(count), weights=torch.ones(count), **batch)["loss"]
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    wanted = torch.autograd.grad(model(**processor.collate(samples)).loss, weights, allow_unused=True)
+    scale = max(float(gradient.norm()) for gradient in wanted if gradient is not None)
+    for one, other in zip(found, wanted, strict=True):
+        assert other is None or float((one - other).norm()) < 1e-5 * scale
+
+
+@pytest.mark.parametrize("grpo", [{}, {"updates": 2, "kl": 0.01, "refills": 1}])
+def test_what_no_reward_asks_about_is_kept_by_replay(
+    tmp_path: Path, phantom_cache: Path, grpo: dict[str, Any]
+) -> None:
+    """The rewards teach the letter e; reports are learned next to it, and are forgotten without."""
+    settings = {"max_steps": 24, "learning_rate": 1e-2, "schedule": "constant", "save_steps": 100}
+    losses = {}
+    for name, weight in (("without", 1e-6), ("with", 1.0)):
+        data = {
+            "train": [phantoms(question_types=SIDES, limit=4), replayed(limit=4, weight=weight)],
+            "validation": [],
+        }
+        loaded = parse_recipe(document(grpo, **settings, data=data), "r")
+        train(loaded, tmp_path / name)
+        model = MedMVLForConditionalGeneration.from_pretrained(tmp_path / name / "model").eval()
+        processor = MedMVLProcessor.from_pretrained(tmp_path / name / "model")
+        sources = list(load_sources(loaded, phantom_cache).values())
+        dataset = open_dataset(sources, loaded.stages[0], processor, 256)
+        reports = processor.collate([dataset.samples[row] for row in range(len(dataset) - 4, len(dataset))])
+        with torch.no_grad():
+            losses[name] = float(model(**reports).loss)
+    assert losses["with"] < losses["without"] - 0.5, losses
+    assert curve(tmp_path / "with", "reward"), "prompts are still answered"
+
+
+@pytest.mark.parametrize(
+    ("objective", "part", "said"),
+    [
+        ("grpo", "validation", "replay is for data that train"),
+        ("lm", "train", "replay is for the objective grpo; 'lm' learns from all of its data"),
+        ("grpo", "train", "nothing is left to draw answers to"),
+    ],
+)
+def test_replay_out_of_place_is_told(
+    tmp_path: Path, phantom_cache: Path, objective: str, part: str, said: str
+) -> None:
+    data = {"train": [phantoms(limit=2)], "validation": []} | {part: [replayed(limit=2)]}
+    told = document(data=data)
+    if objective == "lm":
+        told["stages"][0] |= {"grpo": None, "rewards": [], "objective": objective}
+    with pytest.raises(UserError, match=said):
+        train(parse_recipe(told, "r"), tmp_path / "run")
+
+
+def test_a_replayed_sample_without_an_answer_or_too_long_is_named(phantom_cache: Path) -> None:
+    processor = opened(phantom_cache)[1]
+
+    def source(name: str, answer: str, replay: bool) -> LoadedSource:
+        turns = [Message(role="user", content="Is it large?"), Message(role="assistant", content=answer)]
+        sample = Sample(id=name, messages=tuple(turns if answer else turns[:1]))
+        return LoadedSource(name, [sample], BlockLoader(Path()), name, replay=replay)
+
+    prompts = source("prompt", "yes", replay=False)
+    for replay, said in (
+        (source("open", "", replay=True), "'open' is to be replayed, and no assistant turn"),
+        (source("long", "yes " * 300, replay=True), "'long' is to be replayed and has"),
+    ):
+        with pytest.raises(UserError, match=said):
+            open_prompts([prompts, replay], processor, max_length=256)
+
+
 @pytest.mark.parametrize(
     ("parts", "grpo"),
     [(ALL_FULL, {"refills": 2, "updates": 2}), (LORA, {"kl": 0.2, "temperature": 0.8, "truncated": "mask"})],
@@ -346,6 +436,7 @@ def test_a_crash_and_a_restart_end_with_the_same_weights(
     tmp_path: Path, phantom_cache: Path, monkeypatch: pytest.MonkeyPatch, parts: Any, grpo: dict[str, Any]
 ) -> None:
     more = {"micro_batch_size": 2, "parts": parts, "max_steps": 6, "log_steps": 3, "learning_rate": 1e-2}
+    more["data"] = {"train": [phantoms(question_types=SIDES), replayed(weight=0.3)], "validation": []}
     loaded = parse_recipe(document(grpo | {"group_size": 2}, **more), "r")
     # in the fourth step of two micro batches, the second on its answers where there are two
     train_with_a_crash(loaded, tmp_path / "crashed", monkeypatch, micro_batch=8)
@@ -576,7 +667,10 @@ def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path: Path, phantom_
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tmp_path: Path, phantom_cache: Path) -> None:
     grpo = {"refills": 1, "kl": 0.1, "updates": 2, "group_size": 2}
-    data = {"train": [phantoms(limit=12)], "validation": [phantoms("validation", limit=3)]}
+    data = {
+        "train": [phantoms(limit=12), replayed(limit=4)],
+        "validation": [phantoms("validation", limit=3)],
+    }
     file = write_recipe(
         tmp_path / "recipe.yaml", document(grpo, max_steps=4, data=data, learning_rate=5e-3, eval_steps=2)
     )

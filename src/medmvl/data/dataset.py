@@ -107,20 +107,21 @@ class SampleDataset(Dataset[ProcessedSample]):
         """
         source, sample = self._find(index)
         name = f"{source.name}: sample {sample.id!r}"
-        if self.supervised and not sample.has_answer:
+        supervised = self.supervised or source.replay
+        if supervised and not sample.has_answer:
             raise SampleError(f"{name}: no assistant turn has text, so there is nothing to learn from it")
         try:
             processed = self.processor.prepare(
                 sample.messages,
                 self._cache.wrap(source.load, self._decoder(source), self._renewed),
-                supervised=self.supervised,
-                add_generation_prompt=not self.supervised,
+                supervised=supervised,
+                add_generation_prompt=not supervised,
                 name=name,
             )
         except (UserError, OSError) as error:
             message = str(error)
             raise SampleError(message if name in message else f"{name}: {message}") from error
-        self._check(processed, name)
+        self._check(processed, name, supervised)
         return processed
 
     def sample(self, index: int) -> Sample:
@@ -232,14 +233,14 @@ class SampleDataset(Dataset[ProcessedSample]):
                 listed,
             )
 
-    def _check(self, processed: ProcessedSample, name: str) -> None:
+    def _check(self, processed: ProcessedSample, name: str, supervised: bool) -> None:
         length = len(processed.input_ids)
         if self.max_length is not None and length > self.max_length:
             raise SampleError(
                 f"{name}: {length} tokens, more than max_length {self.max_length}; cutting it could cut off "
                 "its answer. Raise max_length, use fewer visual tokens, or set data.drop_too_long"
             )
-        if self.supervised and processed.num_supervised == 0:
+        if supervised and processed.num_supervised == 0:
             raise SampleError(f"{name}: no token of it is supervised; is its answer empty?")
 
 

@@ -88,6 +88,9 @@ class DataSource(StrictModel):
     """Keep the samples of a task (`medmvl.datasets.public.TASKS`), worded as it asks them in evaluation."""
     no_image: bool = False
     """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
+    replay: bool = False
+    """Whether a `grpo` stage learns the answers of these samples, as `lm` does, next to the prompts whose answers it draws. A small
+    weight of what no reward asks about, such as reports, keeps it; `group: none` mixes both in every batch."""
     images: Declaration = Declaration()
     """Declared for every image of the source."""
     volumes: Declaration = Declaration()
@@ -113,6 +116,8 @@ class LoadedSource:
     weight: float = 1.0
     title: str = ""
     """Tells the source from others of a recipe: its path as the recipe says it, and what was chosen from it."""
+    replay: bool = False
+    """Answers of its samples are learned where others are prompts."""
 
 
 def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSource:
@@ -142,6 +147,7 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
         digest=_digest(samples, source),
         weight=source.weight,
         title=_title(source),
+        replay=source.replay,
     )
 
 
@@ -155,6 +161,7 @@ def _title(source: DataSource) -> str:
         " ".join(source.languages or ()),
         f"task {source.task}" if source.task else "",
         "no image" if source.no_image else "",
+        "replay" if source.replay else "",
     ]
     return ", ".join([str(origin), *filter(None, chosen)])
 

@@ -77,6 +77,11 @@ def packed_row(beginnings: Sequence[SharedBeginning]) -> BatchFeature:
     return BatchFeature(batch | visual_inputs(samples, offsets, one_row=True))
 
 
+def alone(sample: ProcessedSample) -> SharedBeginning:
+    """A labelled sample that shares nothing."""
+    return _beginning([sample])
+
+
 def _beginning(samples: Sequence[ProcessedSample]) -> SharedBeginning:
     length = _shared_length(samples) if len(samples) > 1 else 0
     return SharedBeginning(samples[0], length, [_after(sample, length) for sample in samples])

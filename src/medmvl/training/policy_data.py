@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,7 +23,7 @@ from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
 from medmvl.models.causal_attention import is_purely_causal
 from medmvl.models.collation import Batch
-from medmvl.models.packing import Continuation, SharedBeginning, packed_row
+from medmvl.models.packing import Continuation, SharedBeginning, alone, packed_row
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import Sample
 from medmvl.tasks.judge import target_of
@@ -64,12 +66,30 @@ class PromptItem(NamedTuple):
 
     row: int
     """Index in the data set."""
-    record: Record
+    record: Record | None
+    """None where no answer is drawn: `prompt` brings its own, which is learned."""
     prompt: ProcessedSample
+
+    @property
+    def drawn(self) -> Record:
+        """The record of a prompt whose answers are drawn."""
+        assert self.record is not None, "a replayed sample is not judged"
+        return self.record
 
 
 class PromptDataset(StageDataset):
-    """Prompts of some sources; `REPEATED` gives None."""
+    """Prompts of some sources, and samples whose own answers are replayed; `REPEATED` gives None."""
+
+    @cached_property
+    def prompt_rows(self) -> list[int]:
+        """Indices of the prompts, without the samples that are replayed."""
+        ends = list(accumulate(self.samples.sizes, initial=0))
+        sources = zip(self.samples.sources, pairwise(ends), strict=True)
+        return [row for source, (start, end) in sources if not source.replay for row in range(start, end)]
+
+    @cached_property
+    def _prompts(self) -> frozenset[int]:
+        return frozenset(self.prompt_rows)
 
     def __getitem__(self, index: int) -> PromptItem | None:  # type: ignore[override]  # CollatePrompts takes these
         if index == REPEATED:
@@ -78,7 +98,8 @@ class PromptDataset(StageDataset):
 
     def prompt(self, index: int) -> PromptItem:
         """The prompt at an index, read now."""
-        return PromptItem(index, self.record(index), self.samples[index])
+        record = self.record(index) if index in self._prompts else None
+        return PromptItem(index, record, self.samples[index])
 
     def record(self, index: int) -> Record:
         """What the answers to a prompt are judged by; reads no pixel."""
@@ -96,8 +117,28 @@ def open_prompts(sources: Sequence[LoadedSource], processor: MedMVLProcessor, **
     Raises:
         SampleError: a sample without a truth, when its text is first looked at.
     """
-    prompts = [replace(source, samples=Prompts(source.samples)) for source in sources]
-    return PromptDataset(SampleDataset(prompts, processor, supervised=False, **limits))
+    prompts = [
+        source if source.replay else replace(source, samples=Prompts(source.samples)) for source in sources
+    ]
+    dataset = PromptDataset(SampleDataset(prompts, processor, supervised=False, **limits))
+    if not dataset.prompt_rows:
+        raise SampleError("nothing is left to draw answers to: all data of the stage are replayed")
+    _check_replayed(dataset)
+    return dataset
+
+
+def _check_replayed(dataset: PromptDataset) -> None:
+    samples, prompts = dataset.samples, set(dataset.prompt_rows)
+    replayed = [row for row in range(len(dataset)) if row not in prompts]
+    if missing := sorted(set(samples.unanswered).intersection(replayed)):
+        name = samples.sample(missing[0]).id
+        raise SampleError(f"sample '{name}' is to be replayed, and no assistant turn of it has text")
+    lengths, limit = samples.lengths if replayed else [], samples.max_length
+    if limit is not None and (long := [row for row in replayed if lengths[row] > limit]):
+        raise SampleError(
+            f"sample '{samples.sample(long[0]).id}' is to be replayed and has {lengths[long[0]]} tokens, more than "
+            f"max_length {limit}; raise model.max_length, or set data.drop_too_long"
+        )
 
 
 class PromptOrder(TrainingOrder):
@@ -140,6 +181,7 @@ class AnsweredPrompt(NamedTuple):
 
     prompt: ProcessedSample
     answers: Sequence[Sequence[int]]
+    """Empty where the prompt has labels, and with them its own answer."""
 
 
 def answer_batch(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor, llm: PreTrainedModel) -> Batch:
@@ -149,7 +191,7 @@ def answer_batch(groups: Sequence[AnsweredPrompt], processor: MedMVLProcessor, l
     """
     if _shares_prompts(groups, llm):
         return _in_one_row(groups)
-    rows = [_row(group.prompt, torch.tensor(list(answer))) for group in groups for answer in group.answers]
+    rows = [row for group in groups for row in _rows(group)]
     return _with_positions(dict(processor.collate(rows)))
 
 
@@ -161,6 +203,12 @@ def _with_positions(batch: Batch) -> Batch:
     return batch
 
 
+def _rows(group: AnsweredPrompt) -> list[ProcessedSample]:
+    if not group.answers:
+        return [group.prompt]
+    return [_row(group.prompt, torch.tensor(list(answer))) for answer in group.answers]
+
+
 def _row(prompt: ProcessedSample, answer: Tensor) -> ProcessedSample:
     labels = torch.cat([torch.full_like(prompt.input_ids, IGNORED_LABEL), answer])
     return replace(prompt, input_ids=torch.cat([prompt.input_ids, answer]), labels=labels)
@@ -169,13 +217,14 @@ def _row(prompt: ProcessedSample, answer: Tensor) -> ProcessedSample:
 def _shares_prompts(groups: Sequence[AnsweredPrompt], llm: PreTrainedModel) -> bool:
     """Whether answers may follow one prompt, and cost less so: they attend to each other's tokens, masked, too."""
     config = llm.config
-    longest = max(len(group.prompt.input_ids) + max(map(len, group.answers)) for group in groups)
-    if not is_purely_causal(config, longest) or any(_ends_in_a_visual(group.prompt) for group in groups):
+    longest = max(len(group.prompt.input_ids) + max(map(len, group.answers), default=0) for group in groups)
+    drawn = [group for group in groups if group.answers]
+    if not is_purely_causal(config, longest) or any(_ends_in_a_visual(group.prompt) for group in drawn):
         return False
     width, inner = config.hidden_size, getattr(config, "intermediate_size", 4 * config.hidden_size)
     per_token, per_pair = 8 * width * width + 6 * width * inner, 4 * width
     together = apart = 0
-    for group in groups:
+    for group in drawn:
         prompt, lengths = len(group.prompt.input_ids), [len(answer) for answer in group.answers]
         own = sum(length + 1 for length in lengths)
         pairs = prompt**2 // 2 + own * (prompt + own)
@@ -196,15 +245,17 @@ def _in_one_row(groups: Sequence[AnsweredPrompt]) -> Batch:
 
     The last token of the prompt predicts the first of each answer, so each answer brings a copy of it.
     """
-    beginnings = [
-        SharedBeginning(
-            group.prompt,
-            len(group.prompt.input_ids) - 1,
-            [_continuation(group.prompt.input_ids[-1:], answer) for answer in group.answers],
-        )
-        for group in groups
-    ]
-    return _with_positions(dict(packed_row(beginnings)))
+    return _with_positions(dict(packed_row([_beginning(group) for group in groups])))
+
+
+def _beginning(group: AnsweredPrompt) -> SharedBeginning:
+    prompt = group.prompt
+    if not group.answers:
+        return alone(prompt)
+    last = prompt.input_ids[-1:]
+    return SharedBeginning(
+        prompt, len(prompt.input_ids) - 1, [_continuation(last, answer) for answer in group.answers]
+    )
 
 
 def _continuation(last: Tensor, answer: Sequence[int]) -> Continuation:

@@ -40,6 +40,8 @@ class GroupPolicy(StrictModel):
     length_normalisation: Literal["answer", "batch", "constant"] = "batch"
     """Divisor of the sum over an answer's tokens: its own length (GRPO), the tokens of the batch (DAPO), or
     `max_new_tokens` (Dr. GRPO)."""
+    replay_weight: PositiveFloat = 1.0
+    """Weight of the tokens of data with `replay: true`, against those of an answer whose advantage is 1."""
     kl: NonNegativeFloat = 0.0
     """Weight of the divergence from the stage's first weights, by the k3 estimator; 0: no reference is held."""
 

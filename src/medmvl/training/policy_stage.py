@@ -53,7 +53,7 @@ def check_policy(
     for dataset in (train, validation):
         if dataset is not None:
             _check_room(stage.name, settings, model, processor, dataset)
-            check_rewards(reward, _records(dataset, len(dataset)))
+            check_rewards(reward, _records(dataset, len(dataset.prompt_rows)))
     if settings.kl:
         _check_memory(stage.name, model)
     return reward
@@ -68,7 +68,7 @@ def _check_room(
 ) -> None:
     """Every prompt and its longest answer fit into what the LLM reads, and into the recipe's own limit."""
     lengths = dataset.samples.lengths
-    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    longest = max(dataset.prompt_rows, key=lengths.__getitem__)
     sample = dataset.samples.sample(longest)
     cue = _cue_length(processor, sample.messages)
     count = lengths[longest] + cue + settings.max_new_tokens
@@ -112,9 +112,9 @@ def _check_memory(name: str, model: MedMVLForConditionalGeneration) -> None:
 
 
 def _records(dataset: PromptDataset, count: int) -> list[Record]:
-    """`count` records, spread evenly over the data set."""
-    step = max(1, len(dataset) // count)
-    return [dataset.record(index) for index in range(0, len(dataset), step)]
+    """`count` records of prompts, spread evenly over the data set."""
+    rows = dataset.prompt_rows
+    return [dataset.record(row) for row in rows[:: max(1, len(rows) // count)]]
 
 
 def learn_from_rollouts(trainer: PolicyTrainer, plan: StagePlan) -> None:

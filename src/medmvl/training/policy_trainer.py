@@ -88,7 +88,7 @@ class PolicyTrainer(StageTrainer):
         model = self.accelerator.unwrap_model(self.model).model
         model.eval()
         flat = [item for items in given for item in items]
-        groups = self.rollouts.draw(flat, places, number, self.order.prompts_of(number))
+        groups = self._groups(flat, places, number)
         model.train()
         taught = [self._taught(groups[start : start + micro]) for start in range(0, len(groups), micro)]
         everywhere = self._everywhere(groups, places)
@@ -102,6 +102,18 @@ class PolicyTrainer(StageTrainer):
         if self.first_weights is not None:
             self._add_reference()
 
+    def _groups(self, items: Sequence[PromptItem], places: Sequence[int], number: int) -> list[Group]:
+        """The items of a batch with answers that are drawn now; those that are replayed have none."""
+        asked = [index for index, item in enumerate(items) if item.record is not None]
+        drawn = self.rollouts.draw(
+            [items[index] for index in asked], [places[index] for index in asked], number,
+            self.order.prompts_of(number),
+        )  # fmt: skip
+        groups = [Group(item, ()) for item in items]
+        for index, group in zip(asked, drawn, strict=True):
+            groups[index] = group
+        return groups
+
     def _taught(self, groups: Sequence[Group]) -> Sequence[Group]:
         """The groups of a micro batch that the training pass sees: without spread there is no gradient but that of a KL term.
 
@@ -110,15 +122,14 @@ class PolicyTrainer(StageTrainer):
         return [group for group in groups if self._teaches(group)] or [min(groups, key=_num_tokens)]
 
     def _teaches(self, group: Group) -> bool:
-        return group.spread or self.first_weights is not None
+        return not group.answers or group.spread or self.first_weights is not None
 
     def _everywhere(self, groups: Sequence[Group], places: Sequence[int]) -> list[JsonObject]:
         """What is watched of the groups of all processes, in the order of the batch."""
         own = [
             {
                 "place": place, "rewards": group.rewards, "parts": [answer.parts for answer in group.answers],
-                "lengths": [len(answer.tokens) for answer in group.answers],
-                "masked": [self._masked(answer) for answer in group.answers],
+                "lengths": _lengths(group), "masked": [self._masked(answer) for answer in group.answers] or [False],
                 "truncated": [answer.truncated for answer in group.answers], "spread": group.spread, "tries": group.tries,
                 "attacks": self._attacked(group, place),
             }
@@ -129,7 +140,9 @@ class PolicyTrainer(StageTrainer):
 
     def _attacked(self, group: Group, place: int) -> Scores:
         """What attacks on a prompt earn, of the first few of a batch: enough for a curve."""
-        return {} if self.attacks is None or place >= ATTACKED else self.attacks.of(group.item.record)
+        if self.attacks is None or place >= ATTACKED or not group.answers:
+            return {}
+        return self.attacks.of(group.item.drawn)
 
     def _masked(self, answer: SampledAnswer) -> bool:
         return answer.truncated and self.settings.truncated == "mask"
@@ -144,19 +157,32 @@ class PolicyTrainer(StageTrainer):
             for group in groups
         ]
         batch = answer_batch(prompts, processor, llm)
-        rewards = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
-        answers = [answer for group in groups for answer in group.answers]
-        silent = [not self._teaches(group) for group in groups for _ in group.answers]
-        counts = torch.tensor([len(answer.tokens) for answer in answers])
+        lengths = [length for group in groups for length in _lengths(group)]
+        counts = torch.tensor(lengths)
         weights = [
-            0.0 if out or self._masked(answer) else token_weights(len(answer.tokens), self.settings)
-            for answer, out in zip(answers, silent, strict=True)
+            token_weights(length, self.settings) * counted
+            for length, counted in zip(
+                lengths, (one for group in groups for one in self._counted(group)), strict=True
+            )
         ]
-        advantages = group_advantages(rewards, self.settings).flatten().float()
+        advantages = torch.cat([self._advantages(group) for group in groups])
         batch["advantages"] = advantages.repeat_interleave(counts)
         batch["weights"] = torch.tensor(weights, dtype=torch.float32).repeat_interleave(counts)
-        batch["engine"] = torch.tensor([value for answer in answers for value in answer.logprobs])
+        batch["engine"] = torch.cat([_engine_logprobs(group) for group in groups])
         return batch
+
+    def _advantages(self, group: Group) -> Tensor:
+        """One per answer. A replayed answer has a constant, with which the gradient is that of the cross entropy."""
+        if not group.answers:
+            return torch.tensor([self.settings.replay_weight])
+        rewards = torch.tensor([group.rewards], dtype=torch.float64)
+        return group_advantages(rewards, self.settings)[0].float()
+
+    def _counted(self, group: Group) -> list[bool]:
+        """Whether each answer trains."""
+        if not group.answers:
+            return [True]
+        return [self._teaches(group) and not self._masked(answer) for answer in group.answers]
 
     def _add_reference(self) -> None:
         """Log-probabilities at the stage's first weights, before the model changes."""
@@ -188,7 +214,8 @@ class PolicyTrainer(StageTrainer):
 
     def _compare(self, engine: Tensor, training: Tensor) -> None:
         """Say where the engine computes otherwise than the training pass: a ratio of both would not begin at 1."""
-        gap = float((engine - training).abs().max())
+        drawn = ~engine.isnan()
+        gap = float((engine - training)[drawn].abs().max()) if drawn.any() else 0.0
         self.watched.gap = max(self.watched.gap, gap)
         if not gap <= self._told:
             self._told = 10 * gap
@@ -237,6 +264,18 @@ class PolicyTrainer(StageTrainer):
         return super().train(resume_from_checkpoint, *given, **more)
 
 
+def _lengths(group: Group) -> list[int]:
+    """Tokens of each answer, or of the one that is replayed."""
+    return [len(answer.tokens) for answer in group.answers] or [group.item.prompt.num_supervised]
+
+
+def _engine_logprobs(group: Group) -> Tensor:
+    """Of the tokens of all answers; NaN where the engine did not draw them."""
+    if not group.answers:
+        return torch.full((group.item.prompt.num_supervised,), torch.nan)
+    return torch.tensor([value for answer in group.answers for value in answer.logprobs])
+
+
 def _num_tokens(group: Group) -> int:
     return len(group.item.prompt.input_ids) + sum(len(answer.tokens) for answer in group.answers)
 
@@ -259,6 +298,8 @@ class Watched:
     def rollouts(self, groups: Sequence[JsonObject]) -> None:
         """Count the groups of all processes; each process does."""
         for group in groups:
+            if not group["rewards"]:
+                continue  # replayed
             self._add("groups_without_spread", float(not group["spread"]))
             self._add("refilled", float(group["tries"]))
             for reward, parts, length, truncated in zip(

@@ -59,6 +59,12 @@ class DataRecipe(StrictModel):
     """Keep what frozen encoders make of every scan on disk, so that it is computed once, not once per epoch, stage, seed and
     evaluation; results are equal bit for bit. None: yes. It is patient data in the cache folder, like `prepared`."""
 
+    @model_validator(mode="after")
+    def _only_training_replays(self) -> DataRecipe:
+        if any(source.replay for source in (*self.validation, *self.test)):
+            raise ValueError("replay is for data that train, not for validation or test")
+        return self
+
 
 class Preference(StrictModel):
     """Settings of the `dpo` objective."""

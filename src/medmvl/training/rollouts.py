@@ -48,6 +48,7 @@ class Group:
 
     item: PromptItem
     answers: tuple[SampledAnswer, ...]
+    """Empty where the sample's own answer is replayed."""
     tries: int = 0
     """Prompts that were replaced before this one, as their answers all earned the same."""
 
@@ -59,7 +60,7 @@ class Group:
     @property
     def spread(self) -> bool:
         """Whether the answers earn differently."""
-        return bool(has_spread(torch.tensor([self.rewards], dtype=torch.float64)))
+        return bool(self.answers) and bool(has_spread(torch.tensor([self.rewards], dtype=torch.float64)))
 
 
 class Rollouts:
@@ -139,7 +140,8 @@ class Rollouts:
         """All other prompts in an order that depends on seed and batch alone."""
         samples, used = self.dataset.samples, set(everywhere)
         order = mixture_order(samples.sizes, samples.weights, seed=self.seed + 1, epoch=number)
-        return [int(index) for index in order if int(index) not in used]
+        prompts = set(self.dataset.prompt_rows) - used
+        return [int(index) for index in order if int(index) in prompts]
 
     def _groups(self, items: Sequence[PromptItem], number: int, attempt: int = 0) -> list[Group]:
         size = self.settings.group_size
@@ -183,7 +185,7 @@ class Rollouts:
         """What a text earns; in a batch, equal answers to a prompt are scored once."""
         key = item.row, text
         if key not in self._earned:
-            self._earned[key] = self.reward.score(replace(item.record, text=text))
+            self._earned[key] = self.reward.score(replace(item.drawn, text=text))
         return self._earned[key]
 
     def _paid(self, earned: Earned, length: int, truncated: bool) -> float:

@@ -123,6 +123,10 @@ def open_dataset(
         SampleError: there is nothing for the stage's objective to learn from.
     """
     limits: dict[str, Any] = {"max_length": max_length, "drop_too_long": drop_too_long, "prepared": prepared}
+    if stage.objective != "grpo" and any(source.replay for source in sources):
+        raise SampleError(
+            f"stage '{stage.name}': replay is for the objective grpo; '{stage.objective}' learns from all of its data"
+        )
     if stage.objective == "dpo":
         from medmvl.training.preference_data import open_pairs  # which builds on this file
 
