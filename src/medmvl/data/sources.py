@@ -89,8 +89,8 @@ class DataSource(StrictModel):
     no_image: bool = False
     """Leave every image and volume out: a small weight of these teaches a model to guess where it sees nothing."""
     replay: bool = False
-    """Whether a `grpo` stage learns the answers of these samples, as `lm` does, next to the prompts whose answers it draws. A small
-    weight of what no reward asks about, such as reports, keeps it; `group: none` mixes both in every batch."""
+    """Replay of these samples in a `grpo` stage: it learns their answers, as `lm` does, next to the prompts that it answers. A
+    small weight of what no reward asks about, such as reports, keeps it; `group: none` mixes both in every batch."""
     images: Declaration = Declaration()
     """Declared for every image of the source."""
     volumes: Declaration = Declaration()

@@ -270,7 +270,7 @@ def _lengths(group: Group) -> list[int]:
 
 
 def _engine_logprobs(group: Group) -> Tensor:
-    """Of the tokens of all answers; NaN where the engine did not draw them."""
+    """Log-probabilities of the tokens of all answers; NaN where the engine did not draw them."""
     if not group.answers:
         return torch.full((group.item.prompt.num_supervised,), torch.nan)
     return torch.tensor([value for answer in group.answers for value in answer.logprobs])
