@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from medmvl.cli.main import main
 from medmvl.errors import UserError
-from medmvl.evaluation.compare import compare_runs, draw_comparison, read_run, verdict
+from medmvl.evaluation.compare import compare_runs, comparison_table, draw_comparison, read_run, verdict
 
 
 def write_run(folder: Path, scores: list[float], protocol: str = "strict", **changes: object) -> Path:
@@ -31,14 +33,14 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     worse = write_run(tmp_path / "a", [0.0] * 24)
     better = write_run(tmp_path / "b", [float(i % 2) for i in range(24)])
     comparison = compare_runs([read_run(worse), read_run(better)])
-    side, nodule = comparison.pairs
+    nodule, side = comparison.pairs
     assert (side.group, nodule.group) == ("3D side en", "3D nodule en")
     assert (nodule.score, nodule.base_score, nodule.difference.value) == (1.0, 0.0, 1.0)
     assert nodule.difference.n == 12 and nodule.difference.clusters == 6
     assert nodule.p == pytest.approx(2 / 2**6) and side.p == 1.0  # six patients, all for the second
     assert nodule.p_holm == pytest.approx(2 * nodule.p)
     assert verdict(comparison).startswith("No difference was shown")  # 0.0625 with six patients
-    shown = replace(comparison, pairs=(side, replace(nodule, p_holm=0.01)))
+    shown = replace(comparison, pairs=(replace(nodule, p_holm=0.01), side))
     assert verdict(shown).endswith("/b better at 3D nodule en.")
     assert "fewer than 20 patients" in comparison.warnings[0]
     draw_comparison(comparison, tmp_path / "compare.png")
@@ -67,6 +69,18 @@ def test_other_samples_protocols_or_truths_are_refused(tmp_path: Path) -> None:
         read_run(tmp_path)
     with pytest.raises(UserError, match="two runs"):
         compare_runs([base])
+
+
+def test_each_pair_is_one_line_of_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    runs = [read_run(write_run(tmp_path / name, [i % 2] * 8)) for i, name in enumerate("ab")]
+    comparison = compare_runs(runs)
+    long = [replace(pair, group="2D xray_cardiomegaly zh") for pair in comparison.pairs]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(comparison_table(replace(comparison, pairs=tuple(long))))
+    lines = [line for line in console.export_text().splitlines() if "cardiomegaly" in line]
+    assert len(lines) == 2 and all(
+        "2D xray_cardiomegaly zh" in line and "+1.00]" in line for line in lines
+    ), lines
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ class GenerationOptions(StrictModel):
             if name not in cls.model_fields:
                 known = list(cls.model_fields)
                 raise UserError(
-                    f"unknown option {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}"
+                    f"unknown option {name!r}{did_you_mean(name, known) or '.'} Known: {', '.join(known)}"
                 )
         try:
             return cls(**given)

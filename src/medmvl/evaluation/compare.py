@@ -102,7 +102,8 @@ def compare_runs(runs: Sequence[Run], seed: int = 0) -> Comparison:
     for name, line in base.answers.items():
         group = f"{line['modality']} {line['question_type']} {line['language']}"
         groups.setdefault((group, line["metric"]), []).append(name)
-    found = [_pair(base, run, group, names, seed) for run in runs[1:] for group, names in groups.items()]
+    ordered = sorted(groups.items(), key=lambda item: (item[0][1], item[0][0]))  # as evaluate shows them
+    found = [_pair(base, run, group, names, seed) for run in runs[1:] for group, names in ordered]
     adjusted = holm([pair.p for pair in found])
     pairs = tuple(Pair(**{**pair.__dict__, "p_holm": p}) for pair, p in zip(found, adjusted, strict=True))
     cluster = str(base.about.get("cluster", "sample"))
@@ -157,16 +158,18 @@ def comparison_table(comparison: Comparison) -> Table:
 
     first = comparison.pairs[0]
     caption = (
-        f"95 % intervals over {comparison.cluster}s; p: sign flips by {comparison.cluster}; Holm: p corrected for all rows. "
+        f"95 % intervals over {comparison.cluster}s. p: sign flips by {comparison.cluster}, corrected for all rows (Holm). "
         "Could show: the smallest difference that these samples would mostly reveal."
     )
-    table = Table(title=f"Against {first.base}", caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("question")
-    for name in ("n", "first", "this", "difference", "p", "Holm", "could\nshow"):
+    table = Table(
+        title=f"Against {first.base}", caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
+    )
+    table.add_column("question", no_wrap=True)
+    for name in ("n", "first", "this", "difference", "p", "could\nshow"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in dict.fromkeys(pair.run for pair in comparison.pairs):
         table.add_section()
-        table.add_row(f"[bold]{run}[/bold]")
+        table.add_row(f"[bold]{Path(run).parent.name}/{Path(run).name}[/bold]")
         for pair in (pair for pair in comparison.pairs if pair.run == run):
             d = pair.difference
             table.add_row(
@@ -175,7 +178,6 @@ def comparison_table(comparison: Comparison) -> Table:
                 f"{pair.base_score:.2f}",
                 f"{pair.score:.2f}",
                 f"{d.value:+.2f} \\[{d.low:+.2f}, {d.high:+.2f}]",
-                f"{pair.p:.3f}",
                 f"{pair.p_holm:.3f}",
                 "-" if pair.detectable is None else f"{pair.detectable:.2f}",
             )

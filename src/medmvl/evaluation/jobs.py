@@ -150,7 +150,7 @@ def evaluation_options(given: dict[str, Any]) -> EvaluationOptions:
     for name in given:
         if name not in known:
             raise UserError(
-                f"evaluate: unknown option {name!r}{did_you_mean(name, known)}. Known: {', '.join(known)}"
+                f"evaluate: unknown option {name!r}{did_you_mean(name, known) or '.'} Known: {', '.join(known)}"
             )
     options = EvaluationOptions(**given)
     protocols = with_ours(options.protocols) if options.protocols else ()

@@ -45,7 +45,7 @@ class Until(TrainerCallback):
         for name in self.wanted:
             if name not in found:
                 raise RecipeError(
-                    f"until: validation has no metric {name!r}{did_you_mean(name, found)} It has {', '.join(found)}"
+                    f"until: validation has no metric {name!r}{did_you_mean(name, found) or '.'} It has {', '.join(found)}"
                 )
         if self.wanted and all(_reached(name, found[name], goal) for name, goal in self.wanted.items()):
             control.should_training_stop, control.should_save = True, False

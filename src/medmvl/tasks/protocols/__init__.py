@@ -35,7 +35,7 @@ def find_protocol(name: str) -> Protocol:
     """
     if name not in PROTOCOLS:
         raise UserError(
-            f"no protocol '{name}'{did_you_mean(name, PROTOCOLS, 2)} Known protocols: {', '.join(PROTOCOLS)}"
+            f"no protocol '{name}'{did_you_mean(name, PROTOCOLS, 2) or '.'} Known protocols: {', '.join(PROTOCOLS)}"
         )
     return PROTOCOLS[name]
 
