@@ -7,6 +7,7 @@ import torch
 from tests.factories.models import LLMS, differs, prepare, tiny
 from torch.nn import functional
 
+from medmvl.models.visual_table import to_rows
 from medmvl.models.visuals import IGNORED_LABEL
 
 
@@ -49,8 +50,8 @@ def test_full_logits_are_those_of_the_llm_on_embeddings(case):
         batch["visual_table"],
         batch["volume_positions_mm"],
     )
-    for row, tokens in zip(batch["visual_table"].tolist(), visual, strict=True):
-        embeddings[row[0], row[2] : row[2] + row[3]] = tokens
+    for row, tokens in zip(to_rows(batch["visual_table"]), visual, strict=True):
+        embeddings[row.row, row.start : row.start + row.length] = tokens
     with torch.no_grad():
         expected = model.llm(inputs_embeds=embeddings, attention_mask=batch["attention_mask"]).logits
     assert differs(full_logits(model, batch), expected) < 1e-6

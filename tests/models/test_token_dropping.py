@@ -15,6 +15,7 @@ from medmvl.imaging import MedicalImage
 from medmvl.models.assemble import assemble, preprocessor_of
 from medmvl.models.token_dropping import changed_tokens
 from medmvl.models.visual_preprocessor import describe
+from medmvl.models.visual_table import to_rows
 
 DROPPING = {"volume_processor": {"size": [8, 16, 16], "drop_unchanged": 0.1}}
 
@@ -84,7 +85,7 @@ def test_scans_with_and_without_dropped_patches_share_a_batch_and_gradients_flow
     model, processor = tiny(**VOLUMES_ONLY, volume_encoder=slices(), **DROPPING)
     still, restless = scan(()), scan([(k, 4 * (k % 4), x) for k in range(8) for x in range(0, 16, 4)])
     together = processor.collate([prepared(processor, still, restless), prepared(processor, restless)])
-    lengths = [row[3] for row in together["visual_table"].tolist()]
+    lengths = [row.length for row in to_rows(together["visual_table"])]
     assert lengths == [16 + 7, 16 + 3 * 4 + 4, 16 + 3 * 4 + 4]  # rows of four patches change in three layers
     loss = model(**together).loss
     loss.backward()

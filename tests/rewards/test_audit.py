@@ -183,8 +183,9 @@ def test_rewards_of_a_recipe_are_audited_alone_and_together(tmp_path: Path) -> N
 @pytest.mark.usefixtures("few_phantoms")
 def test_what_a_recipe_lacks_is_told(tmp_path: Path) -> None:
     stage = RECIPE["stages"][0]  # type: ignore[index]
+    with pytest.raises(UserError, match=r"is not here: gone\.jsonl"):
+        audited(tmp_path, {**RECIPE, "data": {"train": [{"path": "gone.jsonl"}]}})
     for changes, error in (
-        ({"data": {"train": [{"path": "gone.jsonl"}]}}, "is not here: gone.jsonl"),
         ({"rewards": [{"name": "box_iou"}]}, "'box_iou' needs a true box"),
         ({"rewards": [{"name": "length_band"}]}, "no reward of content"),
     ):
