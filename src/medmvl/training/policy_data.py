@@ -91,6 +91,10 @@ class PromptDataset(StageDataset):
     def _prompts(self) -> frozenset[int]:
         return frozenset(self.prompt_rows)
 
+    def is_prompt(self, index: int) -> bool:
+        """Whether answers to a sample are drawn, and not its own replayed."""
+        return index in self._prompts
+
     def __getitem__(self, index: int) -> PromptItem | None:  # type: ignore[override]  # CollatePrompts takes these
         if index == REPEATED:
             return None
@@ -98,7 +102,7 @@ class PromptDataset(StageDataset):
 
     def prompt(self, index: int) -> PromptItem:
         """The prompt at an index, read now."""
-        record = self.record(index) if index in self._prompts else None
+        record = self.record(index) if self.is_prompt(index) else None
         return PromptItem(index, record, self.samples[index])
 
     def record(self, index: int) -> Record:
@@ -128,12 +132,14 @@ def open_prompts(sources: Sequence[LoadedSource], processor: MedMVLProcessor, **
 
 
 def _check_replayed(dataset: PromptDataset) -> None:
-    samples, prompts = dataset.samples, set(dataset.prompt_rows)
-    replayed = [row for row in range(len(dataset)) if row not in prompts]
+    samples = dataset.samples
+    replayed = [row for row in range(len(dataset)) if not dataset.is_prompt(row)]
+    if not replayed:
+        return
     if missing := sorted(set(samples.unanswered).intersection(replayed)):
         name = samples.sample(missing[0]).id
         raise SampleError(f"sample '{name}' is to be replayed, and no assistant turn of it has text")
-    lengths, limit = samples.lengths if replayed else [], samples.max_length
+    lengths, limit = samples.lengths, samples.max_length
     if limit is not None and (long := [row for row in replayed if lengths[row] > limit]):
         raise SampleError(
             f"sample '{samples.sample(long[0]).id}' is to be replayed and has {lengths[long[0]]} tokens, more than "

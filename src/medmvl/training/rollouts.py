@@ -140,8 +140,7 @@ class Rollouts:
         """All other prompts in an order that depends on seed and batch alone."""
         samples, used = self.dataset.samples, set(everywhere)
         order = mixture_order(samples.sizes, samples.weights, seed=self.seed + 1, epoch=number)
-        prompts = set(self.dataset.prompt_rows) - used
-        return [int(index) for index in order if int(index) in prompts]
+        return [row for row in map(int, order) if row not in used and self.dataset.is_prompt(row)]
 
     def _groups(self, items: Sequence[PromptItem], number: int, attempt: int = 0) -> list[Group]:
         size = self.settings.group_size
