@@ -122,7 +122,7 @@ class PolicyTrainer(StageTrainer):
         return [group for group in groups if self._teaches(group)] or [min(groups, key=_num_tokens)]
 
     def _teaches(self, group: Group) -> bool:
-        return not group.answers or group.spread or self.first_weights is not None
+        return group.replayed or group.spread or self.first_weights is not None
 
     def _everywhere(self, groups: Sequence[Group], places: Sequence[int]) -> list[JsonObject]:
         """What is watched of the groups of all processes, in the order of the batch."""
@@ -140,7 +140,7 @@ class PolicyTrainer(StageTrainer):
 
     def _attacked(self, group: Group, place: int) -> Scores:
         """What attacks on a prompt earn, of the first few of a batch: enough for a curve."""
-        if self.attacks is None or place >= ATTACKED or not group.answers:
+        if self.attacks is None or place >= ATTACKED or group.replayed:
             return {}
         return self.attacks.of(group.item.drawn)
 
@@ -173,14 +173,14 @@ class PolicyTrainer(StageTrainer):
 
     def _advantages(self, group: Group) -> Tensor:
         """One per answer. A replayed answer has a constant, with which the gradient is that of the cross entropy."""
-        if not group.answers:
+        if group.replayed:
             return torch.tensor([self.settings.replay_weight])
         rewards = torch.tensor([group.rewards], dtype=torch.float64)
         return group_advantages(rewards, self.settings)[0].float()
 
     def _counted(self, group: Group) -> list[bool]:
         """Whether each answer trains."""
-        if not group.answers:
+        if group.replayed:
             return [True]
         return [self._teaches(group) and not self._masked(answer) for answer in group.answers]
 
@@ -271,7 +271,7 @@ def _lengths(group: Group) -> list[int]:
 
 def _engine_logprobs(group: Group) -> Tensor:
     """Log-probabilities of the tokens of all answers; NaN where the engine did not draw them."""
-    if not group.answers:
+    if group.replayed:
         return torch.full((group.item.prompt.num_supervised,), torch.nan)
     return torch.tensor([value for answer in group.answers for value in answer.logprobs])
 

@@ -53,6 +53,11 @@ class Group:
     """Prompts that were replaced before this one, as their answers all earned the same."""
 
     @property
+    def replayed(self) -> bool:
+        """Whether the sample's own answer trains, and none was drawn."""
+        return not self.answers
+
+    @property
     def rewards(self) -> list[float]:
         """What each answer earns."""
         return [answer.reward for answer in self.answers]
@@ -60,7 +65,7 @@ class Group:
     @property
     def spread(self) -> bool:
         """Whether the answers earn differently."""
-        return bool(self.answers) and bool(has_spread(torch.tensor([self.rewards], dtype=torch.float64)))
+        return not self.replayed and bool(has_spread(torch.tensor([self.rewards], dtype=torch.float64)))
 
 
 class Rollouts:
