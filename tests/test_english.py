@@ -16,7 +16,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 COUNTED = "tokens|samples|bytes|rows|lines|files|parameters|steps|images|processes"
 UNIT = "sample|line|row|epoch|process|scan|study|patient|stage|part|pass|slice|step|volume|request|parameter|channel"
-SMALL = "run|label|token|voxel|finding|question|core|group|second|variant"
+SMALL = "run|label|token|voxel|finding|question|core|group|second|variant|cell|query|latent|patch"
+ONE = "one token|map|line|logit|loss|more texts|one text"
 PATTERNS = {
     "a sentence begins with 'Of'": r"(?:\A|[.!?:|]\s+|\n\n[ ]*|^[-*] )Of\s",
     "an argument begins with 'of the': say its noun": r"^\s+\w+: of the ",
@@ -25,7 +26,7 @@ PATTERNS = {
     "say fix": r"\bmend(?:s|ed|ing)?\b",
     "say per, in tables": r"\b(?:one|a) (?:row|folder|report|entry) an? (?:kind|group|question|study|patient|part)\b",
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
-    "say per, of one": rf"\b(?:one|line|logit|loss|more texts|one text) an? (?:known |logged )?(?:{UNIT}|{SMALL})\b",
+    "say per, of one": rf"\b(?:one|{ONE}) an? (?:known |logged )?(?:{UNIT}|{SMALL})\b",
     "say per, of rates": r"\b(?:operations|seconds|numbers|slices|nats) an? (?:second|step|voxel|layer|token)\b",
     "say one per line": r"\b(?:a line|an answer|a row) each\b",
     "say predict, again, more expensive": r"\b(?:foret(?:ell|old)\w*|anew|dearer|unsaid)\b",

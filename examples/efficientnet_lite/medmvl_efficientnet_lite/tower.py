@@ -144,7 +144,7 @@ class EfficientNetLite(ImageEncoder):
             ) from None
 
     def encode(self, pixel_values: Tensor) -> VisualFeatures:
-        """`(N, 3, H, W)` to one token a cell of the coarsest level."""
+        """`(N, 3, H, W)` to one token per cell of the coarsest level."""
         maps = F.relu6(self._bn0(self._conv_stem(pixel_values.to(self._conv_stem.weight.dtype))))
         kept = []
         for index, block in enumerate(self._blocks, start=1):

@@ -151,7 +151,7 @@ class SampleDataset(Dataset[ProcessedSample]):
 
     @property
     def study_keys(self) -> list[int]:
-        """A number a sample, equal where samples show the same files."""
+        """A number per sample, equal where samples show the same files."""
         return [int(key) for key in self._kept_of(self._facts.keys)]
 
     @property

@@ -184,12 +184,13 @@ def _draw_trunk(anatomy: Anatomy, canvas: Canvas, *, table: bool) -> None:
     plane[radius < 1 - anatomy.fat_mm / width] = 50
     canvas.hu[:] = plane
     cage = superellipse(canvas, anatomy.lung_semi_axes[1] + 8, anatomy.thorax_half_width + 5)
-    taper = 1 - 0.38 * (np.maximum(canvas.z - 20, 0) / 140) ** 2
+    taper = (1 - 0.38 * (np.maximum(canvas.z - 20, 0) / 140) ** 2).astype(np.float32)
     half_thickness = max(0.035, 0.45 * canvas.voxel_mm / anatomy.thorax_half_width)
-    relative = cage[None] / taper[:, None, None].astype(np.float32)
     slant = canvas.z[:, None] - 0.35 * canvas.y[None, :] + np.float32(anatomy.rib_phase)
     is_rib = np.cos(slant * np.float32(2 * np.pi / anatomy.rib_pitch)) > 0.25
-    np.copyto(canvas.hu, np.float32(380), where=(np.abs(relative - 1) < half_thickness) & is_rib[:, :, None])
+    rings = {narrower: np.abs(cage / narrower - 1) < half_thickness for narrower in np.unique(taper)}
+    for level, narrower, rib in zip(canvas.hu, taper, is_rib, strict=True):
+        np.copyto(level, np.float32(380), where=rings[narrower] & rib[:, None])
     for sign in (-1, 1):
         clavicle = canvas.capsule((104, -86, 14 * sign), (126, -58, 120 * sign), 6.5)
         canvas.paint(clavicle, 420)

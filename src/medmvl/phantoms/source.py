@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medmvl.errors import UserError
 from medmvl.imaging.image import MedicalImage
+from medmvl.lru import BoundedLRU
 from medmvl.phantoms.patient import Patient, make_patient
 from medmvl.phantoms.render import render_ct, render_xray
 from medmvl.schema import ImageBlock, VolumeBlock
@@ -16,6 +17,9 @@ _REFERENCE = re.compile(
     r"phantom://(?P<preset>\w+)/(?P<seed>\d+)/(?P<index>\d+)/(?P<view>ct|xray)/(?P<study>[01])"
 )
 
+_RENDERED: BoundedLRU[str, MedicalImage] = BoundedLRU(1 << 30, lambda image: image.array.nbytes)
+"""What this process rendered last: a training asks for the same phantoms again and again, and one costs 10 to 20 ms."""
+
 
 def reference(patient: Patient, view: str) -> str:
     """Return the reference of one image: preset, seed, patient, view, and 0 (current) or 1 (prior study)."""
@@ -23,7 +27,7 @@ def reference(patient: Patient, view: str) -> str:
 
 
 def load(block: ImageBlock | VolumeBlock) -> MedicalImage:
-    """Render what a block refers to.
+    """Render what a block refers to; the array is read-only, as it is kept.
 
     Raises:
         UserError: where the reference is not one of a phantom, or the patient has no prior study.
@@ -33,13 +37,18 @@ def load(block: ImageBlock | VolumeBlock) -> MedicalImage:
         raise UserError(
             f"'{block.path}' is no phantom; expected phantom://PRESET/SEED/PATIENT/ct or xray/0 or 1"
         )
+    if kept := _RENDERED.get(block.path):
+        return kept
     patient: Patient | None = make_patient(int(match["seed"]), int(match["index"]), match["preset"])
     assert patient is not None
     if match["study"] == "1":
         patient = patient.at_prior()
         if patient is None:
             raise UserError(f"'{block.path}': this phantom has no prior study")
-    return render_ct(patient) if match["view"] == "ct" else render_xray(patient)
+    image = render_ct(patient) if match["view"] == "ct" else render_xray(patient)
+    image.array.flags.writeable = False
+    _RENDERED.put(block.path, image)
+    return image
 
 
 def code_digest() -> str:

@@ -34,7 +34,7 @@ class AttentionPoolingConfig(ConnectorConfig):
     places apart."""
 
     def num_tokens(self, grid: Grid) -> int:
-        """One a query, whatever the grid."""
+        """One per query, whatever the grid."""
         return self.num_queries
 
 
@@ -71,7 +71,7 @@ class AttentionPooling(Connector):
         nn.init.trunc_normal_(self.query, std=0.02)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """One token a query."""
+        """One token per query."""
         values = self.token_norm(real_tokens(features, self.query.dtype))
         keys = values
         if self.settings.position_embedding:

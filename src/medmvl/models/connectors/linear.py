@@ -1,4 +1,4 @@
-"""One linear map a token (LLaVA, arXiv 2304.08485)."""
+"""One linear map per token (LLaVA, arXiv 2304.08485)."""
 
 from __future__ import annotations
 

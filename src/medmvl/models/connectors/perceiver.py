@@ -30,7 +30,7 @@ class PerceiverConfig(ConnectorConfig):
     """Add to the tokens a fixed code of where each lies; the latents cannot tell places apart without it."""
 
     def num_tokens(self, grid: Grid) -> int:
-        """One a latent, whatever the grid."""
+        """One per latent, whatever the grid."""
         return self.num_latents
 
 
@@ -53,7 +53,7 @@ class Perceiver(Connector):
         nn.init.normal_(self.latents)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """One token a latent."""
+        """One token per latent."""
         tokens = real_tokens(features, self.latents.dtype)
         if self.settings.position_embedding:
             tokens = tokens + grid_positions(features.grid, tokens)

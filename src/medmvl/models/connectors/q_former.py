@@ -41,7 +41,7 @@ class QFormerConfig(ConnectorConfig):
         return self
 
     def num_tokens(self, grid: Grid) -> int:
-        """One a query, whatever the grid."""
+        """One per query, whatever the grid."""
         return self.num_queries
 
 
@@ -80,7 +80,7 @@ class QFormer(Connector):
         nn.init.normal_(self.query, std=0.02)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """One token a query."""
+        """One token per query."""
         tokens = real_tokens(features, self.query.dtype)
         queries = self.query.expand(len(tokens), -1, -1)
         if self.text is not None:

@@ -88,7 +88,7 @@ class DCFormer(VolumeEncoder):
         self.gradient_checkpointing = False
 
     def encode(self, pixel_values: Tensor, positions_mm: Tensor | None) -> VisualFeatures:
-        """One token a cell; a layer of cells lies at the slice in the middle of what its convolutions see."""
+        """One token per cell; a layer of cells lies at the slice in the middle of what its convolutions see."""
         maps = self.stem(pixel_values.to(next(self.parameters()).dtype))
         streams = []
         for index, stage in enumerate(self.stages):

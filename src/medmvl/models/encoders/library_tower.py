@@ -95,7 +95,7 @@ class LibraryTower(ImageEncoder):
                 buffer.copy_(fresh[name])
 
     def encode(self, pixel_values: Tensor) -> VisualFeatures:
-        """One token a cell."""
+        """One token per cell."""
         maps = self.settings.maps(self.tower, pixel_values.to(next(self.tower.parameters()).dtype))
         return VisualFeatures((maps.flatten(2).transpose(1, 2),), (1, *maps.shape[2:]))
 

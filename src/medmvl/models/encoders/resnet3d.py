@@ -84,7 +84,7 @@ class ResNet3D(VolumeEncoder):
         self.gradient_checkpointing = False
 
     def encode(self, pixel_values: Tensor, positions_mm: Tensor | None) -> VisualFeatures:
-        """One token a cell; a layer of cells lies at the slice in the middle of what its convolutions see."""
+        """One token per cell; a layer of cells lies at the slice in the middle of what its convolutions see."""
         maps = self.maxpool(torch.relu(self.bn1(self.conv1(pixel_values.to(self.conv1.weight.dtype)))))
         for index in range(self.settings.stage):
             for block in self.get_submodule(f"layer{index + 1}").children():

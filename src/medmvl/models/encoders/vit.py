@@ -35,7 +35,7 @@ class ViTConfig(EncoderConfig):
     mlp_width: PositiveInt | None = None
     """Hidden width of the feed-forward layers; four times `width` by default."""
     stem: Literal["patch", "conv"] = "patch"
-    """One linear map a patch, or small convolutions that halve the longest axes down to a token."""
+    """One linear map per patch, or small convolutions that halve the longest axes down to a token."""
     class_token: bool = False
     """Carry a class token through the layers; without `select` its output is dropped."""
     select: Select = "patch"
@@ -144,7 +144,7 @@ class Block(nn.Module):
 
 
 def patch_stem(config: ViTConfig) -> nn.Module:
-    """One linear map a patch, written as a convolution whose stride is its kernel."""
+    """One linear map per patch, written as a convolution whose stride is its kernel."""
     convolution = CONVOLUTIONS[len(config.size)]
     kernel = config.patch_size
     return convolution(config.in_channels, config.width, kernel_size=kernel, stride=kernel)  # type: ignore[arg-type]
