@@ -24,11 +24,16 @@ _REASONING = (
     re.compile(rf"(?:{_OPENINGS}|<\|channel\|>\s*analysis\s*<\|message\|>).*", re.DOTALL | re.IGNORECASE),
 )
 """In this order: closed blocks, what precedes a final channel, blocks whose beginning or whose end is missing."""
+_SPELLED_OUT = re.compile(
+    r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z]).*?(?:assistant\s*final|$)", re.DOTALL
+)
+"""Channels of gpt-oss whose marks were left out when the tokens were decoded: their names stick to the text."""
 _LEADING = re.compile(rf"\s*(?:{_OPENINGS})(.*?)(?:{_CLOSINGS})(.*)", re.DOTALL | re.IGNORECASE)
 
 
 def without_reasoning(text: str) -> str:
     """An answer from anywhere without its blocks of reasoning; nothing is left of one that never ends its reasoning."""
+    text = _SPELLED_OUT.sub("", text, count=1) if _SPELLED_OUT.match(text) else text
     if not any(mark in text for mark in "<◁["):
         return text
     for pattern in _REASONING:

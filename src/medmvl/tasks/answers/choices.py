@@ -9,6 +9,7 @@ from string import ascii_uppercase
 
 from medmvl.tasks.answers.denial import PAUSE, denied_after, denied_before, masked
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
+from medmvl.tasks.answers.measured import same_value
 from medmvl.tasks.answers.yes_no import find_polarity, word_polarity
 from medmvl.tasks.metrics.text import Word, normalise, placed_words, spell_with_case
 
@@ -27,12 +28,34 @@ _COMPARED = tuple(
         ),
         (r"(?:\b(?:less|smaller|fewer|lower) than|\b(?:below|under)|小于|少于|低于|不足|不到)", "<"),
         (
-            r"(?:\b(?:more|larger|greater|higher|bigger) than|\b(?:above|over|exceeding)|大于|多于|高于|超过)",
+            r"(?:\b(?:more|larger|greater|higher|bigger) than|\b(?:above|over|exceed(?:s|ed|ing))|大于|多于|高于|超过)",
             ">",
         ),
     )
 )
 """Comparisons in words, the longer ones first."""
+_UNIT = r"(?:\s*(?:mm|cm|ml|cc|HU|%|毫米|厘米|公分|毫升))?"
+_COMPARED_AFTER = tuple(
+    (re.compile(rf"(-?\d+(?:\.\d+)?{_UNIT})\s*{words}", re.IGNORECASE), sign)
+    for words, sign in (
+        (
+            r"(?:(?:or|and) (?:more|larger|greater|above|over|longer|higher)\b|(?:及|或)?(?:以上|之上))",
+            r"≥ \1",
+        ),
+        (
+            r"(?:(?:or|and) (?:less|smaller|fewer|below|under|shorter|lower)\b|(?:及|或)?(?:以下|以内|之内))",
+            r"≤ \1",
+        ),
+    )
+)
+_BETWEEN = re.compile(rf"\bbetween\s+(\d+(?:\.\d+)?{_UNIT})\s+and\s+(?=\d)", re.IGNORECASE)
+_RANGE_UNIT = re.compile(r"(\d)\s*(mm|cm|ml|cc|HU|%)\s+to\s+(\d+(?:\.\d+)?)\s*\2(?!\w)", re.IGNORECASE)
+_ROMAN = re.compile(
+    r"\b(grade|stage|type|class|category|level)\s+(I{1,3}|IV|VI{0,3}|IX)(?![A-Za-z])", re.IGNORECASE
+)
+_ROMANS = {
+    roman: str(at) for at, roman in enumerate(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"), 1)
+}
 _LETTER = re.compile(r"(?<![A-Za-z0-9'.])(?:\(|\[)?([A-Za-z])(?:\)|\])?(?![A-Za-z0-9']|-[A-Za-z])")
 _LABELLED = re.compile(
     r"(?:\b(?:option|choice|answer|letter|select|choose|pick)|选项|選項|选|選|答案|答|:|：)\s*[:：]?\s*[\"'(\[]*$",
@@ -48,7 +71,7 @@ _NOT_A_LETTER = re.compile(
 )
 _CORRECT = re.compile(
     r"\W{0,3}(?:(?:is|was|would be|seems|appears|remains)\s+)?(?:therefore |thus |clearly |indeed |definitely )*(?:the\s+)?"
-    r"(?:most\s+(?:likely|appropriate|accurate|plausible|consistent)|only\s+correct|correct|right(?=\s*(?:answer"
+    r"(?:most\s+(?:likely|appropriate|accurate|plausible|consistent)|more\s+likely|only\s+correct|correct|right(?=\s*(?:answer"
     r"|choice|option|one|[.,;!]|$))|best|true|final\s+answer|answer)\b"
     r"|\s*(?:项|項|选项|選項)?(?:才)?(?:是|为|為)?(?:最)?(?:正确|正確|对的|對的|符合题意|佳|合适)"
 )
@@ -103,7 +126,10 @@ def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) 
     is_closed = polarities.count(True) == polarities.count(False) == 1
     if is_closed and not marks:
         return _closed(answer, choices, polarities)
-    place = _settled(_reading(visible_answer(answer), options, marks), options)
+    reading = _reading(visible_answer(answer), options, marks)
+    place = _settled(reading, options)
+    if place is None and options and not reading.mentions:
+        place = same_value(reading.text, [compared(spell_with_case(option)) for option in options])
     return _closed(answer, options, polarities) if place is None and is_closed else place
 
 
@@ -164,10 +190,11 @@ def _reading(text: str, options: Sequence[str], letters: Sequence[str]) -> _Read
 
 
 def compared(text: str) -> str:
-    """Text with comparisons in words as signs: `less than 5 mm` as `< 5 mm`."""
-    for pattern, sign in _COMPARED:
+    """Text with comparisons as signs and ranges in one form: `less than 5 mm` as `< 5 mm`, `between 3 and 5` as `3 to 5`."""
+    for pattern, sign in (*_COMPARED, *_COMPARED_AFTER):
         text = pattern.sub(sign, text)
-    return text
+    text = _RANGE_UNIT.sub(r"\1 to \3 \2", _BETWEEN.sub(r"\1 to ", text))
+    return _ROMAN.sub(lambda match: f"{match[1]} {_ROMANS[match[2].lower()]}", text)
 
 
 def _list_end(end: int, spans: Sequence[tuple[int, int, int]], text: str) -> int:
@@ -290,7 +317,12 @@ def _called_correct(reading: _Reading, mention: Mention) -> bool:
     """Whether the words after a mention call it correct; the next choice may be `right` and calls nothing so."""
     match = _CORRECT.match(reading.text[mention.end : mention.end + 60])
     end = 0 if match is None else mention.end + match.end()
-    return match is not None and not any(mention.end <= other.start < end for other in reading.mentions)
+    asked = re.match(r"[^.;!。；！\n]{0,40}[?？]", reading.text[end:])
+    return (
+        match is not None
+        and not asked
+        and not any(mention.end <= other.start < end for other in reading.mentions)
+    )
 
 
 def _concluded(reading: _Reading) -> list[list[Mention]]:

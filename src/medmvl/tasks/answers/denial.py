@@ -22,22 +22,27 @@ NO_DENIAL = re.compile(
 BEFORE = frozenset(
     ("no", "not", "without", "never", "neither", "nor", "non", "cannot", "isn't", "aren't", "wasn't", "weren't",
      "doesn't", "don't", "didn't", "hasn't", "haven't", "can't", "couldn't", "won't", "wouldn't", "shouldn't", "except",
-     "excluding", "exclude", "excludes", "excluded", "unlikely", "denies", "lacks", "lacking", "absent")
+     "excluding", "exclude", "excludes", "excluded", "unlikely", "denies", "lacks", "lacking", "absent", "ain't", "hardly",
+     "scarcely", "eliminate", "eliminates", "eliminated", "eliminating", "reject", "rejects", "rejected", "rejecting",
+     "discard", "discards", "discarded", "discarding", "doubtful")
 )  # fmt: skip
 """English words that deny what follows them."""
 BEFORE_PHRASES = re.compile(
-    r"\b(?:rather than|instead of|(?:rul(?:e|es|ed|ing)|rules) out|absence of|lack of|negative for|free of"
-    r"|less likely(?: to be)?|other than|different from|opposed to|but not)\b"
+    r"\b(?:rather than|instead of|(?:rul(?:e|es|ed|ing)|rules) out|absence of|lack of|negative for|free (?:of|from)"
+    r"|less likely(?: to be)?|other than|different from|opposed to|but not|far from|nothing like|devoid of"
+    r"|fail(?:s|ed|ing)? to|(?:argue|speak)s? against|evidence against|resolution of|clear of)\b"
 )
 AFTER = re.compile(
-    r"\s*[:?]\s*(?:no|false|wrong|incorrect|out)\b|\s*(?:[,]?\s*(?:which|that)\s+)?(?:(?:option|choice|answer"
+    r"\s*[:?=]\s*(?:no|false|wrong|incorrect|out|negative|absent|none|excluded|not (?:seen|present|detected))\b"
+    r"|\s*[:?=]?\s*(?:\(\s*-\s*\)|[-−](?=\s*(?:[,;.)/]|$)))|\s*(?:[,]?\s*(?:which|that)\s+)?(?:(?:option|choice|answer"
     r"|here|also|therefore|clearly|probably|definitely|both|all)\s+)*"
     r"(?:(?:is|are|was|were|seems?|looks?|appears?|has been|have been|can be|could be|should be|must be|to be"
     r"|would be|does|do|did|can|could|would)\s*)?"
     r"(?:clearly |definitely |probably |also |thus |both |all |therefore |most )*"
     r"(?:(?:not|n't)\b(?! (?:only|un|excluded|ruled))|cannot\b|can't\b|isn't\b|aren't\b|wasn't\b|doesn't\b"
     r"|incorrect\b|wrong\b|false\b|excluded\b|eliminated\b|ruled out\b|unlikely\b|less likely\b|absent\b"
-    r"|improbable\b|implausible\b|inconsistent\b|rejected\b|out\b(?! of)|is no\b)"
+    r"|improbable\b|implausible\b|inconsistent\b|rejected\b|out\b(?! of)|is no\b|(?:has |have )?(?:resolved|disappeared)\b"
+    r"|doubtful\b)"
 )
 """After a word: says it is not so."""
 AFTER_CHINESE = re.compile(
@@ -49,7 +54,8 @@ AFTER_CHINESE = re.compile(
 CHINESE_BEFORE = frozenset("不没沒无無未非否勿莫")
 CHINESE_PHRASES = re.compile(r"排除|除外|而非|缺乏|缺少|不见|消失")
 BREAK = re.compile(
-    r"[.;:!?\n。；：！？]|\b(?:but|however|although|though|while|whereas|yet)\b|而是|但|然而|却"
+    r"[.;:!?\n。；：！？]|\b(?:but|however|although|though|while|whereas|yet|leaves|leaving|hence|therefore|thus)\b"
+    r"|而是|但|然而|却"
 )
 """A denial reaches no further."""
 PAUSE = re.compile(r"[,，、]|\b(?:and|or|nor|&)\b|和|或|及|与")

@@ -42,6 +42,8 @@ _DECISION = re.compile(
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|in conclusion|to conclude|in summary|overall|ultimately|consequently|so|finally"
     r"|conclusion)\b\s*[,:]?"
+    r"|\b(?:more|most) (?:likely|probably)\b(?=[:,]?\s+(?!than|because|since|due|given|explanation|cause)\w)"
+    r"|\b(?:leaves|leaving)\b"
     r"|(?:因此|所以|综上所述|綜上所述|综上|總之|总之|最终|故)[,，:：]?",
     re.IGNORECASE,
 )
@@ -72,7 +74,10 @@ def plain(text: str) -> str:
 
 
 def decisions(text: str) -> list[tuple[int, int]]:
-    """Statements that announce an answer (`the answer is ...`, `故选...`), as spans of what they announce, in order."""
+    """Statements that announce an answer (`the answer is ...`, `故选...`), as spans of what they announce, in order.
+
+    A question announces nothing.
+    """
     return _statements(text, _DECISION)
 
 
@@ -88,5 +93,7 @@ def _statements(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
         start = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip(" \n\t\"'(["))
         limit = marks[number + 1].start() if number + 1 < len(marks) else len(text)
         end = _STATEMENT_END.search(text, start + 2)
+        if end is not None and end.start() < limit and end[0] in "?？":
+            continue  # asked, not announced
         found.append((start, min(limit, end.start() if end else limit) if limit > start else limit))
     return [(start, end) for start, end in found if end > start]

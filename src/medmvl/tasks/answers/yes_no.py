@@ -22,7 +22,8 @@ YES = frozenset(normalise(yes) for yes, _ in PAIRS) | frozenset(
     map(normalise, (
         "yeah", "yep", "yup", "sure", "certainly", "definitely", "indeed", "affirmative", "of course", "absolutely",
         "observed", "identified", "found", "noted", "evident", "it is", "there is", "there are", "it does", "they are",
-        "t", "是的", "对的", "有的", "是有的", "确实", "確實", "可以看到", "看到", "能看到", "见到", "發現", "发现",
+        "t", "pos", "+", "++", "+++", "i believe so", "i think so",
+        "是的", "对的", "有的", "是有的", "确实", "確實", "可以看到", "看到", "能看到", "见到", "發現", "发现",
         "能见", "肯定", "没错", "沒錯",
     ))
 )  # fmt: skip
@@ -31,7 +32,10 @@ NO = frozenset(normalise(no) for _, no in PAIRS) | frozenset(
         "nope", "nah", "not", "never", "nothing", "nil", "not observed", "not identified", "not found", "not noted",
         "not evident", "it is not", "it isn't", "there is not", "there are not", "there isn't", "there aren't",
         "it does not", "it doesn't", "none seen", "none detected", "none observed", "none identified", "not at all",
-        "denied", "f", "不", "不是的", "没", "沒", "未", "并非", "並非", "并没有", "並沒有", "并无", "並無", "未发现",
+        "denied", "f", "neg", "(-)", "absolutely not", "definitely not", "certainly not", "of course not", "not really",
+        "probably not", "likely not", "most likely not", "i do not think so", "i don't think so", "not that i can see",
+        "hardly",
+        "不", "不是的", "没", "沒", "未", "并非", "並非", "并没有", "並沒有", "并无", "並無", "未发现",
         "未發現", "未见到", "没有发现", "未看到", "没看到", "看不到", "见不到", "未显示", "未提示", "未检出", "否定",
         "非", "没见", "不可见",
     ))
@@ -44,7 +48,7 @@ _UNSURE = re.compile(
     r"|hard to) (?:be )?(?:tell|say|determined?|answer(?:ed)?|assess(?:ed)?|evaluated?|judged?|know)"
     r"|(?:i )?(?:do not|don't) know|not sure|uncertain|unclear|unknown|indeterminate|insufficient information"
     r"|maybe|perhaps)\b"
-    r"|不清楚|不确定|不確定|无法(?:判断|确定|评估)|無法|不知道|难以(?:判断|确定)|不好说|也许"
+    r"|不清楚|不确定|不確定|无法(?:判断|确定|评估)|無法|不知道|难以(?:判断|确定)|不好说|也许|未必|不一定"
 )
 _INTERJECTION = re.compile(
     r"\b(?P<deny>not |isn't |n't )?(?:(?P<yes>yes|yeah|yep|yup|affirmative|definitely yes|correct(?=[.,!;]|\s*$)"
@@ -54,7 +58,9 @@ _INTERJECTION = re.compile(
     r"|$|of\b|(?:is|are|was|were|seen|detected|observed)\b))))\b"
 )
 _STATED_NO = re.compile(
-    r"\bno\b|\bnot (?:be |been |clearly |definitely |currently )?(?:seen|present|visible|visualized|visualised"
+    r"\bno\b|\b(?:probably|likely|possibly|certainly|definitely|absolutely|really) not\b"
+    r"|\bnot (?:very |at all )?(?:likely|probable)\b"
+    r"|\bnot (?:be |been |clearly |definitely |currently )?(?:seen|present|visible|visualized|visualised"
     r"|detected|observed|identified|found|noted|evident|shown|demonstrated|appreciated|involved|affected|there"
     r"|have|has|exist|any)\b"
     r"|\b(?:isn't|aren't|wasn't|weren't|doesn't|don't|hasn't) (?:be |been |any |an? )?(?:seen|present|visible"

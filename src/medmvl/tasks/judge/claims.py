@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from medmvl.tasks.answers.yes_no import OPENING_NO, OPENING_YES, said_polarity
 from medmvl.tasks.judge.lexicon import COMPOSED, UNCOUNTED, lexicon
-from medmvl.tasks.judge.numbers import Quantity, read_quantities
+from medmvl.tasks.metrics.quantities import Quantity, read_quantities
 from medmvl.tasks.metrics.text import Word, placed_words, spell
 
 DENIALS = frozenset(

@@ -30,10 +30,16 @@ def _spelling(*rules: tuple[str, str]) -> Spelling:
 _SIGNS = _spelling(
     (r"[‐‑−﹣]|–(?=\s?\.?\d)", "-"),
     (r"\$", " "),
+    (r"\+\s?/\s?-", "±"),
     (r"[-=]+>", " "),  # an arrow compares nothing
     (r"<\s?=|=\s?<|[⩽≦]", "≤"),
     (r">\s?=|=\s?>|[⩾≧]", "≥"),
+    (r"!=", "≠"),
 )
+_BETWEEN_WORDS = re.compile(
+    r"(</?[A-Za-z][^<>]*>)|(?<=\w)(?!\s*</?[A-Za-z][^<>]*>)\s*([<>≤≥≠])\s*(?=[^\W\d_])"
+)
+"""A comparison of two words (`R>L`), told from tags."""
 _NUMBERS = _spelling(
     (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
     (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
@@ -46,8 +52,12 @@ _NUMBERS = _spelling(
     (r"(?<=\d)\s*per\s?cent\b", "%"),
 )
 """Needed only where the text has a digit."""
+_RESULT = re.compile(
+    rf"(?<![{HAN}])(?<=\w)\s*\(\s*([+-]+)\s*\)"  # ER (+): part of the name
+    rf"|\s*\(\s*([+-]+)\s*\)|(?<=[{HAN}])\s*([+]+|-)(?=\s*(?:[,;、。.)/]|$))"  # (+), 蛋白++: a result of its own
+    r"|(?<=[a-z])\s(\++)(?=\s*(?:[,;/.)]|$))|^\s*(\++)\s*$"
+)
 _RECEPTORS = _spelling(
-    (r"(?<=\w)\s*\(\s*([+-]+)\s*\)", r"\1"),  # ER (+)
     (r"(?:(?<=[A-Z])|(?<=[A-Z]\d))\s([+-]+)(?=\s*(?:[,;/.)]|$))", r"\1"),  # ER +, PR -
     (r"(?<=[A-Z0-9])-(?![\w>])", "−"),  # a minus after a receptor, no hanging hyphen
 )
@@ -60,7 +70,8 @@ _WORD = re.compile(
     r"|(?:(?<![\w)\]])-|(?:(?<=^)|(?<=[(:=<>≤≥]))\s?-\s)(?:\d+(?:\.\d+)?|\.\d+)"  # a number with its sign
     r"|(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:\++(?!\w)|−)?"  # a number, or a name's number with its plus or minus
     rf"|(?:{_LATIN})+(?:'(?:{_LATIN})+)?(?:\++(?!\w)|−|-(?![\w>])(?!\s*(?:and|or|to)\b))?"  # a word, perhaps a receptor
-    r"|[<>≤≥±](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units behind them
+    r"|⁺+|(?<!\w)−+(?!\w)|[↑↓]|(?<=\w )[<>≤≥≠](?= )"  # results, trends, comparisons of words
+    r"|[<>≤≥±≠](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units behind them
 )
 
 
@@ -82,7 +93,8 @@ def normalise(text: str) -> str:
     """Text in one spelling: full-width as half-width, lower case, words joined by one space, no punctuation.
 
     A number keeps its sign, its decimal point and the comparison before it (`"-1.5"`, `"< 5 mm"`); a word keeps a
-    plus or minus directly after it (`"er+"`); Chinese characters are apart, as `words` gives them.
+    plus or minus directly after it (`"er+"`); a result (`(+)`, `++`), an arrow up or down and a comparison of words
+    (`"r > l"`) are words; Chinese characters are apart, as `words` gives them.
     """
     return " ".join(words(text))
 
@@ -111,14 +123,24 @@ def spell_with_case(text: str) -> str:
     spelled = unicodedata.normalize("NFKC", text).replace("’", "'")
     if _PLAIN.fullmatch(spelled):
         return spelled
+    has_sign = _PLUS_MINUS.search(_dashes(spelled)) is not None
     rules = (
         _SIGNS,
         _NUMBERS if _DIGIT.search(spelled) else (),
-        _RECEPTORS if _PLUS_MINUS.search(_dashes(spelled)) else (),
+        _RECEPTORS if has_sign else (),
     )
-    for pattern, spelling in (rule for group in rules for rule in group):
-        spelled = pattern.sub(spelling, spelled)
-    return spelled
+    for number, group in enumerate(rules):
+        spelled = _RESULT.sub(_result, spelled) if number == 2 and has_sign else spelled
+        for pattern, spelling in group:
+            spelled = pattern.sub(spelling, spelled)
+    return _BETWEEN_WORDS.sub(lambda match: match[1] or f" {match[2]} ", spelled)
+
+
+def _result(match: re.Match[str]) -> str:
+    """A plus or minus that is a result: as part of the name before it, or as a word of its own."""
+    if match[1]:
+        return match[1]
+    return " " + (match[2] or match[3] or match[4] or match[5]).replace("+", "⁺").replace("-", "−") + " "
 
 
 def _dashes(text: str) -> str:
@@ -132,5 +154,5 @@ def placed_words(spelled: str) -> list[Word]:
 
 def _number(word: str) -> str:
     """A number in one spelling: no space after its sign, a digit before its point."""
-    word = word.replace("−", "-")
+    word = word.replace("−", "-").replace("⁺", "+")
     return re.sub(r"^(-?)\.", r"\g<1>0.", re.sub(r"\s", "", word)) if word[0] in "-. \t" else word
