@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from safetensors.torch import save
 
+from medmvl.pretrained.parts import PRETRAINED, Packages, PretrainedPart
 from tests.factories.dicom import ct_series, stored_volume
 from tests.factories.engine import save_tiny_model
 from tests.factories.exchange import llava
+from tests.factories.pretrained import wheel
 from tests.factories.public_datasets import picture, vqa_rad
 from tests.factories.training import phantoms, recipe, stage, write_recipe
 
@@ -65,7 +70,20 @@ def prepare(folder: Path) -> Inputs:
     }  # fmt: skip
     (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
     _answers(folder)
+    _pretrained(folder / "wheels")
     return Inputs(folder)
+
+
+def _pretrained(folder: Path) -> None:
+    """Wheels of a pretrained part, `tiny`, which this process and its forks then know."""
+    weights = save({f"blocks.{number}.weight": torch.full((64, 64), float(number)) for number in range(8)})
+    folder.mkdir()
+    wheel(folder, "tiny-part", "1.0", {"tiny_part/part.safetensors": weights})
+    source = Packages((("tiny-part==1.0", "tiny_part/part.safetensors"),), "part.safetensors")
+    PRETRAINED["tiny"] = PretrainedPart(
+        kind="image encoder", about="tiny", licence="MIT", num_bytes=len(weights), source=source,
+        sha256=hashlib.sha256(weights).hexdigest(), layout="image weights", settings=(("type", "tiny"),),
+    )  # fmt: skip
 
 
 def _answers(folder: Path) -> None:
@@ -113,6 +131,7 @@ COMMANDS: dict[str, Callable[[Inputs], Command]] = {
     "convert": lambda of: lambda to: ["data", "convert", "vqa-rad", of / "vqa-rad", f"{to}/out", "--copy"],
     "export": lambda of: lambda to: ["export", of / "model", f"{to}/out", "--format", "merged"],
     "import": lambda of: lambda to: ["import", of / "llava", f"{to}/out"],
+    "pretrained": lambda of: lambda to: ["pretrained", "get", "tiny", f"{to}/out", "--from", of / "wheels"],
     "generate": lambda of: lambda to: [
         "generate", of / "model", "--data", of / "phantoms/test.jsonl", "--out", f"{to}/answers.jsonl",
         "--max-new-tokens", "4", "--batch-size", "4",

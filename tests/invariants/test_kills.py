@@ -4,10 +4,12 @@
 """
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from medmvl.pretrained.parts import PRETRAINED
 from tests.factories.kill_inputs import COMMANDS, Inputs, prepare
 from tests.factories.kills import contents, finish, start
 
@@ -20,13 +22,17 @@ KILLS = {
     "from-csv": 4,
     "convert": 3,
     "import": 2,
+    "pretrained": 2,
     "train": 2,
 }
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    return prepare(tmp_path_factory.mktemp("kills") / "inputs")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inputs]:
+    known = dict(PRETRAINED)
+    yield prepare(tmp_path_factory.mktemp("kills") / "inputs")
+    PRETRAINED.clear()
+    PRETRAINED.update(known)
 
 
 @pytest.fixture(autouse=True)
