@@ -22,9 +22,9 @@ from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
 from medmvl.imaging.dicom_header import read_header, sniff_dicom
 from medmvl.imaging.dicom_labels import names_of
-from medmvl.imaging.dicom_meaning import PARAMETRIC_MAP
+from medmvl.imaging.dicom_meaning import PARAMETRIC_MAP, SECONDARY_CAPTURE
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
-from medmvl.imaging.dicom_series import SECONDARY_CAPTURE, Series, choose, group_frames, set_aside
+from medmvl.imaging.dicom_series import Series, choose, group_frames, set_aside
 from medmvl.imaging.dicom_slides import assemble, place_of_tile
 from medmvl.imaging.dicom_tags import ULTRASOUND_VOLUME
 from medmvl.imaging.dicom_unplaced import SECTIONS, place_faults, stack_spacing, uneven
@@ -165,7 +165,8 @@ def _is_dicom(file: Path) -> bool:
 
 def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
     values = read_values(series.frames)
-    notes = (*notes, *series.warnings, *values.warnings, *_burned_in(series))
+    assumed = dict.fromkeys(note for frame in series.frames for note in frame.notes)
+    notes = (*notes, *series.warnings, *values.warnings, *assumed, *_burned_in(series))
     if series.series_type == "volume":
         return _to_volume(series, values, notes)
     if series.series_type == "stack":
@@ -304,14 +305,24 @@ def _patient_orientation(frame: Frame) -> tuple[str, str] | None:
 
 
 def _picture_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    at_detector = "spacing is measured at the detector: things in the patient are smaller"
+    imager = tag_floats(frame.file.header, "ImagerPixelSpacing", 2)
     if frame.spacing is not None:
-        return frame.spacing, ()
+        # Equal to Imager Pixel Spacing and not said to be calibrated: not corrected for magnification (PS3.3 10.7.1.3).
+        raw = imager is not None and np.allclose(frame.spacing, imager, rtol=1e-4)
+        return frame.spacing, (at_detector,) if raw and not frame.file.text(
+            "PixelSpacingCalibrationType"
+        ) else ()
     for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         found = tag_floats(frame.file.header, keyword, 2)
         if found is not None and min(found) > 1e-6:
-            return (found[0], found[1]), (
-                "spacing is measured at the detector: things in the patient are smaller",
-            )
+            return (found[0], found[1]), (at_detector,)
+    aspect = tag_floats(frame.file.header, "PixelAspectRatio", 2)
+    if aspect is not None and min(aspect) > 0 and abs(aspect[0] / aspect[1] - 1) > 0.01:
+        return None, (
+            f"a pixel is not square (Pixel Aspect Ratio {aspect[0]:g}:{aspect[1]:g}, height to width): shapes in the array are "
+            "stretched; declare spacing_mm if you know the size of a pixel",
+        )
     return None, ()
 
 

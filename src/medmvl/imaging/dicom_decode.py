@@ -36,6 +36,11 @@ _OPTIONS = {
 }  # fmt: skip
 
 
+_JPEG_2000 = (uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL)
+_HEAD, _COMPONENT = 65536, 42
+"""Bytes in which the codestream begins, and where in it the precision and sign of the first component lie (T.800, A.5.1)."""
+
+
 class PixelError(ReadError):
     """The pixels of one file cannot be decoded; `file` says which it was, as the message does not."""
 
@@ -170,6 +175,7 @@ def _compressed_frames(wanted: Sequence[Wanted]) -> Iterator[NDArray[Any]]:
     for file, answer in zip(files, shared_pool().decode(requests), strict=True):
         with _naming(file):
             for array, photometric in _checked(file, answer):
+                _refuse_hidden_signs(file, array)
                 yield _in_colour(file, array, photometric)
 
 
@@ -227,6 +233,27 @@ def _checked(file: DicomFile, answer: Decoded | Failure) -> Decoded:
             "time": f"the pixels ({file.syntax.name}) are damaged: they cannot be decoded in a reasonable time",
         }[answer.reason]
     )
+
+
+def _refuse_hidden_signs(file: DicomFile, array: NDArray[Any]) -> None:
+    """Raise ReadError for negative JPEG 2000 pixels that the header calls unsigned: they would be read as large numbers."""
+    if (
+        file.syntax not in _JPEG_2000
+        or array.dtype.kind != "u"
+        or not array.size
+        or file.integer("PixelRepresentation")
+    ):
+        return
+    if array.max() < 2 ** (file.integer("BitsStored", file.integer("BitsAllocated")) - 1):
+        return
+    with file.open_pixels() as stream:
+        head = stream.read(_HEAD)
+    start = head.find(b"\xff\x4f\xff\x51")
+    if start >= 0 and head[start + _COMPONENT : start + _COMPONENT + 1] >= b"\x80":
+        raise ReadError(
+            "the header says unsigned pixels (Pixel Representation 0), but the JPEG 2000 pixels are signed and some are "
+            "negative: correct Pixel Representation"
+        )
 
 
 def _decode_failure(file: DicomFile) -> str:

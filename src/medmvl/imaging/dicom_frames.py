@@ -58,6 +58,8 @@ class Frame:
     """True where the file leaves it out because it is empty: a slice without the segment."""
     given: Mapping[str, float | str] = field(default_factory=dict, repr=False)
     """Marks that the file keeps in vectors over its frames."""
+    notes: tuple[str, ...] = ()
+    """What was assumed about where it lies."""
     groups: tuple[Dataset, Dataset] = field(default_factory=lambda: (Dataset(), Dataset()), repr=False)
     """The frame's own functional groups and the shared ones."""
 

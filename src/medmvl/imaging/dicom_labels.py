@@ -47,6 +47,11 @@ def read_labels(frames: Sequence[Frame], stored: NDArray[Any]) -> tuple[NDArray[
             raise ReadError(
                 "the fractional segmentation has no Maximum Fractional Value: its values are not known"
             )
+        if stored.size and stored.max() > most:
+            raise ReadError(
+                f"the fractional segmentation holds {int(stored.max())}, above its Maximum Fractional Value {most}: its "
+                "values are no fractions"
+            )
         return stored.astype(np.float32) / np.float32(most), "fraction"
     if segmentation not in ("BINARY", "LABELMAP"):
         raise ReadError("the segmentation is of an unknown type; expected BINARY, FRACTIONAL or LABELMAP")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medmvl.imaging.dicom_marks import SCAN_MARKS, TELLING_APART, TIME_MARKS
+from medmvl.imaging.dicom_marks import SCAN_MARKS, SUV_TYPES, TELLING_APART, TIME_MARKS
 from medmvl.imaging.dicom_tags import IDENTITY
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ LYING = ("FF", "FFS", "HFS", "HFP", "FFP", "HFDR", "HFDL", "FFDR", "FFDL")
 _NUMBERS = {
     "series number": "series number {:g}", "thickness": "{:g} mm thick", "tube voltage": "{:g} kV",
     "flip angle": "flip angle {:g}", "time": "time {:g}", "echo time": "echo time {:g} ms", "b value": "b {:g}",
-    "inversion time": "inversion time {:g} ms", "cardiac phase": "cardiac phase {:g}", "trigger time": "trigger time {:g} ms",
+    "inversion time": "inversion time {:g} ms", "cardiac phase": "cardiac phase {:g} %",
+    "respiratory phase": "respiratory phase {:g} %", "time offset": "at {:g} s", "trigger time": "trigger time {:g} ms",
     "acquisition": "acquisition {:g}", "energy window": "energy window {:g}", "detector": "detector {:g}",
     "optical path": "optical path {:g}", "focal plane": "focal plane {:g}", "segment": "segment number {:g}",
 }  # fmt: skip
@@ -64,6 +65,7 @@ def _words(series: Sequence[Series]) -> list[str]:
         numbers = [frame.file.identity[at : at + len(keywords)] for frame in firsts]
         _add(said, [f"{name} no. {rank}" for rank in _ranks(numbers)])
         at += len(keywords)
+    _add(said, [_pixel_size(one) for one in series])
     for describe in (_extent, _instances, lambda one: str(one.series_type)):
         if not _unique(said):
             _add(said, [describe(one) for one in series])
@@ -119,9 +121,18 @@ def _label(name: str, value: float | str | None, rank: int) -> str:
         return f"rescaled to {value}"
     if name == "corrections" and set(str(value).split("\\")) <= CORRECTIONS:
         return f"corrected for {str(value).replace(chr(92), ', ')}"
+    if name == "SUV type" and str(value) in SUV_TYPES:
+        return f"SUV by {SUV_TYPES[str(value)]}"
+    if name == "decay correction" and str(value) in ("NONE", "START", "ADMIN"):
+        return f"decay correction {value}"
     if name == "patient position" and str(value) in LYING:
         return f"patient position {value}"
     return f"{name} no. {rank}"
+
+
+def _pixel_size(series: Series) -> str:
+    spacing = series.frames[0].spacing
+    return "no pixel spacing" if spacing is None else f"pixels of {spacing[0]:.4g} x {spacing[1]:.4g} mm"
 
 
 def _extent(series: Series) -> str:

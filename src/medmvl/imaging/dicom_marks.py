@@ -6,6 +6,7 @@ different scans. The others may vary from slice to slice, and only tell apart wh
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -43,6 +44,8 @@ MARKS = {
     "image type": Mark(varies=False),
     "corrections": Mark("CorrectedImage", varies=False),
     "dose": Mark("DoseSummationType", varies=False),
+    "SUV type": Mark("SUVType", varies=False),
+    "decay correction": Mark("DecayCorrection", varies=False),
     "flip angle": Mark("FlipAngle", "MRTimingAndRelatedParametersSequence", "FlipAngle", 0.5),
     "real world value": Mark("RealWorldValueMappingSequence", varies=False),
     "stack": Mark("", "FrameContentSequence", "StackID", varies=False),
@@ -52,10 +55,16 @@ MARKS = {
     "energy window": Mark(varies=False),
     "detector": Mark(varies=False),
     "time": Mark("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
+    "time offset": Mark("TemporalPositionTimeOffset", "TemporalPositionSequence", "TemporalPositionTimeOffset"),
     "echo time": Mark("EchoTime", "MREchoSequence", "EffectiveEchoTime", 5e-3, 1e-3),
     "b value": Mark("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue", 0.5),
     "inversion time": Mark("InversionTime", "MRModifierSequence", "InversionTimes", 0.5),
-    "cardiac phase": Mark("NominalPercentageOfCardiacPhase"),
+    "cardiac phase": Mark(
+        "NominalPercentageOfCardiacPhase", "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"
+    ),
+    "respiratory phase": Mark(
+        "NominalPercentageOfRespiratoryPhase", "RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"
+    ),
     "diffusion direction": Mark("DiffusionGradientOrientation"),
     "trigger time": Mark("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
     "reference time": Mark("FrameReferenceTime"),
@@ -70,14 +79,23 @@ MARKS = {
 
 SCAN_MARKS = (
     "series number", "kernel", "thickness", "tube voltage", "patient position", "contrast agent", "image type",
-    "corrections", "dose", "flip angle", "real world value", "stack", "segment", "optical path", "focal plane",
+    "corrections", "dose", "SUV type", "decay correction",
+    "flip angle", "real world value", "stack", "segment", "optical path", "focal plane",
     "energy window", "detector",
 )  # fmt: skip
 """Slices that differ here are of different scans."""
-TIME_MARKS = ("time", "echo time", "b value", "inversion time", "cardiac phase")
+TIME_MARKS = (
+    "time",
+    "time offset",
+    "echo time",
+    "b value",
+    "inversion time",
+    "cardiac phase",
+    "respiratory phase",
+)
 """Slices that differ here are different pictures of one scan: `#time=N` chooses among them."""
 TELLING_APART = (
-    *TIME_MARKS[:3], "diffusion direction", *TIME_MARKS[3:], "trigger time", "reference time", "acquisition",
+    *TIME_MARKS[:4], "diffusion direction", *TIME_MARKS[4:], "trigger time", "reference time", "acquisition",
     "whole image type", "rescale type", "dimension", "acquisition clock", "content clock",
 )  # fmt: skip
 """What may tell two pictures of one place apart, most meaningful first; the clock comes last."""
@@ -114,6 +132,9 @@ NOT_HOUNSFIELD = frozenset(VALUE_TYPES) - {
     "magnitude", "maximum intensity projection", "minimum intensity projection", "average", "reformatted",
 }  # fmt: skip
 """Types of values that are not attenuation in Hounsfield units, unless the file says that they are."""
+SUV_TYPES = {"BW": "body weight", "LBM": "lean body mass", "LBMJAMES128": "lean body mass", "LBMJANMA": "lean body mass",
+             "BSA": "body surface", "IBW": "ideal body weight"}  # fmt: skip
+"""Terms of SUV Type (PS3.3 C.8.9.1.1.3); none means body weight."""
 _COMPONENTS = {"MAGNITUDE", "PHASE", "REAL", "IMAGINARY"}
 _PLACE_POINTERS = {int(NUMBERS[name]) for name in ("ImagePositionPatient", "SliceLocation", "StackID")} | {
     0x00209057
@@ -158,6 +179,12 @@ def image_type(file: DicomFile, own: Dataset, shared: Dataset) -> tuple[str, ...
 def value_types(terms: Sequence[str]) -> tuple[str, ...]:
     """Return the names of `VALUE_TYPES` that terms of an Image Type stand for."""
     return tuple(sorted({_TYPE_OF_TERM[term] for term in terms if term in _TYPE_OF_TERM}))
+
+
+def types_within(terms: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of `VALUE_TYPES` that words within compound terms stand for, such as PERFUSION_CBF or VMI_70."""
+    words = {word for term in terms for word in re.split(r"[^A-Z]+", term) if len(word) > 2}
+    return tuple(sorted({_TYPE_OF_TERM[word] for word in words if word in _TYPE_OF_TERM}))
 
 
 def in_groups(own: Dataset, shared: Dataset, group: str, keyword: str) -> Any:

@@ -18,9 +18,18 @@ from pydicom.dataset import Dataset
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import DicomFile, naming
-from medmvl.imaging.dicom_marks import NOT_HOUNSFIELD, image_type, units_code, value_types
+from medmvl.imaging.dicom_marks import (
+    NOT_HOUNSFIELD,
+    SUV_TYPES,
+    image_type,
+    types_within,
+    units_code,
+    value_types,
+)
 from medmvl.imaging.dicom_values import tag_floats, tag_value
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Secondary Capture Image Storage, whose other classes begin with it."""
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 QUANTITIES = frozenset(["CT", "PT", "NM", "RTDOSE", "SEG"])
 """Modalities whose stored values measure something, whatever they are shown as."""
@@ -78,9 +87,29 @@ def meanings_of(frames: Sequence[Frame]) -> list[Meaning]:
     _agree(
         frames, [(meaning.units, meaning.by) for meaning in found], lambda one: f"{one[1]} (units {one[0]})"
     )
+    found[0] = found[0]._replace(notes=(*found[0].notes, *_own_lines(frames, found)))
     if any(inverted(frame, meaning.units) for frame, meaning in zip(frames, found, strict=True)):
         _agree(frames, [_polarity(frame.file) for frame in frames], lambda one: f"values of {one[0]} bits")
     return found
+
+
+def _own_lines(frames: Sequence[Frame], found: Sequence[Meaning]) -> tuple[str, ...]:
+    """Warn of a CT whose slices have rescales of their own: scanners write one, so one that differs may be a fault."""
+    counts = Counter(meaning.line for meaning in found)
+    if found[0].units != "HU" or len(counts) == 1 or frames[0].file.modality != "CT" or found[0].pieces:
+        return ()
+    usual = counts.most_common(1)[0][0]
+    at = next(at for at, meaning in enumerate(found) if meaning.line != usual)
+    odd, who = found[at].line, _who(frames, at)
+    return (
+        f"{len(found) - counts[usual]} of {len(found)} slices have a rescale of their own, such as {who} (slope {odd.slope:g}, "
+        f"intercept {odd.intercept:g}; most: {usual.slope:g}, {usual.intercept:g}): each was read by its own",
+    )
+
+
+def _who(frames: Sequence[Frame], at: int) -> str:
+    one_file = len({id(frame.file) for frame in frames}) == 1
+    return f"frame {frames[at].index + 1}" if one_file else f"file {frames[at].file.path.name}"
 
 
 def _agree(frames: Sequence[Frame], said: list[Any], describe: Callable[[Any], str]) -> None:
@@ -89,8 +118,7 @@ def _agree(frames: Sequence[Frame], said: list[Any], describe: Callable[[Any], s
         return
     usual = counts.most_common(1)[0][0]
     at = next(at for at, one in enumerate(said) if one != usual)
-    one_file = len({id(frame.file) for frame in frames}) == 1
-    who = f"frame {frames[at].index + 1}" if one_file else f"file {frames[at].file.path.name}"
+    who = _who(frames, at)
     more = len(said) - counts[usual] - 1
     others = f" (and {more} more)" if more else ""
     raise ReadError(
@@ -110,6 +138,7 @@ def meaning_of(frame: Frame) -> Meaning:
         return _mapped_meaning(pieces)
     if file.text("SOPClassUID") == PARAMETRIC_MAP:
         notes = (*notes, "the parametric map has no Real World Value Mapping: its values are as stored")
+    notes = (*notes, *_contradicted_polarity(frame, units))
     if not table and inverted(frame, units):
         signed = file.integer("PixelRepresentation") == 1
         white = -1 if signed else 2 ** file.integer("BitsStored", file.integer("BitsAllocated")) - 1
@@ -130,6 +159,12 @@ def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
     own = str(file.value("Units" if modality in ("PT", "NM") else "DoseUnits") or "").strip()
     if modality == "RTDOSE" and not frame.has_rescale:
         return "arbitrary", ("the dose has no Dose Grid Scaling: its values are not in gray",)
+    if modality == "PT" and not frame.has_rescale and table is None:
+        return "arbitrary", ("the PET has no rescale slope and intercept: its values are not in its units",)
+    if modality == "PT" and own == "GML" and (suv := frame.mark("SUV type")) not in (None, "BW"):
+        return own, (
+            f"standardised uptake values by {SUV_TYPES.get(str(suv), 'another measure')}, not by body weight",
+        )
     if modality in ("PT", "NM", "RTDOSE") and re.fullmatch(r"[A-Z0-9]{1,8}", own):
         return own, ()
     if modality == "CT" and file.integer("BitsAllocated") > 8:
@@ -150,8 +185,15 @@ def _units_of_ct(frame: Frame, rescale_type: str) -> tuple[str, tuple[str, ...]]
         return rescale_type, (f"this CT is rescaled to {rescale_type}, which are not Hounsfield units",)
     if rescale_type:
         return "arbitrary", ("this CT is rescaled to something other than Hounsfield units (Rescale Type)",)
+    if (mapped := _mapped_units(frame)) not in ("", "HU"):
+        return "arbitrary", (f"this CT maps its values to {mapped}: they are not Hounsfield units",)
+    if frame.file.text("SOPClassUID").startswith(SECONDARY_CAPTURE):
+        return "arbitrary", (
+            "this CT is a secondary capture and does not say that it is in Hounsfield units (no Rescale Type): if it is, "
+            "declare units=HU",
+        )
     terms = image_type(frame.file, *frame.groups)
-    other_values = NOT_HOUNSFIELD.intersection(value_types(terms))
+    other_values = NOT_HOUNSFIELD.intersection((*value_types(terms), *types_within(terms)))
     several = frame.file.text("MultienergyCTAcquisition").upper() == "YES"
     lossy = frame.file.text("LossyImageCompression") == "01"
     if not other_values and not several and (terms[:1] != ("DERIVED",) or lossy):
@@ -166,11 +208,33 @@ def _polarity(file: DicomFile) -> tuple[int, int]:
     return file.integer("BitsStored", file.integer("BitsAllocated")), file.integer("PixelRepresentation")
 
 
+def _contradicted_polarity(frame: Frame, units: str) -> tuple[str, ...]:
+    """Warn where Presentation LUT Shape says the opposite of Photometric Interpretation (PS3.3 C.8.11.3.1.2, C.11.6)."""
+    shape, photometric = (
+        frame.file.text("PresentationLUTShape").upper(),
+        frame.file.text("PhotometricInterpretation"),
+    )
+    if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
+        return ()
+    if (shape, photometric) not in (("INVERSE", "MONOCHROME2"), ("IDENTITY", "MONOCHROME1")):
+        return ()
+    return (
+        f"Presentation LUT Shape {shape} contradicts Photometric Interpretation {photometric}, which was taken: if "
+        "bone is dark, the picture is a negative",
+    )
+
+
 def inverted(frame: Frame, units: str) -> bool:
     """Whether a smaller stored value is brighter: a matter of pictures alone, never of what has units (C.7.6.3.1.2)."""
     if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
         return False
     return frame.file.text("PhotometricInterpretation") == "MONOCHROME1"
+
+
+def _mapped_units(frame: Frame) -> str:
+    """Return the units of the first real world mapping, empty without any."""
+    pieces = _mapped(frame)
+    return pieces[0].units if pieces else ""
 
 
 def _mapped(frame: Frame) -> tuple[Piece, ...]:

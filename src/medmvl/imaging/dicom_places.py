@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.tag import BaseTag
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_header import DicomFile
-from medmvl.imaging.dicom_marks import in_groups
+from medmvl.imaging.dicom_marks import image_type, in_groups
 from medmvl.imaging.dicom_place_tags import unit_directions
-from medmvl.imaging.dicom_tags import SEGMENTATIONS, SIEMENS_CSA, SIEMENS_MOSAIC_COUNT, ULTRASOUND_VOLUME
+from medmvl.imaging.dicom_tags import (
+    SEGMENTATIONS,
+    SIEMENS_CSA,
+    SIEMENS_MOSAIC_COUNT,
+    UIH_GRID_COUNT,
+    ULTRASOUND_VOLUME,
+)
 from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats, tag_value
 from medmvl.imaging.silence import silent_libraries
 
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from medmvl.imaging.dicom_frames import Frame
 
 MAX_STEP_MM = 1e4
+DOSE_TOLERANCE_MM = 0.1
 _NM_VECTORS = {
     "EnergyWindowVector": "energy window", "DetectorVector": "detector", "RRIntervalVector": "cardiac phase",
     "TimeSlotVector": "time", "TimeSliceVector": "time", "PhaseVector": "time",
@@ -46,9 +54,29 @@ def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
     if file.value("TotalPixelMatrixRows") is not None:
         return _tiles(file, frames)
     terms = file.value("ImageType")
-    if terms is not None and not isinstance(terms, str) and "MOSAIC" in terms and len(frames) == 1:
+    if len(frames) == 1 and (
+        (terms is not None and not isinstance(terms, str) and "MOSAIC" in terms)
+        or _count(file, SIEMENS_MOSAIC_COUNT) > 1
+    ):
         return _mosaic(file, frames[0])
+    if len(frames) == 1 and (count := _count(file, UIH_GRID_COUNT)) > 1:
+        raise ReadError(
+            f"this is a grid of United Imaging: {count} slices side by side in one picture, which is not unfolded here; "
+            "convert the series to NIfTI with dcm2niix"
+        )
     return frames
+
+
+def _count(file: DicomFile, tag: BaseTag) -> int:
+    """Return a private count of slices, 0 where there is none."""
+    stated = file.private(tag)
+    try:
+        if isinstance(stated, bytes):
+            text = stated.strip(b" \0")
+            return int(text) if text.isdigit() else int.from_bytes(stated[:2], "little")
+        return 0 if stated is None else int(stated)
+    except PARSER_ERRORS:
+        return 0
 
 
 def _dose_grid(file: DicomFile, frames: list[Frame]) -> list[Frame]:
@@ -67,8 +95,15 @@ def _dose_grid(file: DicomFile, frames: list[Frame]) -> list[Frame]:
     axis = first.normal if offsets[0] == 0 else np.array([0.0, 0.0, 1.0])
     if offsets[0] != 0 and abs(abs(first.normal[2]) - 1) > 1e-3:
         raise ReadError("Grid Frame Offset Vector holds z coordinates, but the dose planes are not axial")
+    height = float(first.position @ axis)
+    notes: tuple[str, ...] = ()
+    if offsets[0] != 0 and abs(offsets[0] - height) > DOSE_TOLERANCE_MM:
+        notes = (
+            f"Grid Frame Offset Vector begins with {offsets[0]:g} mm, Image Position (Patient) with {height:g} mm: the "
+            "position was taken; compare with the scan",
+        )
     return [
-        replace(frame, position=first.position + (offset - offsets[0]) * axis)
+        replace(frame, position=first.position + (offset - offsets[0]) * axis, notes=notes)
         for frame, offset in zip(frames, offsets, strict=True)
     ]
 
@@ -88,7 +123,8 @@ def _nuclear(file: DicomFile, frames: list[Frame]) -> list[Frame]:
     step = tag_floats(file.header, "SpacingBetweenSlices", 1)
     frames = [replace(frame, given=given) for frame, given in zip(frames, marks, strict=True)]
     directions = None if orientation is None else unit_directions(orientation)
-    if slices is None or directions is None or position is None:
+    projections = {"TOMO", "GATED TOMO"}.intersection(image_type(file, *frames[0].groups)[2:3])
+    if slices is None or directions is None or position is None or projections:
         return frames
     if step is None or not 0 < abs(step[0]) < MAX_STEP_MM:
         raise ReadError(
@@ -198,14 +234,16 @@ def _mosaic(file: DicomFile, sheet: Frame) -> list[Frame]:
     slices = [replace(sheet, shape=(rows, columns), tile=corner) for corner in corners]
     if not sheet.placed:
         return [replace(frame, height=float(number)) for number, frame in enumerate(slices)]
-    first, step = _mosaic_geometry(file, sheet, csa, (rows, columns))
-    return [replace(frame, position=first + number * step) for number, frame in enumerate(slices)]
+    first, step, notes = _mosaic_geometry(file, sheet, csa, (rows, columns))
+    return [
+        replace(frame, position=first + number * step, notes=notes) for number, frame in enumerate(slices)
+    ]
 
 
 def _mosaic_geometry(
     file: DicomFile, sheet: Frame, csa: CsaHeader | None, size: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the centre of the first slice's first pixel, and the step to the next slice."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """Return the centre of the first slice's first pixel, the step to the next slice, and what was assumed."""
     assert sheet.position is not None and sheet.directions is not None and sheet.spacing is not None
     spare = [(whole - part) / 2 for whole, part in zip(sheet.shape, size, strict=True)]
     first = (
@@ -213,28 +251,30 @@ def _mosaic_geometry(
         + sheet.directions[1] * sheet.spacing[0] * spare[0]
         + sheet.directions[0] * sheet.spacing[1] * spare[1]
     )
-    gap = tag_floats(file.header, "SpacingBetweenSlices", 1) or tag_floats(file.header, "SliceThickness", 1)
+    between = tag_floats(file.header, "SpacingBetweenSlices", 1)
+    gap = between or tag_floats(file.header, "SliceThickness", 1)
     if gap is None or not 0 < gap[0] < MAX_STEP_MM:
         raise ReadError(
             f"{MOSAIC}, and the header does not say how far apart they lie (Spacing Between Slices)"
         )
     normal = _csa_values(csa, "SliceNormalVector")
-    side = 1.0
+    side, notes = 1.0, []
     if len(normal) == 3 and abs(np.linalg.norm(normal) - 1) < 0.05:
         side = math.copysign(1.0, float(np.dot(normal, sheet.normal)))
-    return first, sheet.normal * gap[0] * side
+    else:
+        notes.append(
+            "the header does not say to which side the mosaic's slices follow one another (Siemens' own header is missing): "
+            "they were taken to follow the normal of the first; compare with the source"
+        )
+    if between is None:
+        notes.append(
+            "the mosaic has no Spacing Between Slices: its slices were taken to touch, by Slice Thickness"
+        )
+    return first, sheet.normal * gap[0] * side, tuple(notes)
 
 
 def _mosaic_count(file: DicomFile, csa: CsaHeader | None) -> int:
-    stated = file.private(SIEMENS_MOSAIC_COUNT)
-    if isinstance(stated, bytes):
-        stated = int.from_bytes(stated[:2], "little")
-    try:
-        count = (
-            int(stated) if stated is not None else int((_csa_values(csa, "NumberOfImagesInMosaic") or [0])[0])
-        )
-    except PARSER_ERRORS:
-        count = 0
+    count = _count(file, SIEMENS_MOSAIC_COUNT) or int((_csa_values(csa, "NumberOfImagesInMosaic") or [0])[0])
     if not 1 <= count <= 10_000:
         raise ReadError(
             f"{MOSAIC}, and the private elements that say how many are missing, as after de-identification: keep "

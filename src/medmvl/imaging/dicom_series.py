@@ -19,6 +19,7 @@ from medmvl.imaging.dicom_geometry import plane_of
 from medmvl.imaging.dicom_labels import names_of, on_grid, segmentation_type
 from medmvl.imaging.dicom_listing import tell_apart
 from medmvl.imaging.dicom_marks import SCAN_MARKS, TIME_MARKS
+from medmvl.imaging.dicom_meaning import SECONDARY_CAPTURE
 from medmvl.imaging.dicom_pixels import is_colour
 from medmvl.imaging.dicom_separate import by_identity, by_marks, height_of, places_of
 from medmvl.imaging.dicom_slides import WHOLE_SLIDE, fits_in_one, is_slide_label
@@ -35,7 +36,6 @@ from medmvl.imaging.selector import Selector, pick
 from medmvl.messages import first_of
 
 LISTED = 30
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SeriesType = Literal["volume", "image", "frames", "stack", "slide"]
 
 

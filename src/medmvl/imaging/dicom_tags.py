@@ -9,6 +9,8 @@ TAGS = [
     "AcquisitionTime", "ContentTime", "TriggerTime", "FrameReferenceTime", "EchoTime", "EchoNumbers", "InversionTime",
     "FlipAngle", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber",
     "ConvolutionKernel", "KVP", "PatientPosition", "ContrastBolusAgent", "NominalPercentageOfCardiacPhase",
+    "NominalPercentageOfRespiratoryPhase", "TemporalPositionTimeOffset", "SUVType", "DecayCorrection", "PixelAspectRatio",
+    "PresentationLUTShape", "PixelSpacingCalibrationType",
     "CorrectedImage", "SeriesType", "DoseType", "DoseSummationType", "ComplexImageComponent", "SliceLocation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
     "NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PatientOrientation", "SamplesPerPixel",
@@ -35,7 +37,8 @@ _INNER_TAGS = [
     "CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "XRay3DFrameTypeSequence",
     "ParametricMapFrameTypeSequence", "FrameType", "FrameContentSequence", "TemporalPositionIndex", "MREchoSequence",
     "EffectiveEchoTime", "MRDiffusionSequence", "DiffusionGradientDirectionSequence", "CardiacSynchronizationSequence",
-    "NominalCardiacTriggerDelayTime", "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "StackID",
+    "NominalCardiacTriggerDelayTime", "RespiratorySynchronizationSequence", "TemporalPositionSequence",
+    "FrameAcquisitionNumber", "FrameAcquisitionDateTime", "StackID",
     "DimensionIndexValues", "DimensionIndexPointer", "SegmentIdentificationSequence", "ReferencedSegmentNumber",
     "CTReconstructionSequence", "CTXRayDetailsSequence", "MRTimingAndRelatedParametersSequence", "MRModifierSequence",
     "InversionTimes", "LUTDescriptor", "LUTData", "LUTLabel", "ModalityLUTType", "SegmentNumber", "SegmentLabel",
@@ -58,21 +61,23 @@ SIEMENS_MOSAIC_COUNT = pydicom.tag.Tag(0x0019, 0x100A)
 SIEMENS_B_VALUE = pydicom.tag.Tag(0x0019, 0x100C)
 SIEMENS_CSA = pydicom.tag.Tag(0x0029, 0x1010)
 GE_B_VALUE = pydicom.tag.Tag(0x0043, 0x1039)
+UIH_GRID_COUNT = pydicom.tag.Tag(0x0065, 0x1050)
 PHILIPS_B_VALUE = pydicom.tag.Tag(0x2001, 0x1003)
 CREATORS = {
     SIEMENS_MOSAIC_COUNT: (pydicom.tag.Tag(0x0019, 0x0010), "SIEMENS MR HEADER"),
     SIEMENS_B_VALUE: (pydicom.tag.Tag(0x0019, 0x0010), "SIEMENS MR HEADER"),
     SIEMENS_CSA: (pydicom.tag.Tag(0x0029, 0x0010), "SIEMENS CSA HEADER"),
     GE_B_VALUE: (pydicom.tag.Tag(0x0043, 0x0010), "GEMS_PARM_01"),
+    UIH_GRID_COUNT: (pydicom.tag.Tag(0x0065, 0x0010), "Image Private Header"),
     PHILIPS_B_VALUE: (pydicom.tag.Tag(0x2001, 0x0010), "Philips Imaging DD 001"),
 }
 """Private elements that are read, each with the element that must name its owner."""
 
 IDENTITY = {
     "patient": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    "study": ("StudyInstanceUID", "StudyID", "AccessionNumber", "StudyDate"),
+    "study": ("StudyInstanceUID", "StudyID", "AccessionNumber", "StudyDate", "StudyDescription"),
     "frame of reference": ("FrameOfReferenceUID",),
-    "scanner": ("Manufacturer", "StationName", "DeviceSerialNumber"),
+    "scanner": ("Manufacturer", "ManufacturerModelName", "StationName", "DeviceSerialNumber"),
     "reconstruction": ("ReconstructionAlgorithm", "ReconstructionMethod", "FilterType"),
     "description": ("SeriesDescription", "ProtocolName", "SeriesTime"),
 }

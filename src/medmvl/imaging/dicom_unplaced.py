@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, Place, fault
+from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, Place, fault, unit_directions
 from medmvl.imaging.dicom_values import stated_floats, tag_floats, tag_value
 
 SECTIONS = ("CT", "MR", "PT")
@@ -64,7 +64,20 @@ def _instances(frames: Sequence[Frame]) -> list[float] | None:
 def place_faults(frame: Frame) -> list[str]:
     """Return why a picture is not placed: `no TAG`, or what is wrong with one that is there."""
     named = ((POSITION, frame.position), (ORIENTATION, frame.directions), (SPACING, frame.spacing))
-    return [fault(place, _stated(frame, place)) for place, found in named if found is None]
+    lacking = [(place, _stated(frame, place)) for place, found in named if found is None]
+    if (
+        frame.file.modality == "NM"
+        and lacking
+        and all(_is_sound(place, numbers) for place, numbers in lacking)
+    ):
+        return ["no Slice Vector of reconstructed slices that says which frame lies where"]
+    return [fault(place, numbers) for place, numbers in lacking]
+
+
+def _is_sound(place: Place, numbers: tuple[float, ...]) -> bool:
+    """Whether a tag says a place, though it is not said to which frames it applies."""
+    finite = len(numbers) == place.num_values and all(abs(number) < 1e30 for number in numbers)
+    return finite and (place is not ORIENTATION or unit_directions(numbers) is not None)
 
 
 def _stated(frame: Frame, place: Place) -> tuple[float, ...]:
