@@ -59,7 +59,7 @@ class Frame:
     given: Mapping[str, float | str] = field(default_factory=dict, repr=False)
     """Marks that the file keeps in vectors over its frames."""
     notes: tuple[str, ...] = ()
-    """What was assumed about where it lies."""
+    """Assumptions about where it lies, as warnings."""
     groups: tuple[Dataset, Dataset] = field(default_factory=lambda: (Dataset(), Dataset()), repr=False)
     """The frame's own functional groups and the shared ones."""
 
