@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from medmvl.data.trained_on import FILE, TrainedOn, hash_of
+from medmvl.data.views import NoImageSamples, SampleSubset
+from medmvl.datasets.records import SampleFile
 from medmvl.errors import UserError
 from medmvl.phantoms import make_patient
 from medmvl.schema import Message, Sample, TextBlock
@@ -38,6 +40,29 @@ def test_without_identity_the_words_decide() -> None:
 
 def test_what_was_trained_elsewhere_is_not_complete() -> None:
     assert not (TrainedOn(complete=False) | TrainedOn.of([("a", [])])).complete
+
+
+def test_a_file_is_read_once_and_what_is_chosen_from_it_adds_nobody(tmp_path: Path) -> None:
+    people = [sample("1", patient="p1"), sample("2", patient="p2"), sample("3")]
+    (tmp_path / "data.jsonl").write_text("".join(one.model_dump_json() + "\n" for one in people))
+    read: list[int] = []
+
+    class Counted(SampleFile):
+        def _parse(self, index: int) -> Sample:
+            read.append(index)
+            return super()._parse(index)
+
+    file, other = Counted(tmp_path / "data.jsonl"), Counted(tmp_path / "data.jsonl")
+    blind, some = NoImageSamples(SampleSubset(other, [1])), SampleSubset(file, [0, 2])
+    trained = TrainedOn.of([("blind", blind), ("some", some), ("all", file), ("again", other)])
+    assert read == [0, 1, 2]
+    assert trained.hashes == {hash_of(one) for one in people} and trained.sources == (
+        "blind",
+        "some",
+        "all",
+        "again",
+    )
+    assert TrainedOn.of([("some", some)]).hashes == {hash_of(people[0]), hash_of(people[2])}
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 2}', '{"version": 1, "hashes": 3}'])

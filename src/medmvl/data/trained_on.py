@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medmvl.atomic_files import write_json
+from medmvl.data.views import file_of
+from medmvl.datasets.records import SampleFile
 from medmvl.errors import UserError
 from medmvl.schema import Sample
 
@@ -28,14 +30,21 @@ class TrainedOn:
     """True where everything is known; not so where a model was trained elsewhere before."""
 
     @classmethod
-    def of(cls, sources: Iterable[tuple[str, Iterable[Sample]]]) -> TrainedOn:
-        """What training on sources, each with its digest, adds."""
+    def of(cls, sources: Sequence[tuple[str, Sequence[Sample]]]) -> TrainedOn:
+        """What training on sources, each with its digest, adds.
+
+        A file is read once: samples that are chosen from it, or shown without images, have no other patients.
+        """
         hashes: set[str] = set()
-        digests = []
-        for digest, samples in sources:
-            digests.append(digest)
+        whole: set[Path] = set()
+        for _, samples in sorted(sources, key=lambda source: not isinstance(source[1], SampleFile)):
+            file = file_of(samples)
+            if isinstance(file, SampleFile) and file.path in whole:
+                continue
+            if file is samples and isinstance(file, SampleFile):
+                whole.add(file.path)
             hashes.update(hash_of(sample) for sample in samples)
-        return cls(frozenset(hashes), tuple(digests))
+        return cls(frozenset(hashes), tuple(digest for digest, _ in sources))
 
     @classmethod
     def read(cls, model: Path) -> TrainedOn | None:

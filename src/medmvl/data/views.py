@@ -55,6 +55,13 @@ class NoImageSamples(SampleView):
         return self.samples[index].to_no_image()
 
 
+def file_of(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """What samples are chosen from, or shown without images from; anything else as it is."""
+    while isinstance(samples, SampleSubset | NoImageSamples):
+        samples = samples.samples
+    return samples
+
+
 class PromptedSamples(SampleView):
     """Samples with their questions put as a task puts them."""
 

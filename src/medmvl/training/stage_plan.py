@@ -126,7 +126,9 @@ def plan_stage(
     train_in_float32(model, whole=recipe.distributed.shards)
     data = recipe.data_of(stage)
     chosen = [sources[source.model_dump_json()] for source in data.train]
-    trained_on = (before or TrainedOn()) | TrainedOn.of((source.digest, source.samples) for source in chosen)
+    trained_on = (before or TrainedOn()) | TrainedOn.of(
+        [(source.digest, source.samples) for source in chosen]
+    )
     prepared = PreparedCache(default_cache_dir()) if data.prepared else None
     opened = partial(
         open_dataset, stage=stage, processor=processor, max_length=processor.max_length, prepared=prepared,
