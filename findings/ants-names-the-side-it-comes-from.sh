@@ -7,7 +7,7 @@
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q antspyx==0.6.3 nibabel==5.4.2 SimpleITK==2.5.7 numpy==2.4.6
+"$folder/venv/bin/pip" install -q antspyx==0.6.3 nibabel==5.4.2 SimpleITK==2.5.7
 cd "$folder" && venv/bin/python - <<'PYTHON'
 from importlib.metadata import version
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SimpleITK reads a DICOM series in the number type of its first slice, whatever the other slices need.
-# A PET whose first slice is empty and has slope 1 (as scanners write where nothing was counted) becomes a series of integers: all decimals
-# of the other slices are cut off, and a series of small values is all zero. A CT whose first slice has no intercept is unsigned, and
-# -724 HU becomes 64812. Nothing is said. In the other order (a fraction first) the same slices are right.
+# A PET whose first slice is empty and has slope 1 becomes a series of integers: all decimals of the other slices are cut off, and a series of
+# small values is all zero. A CT whose first slice has no intercept is unsigned, and -724 HU becomes 64812. Nothing is said.
+# In the other order (a fraction first) the same slices are right.
 # Expected by a user: a type that holds every slice, as dcm2niix takes. Exits 0 while this is so.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
