@@ -18,6 +18,7 @@ from medmvl.evaluation.cases import choose_cases, draw_cases
 from medmvl.evaluation.clusters import clusters_of, limit_clusters
 from medmvl.evaluation.results import Results, to_table
 from medmvl.evaluation.run import evaluate_samples as evaluate
+from medmvl.evaluation.statistics import Interval
 from medmvl.schema import Sample
 from tests.factories.engine import image_of, question, tiny_engine
 
@@ -176,6 +177,28 @@ def test_the_table_fits_a_terminal(speaking: Speaking, tmp_path: Path) -> None:
     Console(file=text, width=80).print(to_table(run(speaking.engine, tmp_path)))
     shown = text.getvalue()
     assert "…" not in shown and "0.67 [" in shown and "3D nodule en" in shown and "token F1" in shown
+    assert all(name in shown for name in ("major-", "image", "swapped", "needs"))
+
+
+@pytest.mark.parametrize(
+    "question_type", ["xray_effusion_side", "side_of_the_largest_effusion_after_drainage"]
+)
+def test_names_give_way_to_numbers(speaking: Speaking, tmp_path: Path, question_type: str) -> None:
+    results = run(speaking.engine, tmp_path)
+    half = Interval(0.5, 0.4, 0.6, 7480, 480, "wilson")
+    row = replace(
+        results.rows[0],
+        group=replace(results.rows[0].group, question_type=question_type),
+        score=replace(half, value=1.0, low=0.98, high=1.0),
+        majority=half,
+        no_image=half,
+        swapped_image=half,
+        needs_image=half,
+    )
+    text = StringIO()
+    Console(file=text, width=80).print(to_table(replace(results, rows=[row])))
+    shown = text.getvalue()
+    assert "7480 1.00 [0.98, 1.00]" in shown and "+0.50" in shown and "…" not in shown
     assert all(name in shown for name in ("major-", "image", "swapped", "needs"))
 
 

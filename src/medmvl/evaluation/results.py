@@ -190,8 +190,8 @@ def to_table(results: Results, title: str = "Evaluation") -> Table:
 
     cluster = str(results.about.get("cluster", "patient"))
     caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better of the first two."
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("question", no_wrap=True)
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("question", overflow="fold")  # the only one that gives way
     for name in ("n", "score", "major-\nity", "no\nimage", "swapped\nimage", "needs\nimage"):
         table.add_column(name, justify="right", no_wrap=True)
     for metric, heading in HEADINGS.items():
