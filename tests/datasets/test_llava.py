@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medmvl.datasets.llava import from_llava
+from medmvl.datasets.llava import from_llava, is_llava
 from medmvl.errors import SampleError
 from medmvl.schema import ImageBlock, Sample, TextBlock, VolumeBlock
 from tests.factories.data import llava_record
@@ -155,3 +155,31 @@ def test_pictures_that_are_listed_twice_or_shown_nowhere() -> None:
         convert(
             {"id": "1", "images": ["a.png"], "conversations": [{"from": "human", "value": "a"}, TURNS[1]]}
         )
+
+
+@pytest.mark.parametrize("key", ["conversatons", "messages"])
+def test_turns_under_the_names_of_other_projects(key: str) -> None:
+    turns = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "x"}]
+    record = {"id": "1", "image": "a.png", key: turns}
+    assert is_llava(record)
+    assert convert(record) == convert({"id": "1", "image": "a.png", "conversations": turns})
+    assert len(convert(record).visuals) == 1
+    assert not is_llava({"id": "1", "messages": turns})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<video>What?",
+        "<Image>What?",
+        "<image_1> What?",
+        "<img>a.png</img>What?",
+        "<image_placeholder>\nWhat?",
+        "<|image_pad|>What?",
+    ],
+)
+def test_placeholders_of_other_libraries_are_not_trained_on_as_words(text: str) -> None:
+    turns = [{"from": "human", "value": text}, {"from": "gpt", "value": "x"}]
+    with pytest.raises(SampleError, match="stands for no file here"):
+        convert({"id": "1", "conversations": turns})
+    assert convert({"id": "1", "conversations": [{"from": "human", "value": "Is p < 0.05?"}, turns[1]]})

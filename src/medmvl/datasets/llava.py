@@ -1,8 +1,9 @@
 """The LLaVA conversation format, as the predecessor and most public data sets write it, to `Sample`.
 
-A record has `conversations` of `{"from", "value"}` (or `{"role", "content"}`), and files in `image` or `images` and
-`image3d` (a string or a list) that `<image>` and `<image3d>` stand for in order; `system` is the first turn. Text around
-a placeholder is kept as it is, to the last space. A key that is not known is an error: it may name a picture.
+A record has `conversations` (or `messages` next to its files, as LLaMA-Factory writes) of `{"from", "value"}` (or
+`{"role", "content"}`), and files in `image` or `images` and `image3d` (a string or a list) that `<image>` and `<image3d>`
+stand for in order; `system` is the first turn. Text around a placeholder is kept as it is, to the last space. A key that
+is not known is an error: it may name a picture.
 """
 
 from __future__ import annotations
@@ -31,13 +32,23 @@ BOOKKEEPING = (
 )  # fmt: skip
 """Keys of public data sets about where a record comes from, which change nothing of what is asked or shown."""
 TURN_KEYS = (("from", "value"), ("role", "content"))
+TURNS_KEYS = ("conversations", "conversatons", "messages")
+"""Keys of a record that hold its turns; the second is how LLaVA-Med's files write it, the third LLaMA-Factory's."""
 
+_OTHER_PLACEHOLDER = re.compile(
+    r"<(?:video|audio|Image|IMAGE|image[ _-]?\d+|image_placeholder|image-placeholder|ImageHere|image_token|im_patch|volume|ct"
+    r"|image3D"
+    r"|\|image_pad\||\|video_pad\|)>|<img>[^<]*</img>|\[IMG\]|\{image\}"
+)
+"""Stands for a file in the data of other libraries."""
 _PLACEHOLDER = re.compile("(<image3d>|<image>)")
 
 
 def is_llava(record: Mapping[str, Any]) -> bool:
     """Whether a JSON object is a LLaVA record rather than a Sample."""
-    return "conversations" in record
+    if "messages" in record:  # a Sample, unless its files lie next to the messages
+        return any(key in record for keys in FILE_KEYS.values() for key in keys)
+    return any(key in record for key in TURNS_KEYS)
 
 
 def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample:
@@ -57,6 +68,7 @@ def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample
     _refuse_unknown(record, name)
     turns = [*_system(record, name), *_turns(record, name)]
     files = {placeholder: _files(record, keys, name) for placeholder, keys in FILE_KEYS.items()}
+    _refuse_other_placeholders(turns, name)
     _check_counts(turns, files, name)
     queues = {placeholder: iter(paths) for placeholder, paths in files.items()}
     messages = [{"role": role, "content": _blocks(text, queues)} for role, text in turns]
@@ -68,9 +80,10 @@ def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample
 
 
 def _turns(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
-    conversations = record["conversations"]
+    key = next(key for key in TURNS_KEYS if key in record)
+    conversations = record[key]
     if not isinstance(conversations, list) or not conversations:
-        raise SampleError(f"{name}: 'conversations' must be a list with at least one turn")
+        raise SampleError(f"{name}: '{key}' must be a list with at least one turn")
     return [_turn(turn, f"{name}: turn {number}") for number, turn in enumerate(conversations, 1)]
 
 
@@ -104,7 +117,7 @@ def _system(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
 def _refuse_unknown(record: Mapping[str, Any], name: str) -> None:
     """Raise SampleError for keys that are not known and hold something: what they mean would be lost in silence."""
     listed = (key for keys in FILE_KEYS.values() for key in keys)
-    known = {"id", "conversations", "system", *listed, *SAMPLE_KEYS, *BOOKKEEPING}
+    known = {"id", *TURNS_KEYS, "system", *listed, *SAMPLE_KEYS, *BOOKKEEPING}
     unknown = [
         str(key) for key, value in record.items() if key not in known and value not in (None, "", [], {})
     ]
@@ -126,6 +139,17 @@ def _files(record: Mapping[str, Any], keys: tuple[str, ...], name: str) -> list[
     if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
         raise SampleError(f"{name}: '{given[0]}' must be a path or a list of paths")
     return paths
+
+
+def _refuse_other_placeholders(turns: list[tuple[str, str]], name: str) -> None:
+    """Raise SampleError where a question names a file in another library's way: it would train on the words alone."""
+    for number, (role, text) in enumerate(turns, 1):
+        found = _OTHER_PLACEHOLDER.search(text) if role == "user" else None
+        if found:
+            raise SampleError(
+                f"{name}: turn {number} has {found[0][:40]!r}, which stands for no file here; write <image> or <image3d> where "
+                "a file of 'image' or 'image3d' is shown"
+            )
 
 
 def _check_counts(turns: list[tuple[str, str]], files: Mapping[str, list[str]], name: str) -> None:

@@ -163,7 +163,7 @@ def _described(parts: dict[str, NDArray[Any]]) -> MedicalImage:
         _affine(parts),
         spacing,
         source_format="numpy",
-        notes=[],
+        notes=_perhaps_colour(array),
         units=units or "arbitrary",
         modality=modality,
     )
@@ -210,3 +210,18 @@ def _affine(parts: dict[str, NDArray[Any]]) -> NDArray[np.float64] | None:
     if parts["affine"].shape != (4, 4) or parts["affine"].dtype.kind not in "fiu":
         raise ReadError("the archive's affine should be 4 x 4 numbers")
     return parts["affine"].astype(np.float64)
+
+
+def _perhaps_colour(array: NDArray[Any]) -> list[str]:
+    """Warn of a volume that may be a colour picture in another order or depth."""
+    if array.ndim != 3 or min(array.shape[:2]) < 1 or 3 not in (array.shape[0], array.shape[2]):
+        return []
+    if array.shape[2] == 3 and array.shape[0] > 8 < array.shape[1]:
+        return [
+            f"an array of {array.dtype} with 3 columns was read as a volume: if these are colours, save them as 8-bit (H, W, 3)"
+        ]
+    if array.shape[0] == 3 and array.dtype == np.uint8:
+        return [
+            "an array of 8 bits with 3 slices was read as a volume: if these are colours, save them as (H, W, 3)"
+        ]
+    return []

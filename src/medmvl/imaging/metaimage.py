@@ -110,6 +110,7 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
         pick(selector.time, 1, "time")
     affine, spacing, notes = _geometry(fields, len(sizes))
     modality = _MODALITIES.get(fields.get("Modality", ""))
+    notes = [*notes, *_unused_scaling(fields)]
     return spatial_volume(array, affine, spacing, source_format="metaimage", notes=notes, modality=modality)
 
 
@@ -228,6 +229,18 @@ def _geometry(
     affine[:3, 3] = np.array(origin[:3]) * scale
     affine = reverse_axes(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
     return affine, spacing, [*notes, *_other_sides(fields, affine)]
+
+
+def _unused_scaling(fields: dict[str, str]) -> list[str]:
+    """Warn of a slope and offset, which no reader applies, ITK included."""
+    slope = float(fields.get("ElementToIntensityFunctionSlope", "1"))
+    offset = float(fields.get("ElementToIntensityFunctionOffset", "0"))
+    if (slope, offset) == (1.0, 0.0):
+        return []
+    return [
+        f"the header has ElementToIntensityFunctionSlope {slope:g} and Offset {offset:g}: they were not applied, as ITK does "
+        "not; the values are as stored"
+    ]
 
 
 def _unit_note(unit: str) -> str:

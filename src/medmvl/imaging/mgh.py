@@ -20,6 +20,7 @@ from medmvl.imaging.selector import Selector
 from medmvl.imaging.volume_files import spatial_volume
 
 _DATA_AT = 284
+_GOOD_RAS_AT = 28
 _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 
 
@@ -45,7 +46,9 @@ def read_mgh(path: Path, selector: Selector) -> MedicalImage:
         with opened(path) as stream:
             head = bytes(stream.read(_DATA_AT))
         header = MGHHeader(binaryblock=head, check=False)
-        known = int(header["goodRASFlag"]) == 1
+        known = (
+            int.from_bytes(head[_GOOD_RAS_AT : _GOOD_RAS_AT + 2], "big") == 1
+        )  # nibabel's header says 1 always
         affine = reverse_axes(header.get_affine()) if known else None
         columns, rows, slices, frames = (int(n) for n in header["dims"])
         dtype = np.dtype(_TYPES[int(header["type"])])

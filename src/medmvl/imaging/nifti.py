@@ -31,6 +31,8 @@ from medmvl.imaging.volume_files import (
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
+_INTENT_LABEL = 1002
+"""Intent code of voxels that are labels (nifti1.h, NIFTI_INTENT_LABEL)."""
 _MAGIC_AT = {348: 344, 540: 4}
 """Size of the header of NIfTI-1 and of NIfTI-2, and where its mark is."""
 _UNREADABLE = {
@@ -80,6 +82,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
             layout = layout_of(header, single=head[_magic(head) + 1 : _magic(head) + 2] == b"+")
             geometry = nifti_geometry(header)
             slope, intercept, scaling_notes = _scaling(header)
+            is_label = int(header["intent_code"]) == _INTENT_LABEL and (slope, intercept) == (1.0, 0.0)
     except damage() as error:
         if isinstance(error, ReadError):
             raise
@@ -94,6 +97,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
         geometry.spacing_mm,
         source_format="nifti",
         notes=[*geometry.notes, *scaling_notes],
+        units="label" if is_label and array.dtype.kind in "iu" else "arbitrary",
     )
 
 

@@ -5,6 +5,7 @@ Format: https://teem.sourceforge.net/nrrd/format.html
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,6 +36,10 @@ _FIELD_NAMES = {
     "centerings": "centers",
 }
 """Other spellings that the format allows."""
+MAX_NAME = 64
+_OF_SEGMENT = re.compile(r"Segment\d+_(LabelValue|Name)")
+_SEGMENT = re.compile(r"Segment(\d+)_LabelValue")
+"""Key of 3D Slicer for the label of a segment; `Segment0_Name` holds what it is called."""
 _MAX_LINES, _MAX_LINE, _MAX_LIST_BYTES = 1000, 65536, 2**22
 _DAMAGE = (
     nrrd.NRRDError,
@@ -76,15 +81,19 @@ def read_nrrd(path: Path, selector: Selector) -> MedicalImage:
 def read_fields(file: BinaryIO) -> tuple[dict[str, Any], list[str] | None]:
     """Return the header's fields and the names of the files with its pixels, None where they follow the header.
 
-    pynrrd parses the fields. It is given the lines without key/value pairs, with field names in lower case, and without
-    `data file`, as it fails at a LIST; and decoded, as it drops what is not ASCII, which turns "µm" into "m".
+    pynrrd parses the fields. It is given the lines without key/value pairs, of which those of segments are kept apart, with
+    field names in lower case, and without `data file`, as it fails at a LIST; and decoded, as it drops what is not ASCII,
+    which turns "µm" into "m".
     """
     lines, data_file = [_line(file)], None
+    segments: dict[str, str] = {}
     for _ in range(_MAX_LINES):
         line = _line(file)
         if not line:
             break
         name, separator, value = line.partition(":")
+        if value.startswith("=") and _OF_SEGMENT.fullmatch(name):
+            segments[name] = value[1:]
         if line.startswith("#") or value.startswith("="):
             continue
         if not separator:
@@ -96,7 +105,7 @@ def read_fields(file: BinaryIO) -> tuple[dict[str, Any], list[str] | None]:
         data_file = value.strip()
         if _is_list(data_file):
             break  # the names are all lines that follow
-    header = dict(nrrd.read_header(lines))
+    header = {**nrrd.read_header(lines), **segments}
     if data_file is None:
         return header, None
     following = (
@@ -148,7 +157,29 @@ def _build(array: NDArray[Any], header: dict[str, Any], selector: Selector) -> M
     scales = _scales(header, spatial)
     affine = _affine(header, [directions[axis] for axis in spatial], scales)
     spacing = _spacing(header, spatial, scales)
-    return spatial_volume(array, affine, spacing, source_format="nrrd", notes=_notes(header, scales))
+    names = _segments(header) if array.dtype.kind in "iu" else {}
+    return spatial_volume(
+        array,
+        affine,
+        spacing,
+        source_format="nrrd",
+        notes=_notes(header, scales),
+        units="label" if names else "arbitrary",
+        label_names=names or None,
+    )
+
+
+def _segments(header: dict[str, Any]) -> dict[int, str]:
+    """Return the names of a segmentation of 3D Slicer (`.seg.nrrd`) by label, empty for any other file."""
+    names = {}
+    for key, value in header.items():
+        found = _SEGMENT.fullmatch(str(key))
+        if found and str(value).strip().isdigit():
+            said = "".join(
+                c for c in str(header.get(f"Segment{found[1]}_Name", "")) if c.isprintable()
+            ).strip()
+            names[int(value)] = said[:MAX_NAME] or "unnamed"
+    return names
 
 
 def _notes(header: dict[str, Any], scales: _Scales) -> list[str]:
@@ -159,6 +190,12 @@ def _notes(header: dict[str, Any], scales: _Scales) -> list[str]:
         )
     if "endian" not in header and header["encoding"].lower() in BINARY and dtype_of(header).itemsize > 1:
         notes.append("the header does not say the order of bytes; little-endian was assumed")
+    ends = [header[key] for key in ("old min", "old max") if key in header]
+    if ends:
+        notes.append(
+            f"the values were made from others ({' and '.join(f'{float(end):g}' for end in ends)} as old min and old max): "
+            "they are as stored, and what they measured is not restored"
+        )
     return notes
 
 

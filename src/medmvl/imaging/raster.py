@@ -17,6 +17,7 @@ from medmvl.imaging import jpeg_xl
 from medmvl.imaging.deep_colour import deep_colour, is_deep_colour, set_byte_order
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_expansion, check_size
+from medmvl.imaging.netpbm import deep_netpbm
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.silence import silence_libtiff
 from medmvl.imaging.tiff_header import (
@@ -41,6 +42,9 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *_TIFF, b"BM")
 _EXIF_ORIENTATION = 0x0112
 _SAVE_AS = "save it as a PNG of 8 or 16 bits, or as .npy"
+OPAQUE = 255
+UNEQUAL = 0.02
+"""Share by which the sides of a pixel may differ."""
 _SEPARATED, _UNSIGNED, _SIGNED = 5, 1, 2
 
 
@@ -117,12 +121,11 @@ def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
         ):
             yield picture
 
-    stored = path.stat().st_size
     try:
         with opened() as picture:
             number = _choose_frame(picture, selector)
             page = pages[number] if number < len(pages) else None
-            return _decode(picture, opened, page, stored)
+            return _decode(picture, opened, page, path)
     except (UnidentifiedImageError, SyntaxError) as error:
         if pages:
             raise ReadError(f"a TIFF with {pages[0].described()} is not read; {_SAVE_AS}") from error
@@ -133,23 +136,19 @@ def _decode(
     picture: Image.Image,
     opened: Callable[[], AbstractContextManager[Image.Image]],
     page: TiffPage | None,
-    stored: int,
+    path: Path,
 ) -> MedicalImage:
     source_format = (picture.format or "picture").lower()
-    _check_claims(picture, stored)
+    _check_claims(picture, path.stat().st_size)
     if page is not None:
         _refuse_planes(page)
         set_byte_order(picture)
-    if is_deep_colour(picture):  # asked before anything makes Pillow decode
-        array, units = deep_colour(picture, opened), "arbitrary"
-    else:
-        picture.load()
-        array, units = _pixels(picture)
+    array, units = _samples(picture, opened, path)
     array, units = (array, units) if page is None else _as_stored(array, units, page)
     upright = (
         _orientation(picture) if page is None else _as_it_is
     )  # Pillow turns a TIFF itself while it is loaded
-    notes = [] if page is None else page.resolution_note()
+    notes = [*_hidden_parts(picture), *(_pixel_shape(picture) if page is None else page.resolution_note())]
     if page is not None and page.white_is_zero:
         array, note = _turned_round(array, page)
         notes += note
@@ -157,6 +156,51 @@ def _decode(
     return MedicalImage(
         array=array, kind="image", units=units, source_format=source_format, warnings=tuple(notes)
     )
+
+
+def _samples(
+    picture: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]], path: Path
+) -> tuple[NDArray[Any], str]:
+    """Return pixels and units, by the road on which none of their bits is lost."""
+    if picture.format == "PPM":
+        with path.open("rb") as file:
+            deep = deep_netpbm(picture, file)
+        if deep is not None:
+            return deep, "arbitrary"
+    if is_deep_colour(picture):  # asked before anything makes Pillow decode
+        return deep_colour(picture, opened), "arbitrary"
+    picture.load()
+    return _pixels(picture)
+
+
+def _hidden_parts(picture: Image.Image) -> list[str]:
+    """Warn of transparent pixels: other programs show what is under them, here is what they hold."""
+    if "transparency" in picture.info and picture.mode in ("P", "L", "RGB", "1"):
+        picture = picture.convert("RGBA")
+    if "A" not in picture.getbands() and "a" not in picture.getbands():
+        return []
+    opacity = np.asarray(picture.getchannel(picture.getbands()[-1]))
+    count = int((opacity < OPAQUE).sum())
+    said = f"{count} of {opacity.size} pixels are transparent, wholly or in part: they are shown here by the colours they hold"
+    return [said] if count else []
+
+
+def _pixel_shape(picture: Image.Image) -> list[str]:
+    """Warn of pixels that PNG or JFIF call wider than high, or the other way round."""
+    density = picture.info.get("aspect") or picture.info.get("dpi") or picture.info.get("jfif_density")
+    if (
+        picture.format not in ("PNG", "JPEG")
+        or density is None
+        or not all(float(part) > 0 for part in density)
+    ):
+        return []
+    across, down = (float(part) for part in density)
+    if abs(across / down - 1) <= UNEQUAL:
+        return []
+    return [
+        f"a pixel is not square ({across:g} per length across, {down:g} down): shapes in the array are stretched; declare "
+        "spacing_mm if you know the size of a pixel"
+    ]
 
 
 def _check_claims(picture: Image.Image, stored: int) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -215,6 +216,7 @@ def spatial_volume(
     notes: list[str],
     units: str = "arbitrary",
     modality: str | None = None,
+    label_names: Mapping[int, str] | None = None,
 ) -> MedicalImage:
     """Build the volume a file describes, canonical where its orientation is known.
 
@@ -226,6 +228,7 @@ def spatial_volume(
         notes: warnings so far.
         units: what the file says.
         modality: what the file says.
+        label_names: what the labels stand for, where the file says.
     """
     values, more = plain_numbers(array)
     notes = [*notes, *more]
@@ -246,6 +249,7 @@ def spatial_volume(
             spacing_mm=known,
             source_format=source_format,
             warnings=tuple(notes),
+            label_names=label_names,
         )
     check_affine(affine)
     canonical = to_canonical(values, affine)
@@ -260,6 +264,7 @@ def spatial_volume(
         acquired_axcodes=canonical.acquired_axcodes,
         spacing_mm=spacing_of(canonical.affine),
         warnings=tuple(notes),
+        label_names=label_names,
     )
 
 

@@ -162,6 +162,13 @@ def _place(loc: tuple[int | str, ...], body: JsonValue) -> str:
     """Where in the body an error lies; the names of alternatives among the steps are left out."""
     steps: list[str] = []
     for number, step in enumerate(loc):
+        if (
+            isinstance(body, dict)
+            and step == body.get("type")
+            and number < len(loc) - 1
+            and loc[number + 1] in body
+        ):
+            continue  # the type of a part, which may be called like one of its keys
         try:
             body = body[step]
         except (TypeError, KeyError, IndexError):

@@ -9,7 +9,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from medmvl.engine.options import MAX_LOGPROBS, GenerationOptions
@@ -20,25 +28,42 @@ from medmvl.serving.settings import Limits
 
 MAX_SCHEMA_BYTES = 65_536
 """Largest JSON schema, regular expression and list of choices; each is compiled before the answer begins."""
+_ALIASES = ("schema", "data", "file_data", "options")
+"""Keys that fields are read from under another name than their own."""
 Unused = Any
 """Type of a field whose annotation is `Unserved`."""
 
 
-class TextPart(StrictModel):
+class RequestModel(StrictModel):
+    """A part of a request: a key that is not known is taken where it is null, which says nothing, and else refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known = {*cls.model_fields, *_ALIASES}
+        return {key: value for key, value in given.items() if value is not None or key in known}
+
+
+class TextPart(RequestModel):
     """Words."""
 
     type: Literal["text"]
     text: str
+    annotations: Annotated[Unused, Unserved([])] = None
+    cache_control: Annotated[Unused, Unserved({"type": "ephemeral"})] = None
+    """A hint about caching, which is the server's own matter here."""
 
 
-class ImageUrl(StrictModel):
+class ImageUrl(RequestModel):
     """A picture inside the request; addresses are never fetched."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImagePart(StrictModel):
+class ImagePart(RequestModel):
     """A 2D image."""
 
     type: Literal["image_url"]
@@ -52,11 +77,13 @@ class ImagePart(StrictModel):
         return value
 
 
-class Reference(StrictModel):
-    """An uploaded study by `file_id`, or its bytes as a data URI in `data`; exactly one."""
+class Reference(RequestModel):
+    """An uploaded study by `file_id`, or its bytes as a data URI in `data`, which OpenAI calls `file_data`; exactly one."""
 
     file_id: str | None = None
-    data: str | None = None
+    data: str | None = Field(default=None, validation_alias=AliasChoices("data", "file_data"))
+    filename: str | None = None
+    """Name of the file, which OpenAI's clients send; the content decides the format, and the name is not kept."""
     units: str | None = None
     """Units of values whose file does not say them, such as `"HU"` for a CT in NIfTI."""
     modality: str | None = None
@@ -73,7 +100,7 @@ class Reference(StrictModel):
         return self
 
 
-class VolumePart(StrictModel):
+class VolumePart(RequestModel):
     """A 3D volume."""
 
     type: Literal["volume"]
@@ -85,7 +112,7 @@ class VolumePart(StrictModel):
         return self.volume
 
 
-class FilePart(StrictModel):
+class FilePart(RequestModel):
     """An uploaded study, image or volume, whichever it is."""
 
     type: Literal["file"]
@@ -104,14 +131,27 @@ def _form_of(content: Any) -> str:
     return "parts" if isinstance(content, list) else "text"
 
 
+def _objects(content: Any) -> Any:
+    if isinstance(content, list) and any(isinstance(part, str) for part in content):
+        raise PydanticCustomError(
+            "parts", 'is a list of texts; a part is an object here: {"type": "text", "text": "..."}'
+        )
+    if isinstance(content, dict):
+        raise PydanticCustomError(
+            "parts", 'is one object; send a text, or a list of parts: [{"type": "text", "text": "..."}]'
+        )
+    return content
+
+
 Content = Annotated[
     Annotated[str | None, Tag("text")] | Annotated[list[Part], Field(fail_fast=True), Tag("parts")],
     Discriminator(_form_of),
+    BeforeValidator(_objects),
 ]
 """Told apart by its JSON type, so that an error in a part names the part."""
 
 
-class ChatMessage(StrictModel):
+class ChatMessage(RequestModel):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -126,9 +166,10 @@ class ChatMessage(StrictModel):
     function_call: Annotated[Unused, Unserved()] = None
     annotations: Annotated[Unused, Unserved([])] = None
     audio: Annotated[Unused, Unserved()] = None
+    prefix: Annotated[Unused, Unserved(False)] = None
 
 
-class JsonSchema(StrictModel):
+class JsonSchema(RequestModel):
     """A named schema."""
 
     name: str = "answer"
@@ -137,28 +178,28 @@ class JsonSchema(StrictModel):
     description: str | None = None
 
 
-class ResponseFormat(StrictModel):
+class ResponseFormat(RequestModel):
     """The form of the answer."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
 
 
-class StreamOptions(StrictModel):
+class StreamOptions(RequestModel):
     """What a stream tells besides the text."""
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[Unused, Unserved(False)] = None
 
 
-class ChatTemplateKwargs(StrictModel):
+class ChatTemplateKwargs(RequestModel):
     """What the chat template is told, as vLLM's servers take it."""
 
     enable_thinking: bool | None = None
     """True: reason before the answer, false: do not, null: as the model was made."""
 
 
-class _UnservedFields(StrictModel):
+class _UnservedFields(RequestModel):
     """Settings of other servers and models, which clients send at their defaults."""
 
     frequency_penalty: Annotated[Unused, Unserved(0)] = None
@@ -184,6 +225,27 @@ class _UnservedFields(StrictModel):
     verbosity: Annotated[Unused, Unserved("medium")] = None
     web_search_options: Annotated[Unused, Unserved({})] = None
     extra_body: Annotated[Unused, Unserved({})] = None
+    runtime_options: Annotated[Unused, Unserved({})] = Field(default=None, validation_alias="options")
+    """Key `options` of Ollama's clients."""
+    transforms: Annotated[Unused, Unserved([])] = None
+    top_a: Annotated[Unused, Unserved(0)] = None
+    typical_p: Annotated[Unused, Unserved(1)] = None
+    tfs_z: Annotated[Unused, Unserved(1)] = None
+    mirostat: Annotated[Unused, Unserved(0)] = None
+    repeat_penalty: Annotated[Unused, Unserved(1)] = None
+    use_beam_search: Annotated[Unused, Unserved(False)] = None
+    min_tokens: Annotated[Unused, Unserved(0)] = None
+    stop_token_ids: Annotated[Unused, Unserved([])] = None
+    ignore_eos: Annotated[Unused, Unserved(False)] = None
+    include_stop_str_in_output: Annotated[Unused, Unserved(False)] = None
+    skip_special_tokens: Annotated[Unused, Unserved(True)] = None
+    spaces_between_special_tokens: Annotated[Unused, Unserved(True)] = None
+    add_generation_prompt: Annotated[Unused, Unserved(True)] = None
+    continue_final_message: Annotated[Unused, Unserved(False)] = None
+    priority: Annotated[Unused, Unserved(0)] = None
+    background: Annotated[Unused, Unserved(False)] = None
+    cache_prompt: Annotated[Unused, Unserved(True, False)] = None
+    prompt_cache_retention: Annotated[Unused, Unserved("in_memory", "in-memory", "24h")] = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

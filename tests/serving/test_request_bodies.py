@@ -1,0 +1,95 @@
+"""Bodies of other clients: what changes nothing is taken, what would change something is refused by its name."""
+
+import json
+from typing import Any
+
+import pytest
+
+from medmvl.errors import UserError
+from medmvl.serving.chat_bodies import parse_body
+from medmvl.serving.protocol import ChatRequest, FilePart
+from medmvl.serving.settings import Limits
+
+
+def parse(**fields: Any) -> ChatRequest:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Nodule?"}], **fields}
+    return parse_body(json.dumps(body).encode(), Limits())
+
+
+def parse_content(content: Any, **more: Any) -> ChatRequest:
+    return parse(messages=[{"role": "user", "content": content, **more}])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("suffix", None), ("keep_alive", None), ("chat_template", None), ("guided_json", None), ("anything_new", None),
+        ("use_beam_search", False), ("ignore_eos", False), ("skip_special_tokens", True), ("min_tokens", 0),
+        ("stop_token_ids", []),
+        ("include_stop_str_in_output", False), ("add_generation_prompt", True), ("continue_final_message", False),
+        ("repeat_penalty", 1.0), ("typical_p", 1), ("mirostat", 0), ("options", {}), ("transforms", []), ("cache_prompt", True),
+        ("cache_prompt", False), ("prompt_cache_retention", "24h"), ("priority", 0), ("background", False), ("stop", ""),
+        ("response_format", {"type": "text", "json_schema": None, "strict": None}),
+        ("stream_options", {"continuous_usage_stats": None}),
+    ],
+)  # fmt: skip
+def test_neutral_values_of_many_clients_are_taken(field: str, value: Any) -> None:
+    assert parse(**{field: value}).options(Limits()) == parse().options(Limits())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("guided_json", {}), ("anything_new", 0), ("use_beam_search", True), ("skip_special_tokens", False), ("min_tokens", 5),
+        ("repeat_penalty", 1.1), ("options", {"num_ctx": 1}), ("stop_token_ids", [2]), ("mirostat", 1), ("keep_alive", "5m"),
+        ("prompt_cache_retention", "forever"),
+    ],
+)  # fmt: skip
+def test_values_that_change_something_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"^{field}"):
+        parse(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("content", "more"),
+    [
+        ([{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}], {}),
+        ([{"type": "text", "text": "a", "annotations": []}], {}),
+        ([{"type": "text", "text": "a", "uuid": None}], {"id": None, "tool_call_id": None}),
+        ("a", {"prefix": False}),
+        (None, {}),
+        ([], {}),
+    ],
+)
+def test_messages_as_clients_send_them_are_taken(content: Any, more: dict[str, Any]) -> None:
+    assert len(parse_content(content, **more).messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (["Nodule?"], r"messages\.0\.content: is a list of texts.*\{\"type\": \"text\""),
+        ([{"type": "text", "text": "a"}, "b"], "is a list of texts"),
+        ({"type": "text", "text": "a"}, r"messages\.0\.content: is one object"),
+        ([{"type": "text", "text": "a", "bold": True}], r"messages\.0\.content\.0\.bold"),
+    ],
+)
+def test_content_of_another_form_is_told_what_is_wrong(content: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        parse_content(content)
+
+
+def test_a_file_under_openai_s_names_is_the_same_file() -> None:
+    uri = "data:application/octet-stream;base64,AAAA"
+    parts = []
+    for file in (
+        {"data": uri},
+        {"file_data": uri, "filename": "a.nii.gz"},
+        {"file_data": uri, "file_id": None},
+    ):
+        content = parse_content([{"type": "file", "file": file}]).messages[0].content
+        assert isinstance(content, list) and isinstance(content[0], FilePart)
+        parts.append(content[0].reference.data)
+    assert parts == [uri] * 3
+    with pytest.raises(UserError, match="exactly one"):
+        parse_content([{"type": "file", "file": {"file_data": uri, "file_id": "f"}}])
