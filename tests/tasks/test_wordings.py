@@ -4,6 +4,7 @@ import pytest
 
 from medmvl.schema.reasoning import without_reasoning
 from medmvl.tasks.answers import find_choice, find_polarity
+from medmvl.tasks.judge import read_answer
 from medmvl.tasks.metrics.text import normalise
 
 LETTERS = ("A", "B", "C", "D")
@@ -135,3 +136,27 @@ def test_tags_compare_nothing() -> None:
 def test_channels_whose_marks_are_lost_are_no_answer() -> None:
     assert without_reasoning("analysisWe see A.assistantfinalB") == "B"
     assert without_reasoning("analysis of the image shows B") == "analysis of the image shows B"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "right"),
+    [
+        ("What is seen?", "pneumonia", "pneumonia is excluded", False),
+        ("What is seen?", "pneumonia", "Pneumonia is absent.", False),
+        ("What is seen?", "pneumonia", "pneumonia: negative", False),
+        ("What is seen?", "pneumonia", "rules out pneumonia", False),
+        ("What is seen?", "pleural effusion", "far from pleural effusion", False),
+        ("病变是什么？", "肺炎", "肺炎可排除", False),
+        ("病变是什么？", "肺炎", "肺炎不能排除", True),
+        ("What is seen?", "pneumonia", "pneumonia cannot be excluded", True),
+        ("What is seen?", "pneumonia is not seen", "no pneumonia", True),
+        ("What is absent?", "pneumothorax", "pneumothorax is absent", True),
+        ("Which is not seen?", "pneumothorax", "no pneumothorax", True),
+        ("How large is it?", "3 cm", "30 mm", True),
+        ("How large is it?", "3 cm", "not 3 cm", False),
+    ],
+)
+def test_the_reader_takes_no_denied_claim_for_said(
+    question: str, reference: str, answer: str, right: bool
+) -> None:
+    assert (read_answer(question, answer, reference).verdict == "right") is right

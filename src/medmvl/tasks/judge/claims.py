@@ -17,6 +17,16 @@ DENIALS = frozenset(
      "wasn't", "weren't", "cannot", "can't", "doesn't", "don't", "didn't", "hasn't", "haven't", "non", "lack", "absence",
      "无", "無", "未", "没", "沒", "不", "否", "非")
 )  # fmt: skip
+DENYING_PHRASE = re.compile(
+    r"\b(?:far from|fail(?:s|ed|ing)? to|devoid of|rul(?:es|ed|ing) out|hardly|ain't)\b"
+)
+"""Denies what follows, as one of `DENIALS` does."""
+DENIED_AFTER = re.compile(
+    r"\s*(?:(?:is|are|was|were|has been|have been|can be)\s+)?(?:clearly |definitely |therefore )?(?:excluded|ruled out|absent"
+    r"|negative|unlikely|resolved|not (?:seen|present|visible|detected|identified|observed|evident|found|noted))\b"
+    r"|\s*[:=]\s*(?:no|negative|absent|none)\b|\s*(?:已|可|被|可以)*(?:排除|除外)"
+)
+"""After a claim: says it is not so."""
 NOT_DENIED = re.compile(
     r"\bnot only\b|\bno doubt|\bnot un\w+|whether or not|是否|有无|有没有|是不是|能否|能不能|非常|不仅|不规则"
     r"|不均|不张|膨胀不全|没错|不典型|不清"
@@ -132,7 +142,7 @@ def read_claims(text: str) -> Claims:
     hidden = DOUBLY_DENIED.sub(lambda match: SKIPPED * len(match.group()), hidden)
     placed = placed_words(spelled)
     tokens = [word.text for word in placed]
-    quantities, taken = read_quantities(tokens)
+    quantities, taken = read_quantities(_without_denied_numbers(tokens))
     aside = ASIDE.search(spelled)
     walk = _Walk(hidden, placed, tokens, taken, aside.start() if aside else len(spelled))
     walk.run()
@@ -157,6 +167,14 @@ def read_claims(text: str) -> Claims:
         refuses=REFUSAL.search(spelled) is not None,
         names_everything=EVERYTHING.search(spelled) is not None,
     )
+
+
+def _without_denied_numbers(tokens: Sequence[str]) -> list[str]:
+    """The tokens with numbers that are denied (`not 3 cm`) left empty."""
+    return [
+        "" if at and token[-1].isdigit() and tokens[at - 1] in ("not", "isn't") else token
+        for at, token in enumerate(tokens)
+    ]
 
 
 def _ends(spelled: str, word: Word) -> bool:
@@ -203,6 +221,7 @@ class _Walk:
         """Sort every phrase into claims said, claims denied and other words."""
         table = lexicon()
         tokens, placed = self.tokens, self.placed
+        phrases = {match.start() for match in DENYING_PHRASE.finditer(self.hidden)}
         denying, index, end = False, 0, 0
         while index < len(tokens):
             word = placed[index]
@@ -214,8 +233,12 @@ class _Walk:
             if tokens[index] in JOINTS or JOINT.search(self.hidden[end : word.start]):
                 self.items.append(set())
             size, claims = self._numbered(index) or table.match(tokens, index)
-            if size:
-                self._claim(claims, denying, word.start)
+            if word.start in phrases:
+                denying, size = True, 0
+                self.denials += 1
+            elif size:
+                denied_after = DENIED_AFTER.match(self.hidden, placed[index + size - 1].end) is not None
+                self._claim(claims, denying or denied_after, word.start)
             elif tokens[index] in DENIALS and KEPT not in self.hidden[word.start : word.end]:
                 denying = not (index == 0 and _ends(self.hidden, word))
                 self.denials += denying

@@ -19,6 +19,10 @@ _MORE = re.compile(
     r"|which|how|who)\b|[,;] (?:where|what|which|how)\b|如有|若有|分别"
 )
 _ALTERNATIVES = re.compile(r"\b(?:or|versus|vs)\b|还是|或")
+_WHAT_IS_NOT = re.compile(
+    r"\b(?:absent|excluded|ruled out|missing|not (?:seen|present|visible|detected|identified|observed|evident|found"
+    r"|noted))\b\W*$"
+)
 ASKED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (facet, re.compile(pattern))
     for facet, pattern in (
@@ -74,7 +78,7 @@ def read_question(text: str) -> Question:
     )
     return Question(
         claims=claims,
-        denies=bool(claims.denied) and not closed,
+        denies=(bool(claims.denied) or _WHAT_IS_NOT.search(spelled) is not None) and not closed,
         closed=closed,
         alternatives=alternatives,
         asks_more=_MORE.search(spelled) is not None,
