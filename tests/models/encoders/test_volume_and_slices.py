@@ -83,12 +83,13 @@ def test_slices_are_weighted_as_written_out():
 
 def test_the_question_decides_which_slice_counts():
     connector, features, text = connected(temperature=1e-3)
-    slice_tokens = connector.slices(features)
     nn.init.eye_(connector.question.weight)
+    unlike = torch.eye(3, 10)[None, :, None].expand(
+        2, 3, 2, 10
+    )  # slices of equal length, at right angles to each other
+    assert unlike.shape == connector.slices(features).shape
     for index in range(3):
-        asked = 100 * slice_tokens[:, index].mean(dim=1, keepdim=True)
-        asked = asked - 100 * slice_tokens.mean(dim=(1, 2)).unsqueeze(1)
-        weights = connector.slice_weights(slice_tokens - slice_tokens.mean(dim=(1, 2), keepdim=True), asked)
+        weights = connector.slice_weights(unlike, 100 * unlike[:, index])
         assert weights.argmax(dim=1).tolist() == [index] * 2
     first, second = connector(features, text), connector(features, -text)
     torch.testing.assert_close(first[:, 0], second[:, 0])
