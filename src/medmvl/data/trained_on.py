@@ -41,8 +41,8 @@ class TrainedOn:
             file = file_of(samples)
             if isinstance(file, SampleFile) and file.path in whole:
                 continue
-            if file is samples and isinstance(file, SampleFile):
-                whole.add(file.path)
+            if isinstance(samples, SampleFile):
+                whole.add(samples.path)
             hashes.update(hash_of(sample) for sample in samples)
         return cls(frozenset(hashes), tuple(digest for digest, _ in sources))
 
