@@ -31,7 +31,7 @@ LLM: dict[str, Any] = {
     "model_type": "qwen2", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "tie_word_embeddings": True, "max_position_embeddings": 512,
 }  # fmt: skip
-QUESTION = "On which side of the chest is the pleural effusion in this picture?"
+QUESTION = "On which side of the chest is the pleural effusion in this image?"
 
 
 def stage(arguments: argparse.Namespace, kl: float, parts: dict[str, str]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def ct(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def pictures(folder: Path, count: int) -> Path:
-    """Pictures of noise with one question."""
+    """Images of noise with one question."""
     from PIL import Image
 
     generator, lines = np.random.default_rng(0), []
@@ -156,7 +156,7 @@ def pictures(folder: Path, count: int) -> Path:
 
 
 def ours_on_pictures(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], int]:
-    """CPU seconds of steps on pictures, and the size of the vocabulary."""
+    """CPU seconds of steps on images, and the size of the vocabulary."""
     data = pictures(folder, arguments.prompts * (arguments.steps + 1))
     model = {
         "max_length": 512, "llm": {"tokenizer_vocab_size": 1024, "config": LLM},
@@ -172,12 +172,12 @@ def ours_on_pictures(arguments: argparse.Namespace, folder: Path) -> tuple[list[
     }
     trainer, steps = train_ours(document, folder)
     lengths = trainer._batches[0]["weights"].numel() / (arguments.prompts * GROUP)
-    print(f"pictures: ours, answers of {lengths:.1f} tokens")
+    print(f"images: ours, answers of {lengths:.1f} tokens")
     return steps, int(trainer.rollouts.engine.model.config.llm.vocab_size)
 
 
 def trl_on_pictures(arguments: argparse.Namespace, folder: Path) -> list[float]:
-    """CPU seconds of trl's steps on the same pictures with a Llava of the same sizes."""
+    """CPU seconds of trl's steps on the same images with a Llava of the same sizes."""
     from PIL import Image
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
@@ -224,7 +224,7 @@ def trl_on_pictures(arguments: argparse.Namespace, folder: Path) -> list[float]:
     ]
 
     # datasets 5.2 cannot hash a table of pyarrow 26, and needs the hash for nothing here
-    datasets.arrow_dataset.generate_fingerprint = lambda dataset: "pictures"
+    datasets.arrow_dataset.generate_fingerprint = lambda dataset: "images"
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
@@ -272,7 +272,7 @@ def main() -> None:
             ct(arguments, Path(name) / "ct")
         if arguments.no_trl:
             return
-        folder = Path(name) / "pictures"
+        folder = Path(name) / "images"
         folder.mkdir()
         ours, _ = ours_on_pictures(arguments, folder)
         theirs = trl_on_pictures(arguments, folder)

@@ -56,7 +56,7 @@ def main() -> None:
         default=[],
         help="changes of the recipe, key.path=value, for a trial or a smoke run",
     )
-    parser.add_argument("--limit", type=int, help="evaluate the first pictures only, for a smoke run")
+    parser.add_argument("--limit", type=int, help="evaluate the first images only, for a smoke run")
     parser.add_argument("--page", type=Path, help="default: page.md in --out")
     parser.add_argument("--summary", action="store_true", help="only write the page")
     arguments = parser.parse_args()
@@ -148,8 +148,8 @@ def page(out: Path) -> str:
         "# VQA-RAD with real parts",
         "",
         "`make real VQA_RAD=FOLDER`, recipe `vqa-rad-small`: EfficientNet-Lite0, an MLP, SmolLM2-135M-Instruct; official test,",
-        f"{len(seeds)} seeds. Mean over seeds, 95 % interval over pictures. 1,912 of the 3,064 official training questions are",
-        "about test pictures, as in all numbers published on this split. **Research software: no answer is a diagnosis.**",
+        f"{len(seeds)} seeds. Mean over seeds, 95 % interval over images. 1,912 of the 3,064 official training questions are",
+        "about test images, as in all numbers published on this split. **Research software: no answer is a diagnosis.**",
         "",
         *head("questions", *COLUMNS),
     ]
@@ -201,7 +201,7 @@ def categories_of(data: Path) -> dict[str, tuple[str, ...]]:
 
 
 def joined(folders: Iterable[Path], keep: Callable[[Mapping[str, Any]], bool]) -> dict[str, list[Any]]:
-    """Scores of each chosen answer, averaged over seeds, and its picture."""
+    """Scores of each chosen answer, averaged over seeds, and its image."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     clusters: dict[str, int] = {}
     for folder in folders:
@@ -221,7 +221,7 @@ def joined(folders: Iterable[Path], keep: Callable[[Mapping[str, Any]], bool]) -
 
 
 def interval(columns: Mapping[str, list[Any]], values: Sequence[float]) -> Interval:
-    """Mean with its interval over pictures."""
+    """Mean with its interval over images."""
     return mean_interval(list(values), columns["clusters"], seed=0)
 
 
@@ -248,7 +248,7 @@ def bar(columns: Mapping[str, list[Any]]) -> list[str]:
 
 
 def lookup(data: Path, columns: Mapping[str, list[Any]]) -> list[str]:
-    """What is right without a model: the answer to the most similar closed training question about the same picture."""
+    """What is right without a model: the answer to the most similar closed training question about the same image."""
     known: dict[str, list[tuple[set[str], str]]] = defaultdict(list)
     for sample in read_samples(data / "train.jsonl"):
         if sample["target"].get("question_type") == "closed":
@@ -269,7 +269,7 @@ def lookup(data: Path, columns: Mapping[str, list[Any]]) -> list[str]:
     found = mean_interval(scores, clusters, seed=0)
     return [
         "",
-        f"The picture of {seen} of these {len(scores)} closed questions has closed questions in the training half. The",
+        f"The image of {seen} of these {len(scores)} closed questions has closed questions in the training half. The",
         f"answer to the most similar one of them, without any model, is right for {found}: a high score on this",
         "split is no sign of sight.",
     ]

@@ -107,7 +107,7 @@ def small(folder: Path, tower: str) -> Path:
     model, processor = assemble(recipe, texts=TEXTS)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in model.parameters():  # larger than fresh ones, so that pictures decide tokens
+        for weight in model.parameters():  # larger than fresh ones, so that images decide tokens
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.15)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -115,7 +115,7 @@ def small(folder: Path, tower: str) -> Path:
 
 
 def questions(root: Path, count: int) -> list[tuple[Path, str]]:
-    """Pictures of noise, each with one of the questions."""
+    """Images of noise, each with one of the questions."""
     found = []
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -174,7 +174,7 @@ def volume(seed: int) -> bytes:
 
 
 async def questions_of(server: Server) -> list[Question]:
-    """Text alone, pictures in the request, uploaded volumes, both; greedy, sampled, in a given form."""
+    """Text alone, images in the request, uploaded volumes, both; greedy, sampled, in a given form."""
     client = server.client()
     files = [
         await client.files.create(file=(f"{n}.nii.gz", volume(n)), purpose="user_data") for n in range(4)

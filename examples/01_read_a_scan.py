@@ -1,4 +1,4 @@
-"""Read a real CT slice: what a MedicalImage knows, and a picture of it. pydicom ships the file.
+"""Read a real CT slice: what a MedicalImage knows, and an image of it. pydicom ships the file.
 
 python examples/01_read_a_scan.py [PATH]
 """
@@ -26,4 +26,4 @@ for warning in image.warnings:
 
 picture = Path(tempfile.mkdtemp()) / "preview.png"
 preview(image).save(picture)
-print("picture:  ", picture)
+print("image:  ", picture)

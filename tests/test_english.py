@@ -34,6 +34,7 @@ PATTERNS = {
     "say after": r"(?<!look-)(?<!left )(?<!nothing )\bbehind\b(?! (?:an? |the heart|Starlette|in ))",
     "say next to, or than": r"(?<!\")\bbeside\b",
     "say is, or exists": r"\bstands?\b(?!-in| (?:for|in for|alone|out)\b)",
+    "say image": r"(?<!`)\b[Pp]ictures?\b(?!`)",
     "say fix or correct": r"\b[Pp]ut(?:s|ting)? right\b",
 }
 FIELD = {
@@ -101,7 +102,7 @@ def test_no_text_has_a_pattern_that_readers_stumble_over() -> None:
         "Of the split.", "Seed.\n\nOf the split.", "Size. Of one file.", "What a encoder gives.", "It mends that.",
         "24 bytes a sample.", "One logit a label.", "Three operations a second.", "Problems, a line each.", "It begins anew.",
         "So many requests.", "An volume.", "What comes behind it.", "The file beside it.", "It stands there.",
-        "Sum.\n\n    Args:\n        seed: of the run.",
+        "A small picture.", "Sum.\n\n    Args:\n        seed: of the run.",
     ],
 )  # fmt: skip
 def test_each_pattern_is_found(text: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def real() -> ModuleType:
 
 
 def write_run(out: Path, name: str, right: Any, no_image: Any) -> None:
-    """An evaluation of 40 closed questions about 20 pictures and 4 open ones."""
+    """An evaluation of 40 closed questions about 20 images and 4 open ones."""
     folder = out / name / "evaluation"
     folder.mkdir(parents=True)
     lines: list[dict[str, Any]] = [
@@ -56,7 +56,7 @@ def out(tmp_path: Path) -> Path:
 def sample(
     name: str, picture: int, question: str, answer: str, categories: list[str] | None
 ) -> dict[str, Any]:
-    """A question about a picture as the converter writes it."""
+    """A question about an image as the converter writes it."""
     turns = (
         ("user", [{"type": "image", "image": "x.jpg"}, {"type": "text", "text": question}]),
         ("assistant", [{"type": "text", "text": answer}]),
@@ -64,7 +64,7 @@ def sample(
     question_type = "open" if name[0] in "ou" else "closed"
     return {
         "id": name,
-        "image_group": f"picture-{picture}",
+        "image_group": f"image-{picture}",
         "target": {"question_type": question_type, "categories": categories},
         "messages": [{"role": role, "content": content} for role, content in turns],
     }
@@ -101,10 +101,10 @@ def test_a_model_that_is_as_good_without_its_image_does_not_reach_the_bar(
 
 
 def test_what_a_lookup_of_the_same_picture_answers_is_said(real: ModuleType, out: Path) -> None:
-    """Five of twenty pictures have the same question with the same answer in the training half, five with the other answer."""
+    """Five of twenty images have the same question with the same answer in the training half, five with the other answer."""
     write_run(out, "vqa-rad-small-seed-0", lambda n: True, lambda n: n % 2)
     text = " ".join(real.page(out).split())
-    assert "The picture of 20 of these 40 closed questions has" in text
+    assert "The image of 20 of these 40 closed questions has" in text
     assert "without any model, is right for 0.25 [" in text
 
 

@@ -16,7 +16,7 @@ from medmvl.schema import ImageBlock, Message, TextBlock
 
 
 class MedMVL(lmms):
-    """The simple interface: text and pictures in, text out."""
+    """The simple interface: text and images in, text out."""
 
     def __init__(
         self, pretrained: str, device: str = "auto", dtype: str = "auto", batch_size: int = 1, **_: Any
@@ -41,7 +41,7 @@ class MedMVL(lmms):
         context, settings, doc_to_visual, doc_id, task, split = args
         found = doc_to_visual(self.task_dict[task][split][doc_id]) or []
         if not all(isinstance(picture, Image.Image) for picture in found):
-            raise UserError(f"{task} {doc_id}: only pictures are shown to the model")
+            raise UserError(f"{task} {doc_id}: only images are shown to the model")
         pictures = {str(number): picture for number, picture in enumerate(found)}
         blocks = [*(ImageBlock(image=name) for name in pictures), TextBlock(text=context)]
         until = settings.get("until") or ()

@@ -36,7 +36,7 @@ def test_every_sample_has_the_length_that_was_promised(source: LoadedSource, tin
     data = SampleDataset([source], tiny)
     assert [len(data[index].input_ids) for index in range(len(data))] == data.lengths
     batch = tiny.collate([data[0], data[1], data[len(data) - 2], data[len(data) - 1]])
-    assert len(batch["pixel_values"]) == 1  # two questions, one picture
+    assert len(batch["pixel_values"]) == 1  # two questions, one image
     assert len(batch["pixel_values_volumes"]) == 1
 
 

@@ -38,7 +38,7 @@ def sample(name: str, kind: str, path: str, **more: Any) -> dict[str, Any]:
 
 
 def write_data(folder: Path, patients: int = 12) -> Path:
-    """Pictures, a DICOM series and a header with pixels next to it; two samples per picture."""
+    """Images, a DICOM series and a header with pixels next to it; two samples per image."""
     folder.mkdir()
     lines = []
     for number in range(patients):

@@ -26,8 +26,8 @@ def test_paths_start_from_the_data_file(tmp_path: Path) -> None:
 
 def test_roots_absolute_paths_and_selectors(tmp_path: Path) -> None:
     write_json_file(tmp_path / "d.json", [llava_record()])
-    picture(tmp_path / "pictures" / "a.png")
-    source = load(tmp_path, path="d.json", image_root="pictures", volume_root="volumes")
+    picture(tmp_path / "images" / "a.png")
+    source = load(tmp_path, path="d.json", image_root="images", volume_root="volumes")
     assert source.load(source.samples[0].visuals[0]).shape == (20, 24)  # type: ignore[arg-type]
     absolute = str(tmp_path / "elsewhere.png")
     assert source.load.reference(ImageBlock(image=absolute)) == absolute

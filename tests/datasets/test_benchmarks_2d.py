@@ -1,4 +1,4 @@
-"""Benchmarks on pictures: their published layouts, splits, question types and identities, and what is wrong in them by name."""
+"""Benchmarks on images: their published layouts, splits, question types and identities, and what is wrong in them by name."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_rexvqa_names_what_is_wrong(tmp_path: Path) -> None:
     for change, said in (
         ({"options": ["A. one", "C. two"]}, "expected options that begin with A, B and so on"),
         ({"options": "A. one"}, "expected a list of at least two options"),
-        ({"ImagePath": []}, "expected a list of pictures as ImagePath"),
+        ({"ImagePath": []}, "expected a list of images as ImagePath"),
         ({"ImagePath": ["../deid_png/../../secret.png"]}, "leads out of the data set's folder"),
         ({"ImagePath": ["../deid_png/none.png"]}, r"deid_png/none\.png is missing"),
         ({"correct_answer": "Effusion"}, "'Effusion' is none of the letters of its 4 options"),
@@ -116,8 +116,8 @@ def test_medthinkvqa_names_what_is_wrong(tmp_path: Path) -> None:
     for change, said in (
         ({"image_count": 2}, "image_count is 2, but there is an image_03_path"),
         ({"image_count": 4}, "it has no 'image_04_path'"),
-        ({"image_count": "many"}, "expected a number of pictures as image_count, found 'many'"),
-        ({"image_count": 0}, "expected a number of pictures as image_count, found '0'"),
+        ({"image_count": "many"}, "expected a number of images as image_count, found 'many'"),
+        ({"image_count": 0}, "expected a number of images as image_count, found '0'"),
         ({"is_longitudinal": "yes"}, "expected true or false as is_longitudinal"),
         ({"correct_answer": "F"}, "'F' is none of the letters of its 5 options"),
         ({"image_02_path": "images/none.jpg"}, r"images/none\.jpg is missing"),

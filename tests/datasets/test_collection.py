@@ -1,4 +1,4 @@
-"""What every conversion promises: nothing lost silently, no picture on both sides, what came from where is written."""
+"""What every conversion promises: nothing lost silently, no image on both sides, what came from where is written."""
 
 import hashlib
 import json
@@ -33,13 +33,13 @@ def test_equal_bytes_under_two_names_are_one_picture(tmp_path: Path) -> None:
     summary = convert("vqa-rad", raw, tmp_path / "out", split="published")
     assert summary["left_out"]["leaks"] == 3, "both questions about synpic0, and the one about synpic7"
     convert("vqa-rad", raw, tmp_path / "again", split="published", fast=True)
-    assert len(everything(tmp_path / "again")) == 19, "without hashes only names tell pictures apart"
+    assert len(everything(tmp_path / "again")) == 19, "without hashes only names tell images apart"
 
 
 def test_missing_broken_and_duplicate_records_are_listed_and_left_out_only_when_told(tmp_path: Path) -> None:
     raw = vqa_rad(tmp_path / "raw")
     (raw / "VQA_RAD Image Folder" / "synpic1.jpg").unlink()
-    (raw / "VQA_RAD Image Folder" / "synpic2.jpg").write_bytes(b"no picture")
+    (raw / "VQA_RAD Image Folder" / "synpic2.jpg").write_bytes(b"no image")
     (raw / "VQA_RAD Image Folder" / "synpic3.jpg").write_bytes(b"")
     with pytest.raises(
         UserError, match=r"(?s)6 of 20 records.*--skip-bad.*question 3: .*synpic1\.jpg is missing"

@@ -37,7 +37,7 @@ def test_a_conversion_says_splits_licence_and_what_was_left_out(
     assert run("convert", "vqa-rad", raw, tmp_path / "out", "--split", "published", "--skip-bad") == 0
     printed = capsys.readouterr().out
     assert "test.jsonl: 5 samples" in printed and "Licence: CC0 1.0" in printed
-    assert "Left out: 1 samples that share a picture" in printed and "left_out.txt" in printed
+    assert "Left out: 1 samples that share an image" in printed and "left_out.txt" in printed
     assert run("convert", "vqa-rad", raw, tmp_path / "b", "--split", "0.5,0.6", "--skip-bad") == 2
 
 

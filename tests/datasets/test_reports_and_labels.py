@@ -207,7 +207,7 @@ def test_rocov2_keeps_its_published_split_and_no_training_twin(tmp_path: Path) -
             [{"ID": name, "Caption": f"Caption of {name}."} for name in names],
         )
     summary = convert("rocov2", tmp_path, tmp_path / "out")
-    assert summary["left_out"] == {"bad": 0, "leaks": 1}, "picture 1 is in the test part, too"
+    assert summary["left_out"] == {"bad": 0, "leaks": 1}, "image 1 is in the test part, too"
     found = samples(tmp_path / "out")
     assert {split: len(part) for split, part in found.items()} == {"train": 1, "validation": 1, "test": 2}
     assert {one.messages[-1].text for one in everything(tmp_path / "out")} == {

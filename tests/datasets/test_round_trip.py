@@ -1,4 +1,4 @@
-"""Converted data trains: picture questions, reports and volumes, checked and then learnt by a tiny model."""
+"""Converted data trains: image questions, reports and volumes, checked and then learnt by a tiny model."""
 
 from pathlib import Path
 

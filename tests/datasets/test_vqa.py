@@ -1,4 +1,4 @@
-"""Questions about pictures: VQA-RAD, SLAKE, PathVQA, PMC-VQA, VQA-Med, OmniMedVQA, and text alone."""
+"""Questions about images: VQA-RAD, SLAKE, PathVQA, PMC-VQA, VQA-Med, OmniMedVQA, and text alone."""
 
 import json
 import pickle
@@ -72,9 +72,7 @@ def test_vqa_rad_and_path_vqa_as_parquet(tmp_path: Path) -> None:
         out = tmp_path / name
         summary = convert(name, tmp_path / "raw", out, split="published")
         parts = groups(out)
-        assert [len(parts[split]) for split in ("train", "test")] == [2, 2], (
-            "picture 3 stays in the test only"
-        )
+        assert [len(parts[split]) for split in ("train", "test")] == [2, 2], "image 3 stays in the test only"
         assert summary["left_out"]["leaks"] == 1
         assert all((out / one.visuals[0].path).is_file() for one in everything(out))
         assert {question_type for question_type, _, _ in targets(out)} == {"closed", "open"}

@@ -22,7 +22,7 @@ LIMITS = (3, 40, 12, 25)
 def conversations(processor: Any) -> list[Any]:
     asked = (
         ("ct:a", "xray:b", "Is there a nodule?"),
-        ("no picture",),
+        ("no image",),
         ("ct:c", "Which lobe?"),
         ("xray:d", "Describe."),
     )

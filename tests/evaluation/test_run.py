@@ -1,4 +1,4 @@
-"""An evaluation: scores and controls as counted by hand, resumable, failed answers wrong, and a picture of cases."""
+"""An evaluation: scores and controls as counted by hand, resumable, failed answers wrong, and an image of cases."""
 
 import json
 import warnings
@@ -82,7 +82,7 @@ def test_scores_and_controls_by_hand(speaking: Speaking, tmp_path: Path) -> None
     assert row.majority is not None and row.majority.value == pytest.approx(4 / 12)
     assert row.no_image is not None and row.no_image.value == pytest.approx(4 / 12)
     assert row.needs_image is not None and row.needs_image.value == pytest.approx(4 / 12)
-    assert row.swapped_image == row.score  # this engine sees that there is a picture, not which
+    assert row.swapped_image == row.score  # this engine sees that there is an image, not which
     assert row.detectable is not None and 0 < row.detectable < 1.5
     report = results.row("2D", "report", "en")
     assert report.swapped_image is None and any("1 questions have no other" in w for w in results.warnings)

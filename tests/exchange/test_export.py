@@ -42,12 +42,12 @@ sys.modules["medmvl"] = None  # importing it fails
 import numpy, torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
-folder, picture, out = sys.argv[1:]
+folder, image, out = sys.argv[1:]
 model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
 processor = AutoProcessor.from_pretrained(folder, backend="pil")
 turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is there a nodule?"}]}]
 text = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-inputs = processor(text=[text], images=[Image.open(picture)], return_tensors="pt")
+inputs = processor(text=[text], images=[Image.open(image)], return_tensors="pt")
 with torch.no_grad():
     numpy.savez(out, ids=inputs["input_ids"], logits=model(**inputs).logits)
 """
@@ -61,7 +61,7 @@ def save(model: Any, processor: Any, folder: Path) -> Path:
 
 def picture(folder: Path) -> Path:
     rng = np.random.default_rng(0)
-    path = folder / "picture.png"
+    path = folder / "image.png"
     Image.fromarray(rng.integers(0, 255, (45, 60, 3), dtype=np.uint8)).save(path)
     return path
 

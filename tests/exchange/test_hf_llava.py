@@ -127,7 +127,7 @@ def test_what_ours_cannot_be_is_refused_with_the_reason(
 
 def test_a_checkpoint_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
     llava(tmp_path / "published" / "ckpt")
-    (tmp_path / "published" / "pictures").mkdir()
+    (tmp_path / "published" / "images").mkdir()
     name, imported = read_checkpoint(tmp_path / "published", Components())
     assert name == "hf-llava" and imported.notes[0] == f"found in {tmp_path / 'published' / 'ckpt'}"
     llava(tmp_path / "published" / "other")

@@ -24,7 +24,7 @@ def processor(**changes: Any) -> MedMVLProcessor:
 def sample(
     number: int = 0, visual: dict[str, Any] | None = None, answer: str | None = "Yes.", **more: Any
 ) -> Sample:
-    """A question with its answer, about a picture or none."""
+    """A question with its answer, about an image or none."""
     content: list[dict[str, Any]] = [] if visual is None else [visual]
     messages = [
         {"role": "user", "content": [*content, {"type": "text", "text": "Is there an effusion?"}]},
@@ -53,7 +53,7 @@ VOLUME_BLOCK = {"units": "HU", "spacing_mm": (2.0, 1.0, 1.0), "axcodes": ("S", "
 
 
 def dataset(folder: Path, patients: int = 4, questions: int = 3, name: str = "train") -> Path:
-    """A file with questions about one picture a patient, and one about a volume."""
+    """A file with questions about one image a patient, and one about a volume."""
     samples = []
     for patient in range(patients):
         picture(folder / "images" / f"{patient}.png", patient)
@@ -72,7 +72,7 @@ def dataset(folder: Path, patients: int = 4, questions: int = 3, name: str = "tr
 
 
 def llava_record(**changes: Any) -> dict[str, Any]:
-    """A record with one picture."""
+    """A record with one image."""
     record = {
         "id": "a",
         "image": "a.png",

@@ -35,12 +35,12 @@ class Inputs:
 
 
 def prepare(folder: Path) -> Inputs:
-    """A table with pictures, a public data set, phantoms, models, recipes and scans."""
+    """A table with images, a public data set, phantoms, models, recipes and scans."""
     from medmvl.phantoms.dataset import write_dataset
 
     folder.mkdir(parents=True)
     for number in range(8):
-        picture(folder / "pictures" / f"{number}.png", number)
+        picture(folder / "images" / f"{number}.png", number)
     rows = [f"p{n // 2},{n}.png,Is it large?,{'yes' if n % 3 else 'no'}" for n in range(8)]
     (folder / "table.csv").write_text("\n".join(["patient,path,question,answer", *rows]) + "\n")
     vqa_rad(folder / "vqa-rad")
@@ -123,7 +123,7 @@ Command = Callable[[Path], list[str]]
 COMMANDS: dict[str, Callable[[Inputs], Command]] = {
     "phantoms": lambda of: lambda to: ["phantoms", f"{to}/out", "--patients", "3", "--preset", "tiny"],
     "from-csv": lambda of: lambda to: [
-        "data", "from-csv", of / "table.csv", f"{to}/out", "--images", of / "pictures", "--split", "0.5,0.25,0.25",
+        "data", "from-csv", of / "table.csv", f"{to}/out", "--images", of / "images", "--split", "0.5,0.25,0.25",
     ],
     "split": lambda of: lambda to: [
         "data", "split", of / "phantoms/train.jsonl", f"{to}/out", "--split", "0.5,0.5,0",

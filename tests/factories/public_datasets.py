@@ -44,14 +44,14 @@ def pixels(seed: int, shape: Sequence[int] = (20, 24)) -> np.ndarray[Any, np.dty
 
 
 def png(seed: int, shape: Sequence[int] = (20, 24)) -> bytes:
-    """An encoded picture."""
+    """An encoded image."""
     buffer = io.BytesIO()
     Image.fromarray(pixels(seed, shape)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def picture(path: Path, seed: int = 0, shape: Sequence[int] = (20, 24)) -> Path:
-    """A picture file of any suffix."""
+    """An image file of any suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(seed, shape)).save(path)
     return path
@@ -110,7 +110,7 @@ def scan(path: Path, seed: int = 0, slope: float | None = None, inter: float | N
 
 
 def vqa_rad(folder: Path, **changes: Any) -> Path:
-    """Two questions about each of ten pictures; the last three pictures are test, one of them in train, too."""
+    """Two questions about each of ten images; the last three images are test, one of them in train, too."""
     records = []
     for number in range(20):
         picture(folder / "VQA_RAD Image Folder" / f"synpic{number // 2}.jpg", number // 2)
@@ -127,7 +127,7 @@ def vqa_rad(folder: Path, **changes: Any) -> Path:
 
 
 def slake(folder: Path) -> Path:
-    """Six pictures; English and Chinese disagree about the split of half of them, as in the real one."""
+    """Six images; English and Chinese disagree about the split of half of them, as in the real one."""
     english = {0: "train", 1: "train", 2: "train", 3: "train", 4: "validate", 5: "test"}
     chinese = {0: "train", 1: "test", 2: "train", 3: "validate", 4: "train", 5: "train"}
     files: dict[str, list[dict[str, Any]]] = {"train": [], "validate": [], "test": []}
@@ -349,7 +349,7 @@ def deeptumorvqa(folder: Path) -> Path:
 
 
 def medxpertqa(folder: Path, zipped: bool = True) -> Path:
-    """A question about two pictures, one that lists its own options, and one to develop with; pictures in one archive."""
+    """A question about two images, one that lists its own options, and one to develop with; images in one archive."""
     options = {letter: f"Option {letter}" for letter in "ABCDE"}
     shared = {"options": options, "medical_task": "Diagnosis", "body_system": "Skeletal"}
     asked = [
@@ -400,7 +400,7 @@ def rexvqa(folder: Path) -> Path:
 
 
 def medthinkvqa(folder: Path) -> Path:
-    """A case with three pictures from two times in test, and one with one picture in train."""
+    """A case with three images from two times in test, and one with one image in train."""
     for split, case, count in (("train", 11, 1), ("test", 19254, 3)):
         names = [f"images/case{case}/img{number}.jpg" for number in range(count)]
         for number, name in enumerate(names):
@@ -413,7 +413,7 @@ def medthinkvqa(folder: Path) -> Path:
             "image_count": count,
         }  # fmt: skip
         for number, name in enumerate(names, start=1):
-            record |= {f"image_{number:02d}_path": name, f"image_{number:02d}_caption": f"Picture {number}."}
+            record |= {f"image_{number:02d}_path": name, f"image_{number:02d}_caption": f"Image {number}."}
         record |= {f"image_{number:02d}_path": "" for number in range(count + 1, 50)}
         lines(folder / f"{split}.jsonl", [record])
     return folder

@@ -1,4 +1,4 @@
-"""Pixel values: rescale, signedness, padding, inversion, tables, colour, transfer syntaxes, orientation of pictures."""
+"""Pixel values: rescale, signedness, padding, inversion, tables, colour, transfer syntaxes, orientation of images."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from medmvl.errors import ReadError
 from medmvl.imaging.geometry import (
     affine_from,
     axcodes_of,
-    orient_picture,
+    orient_image,
     reverse_axes,
     to_acquired_plane,
     to_canonical,
@@ -73,7 +73,7 @@ def test_the_acquired_plane_is_looked_at_the_same_way_whatever_the_file_order(co
 )
 def test_pictures_stand_upright_and_the_matrix_says_where_pixels_went(codes, expected):
     array = numbered((3, 4))
-    turned, matrix, axcodes = orient_picture(array, codes)
+    turned, matrix, axcodes = orient_image(array, codes)
     assert "".join(axcodes) == expected
     for h, w in np.ndindex(turned.shape):
         old = (matrix @ [0, h, w, 1]).astype(int)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from medmvl.cli.main import main
 from medmvl.imaging.describe import describe
-from medmvl.imaging.draw import preview, slice_picture
+from medmvl.imaging.draw import preview, slice_image
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.write import write_nifti
 from tests.factories.imaging import volume
@@ -77,7 +77,7 @@ def test_boxes_are_drawn_only_on_their_slices():
     image = volume((4, 20, 20)).with_array(np.zeros((4, 20, 20), np.int16))
     box = (1, 5, 6, 3, 15, 16)
     coloured = [
-        len(np.unique(np.asarray(slice_picture(image, index, [box])).reshape(-1, 3), axis=0))
+        len(np.unique(np.asarray(slice_image(image, index, [box])).reshape(-1, 3), axis=0))
         for index in range(4)
     ]
     assert coloured == [1, 2, 2, 1]

@@ -1,4 +1,4 @@
-"""Pictures keep their depth, stand upright, and bombs are refused before they are decoded."""
+"""Images keep their depth, stand upright, and bombs are refused before they are decoded."""
 
 import struct
 import zlib

@@ -22,7 +22,7 @@ TEXT = "Is there a nodule? 有没有结节？"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, a picture, a volume and two data files."""
+    """A model, an image, a volume and two data files."""
     folder = tmp_path_factory.mktemp("asking")
     save_tiny_model(folder / "model")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What is learned is what the assistant says and its end of turn, also between pictures and over several turns."""
+"""What is learned is what the assistant says and its end of turn, also between images and over several turns."""
 
 from functools import cache
 from itertools import groupby

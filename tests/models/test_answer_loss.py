@@ -31,7 +31,7 @@ def test_loss_and_gradients_are_those_of_the_llms_own_logits(family: str) -> Non
     batch = processor.collate(
         [
             prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
-            prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+            prepare(processor, "no image", answer="a rather longer answer than the other one"),
         ]
     )
     model.train()

@@ -124,7 +124,7 @@ def test_the_model_trains_without_a_mask_and_gives_the_same(family: str) -> None
     batch = processor.collate(
         [
             prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
-            prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+            prepare(processor, "no image", answer="a rather longer answer than the other one"),
         ]
     )
     found = model(**batch).loss
@@ -142,7 +142,7 @@ def test_the_model_packs_and_gives_the_same(checkpointing: bool) -> None:
         model.activation_checkpointing_enable({"use_reentrant": False})
     samples = [
         prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
-        prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+        prepare(processor, "no image", answer="a rather longer answer than the other one"),
         prepare(processor, "ct:a", "ct:c", answer="grew"),
     ]
     padded, packed = processor.collate(samples), pack(samples)

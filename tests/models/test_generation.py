@@ -9,7 +9,7 @@ from tests.factories.models import SHARED, SLICES, differs, prepare, tiny
 CONVERSATIONS = [
     ("now", "ct:a", "before", "ct:b@30", "Is there a nodule?"),
     ("ct:c", "any?"),
-    ("a longer question without any picture of the patient at all",),
+    ("a longer question without any image of the patient at all",),
     ("xray:d", "ct:e", "xray:f", "compare"),
 ]
 GREEDY: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}

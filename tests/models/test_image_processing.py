@@ -1,4 +1,4 @@
-"""Pictures become pixels as CLIP and SigLIP make them, and every pixel knows where it lies on the picture."""
+"""Images become pixels as CLIP and SigLIP make them, and every pixel knows where it lies on the image."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ def case(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     model, processor = tiny(request.param)
     samples = [
         prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
-        prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+        prepare(processor, "no image", answer="a rather longer answer than the other one"),
     ]
     return model, processor.collate(samples)
 

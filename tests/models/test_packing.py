@@ -41,7 +41,7 @@ def test_questions_about_one_scan_share_it_and_the_loss_is_the_same(family: str)
         prepare(processor, "ct:a", "Is there a nodule?", answer="Yes. 有"),
         prepare(processor, "xray:b", "Is the heart large?", answer="no"),
         prepare(processor, "ct:a", "Is there an effusion?", answer="a rather longer answer than the others"),
-        prepare(processor, "no picture", answer="none"),
+        prepare(processor, "no image", answer="none"),
         prepare(processor, "ct:a", "左侧?", answer="是"),
         prepare(processor, "xray:b", "Is the heart large?", answer="yes"),
     ]

@@ -68,7 +68,7 @@ def known(monkeypatch):
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """Grey pictures, and a question about each."""
+    """Grey images, and a question about each."""
     lines = []
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 255, (20, 20)).astype(np.uint8)
@@ -76,8 +76,8 @@ def write_pictures(folder: Path, count: int) -> Path:
         content = [{"type": "image", "image": f"{number}.png"}, {"type": "text", "text": "Is it large?"}]
         messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "Yes."}]
         lines.append(json.dumps({"id": str(number), "messages": messages}))
-    (folder / "pictures.jsonl").write_text("\n".join(lines))
-    return folder / "pictures.jsonl"
+    (folder / "images.jsonl").write_text("\n".join(lines))
+    return folder / "images.jsonl"
 
 
 def package(folder: Path, name: str, group: str, *entries: str) -> Path:

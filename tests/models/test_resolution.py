@@ -1,4 +1,4 @@
-"""Pictures in tiles, native sizes, variable volumes and crops: tokens known beforehand, the way back right everywhere."""
+"""Images in tiles, native sizes, variable volumes and crops: tokens known beforehand, the way back right everywhere."""
 
 import json
 from dataclasses import replace

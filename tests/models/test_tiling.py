@@ -1,4 +1,4 @@
-"""How pictures and scans are divided: grids as LLaVA-NeXT chooses them, sizes within their budget, crops over the body."""
+"""How images and scans are divided: grids as LLaVA-NeXT chooses them, sizes within their budget, crops over the body."""
 
 import math
 
@@ -21,7 +21,7 @@ sides = st.integers(1, 300)
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(height=st.integers(20, 90), width=st.integers(20, 90), colour=st.booleans())
 def test_tiles_are_those_of_llava_next(height, width, colour):
-    """The same grid and the same pixels as the library's processor, the whole picture first."""
+    """The same grid and the same pixels as the library's processor, the whole image first."""
     tile, most = 16, 4
     array = np.random.default_rng(height).integers(0, 256, (height, width, 3) if colour else (height, width))
     array = array.astype(np.uint8)
@@ -39,7 +39,7 @@ def test_tiles_are_those_of_llava_next(height, width, colour):
         size=(tile, tile), max_tiles=most, mean=tuple(theirs.image_mean), std=tuple(theirs.image_std)
     ).tiles(MedicalImage(array=array, kind="image", units="display", source_format="png"))
     if len(ours) == 1:
-        assert len(expected) == 2, "one tile would be the whole picture once more"
+        assert len(expected) == 2, "one tile would be the whole image once more"
         expected = expected[:1]
     assert ours.shape == expected.shape
     assert float((ours - torch.as_tensor(np.asarray(expected))).abs().max()) < 1e-5

@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two CT series of one folder, a frontal and a lateral X-ray, NIfTI, arrays, a picture, and bad ones."""
+    """Two CT series of one folder, a frontal and a lateral X-ray, NIfTI, arrays, an image, and bad ones."""
     root = tmp_path_factory.mktemp("scans") / "scans"
     for number in (1, 2):
         tags = {

@@ -169,7 +169,7 @@ def test_what_the_model_sees_lies_where_it_was_cut_out(
 def test_boxes_of_an_answer_are_corners_in_the_body(visitor: httpx.Client) -> None:
     study = visitor.post("/page/example", json={"kind": "volume"}).json()["studies"][0]
     whole = as_nifti(visitor.get(f"/page/studies/{study['id']}/pixels.nii").content)
-    answer = "at [0.25, 0.5, 0.75, 0.5, 0.75, 1.0]; in the picture [0.1, 0.1, 0.2, 0.2]"
+    answer = "at [0.25, 0.5, 0.75, 0.5, 0.75, 1.0]; in the image [0.1, 0.1, 0.2, 0.2]"
     boxes = visitor.post("/page/boxes", json={"text": answer, "study": study["id"]}).json()["boxes"]
     assert len(boxes) == 1
     width, height, depth = whole.shape

@@ -1,4 +1,4 @@
-"""Other words for a question: phantoms' own where they fit, a frame elsewhere, the pictures untouched."""
+"""Other words for a question: phantoms' own where they fit, a frame elsewhere, the images untouched."""
 
 from medmvl.phantoms import iter_patient_samples, make_patient
 from medmvl.phantoms.text import PRESENCE_QUESTIONS

@@ -1,4 +1,4 @@
-"""Curves: the picture is drawn, and a loss that jumps because batches hold answers of like length says so."""
+"""Curves: the image is drawn, and a loss that jumps because batches hold answers of like length says so."""
 
 from pathlib import Path
 from typing import Any

@@ -54,7 +54,7 @@ def test_no_wait_in_forward_and_backward(family: str, packed: bool) -> None:
     model, processor = tiny(family)
     samples = [
         prepare(processor, "ct:a", "xray:b", "Is there a nodule?", answer="Yes. 有"),
-        prepare(processor, "no picture", answer="a rather longer answer than the other one"),
+        prepare(processor, "no image", answer="a rather longer answer than the other one"),
     ]
     collate = Collate(processor, "lm", packed=packed, masked=False)
     batch = moved(collate([Item(None, sample) for sample in samples]))  # type: ignore[arg-type]

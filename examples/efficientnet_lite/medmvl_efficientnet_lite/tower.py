@@ -1,6 +1,6 @@
 """EfficientNet-Lite (arXiv 1905.11946; the Lite variants have no squeeze and excitation, and ReLU6 in place of Swish).
 
-Names of weights are those of lukemelas' EfficientNet-PyTorch. Padding is TensorFlow's: the odd pixel after the picture.
+Names of weights are those of lukemelas' EfficientNet-PyTorch. Padding is TensorFlow's: the odd pixel after the image.
 """
 
 import json
@@ -80,7 +80,7 @@ class EfficientNetLiteConfig(BatchNormedConfig):
 
     @property
     def channels(self) -> int:
-        """Colour; grey pictures are repeated."""
+        """Colour; grey images are repeated."""
         return 3
 
     def grid(self, size: tuple[int, ...]) -> Grid:
@@ -93,7 +93,7 @@ class EfficientNetLiteConfig(BatchNormedConfig):
 
 
 class EfficientNetLite(ImageEncoder):
-    """Pictures to a grid of tokens."""
+    """Images to a grid of tokens."""
 
     Config = EfficientNetLiteConfig
 

@@ -1,4 +1,4 @@
-"""A few strided convolutions over a grey picture; every one halves height and width."""
+"""A few strided convolutions over a grey image; every one halves height and width."""
 
 from typing import Literal
 
@@ -35,7 +35,7 @@ class SmallCNNConfig(EncoderConfig):
 
 
 class SmallCNN(ImageEncoder):
-    """Pictures to a grid of tokens."""
+    """Images to a grid of tokens."""
 
     Config = SmallCNNConfig
 

@@ -19,12 +19,12 @@ def convert(
     split: Annotated[
         str | None,
         typer.Option(
-            help="A new split by picture and patient, as 0.8,0.1,0.1; or published, without training samples that share a "
-            "picture with the test; or official, with them.",
+            help="A new split by image and patient, as 0.8,0.1,0.1; or published, without training samples that share an "
+            "image with the test; or official, with them.",
         ),
     ] = None,
     seed: SplitSeed = 0,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy pictures and volumes into OUT.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images and volumes into OUT.")] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Only look whether files are there: no decoding, no hashes.")
     ] = False,
@@ -33,7 +33,7 @@ def convert(
     ] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the public data sets that are known.")] = False,
 ) -> None:
-    """Convert a public data set from the layout it is published in; every picture is in one split only."""
+    """Convert a public data set from the layout it is published in; every image is in one split only."""
     from medmvl.datasets.public import DATASETS, ConvertOptions, find_dataset
     from medmvl.datasets.splits import parse_fractions
 
@@ -76,14 +76,14 @@ def _print_conversion(out: Path, summary: JsonObject) -> None:
     typer.echo(f"Split: {summary['split']['by']}")
     if shared := summary["split"].get("shared"):
         typer.echo(
-            f"Warning: {shared} training samples share a picture or patient with a later split", err=True
+            f"Warning: {shared} training samples share an image or patient with a later split", err=True
         )
     typer.echo(f"Licence: {summary['license']} ({summary['url']})")
     for what, count in summary["notes"].items():
         typer.echo(f"Note: {count} {what}")
     if summary["left_out"]["leaks"]:
         typer.echo(
-            f"Left out: {summary['left_out']['leaks']} samples that share a picture or patient with a later split"
+            f"Left out: {summary['left_out']['leaks']} samples that share an image or patient with a later split"
         )
     if summary["left_out"]["bad"]:
         typer.echo(f"Left out: {summary['left_out']['bad']} bad records, listed in {out / 'left_out.txt'}")

@@ -45,7 +45,7 @@ NEEDED = [
 EXTRAS: dict[str, tuple[str, str]] = {
     "fastapi": ("serve", "medmvl serve"),
     "torchao": ("int8", "weights in 8 bits: --dtype int8"),
-    "imagecodecs": ("jpegxl", "JPEG XL pictures"),
+    "imagecodecs": ("jpegxl", "JPEG XL images"),
     "highdicom": ("report", "DICOM SR of medmvl report"),
     "fhir.resources": ("report", "FHIR of medmvl report"),
     "monai": ("bench", "the reading benchmark's comparison"),
@@ -161,7 +161,7 @@ def check_decoders() -> Iterator[CheckResult]:
 
 
 def check_machine() -> Iterator[CheckResult]:
-    """Memory, disk, the cache, and the fonts pictures need for Chinese text."""
+    """Memory, disk, the cache, and the fonts images need for Chinese text."""
     memory = _memory_gib()
     if memory is not None:
         level: Level = "ok" if memory >= 4 else "note"
@@ -172,7 +172,7 @@ def check_machine() -> Iterator[CheckResult]:
     yield CheckResult("machine", "disk", "ok" if free >= 3 else "note", f"{free:.0f} GiB free in this folder")
     yield CheckResult("machine", "cache", "ok", _cache())
     font = _chinese_font()
-    missing = "none found: Chinese in pictures shows as boxes; install Noto Sans CJK (Debian: fonts-noto-cjk)"
+    missing = "none found: Chinese in images shows as boxes; install Noto Sans CJK (Debian: fonts-noto-cjk)"
     yield CheckResult("machine", "Chinese font", "ok" if font else "note", font or missing)
 
 

@@ -102,9 +102,9 @@ def _draw(image: MedicalImage, out: Path, window: str | None) -> None:
     if window is not None and window not in WINDOWS and "," in window:
         centre, width = _numbers(window, "--window", 2)
         chosen = (centre, width)
-    picture = preview(image, chosen)
+    drawn = preview(image, chosen)
     with continued_file(out), atomic_write(out) as file:
-        picture.save(file, format="PNG")
+        drawn.save(file, format="PNG")
 
 
 def _numbers(text: str, option: str, count: int | None = None) -> list[float]:

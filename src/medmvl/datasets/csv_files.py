@@ -15,7 +15,7 @@ from medmvl.imaging.selector import split_selector
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 from medmvl.schema import ImageBlock, VisualBlock, VolumeBlock
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+EIGHT_BIT_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 """Ends of names that are looked into although the user says that they are volumes."""
 Language = Literal["en", "zh", "auto"]
 
@@ -85,7 +85,7 @@ class FileBlocks:
             facts = self._look(reference, kind, units, modality)
             if role == "volume" and facts.kind == "image":
                 self._noticed[
-                    "pictures in the column of volumes: they become 2D images. A CT saved as a picture has lost its "
+                    "images in the column of volumes: they become 2D images. A CT saved as an image has lost its "
                     "Hounsfield units and its other slices; use the DICOM or NIfTI it came from"
                 ] += 1
             name = path_from(self.out, path) + str(selector)
@@ -99,7 +99,7 @@ class FileBlocks:
         """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
         said = None if units is None else known_units(units)
         wanted = {"units": said or self.options.units, "modality": modality or self.options.modality}
-        doubtful = kind == "volume" and reference.lower().endswith(PICTURES)
+        doubtful = kind == "volume" and reference.lower().endswith(EIGHT_BIT_SUFFIXES)
         if kind is not None and not any(wanted.values()) and not doubtful:
             return _Facts(kind, {})
         key = (reference, said, modality)
@@ -110,7 +110,7 @@ class FileBlocks:
                     f"{reference}: said to be {modality}, but the file says modality {image.modality}"
                 )
             if image.units == "display" and "CT" in (modality, self.options.modality):
-                self._noticed["a CT saved as a picture: its Hounsfield units are lost"] += 1
+                self._noticed["a CT saved as an image: its Hounsfield units are lost"] += 1
             if kind not in (None, image.kind):
                 raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
             silent = {
@@ -125,7 +125,7 @@ class FileBlocks:
         """Whether the units declared for all files hold for this one, which must not say otherwise or be no CT."""
         if self.options.units == "HU" and image.units == "display":
             self._noticed[
-                "not declared as HU, as they are pictures of 8 bits: a CT saved so has lost its values"
+                "not declared as HU, as they are images of 8 bits: a CT saved so has lost its values"
             ] += 1
         if self.options.units is None or image.units != "arbitrary":
             return False

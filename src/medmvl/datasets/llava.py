@@ -3,7 +3,7 @@
 A record has `conversations` (or `messages` next to its files, as LLaMA-Factory writes) of `{"from", "value"}` (or
 `{"role", "content"}`), and files in `image` or `images` and `image3d` (a string or a list) that `<image>` and `<image3d>`
 stand for in order; `system` is the first turn. Text around a placeholder is kept as it is, to the last space. A key that
-is not known is an error: it may name a picture.
+is not known is an error: it may name an image.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _refuse_unknown(record: Mapping[str, Any], name: str) -> None:
     if unknown:
         raise SampleError(
             f"{name}: the keys {', '.join(unknown)} are not read, and would be lost; expected 'conversations', with files "
-            "under 'image' (pictures) or 'image3d' (volumes): rename them, or take them out"
+            "under 'image' (images) or 'image3d' (volumes): rename them, or take them out"
         )
 
 

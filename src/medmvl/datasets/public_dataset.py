@@ -18,7 +18,7 @@ from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.tasks.benchmark import Benchmark
 
-AS_PUBLISHED = "as published, less training samples that share a picture or patient with a later part"
+AS_PUBLISHED = "as published, less training samples that share an image or patient with a later part"
 OFFICIAL = "exactly as published: what is in both halves stays in both"
 DEFAULT_FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 STRICTEST_FIRST = ("test", "validation", "train")
@@ -111,7 +111,7 @@ class PublicDataset:
             wanted = "published" if self.as_published and any(official) else DEFAULT_FRACTIONS
         if not isinstance(wanted, str):
             parts = split_groups(groups, wanted, found.options.seed)
-            how = {"by": "picture and patient", "fractions": dict(wanted), "seed": found.options.seed}
+            how = {"by": "image and patient", "fractions": dict(wanted), "seed": found.options.seed}
             return parts, how
         if wanted == "official":
             parts = {
@@ -151,7 +151,7 @@ def keep_published(groups: Sequence[int], official: Sequence[str | None]) -> tup
 
 
 def _num_shared(parts: Mapping[str, list[int]], groups: Sequence[int]) -> int:
-    """Training samples that share a picture, study or patient with a later split."""
+    """Training samples that share an image, study or patient with a later split."""
     later = {groups[i] for name, part in parts.items() if name != "train" for i in part}
     return sum(groups[i] in later for i in parts.get("train", ()))
 

@@ -195,7 +195,7 @@ class Engine(SequenceDecoder):
 
         Args:
             question: text of the question.
-            images: one 2D image or several: a path, a `MedicalImage`, a NumPy array or a Pillow picture each.
+            images: one 2D image or several: a path, a `MedicalImage`, a NumPy array or a Pillow image each.
             volumes: one 3D volume or several, likewise; a DICOM folder is a path, `"folder#series=2"` chooses. A file is read
                 and encoded once, however often it is asked about.
             priors: earlier studies: path, and the days by which it is older. They are volumes where volumes are given.

@@ -1,4 +1,4 @@
-"""A picture of a few cases: the slice or image that was asked about, the question, the answer, the truth."""
+"""An image of a few cases: the slice or image that was asked about, the question, the answer, the truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from medmvl.atomic_files import atomic_write
 from medmvl.datasets.loader import ImageLoader
 from medmvl.evaluation.results import Judged
-from medmvl.imaging.draw import slice_picture
+from medmvl.imaging.draw import slice_image
 from medmvl.schema import Sample, VolumeBlock
 from medmvl.tasks import Group
 
@@ -70,7 +70,7 @@ def draw_cases(
         judged: all cases to choose from. Chinese ones are chosen only where a font can show them.
         samples: the samples of `judged`, in any order.
         load: gives the pixels of a block.
-        note: a statement below the picture, such as that phantoms are not medicine.
+        note: a statement below the image, such as that phantoms are not medicine.
         count: how many.
     """
     from matplotlib import font_manager
@@ -133,10 +133,10 @@ def _draw_case(
     fonts: list[str],
     known: set[int],
 ) -> None:
-    picture, words = axes
-    picture.imshow(case_picture(sample, load), interpolation="nearest")
-    picture.set_axis_off()
-    picture.set_title(
+    shown, words = axes
+    shown.imshow(case_image(sample, load), interpolation="nearest")
+    shown.set_axis_off()
+    shown.set_title(
         f"{case.group.modality} · {case.group.question_type}", fontsize=9, color="#57606a", family=fonts
     )
     words.set_axis_off()
@@ -166,7 +166,7 @@ def _draw_case(
         place -= 0.1 * (wrapped.count("\n") + 1) + 0.04
 
 
-def case_picture(sample: Sample, load: ImageLoader) -> Image.Image:
+def case_image(sample: Sample, load: ImageLoader) -> Image.Image:
     """The last visual asked about; of a volume, the slice through the middle of its first box or of the volume."""
     number = len(sample.visuals) - 1
     block = sample.visuals[number]
@@ -175,7 +175,7 @@ def case_picture(sample: Sample, load: ImageLoader) -> Image.Image:
     index = 0
     if isinstance(block, VolumeBlock):
         index = (boxes[0].lower[0] + boxes[0].upper[0]) // 2 if boxes else image.shape[0] // 2
-    return slice_picture(image, index)
+    return slice_image(image, index)
 
 
 def _wrap(text: str, limit: int = 4) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 from medmvl.datasets.loader import ImageLoader
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
-from medmvl.imaging.draw import slice_picture
+from medmvl.imaging.draw import slice_image
 from medmvl.imaging.write import write_npy
 from medmvl.json_types import JsonObject
 from medmvl.schema import VisualBlock
@@ -120,6 +120,6 @@ def _png(image: MedicalImage, index: int) -> JsonObject:
     """An image as it is; others in 8 bits, Hounsfield units in the mediastinal window."""
     content = io.BytesIO()
     exact = image.units == "display" and image.array.dtype == np.uint8
-    (Image.fromarray(image.array) if exact else slice_picture(image, index)).save(content, "PNG")
+    (Image.fromarray(image.array) if exact else slice_image(image, index)).save(content, "PNG")
     data = base64.b64encode(content.getvalue()).decode()
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medmvl.atomic_files import write_text
 from medmvl.datasets.loader import ImageLoader
-from medmvl.evaluation.cases import case_picture
+from medmvl.evaluation.cases import case_image
 from medmvl.evaluation.pages import render
 from medmvl.evaluation.results import Judged, Results
 from medmvl.evaluation.statistics import FEW_CLUSTERS
@@ -167,17 +167,17 @@ def _spread(items: Sequence[Judged], count: int) -> list[Judged]:
 def _case(item: Judged, sample: Sample, load: ImageLoader) -> JsonObject:
     return {
         "group": str(item.group), "question": item.question, "text": item.text, "truth": item.truth,
-        "score": item.judgement.score, "metric": item.judgement.metric, "picture": _picture(sample, load),
+        "score": item.judgement.score, "metric": item.judgement.metric, "image": _image(sample, load),
     }  # fmt: skip
 
 
-def _picture(sample: Sample, load: ImageLoader) -> str | None:
+def _image(sample: Sample, load: ImageLoader) -> str | None:
     """A data URI; None where the file cannot be read, which is why its answer failed."""
     try:
-        picture = case_picture(sample, load)
+        image = case_image(sample, load)
     except (ValueError, OSError):
         return None
-    picture.thumbnail((512, 512))
+    image.thumbnail((512, 512))
     content = io.BytesIO()
-    picture.save(content, "PNG", optimize=True)
+    image.save(content, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -101,7 +101,7 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
         or resizing.channels != 3
     ):
         reasons.append(
-            "image_processor: LLaVA's makes one picture of 3 channels, by fit squash or crop, without tiles."
+            "image_processor: LLaVA's makes one image of 3 channels, by fit squash or crop, without tiles."
         )
     llm = model.llm
     scaled = [key for key in _SCALED_LOGITS if getattr(llm.config, key, None) not in (None, 1.0)]
@@ -165,7 +165,7 @@ def as_llava(
 
 
 def _num_tokens(processor: MedMVLProcessor) -> int:
-    """Tokens of one picture, which releases before 4.47 compare with what they find."""
+    """Tokens of one image, which releases before 4.47 compare with what they find."""
     assert processor.image_processor is not None
     grid = processor.visual_parts.grid("image", processor.image_processor.size)
     return int(processor.visual_parts.num_tokens("image", grid))
@@ -232,7 +232,7 @@ def llava_template(processor: MedMVLProcessor) -> str:
 def _check_equal(
     model: MedMVLForConditionalGeneration, theirs: LlavaForConditionalGeneration, processor: MedMVLProcessor
 ) -> None:
-    """Compare the logits of one picture: an LLM may do something of its own around its head."""
+    """Compare the logits of one image: an LLM may do something of its own around its head."""
     assert processor.image_processor is not None
     pixels = torch.randn(3, *processor.image_processor.size, generator=torch.Generator().manual_seed(0))
     grid = processor.visual_parts.grid("image", processor.image_processor.size)

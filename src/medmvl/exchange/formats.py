@@ -40,7 +40,7 @@ def read_checkpoint(
 ) -> tuple[str, Imported | ImportedEncoder | ImportedLLM]:
     """The format of a checkpoint, told by its content unless named, and what was read.
 
-    A folder that is no checkpoint may hold one, such as `ckpt` next to its pictures.
+    A folder that is no checkpoint may hold one, such as `ckpt` next to its images.
 
     Raises:
         UserError: no such path or format, or nothing recognises it; the message lists what is known.

@@ -213,7 +213,7 @@ def _affine(parts: dict[str, NDArray[Any]]) -> NDArray[np.float64] | None:
 
 
 def _perhaps_colour(array: NDArray[Any]) -> list[str]:
-    """Warn of a volume that may be a colour picture in another order or depth."""
+    """Warn of a volume that may be a colour image in another order or depth."""
     if array.ndim != 3 or min(array.shape[:2]) < 1 or 3 not in (array.shape[0], array.shape[2]):
         return []
     if array.shape[2] == 3 and array.shape[0] > 8 < array.shape[1]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medmvl.errors import ReadError
-from medmvl.imaging.geometry import OPPOSITE, affine_from, orient_picture, spacing_of, to_canonical
+from medmvl.imaging.geometry import OPPOSITE, affine_from, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 
@@ -106,7 +106,7 @@ def _with_axcodes(image: MedicalImage, codes: tuple[str, ...] | None) -> Medical
     if len(codes) != (3 if image.kind == "volume" else 2):
         raise ReadError(f"declared axcodes {''.join(codes)} do not fit a {image.kind} of shape {image.shape}")
     if image.kind == "image":
-        array, matrix, turned = orient_picture(image.array, codes)
+        array, matrix, turned = orient_image(image.array, codes)
         spacing = image.spacing_mm
         swapped = spacing is not None and matrix[1, 1] == 0
         spacing = (spacing[1], spacing[0]) if spacing is not None and swapped else spacing
@@ -139,7 +139,7 @@ def _with_units(image: MedicalImage, declared: Declared) -> MedicalImage:
     hounsfield = declared.units == "HU" and image.units != "HU"
     if hounsfield and image.units == "display":
         raise ReadError(
-            "declared as HU, but this is a picture of 8 bits: a CT saved so has lost its Hounsfield units; use the DICOM or "
+            "declared as HU, but this is an image of 8 bits: a CT saved so has lost its Hounsfield units; use the DICOM or "
             "NIfTI it was made from, or declare nothing"
         )
     if image.units not in ("arbitrary", declared.units):
@@ -156,7 +156,7 @@ def _with_units(image: MedicalImage, declared: Declared) -> MedicalImage:
 
 def _implied_units(image: MedicalImage) -> MedicalImage:
     if image.kind == "image" and image.source_format not in ("dicom", "numpy"):
-        note = "a CT saved as a picture: its Hounsfield units are lost, and no window of CT can be applied"
+        note = "a CT saved as an image: its Hounsfield units are lost, and no window of CT can be applied"
         return replace(image, warnings=(*image.warnings, note))
     if image.units != "arbitrary" or image.kind != "volume" or image.source_format not in _SPATIAL_FORMATS:
         return image

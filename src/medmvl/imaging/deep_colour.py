@@ -20,42 +20,49 @@ from medmvl.errors import ReadError
 _SWAPPED_TWICE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"}
 
 
-def is_deep_colour(picture: Image.Image) -> bool:
-    """Tell whether a picture that was opened, but not yet decoded, holds several samples of 16 bits."""
-    return ";16" in _unpacker(picture) and picture.mode not in ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+def is_deep_colour(pil_image: Image.Image) -> bool:
+    """Tell whether an image that was opened, but not yet decoded, holds several samples of 16 bits."""
+    return ";16" in _unpacker(pil_image) and pil_image.mode not in (
+        "I",
+        "I;16",
+        "I;16B",
+        "I;16L",
+        "I;16N",
+        "F",
+    )
 
 
-def set_byte_order(picture: Image.Image) -> None:
+def set_byte_order(pil_image: Image.Image) -> None:
     """Tell Pillow that libtiff has put compressed numbers into this machine's byte order already.
 
     Pillow does so for unsigned 16 bits; other compressed big-endian numbers it would swap once more.
     """
-    tiles: Any = getattr(picture, "tile", None)
-    swapped = _SWAPPED_TWICE.get(_unpacker(picture))
+    tiles: Any = getattr(pil_image, "tile", None)
+    swapped = _SWAPPED_TWICE.get(_unpacker(pil_image))
     if tiles and swapped is not None and tiles[0].codec_name == "libtiff" and sys.byteorder == "little":
-        picture.tile = [tile._replace(args=_renamed(tile.args, swapped)) for tile in tiles]  # type: ignore[attr-defined]
+        pil_image.tile = [tile._replace(args=_renamed(tile.args, swapped)) for tile in tiles]  # type: ignore[attr-defined]
 
 
 def deep_colour(
-    picture: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]]
+    pil_image: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]]
 ) -> NDArray[np.uint16]:
     """Return `(H, W)` or `(H, W, 3)` as stored; transparency is left out, and colour weighted by it is divided by it.
 
     Args:
-        picture: at the page that is meant.
+        pil_image: at the page that is meant.
         opened: opens the same file again.
 
     Raises:
         ReadError: for colours other than grey and RGB.
     """
-    unpacker, frame = _unpacker(picture), picture.tell()
+    unpacker, frame = _unpacker(pil_image), pil_image.tell()
     name = unpacker.split(";")[0]
     if name == "LA":  # Four bytes per pixel: high and low of grey, high and low of transparency.
         four = _decoded(opened, frame, "RGBA").astype(np.uint16)
         return (four[..., 0] << 8 | four[..., 1]).astype(np.uint16)
     if name not in ("RGB", "RGBA", "RGBX", "RGBa"):
         raise ReadError(
-            f"the picture's colours are {name} in 16 bits, which is not read; save it as a PNG of 16 bits"
+            f"the image's colours are {name} in 16 bits, which is not read; save it as a PNG of 16 bits"
         )
     weighted, asked = name == "RGBa", "RGBA" if name == "RGBa" else name
     orders = ("B", "L") if unpacker.endswith("B") else ("L", "B")
@@ -66,9 +73,9 @@ def deep_colour(
     return _unweighted(both) if weighted else both[..., :3]
 
 
-def _unpacker(picture: Image.Image) -> str:
+def _unpacker(pil_image: Image.Image) -> str:
     """Return Pillow's name for how samples lie in the file, such as "RGB;16B"."""
-    tiles: Any = getattr(picture, "tile", None)
+    tiles: Any = getattr(pil_image, "tile", None)
     if not tiles:
         return ""
     arguments = tiles[0].args
@@ -78,13 +85,13 @@ def _unpacker(picture: Image.Image) -> str:
 def _decoded(
     opened: Callable[[], AbstractContextManager[Image.Image]], frame: int, unpacker: str
 ) -> NDArray[np.uint8]:
-    with opened() as picture:
+    with opened() as pil_image:
         if frame:
-            picture.seek(frame)
-        tiles: Any = picture.tile  # type: ignore[attr-defined]
-        picture.tile = [tile._replace(args=_renamed(tile.args, unpacker)) for tile in tiles]  # type: ignore[attr-defined]
-        picture.load()
-        return np.asarray(picture)
+            pil_image.seek(frame)
+        tiles: Any = pil_image.tile  # type: ignore[attr-defined]
+        pil_image.tile = [tile._replace(args=_renamed(tile.args, unpacker)) for tile in tiles]  # type: ignore[attr-defined]
+        pil_image.load()
+        return np.asarray(pil_image)
 
 
 def _renamed(arguments: Any, unpacker: str) -> Any:

@@ -1,6 +1,6 @@
 """DICOM to MedicalImage: a single file, an enhanced multi-frame file, or a folder with series.
 
-Read in order: dicom_values (tags), dicom_header (files), dicom_frames (pictures with places), dicom_series (what belongs
+Read in order: dicom_values (tags), dicom_header (files), dicom_frames (images with places), dicom_series (what belongs
 together), dicom_geometry (affine), dicom_decode (codecs), dicom_pixels (physical values).
 """
 
@@ -29,7 +29,7 @@ from medmvl.imaging.dicom_slides import assemble, place_of_tile
 from medmvl.imaging.dicom_tags import ULTRASOUND_VOLUME
 from medmvl.imaging.dicom_unplaced import SECTIONS, place_faults, stack_spacing, uneven
 from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats, tag_value
-from medmvl.imaging.geometry import axcodes_of, orient_picture, spacing_of, to_canonical
+from medmvl.imaging.geometry import axcodes_of, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
 from medmvl.imaging.silence import silent_libraries
@@ -172,9 +172,9 @@ def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
     if series.series_type == "stack":
         return _to_stack(series, values, notes)
     if series.series_type == "slide":
-        picture, more = assemble(series.frames, values.array)
-        return _to_picture(series.frames[0], values._replace(array=picture[np.newaxis]), (*notes, *more))
-    return _to_picture(series.frames[0], values, (*notes, *place_of_tile(series.frames[0])))
+        whole, more = assemble(series.frames, values.array)
+        return _to_plane(series.frames[0], values._replace(array=whole[np.newaxis]), (*notes, *more))
+    return _to_plane(series.frames[0], values, (*notes, *place_of_tile(series.frames[0])))
 
 
 def _refuse_colour(values: Values) -> None:
@@ -247,7 +247,7 @@ def _canonical_positions(
     return tuple(float(start + place - along[0]) for place in along)
 
 
-def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> MedicalImage:
+def _to_plane(frame: Frame, values: Values, notes: tuple[str, ...]) -> MedicalImage:
     array: NDArray[Any] = values.array[0]
     modality = frame.file.modality
     parts: dict[str, Any] = {
@@ -261,7 +261,7 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
     if frame.placed and of_patient and frame.file.value("PhotometricInterpretation") is not None:
         affine = single_affine(frame)
         codes = axcodes_of(affine)[1:]
-        turned, matrix, wanted = orient_picture(array, codes)
+        turned, matrix, wanted = orient_image(array, codes)
         affine = affine @ matrix
         return MedicalImage(
             array=turned,
@@ -275,12 +275,12 @@ def _to_picture(frame: Frame, values: Values, notes: tuple[str, ...]) -> Medical
     if modality in SECTIONS and (faults := place_faults(frame)):
         lacking = f"the slice has {' and '.join(faults)}: where it lies, or its size, is not known"
         notes = (*notes, lacking)
-    spacing, spacing_note = _picture_spacing(frame)
+    spacing, spacing_note = _image_spacing(frame)
     known = _patient_orientation(frame)
     turned, swapped = array, False
     shown: tuple[str, ...] | None = known
     if known is not None and modality != "MG" and {"S", "I"} & set(known):
-        turned, matrix, shown = orient_picture(array, known)
+        turned, matrix, shown = orient_image(array, known)
         swapped = matrix[1, 1] == 0
     return MedicalImage(
         array=np.ascontiguousarray(turned),
@@ -304,7 +304,7 @@ def _patient_orientation(frame: Frame) -> tuple[str, str] | None:
     return rows, columns
 
 
-def _picture_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+def _image_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     at_detector = "spacing is measured at the detector: things in the patient are smaller"
     imager = tag_floats(frame.file.header, "ImagerPixelSpacing", 2)
     if frame.spacing is not None:
@@ -334,5 +334,5 @@ def _burned_in(series: Series) -> tuple[str, ...]:
         return ()
     secondary = file.text("SOPClassUID").startswith(SECONDARY_CAPTURE)
     if file.modality in ("US", "IVUS", "SC", "OT", "ES", "XC", "GM") or secondary or is_colour(file):
-        return ("pictures of this kind often have text burned into the pixels: it may name the patient",)
+        return ("images of this kind often have text burned into the pixels: it may name the patient",)
     return ()

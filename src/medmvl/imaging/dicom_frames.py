@@ -1,4 +1,4 @@
-"""Frames: every 2D picture of a DICOM file with its own place and rescale, wherever the file keeps them.
+"""Frames: every 2D image of a DICOM file with its own place and rescale, wherever the file keeps them.
 
 A classic file is one frame with tags at the top; an enhanced one keeps them in functional groups, shared or per frame
 (PS3.3 C.7.6.16); a dose grid in an offset vector. Here they become the same thing.
@@ -31,7 +31,7 @@ MAX_COMPRESSION = 2000
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a file; positions and directions in DICOM's LPS millimetres."""
+    """One image of a file; positions and directions in DICOM's LPS millimetres."""
 
     file: DicomFile
     index: int
@@ -49,9 +49,9 @@ class Frame:
     rescale_type: str = ""
     localizer: bool = False
     tile: tuple[int, int] | None = None
-    """Row and column of its first pixel in the stored picture, where that holds several side by side (a mosaic)."""
+    """Row and column of its first pixel in the stored image, where that holds several side by side (a mosaic)."""
     corner: tuple[int, int] | None = None
-    """Row and column of its first pixel in the picture that tiles make together (a whole slide)."""
+    """Row and column of its first pixel in the image that tiles make together (a whole slide)."""
     height: float | None = None
     """Number that orders it where the file does not say where it lies: its Slice Location or Instance Number."""
     blank: bool = False
@@ -83,7 +83,7 @@ class Frame:
 
     @property
     def placed(self) -> bool:
-        """Whether the file says where this picture lies in the patient."""
+        """Whether the file says where this image lies in the patient."""
         return self.position is not None and self.directions is not None and self.spacing is not None
 
 

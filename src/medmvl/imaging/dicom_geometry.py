@@ -61,7 +61,7 @@ def stack_geometry(frames: Sequence[Frame]) -> Stack:
 
 
 def single_affine(frame: Frame) -> NDArray[np.float64]:
-    """Return the affine of one placed picture; its first column is the normal times the slice thickness."""
+    """Return the affine of one placed image; its first column is the normal times the slice thickness."""
     assert frame.position is not None
     return _affine(frame, LPS_TO_RAS @ frame.normal * frame.thickness, LPS_TO_RAS @ frame.position)
 

@@ -93,14 +93,14 @@ TIME_MARKS = (
     "cardiac phase",
     "respiratory phase",
 )
-"""Slices that differ here are different pictures of one scan: `#time=N` chooses among them."""
+"""Slices that differ here are different images of one scan: `#time=N` chooses among them."""
 TELLING_APART = (
     *TIME_MARKS[:4], "diffusion direction", *TIME_MARKS[4:], "trigger time", "reference time", "acquisition",
     "whole image type", "rescale type", "dimension", "acquisition clock", "content clock",
 )  # fmt: skip
-"""What may tell two pictures of one place apart, most meaningful first; the clock comes last."""
+"""What may tell two images of one place apart, most meaningful first; the clock comes last."""
 CLOCKS = ("reference time", "trigger time", "acquisition clock", "content clock", "instance")
-"""What may order the pictures of one place where each slice has its own."""
+"""What may order the images of one place where each slice has its own."""
 
 VALUE_TYPES = {
     "magnitude": ("M", "MAGNITUDE", "M_FFE", "M_SE", "M_IR"),

@@ -220,12 +220,12 @@ def _contradicted_polarity(frame: Frame, units: str) -> tuple[str, ...]:
         return ()
     return (
         f"Presentation LUT Shape {shape} contradicts Photometric Interpretation {photometric}, which was taken: if "
-        "bone is dark, the picture is a negative",
+        "bone is dark, the image is a negative",
     )
 
 
 def inverted(frame: Frame, units: str) -> bool:
-    """Whether a smaller stored value is brighter: a matter of pictures alone, never of what has units (C.7.6.3.1.2)."""
+    """Whether a smaller stored value is brighter: a matter of images alone, never of what has units (C.7.6.3.1.2)."""
     if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
         return False
     return frame.file.text("PhotometricInterpretation") == "MONOCHROME1"

@@ -73,12 +73,12 @@ def is_colour(file: DicomFile) -> bool:
 def _read_colour(frames: Sequence[Frame]) -> NDArray[Any]:
     rows, columns = frames[0].shape
     check_size((len(frames), rows, columns, 3), 1)
-    pictures = np.empty((len(frames), rows, columns, 3), np.uint8)
+    colours = np.empty((len(frames), rows, columns, 3), np.uint8)
     for at, stored in _decoded(frames):
         file = frames[at].file
         excess = max(0, file.integer("BitsStored", 8) - 8) if stored.dtype.itemsize > 1 else 0
-        pictures[at] = (stored >> excess)[..., :3]
-    return pictures
+        colours[at] = (stored >> excess)[..., :3]
+    return colours
 
 
 def read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
@@ -96,14 +96,14 @@ def read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
 
 
 def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (place in `frames`, stored values), opening every file once and decoding every picture once."""
+    """Yield (place in `frames`, stored values), opening every file once and decoding every image once."""
     by_file: dict[int, dict[int, list[int]]] = {}
     for at, frame in enumerate(frames):
         if not frame.blank:
             by_file.setdefault(id(frame.file), {}).setdefault(frame.index, []).append(at)
     wanted = [(frames[next(iter(places.values()))[0]].file, list(places)) for places in by_file.values()]
-    pictures = (at for places in by_file.values() for at in places.values())
-    for places, stored in zip(pictures, decode_files(wanted), strict=True):
+    slots = (at for places in by_file.values() for at in places.values())
+    for places, stored in zip(slots, decode_files(wanted), strict=True):
         yield from ((at, _cut(stored, frames[at])) for at in places)
 
 
@@ -249,7 +249,7 @@ def _without_padding(
 
 
 def _looked_up(frame: Frame, stored: NDArray[Any]) -> NDArray[Any]:
-    """Apply the Modality LUT Sequence (PS3.3 C.11.1.1); a picture in MONOCHROME1 is inverted in the table's own range."""
+    """Apply the Modality LUT Sequence (PS3.3 C.11.1.1); an image in MONOCHROME1 is inverted in the table's own range."""
     file = frame.file
     sequence = file.value("ModalityLUTSequence")
     if sequence is None:

@@ -1,4 +1,4 @@
-"""The tags that say where a picture lies, and what is wrong with one that does not say it."""
+"""The tags that say where an image lies, and what is wrong with one that does not say it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Vector = NDArray[np.float64]
 
 
 class Place(NamedTuple):
-    """A tag that says where a picture lies."""
+    """A tag that says where an image lies."""
 
     name: str
     """Name in the standard, for messages."""

@@ -36,7 +36,7 @@ _NM_VECTORS = {
 }  # fmt: skip
 CsaHeader = dict[str, Any]
 """Header that Siemens keeps of its own, as nibabel reads it."""
-MOSAIC = "this is a Siemens mosaic: many slices side by side in one picture"
+MOSAIC = "this is a Siemens mosaic: many slices side by side in one image"
 
 
 def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
@@ -61,7 +61,7 @@ def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
         return _mosaic(file, frames[0])
     if len(frames) == 1 and (count := _count(file, UIH_GRID_COUNT)) > 1:
         raise ReadError(
-            f"this is a grid of United Imaging: {count} slices side by side in one picture, which is not unfolded here; "
+            f"this is a grid of United Imaging: {count} slices side by side in one image, which is not unfolded here; "
             "convert the series to NIfTI with dcm2niix"
         )
     return frames

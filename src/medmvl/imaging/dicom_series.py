@@ -1,7 +1,7 @@
-"""Which frames belong together: frames split into series that are each one volume, one picture or one cine.
+"""Which frames belong together: frames split into series that are each one volume, one image or one cine.
 
 A series is one scan. Frames of one Series UID that differ in patient, study, plane, reconstruction or type of values are
-split; so are several pictures of one place (times, echoes). Duplicates are dropped. Lists never show identity.
+split; so are several images of one place (times, echoes). Duplicates are dropped. Lists never show identity.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Series:
     """Frames that are read together."""
 
     series_type: SeriesType
-    """A stack is a volume whose place in the patient is unknown; a slide is one picture made of tiles."""
+    """A stack is a volume whose place in the patient is unknown; a slide is one image made of tiles."""
     frames: tuple[Frame, ...]
     origin: int
     """Index of the scan; its time points share it."""
@@ -72,7 +72,7 @@ class Series:
         if self.series_type == "slide":
             file = first.file
             whole = f"{file.integer('TotalPixelMatrixRows')} x {file.integer('TotalPixelMatrixColumns')}"
-            return f"{modality}, one picture {whole} of {len(self.frames)} tiles"
+            return f"{modality}, one image {whole} of {len(self.frames)} tiles"
         if self.series_type == "frames":
             return f"{modality}, {len(self.frames)} frames of {size}"
         return f"{modality}, {len(self.frames)} slices of {size}, {plane_of(first) if first.placed else 'plane unknown'}"
@@ -111,7 +111,7 @@ def set_aside(series: list[Series]) -> tuple[list[Series], tuple[str, ...]]:
     named = (
         ("scout (localizer) series", scouts),
         ("screen capture(s)", captures),
-        ("label or overview picture(s) of a slide", labels),
+        ("label or overview image(s) of a slide", labels),
     )
     return rest, tuple(f"{len(found)} {name} set aside" for name, found in named if found)
 
@@ -218,11 +218,11 @@ def _split(frames: list[Frame], origin: int, everything: Sequence[Frame]) -> lis
     if not frames[0].placed or _all_at_one_place(frames):
         raised = None if one_file and frames[0].tile is None else heights(frames)
         if raised is None and (one_file or not frames[0].placed):
-            return _pictures(frames, origin)
+            return _images(frames, origin)
         if raised is not None:
             frames, notes = raised, without_places(raised)
     elif len(frames) > 1 and len(set(places_of(frames))) == 1 and one_file:
-        return _pictures(frames, origin)
+        return _images(frames, origin)
     kept, dropped = without_duplicates(frames)
     note = (f"{dropped} slice(s) that repeat another one exactly were dropped",) if dropped else ()
     parts = [part for time in by_marks(kept, TIME_MARKS) for part in split_times(time)]
@@ -233,7 +233,7 @@ def _all_at_one_place(frames: Sequence[Frame]) -> bool:
     return len(frames) > 1 and len(set(places_of(frames))) == 1
 
 
-def _pictures(frames: list[Frame], origin: int) -> list[Series]:
+def _images(frames: list[Frame], origin: int) -> list[Series]:
     """Return frames of one file as they are, and files one by one."""
     by_file: dict[int, list[Frame]] = {}
     for frame in frames:

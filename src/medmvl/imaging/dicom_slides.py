@@ -20,7 +20,7 @@ WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
 
 def is_slide(file: DicomFile) -> bool:
-    """Whether a file holds tiles of a larger picture."""
+    """Whether a file holds tiles of a larger image."""
     return file.value("TotalPixelMatrixRows") is not None
 
 
@@ -49,14 +49,14 @@ def assemble(frames: Sequence[Frame], tiles: NDArray[Any]) -> tuple[NDArray[Any]
         tiles: `(tiles, rows, columns[, 3])`.
 
     Returns:
-        The picture, white where the slide has no tile, and a warning about such places; a segmentation holds nothing there.
+        The image, white where the slide has no tile, and a warning about such places; a segmentation holds nothing there.
     """
     file = frames[0].file
     size = file.integer("TotalPixelMatrixRows"), file.integer("TotalPixelMatrixColumns")
     check_size((*size, *tiles.shape[3:]), tiles.dtype.itemsize)
     labels = file.text("SOPClassUID") in SEGMENTATIONS
     blank = 255 if tiles.dtype == np.uint8 and not labels else 0
-    picture = np.full((*size, *tiles.shape[3:]), blank, tiles.dtype)
+    whole = np.full((*size, *tiles.shape[3:]), blank, tiles.dtype)
     covered = np.zeros(size, bool)
     for frame, tile in zip(frames, tiles, strict=True):
         assert frame.corner is not None
@@ -64,10 +64,10 @@ def assemble(frames: Sequence[Frame], tiles: NDArray[Any]) -> tuple[NDArray[Any]
         rows, columns = min(tile.shape[0], size[0] - row), min(tile.shape[1], size[1] - column)
         if row < 0 or column < 0 or rows < 1 or columns < 1:
             raise ReadError("a tile lies outside the slide")
-        picture[row : row + rows, column : column + columns] = tile[:rows, :columns]
+        whole[row : row + rows, column : column + columns] = tile[:rows, :columns]
         covered[row : row + rows, column : column + columns] = True
     share = 0.0 if labels else 1 - float(covered.mean())
-    return picture, (f"{100 * share:.0f} % of the slide have no tile and are blank",) if share else ()
+    return whole, (f"{100 * share:.0f} % of the slide have no tile and are blank",) if share else ()
 
 
 def place_of_tile(frame: Frame) -> tuple[str, ...]:

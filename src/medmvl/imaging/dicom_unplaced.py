@@ -12,11 +12,11 @@ from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, Plac
 from medmvl.imaging.dicom_values import stated_floats, tag_floats, tag_value
 
 SECTIONS = ("CT", "MR", "PT")
-"""Modalities whose single pictures are slices of something."""
+"""Modalities whose single images are slices of something."""
 
 
 def stackable(frame: Frame) -> bool:
-    """Whether a picture without a place is a slice that may belong to others of its series."""
+    """Whether an image without a place is a slice that may belong to others of its series."""
     whole = frame.file.integer("NumberOfFrames", 1) <= 1
     return not frame.placed and whole and frame.file.modality in SECTIONS and not frame.localizer
 
@@ -25,7 +25,7 @@ def heights(frames: Sequence[Frame]) -> list[Frame] | None:
     """Return the frames with what orders them: Slice Location, else the position's longest axis, else Instance Number.
 
     Returns:
-        None where nothing orders them, or a single picture is given.
+        None where nothing orders them, or a single image is given.
     """
     if len(frames) < 2 or any(frame.localizer for frame in frames):
         return None
@@ -62,7 +62,7 @@ def _instances(frames: Sequence[Frame]) -> list[float] | None:
 
 
 def place_faults(frame: Frame) -> list[str]:
-    """Return why a picture is not placed: `no TAG`, or what is wrong with one that is there."""
+    """Return why an image is not placed: `no TAG`, or what is wrong with one that is there."""
     named = ((POSITION, frame.position), (ORIENTATION, frame.directions), (SPACING, frame.spacing))
     lacking = [(place, _stated(frame, place)) for place, found in named if found is None]
     if (

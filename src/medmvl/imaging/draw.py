@@ -1,4 +1,4 @@
-"""Pictures for people: three planes of a volume, one slice, boxes on them, contact sheets. Never what a model sees."""
+"""Images for people: three planes of a volume, one slice, boxes on them, sides marked. Never what a model sees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Window = str | tuple[float, float] | None
 
 
 def preview(image: MedicalImage, window: Window = None) -> Image.Image:
-    """Draw the middle axial, coronal and sagittal plane of a volume side by side, or the picture; marked and named."""
+    """Draw the middle axial, coronal and sagittal plane of a volume side by side, or the image; marked and named."""
     if image.kind == "image":
         return _captioned(
             _fitted(_grey(image, window), image.spacing_mm, image.axcodes), _caption(image, window)
@@ -37,10 +37,10 @@ def preview(image: MedicalImage, window: Window = None) -> Image.Image:
     return _captioned(_beside(panels), caption)
 
 
-def slice_picture(
+def slice_image(
     image: MedicalImage, index: int = 0, boxes: Sequence[Sequence[float]] = (), window: Window = None
 ) -> Image.Image:
-    """Draw one axial slice, or the picture of a 2D image, at one pixel a voxel, with boxes.
+    """Draw one axial slice, or the image of a 2D image, at one pixel a voxel, with boxes.
 
     Args:
         image: any image.
@@ -50,14 +50,14 @@ def slice_picture(
         window: for Hounsfield units.
     """
     grey = _grey(image, window)
-    picture = Image.fromarray(grey if image.kind == "image" else grey[index]).convert("RGB")
-    pen = ImageDraw.Draw(picture)
+    drawn = Image.fromarray(grey if image.kind == "image" else grey[index]).convert("RGB")
+    pen = ImageDraw.Draw(drawn)
     for number, box in enumerate(boxes):
         if len(box) == 6 and not box[0] <= index < box[3]:
             continue
         y0, x0, y1, x1 = box if len(box) == 4 else (box[1], box[2], box[4], box[5])
         pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=_COLOURS[number % len(_COLOURS)])
-    return picture
+    return drawn
 
 
 def _window_for(image: MedicalImage, window: Window) -> Window:
@@ -97,27 +97,27 @@ def _fitted(
     codes: Sequence[str] | None,
     side: int | None = None,
 ) -> Image.Image:
-    """Scale a plane to its true proportions, centre it in a square panel (a picture: its own shape), mark the sides."""
+    """Scale a plane to its true proportions, centre it in a square panel (an image: its own shape), mark the sides."""
     step = spacing or (1.0, 1.0)
     height, width = plane.shape[0] * step[0], plane.shape[1] * step[1]
     scale = (side or 2 * PANEL) / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     shrinking = size[0] < plane.shape[1]
-    picture = Image.fromarray(np.ascontiguousarray(plane)).convert("RGB")
-    picture = picture.resize(size, Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR)
+    drawn = Image.fromarray(np.ascontiguousarray(plane)).convert("RGB")
+    drawn = drawn.resize(size, Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR)
     if side is not None:
         panel = Image.new("RGB", (side, side))
-        panel.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
-        picture = panel
+        panel.paste(drawn, ((side - size[0]) // 2, (side - size[1]) // 2))
+        drawn = panel
     if codes is not None:
-        _mark(picture, codes)
-    return picture
+        _mark(drawn, codes)
+    return drawn
 
 
-def _mark(picture: Image.Image, codes: Sequence[str]) -> None:
+def _mark(drawn: Image.Image, codes: Sequence[str]) -> None:
     """Write the body direction each edge looks to."""
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(16)
-    width, height = picture.size
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(16)
+    width, height = drawn.size
     down, right = codes
     places = {
         "lm": (OPPOSITE[right], (6, height / 2)),
@@ -131,14 +131,14 @@ def _mark(picture: Image.Image, codes: Sequence[str]) -> None:
         )
 
 
-def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+def _beside(panels: Sequence[Image.Image]) -> Image.Image:
     gap = 4
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    joined = Image.new("RGB", (width, max(picture.height for picture in pictures)), (40, 40, 40))
+    width = sum(drawn.width for drawn in panels) + gap * (len(panels) - 1)
+    joined = Image.new("RGB", (width, max(drawn.height for drawn in panels)), (40, 40, 40))
     left = 0
-    for picture in pictures:
-        joined.paste(picture, (left, 0))
-        left += picture.width + gap
+    for drawn in panels:
+        joined.paste(drawn, (left, 0))
+        left += drawn.width + gap
     return joined
 
 
@@ -154,10 +154,10 @@ def _caption(image: MedicalImage, window: Window) -> str:
     return f"{image.modality or 'modality unknown'}, {size}{spacing}, {image.units}{shown}{unknown}"
 
 
-def _captioned(picture: Image.Image, text: str) -> Image.Image:
+def _captioned(drawn: Image.Image, text: str) -> Image.Image:
     font = ImageFont.load_default(14)
-    width = max(picture.width, int(font.getlength(text)) + 16)
-    framed = Image.new("RGB", (width, picture.height + 24), (40, 40, 40))
-    framed.paste(picture, ((width - picture.width) // 2, 0))
-    ImageDraw.Draw(framed).text((8, picture.height + 4), text, fill=(220, 220, 220), font=font)
+    width = max(drawn.width, int(font.getlength(text)) + 16)
+    framed = Image.new("RGB", (width, drawn.height + 24), (40, 40, 40))
+    framed.paste(drawn, ((width - drawn.width) // 2, 0))
+    ImageDraw.Draw(framed).text((8, drawn.height + 4), text, fill=(220, 220, 220), font=font)
     return framed

@@ -123,9 +123,7 @@ def to_canonical(array: NDArray[Any], affine: Affine) -> Canonical:
     return Canonical(canonical, np.asarray(affine, dtype=np.float64) @ matrix, codes)
 
 
-def orient_picture(
-    array: NDArray[Any], axcodes: Sequence[str]
-) -> tuple[NDArray[Any], Affine, tuple[str, ...]]:
+def orient_image(array: NDArray[Any], axcodes: Sequence[str]) -> tuple[NDArray[Any], Affine, tuple[str, ...]]:
     """Turn a 2D image the way it is looked at: rows to Inferior (else Posterior), columns to Left (else Posterior).
 
     Args:

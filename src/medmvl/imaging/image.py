@@ -37,7 +37,7 @@ class MedicalImage:
     """`(D, H, W)` for a volume, `(H, W)` or `(H, W, 3)` for an image, in `units`."""
     kind: Kind
     units: str
-    """`"HU"`, `"display"` (8-bit pictures), `"arbitrary"`, the modality's own, such as `"BQML"`, a UCUM code of a mapping,
+    """`"HU"`, `"display"` (8-bit images), `"arbitrary"`, the modality's own, such as `"BQML"`, a UCUM code of a mapping,
     or `"label"` and `"fraction"` of a segmentation."""
     source_format: str
     """`"dicom"`, `"nifti"`, `"nrrd"`, `"metaimage"`, `"numpy"`, `"png"`, `"jpeg"`, ..."""
@@ -103,10 +103,10 @@ class MedicalImage:
         """The drawing and the facts, for notebooks; never who the patient is."""
         buffer = io.BytesIO()
         self.plot().save(buffer, "PNG")
-        picture = base64.b64encode(buffer.getvalue()).decode()
+        encoded = base64.b64encode(buffer.getvalue()).decode()
         notes = "".join(f"<br>{html.escape(warning)}" for warning in self.warnings)
         facts = html.escape(repr(self))
-        return f'<figure><img src="data:image/png;base64,{picture}"><figcaption>{facts}{notes}</figcaption></figure>'
+        return f'<figure><img src="data:image/png;base64,{encoded}"><figcaption>{facts}{notes}</figcaption></figure>'
 
     def __repr__(self) -> str:
         """Show what a person needs to know, never who the patient is."""

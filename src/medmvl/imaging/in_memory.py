@@ -1,4 +1,4 @@
-"""Whatever holds an image in Python (a path, an array, a Pillow picture, a MedicalImage) as a `MedicalImage`."""
+"""Whatever holds an image in Python (a path, an array, a Pillow image, a MedicalImage) as a `MedicalImage`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_medical_image(value: Visual, **declared: Any) -> MedicalImage:
     """The image in one form.
 
     Args:
-        value: a path, a `MedicalImage`, a Pillow picture, or an array `(D, H, W)`, `(H, W)` or 8-bit `(H, W, 3)`.
+        value: a path, a `MedicalImage`, a Pillow image, or an array `(D, H, W)`, `(H, W)` or 8-bit `(H, W, 3)`.
         **declared: `units`, `spacing_mm`, `axcodes` and `modality`, where the value does not say them; see `read`.
 
     Raises:
@@ -38,10 +38,10 @@ def _image_of(value: object) -> MedicalImage:
     if isinstance(value, MedicalImage):
         return value
     if isinstance(value, Image.Image):
-        picture = value if value.mode in ("L", "RGB", "I;16", "I", "F") else value.convert("RGB")
-        return replace(from_array(np.asarray(picture)), source_format="pillow")
+        plain = value if value.mode in ("L", "RGB", "I;16", "I", "F") else value.convert("RGB")
+        return replace(from_array(np.asarray(plain)), source_format="pillow")
     if isinstance(value, np.ndarray):
         return from_array(value)
     raise ReadError(
-        f"a {type(value).__name__} is no image: expected a path, a MedicalImage, a NumPy array or a Pillow picture"
+        f"a {type(value).__name__} is no image: expected a path, a MedicalImage, a NumPy array or a Pillow image"
     )

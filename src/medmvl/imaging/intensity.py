@@ -86,7 +86,7 @@ def otsu_threshold(array: NDArray[Any]) -> float:
 
 
 def range_scale(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Map the 0.5 and 99.5 percentile of all pixels to 0 and 1, clipped: for 16-bit radiographs and other pictures."""
+    """Map the 0.5 and 99.5 percentile of all pixels to 0 and 1, clipped: for 16-bit radiographs and other images."""
     sample = array.reshape(-1)[:: max(1, array.size // 2**22)]
     low, high = np.percentile(sample, PERCENTILES)
     return _to_unit(array, float(low), float(high))

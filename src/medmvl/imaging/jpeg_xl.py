@@ -1,4 +1,4 @@
-"""JPEG XL pictures, by imagecodecs (an extra): `pip install 'medmvl[jpegxl]'`. The size is checked before decoding.
+"""JPEG XL images, by imagecodecs (an extra): `pip install 'medmvl[jpegxl]'`. The size is checked before decoding.
 
 Standard: ISO/IEC 18181-1 (codestream) and 18181-2 (container).
 """
@@ -23,12 +23,12 @@ _MAX_BOXES = 64
 
 
 def sniff(head: bytes) -> bool:
-    """Tell whether these are the first bytes of a JPEG XL picture."""
+    """Tell whether these are the first bytes of a JPEG XL image."""
     return head.startswith((_CODESTREAM, _CONTAINER))
 
 
 def read_jpeg_xl(path: Path, selector: Selector) -> MedicalImage:
-    """Read a picture, upright; 8 bit has units "display", deeper ones "arbitrary".
+    """Read an image, upright; 8 bit has units "display", deeper ones "arbitrary".
 
     Raises:
         AmbiguousSourceError: for several frames, which `#frame=N` chooses from.
@@ -57,12 +57,12 @@ def _decoded(data: bytes) -> NDArray[Any]:
         from imagecodecs import JpegxlError, jpegxl_decode
     except ImportError as error:
         raise MissingExtraError(
-            "JPEG XL needs the library imagecodecs: pip install 'medmvl[jpegxl]', or save the picture as PNG"
+            "JPEG XL needs the library imagecodecs: pip install 'medmvl[jpegxl]', or save the image as PNG"
         ) from error
     try:
         return np.asarray(jpegxl_decode(data))
     except (JpegxlError, ValueError, RuntimeError, MemoryError) as error:
-        raise ReadError("the JPEG XL picture is damaged or cut short") from error
+        raise ReadError("the JPEG XL image is damaged or cut short") from error
 
 
 def _frame(selector: Selector, count: int) -> int:
@@ -107,7 +107,7 @@ def _codestream(data: bytes) -> bytes:
         if size < 8:
             break
         at += size
-    raise ReadError("the JPEG XL container holds no picture")
+    raise ReadError("the JPEG XL container holds no image")
 
 
 class _Bits:

@@ -18,21 +18,21 @@ _COMMENT = re.compile(rb"#[^\n]*")
 _HEAD_BYTES = 65536
 
 
-def deep_netpbm(picture: Image.Image, file: BinaryIO) -> NDArray[np.uint16] | None:
-    """Return `(H, W)` or `(H, W, 3)` of a picture whose largest number is above 255; None for any other.
+def deep_netpbm(pil_image: Image.Image, file: BinaryIO) -> NDArray[np.uint16] | None:
+    """Return `(H, W)` or `(H, W, 3)` of an image whose largest number is above 255; None for any other.
 
     Args:
-        picture: opened and not yet decoded, its size checked.
+        pil_image: opened and not yet decoded, its size checked.
         file: at its beginning.
 
     Raises:
         ReadError: pixels are missing, or above the largest number that the header says.
     """
-    header = _HEADER.match(file.read(_HEAD_BYTES)) if picture.format == "PPM" else None
+    header = _HEADER.match(file.read(_HEAD_BYTES)) if pil_image.format == "PPM" else None
     if header is None or int(header[4]) <= 255:
         return None
     samples = 3 if header[1] in (b"3", b"6") else 1
-    count = picture.width * picture.height * samples
+    count = pil_image.width * pil_image.height * samples
     file.seek(header.end())
     numbers: NDArray[Any]
     if header[1] in (b"5", b"6"):
@@ -40,8 +40,8 @@ def deep_netpbm(picture: Image.Image, file: BinaryIO) -> NDArray[np.uint16] | No
     else:
         numbers = np.array(_COMMENT.sub(b" ", file.read()).split()[:count], dtype=np.int64)
     if len(numbers) < count:
-        raise ReadError(f"the picture is cut short: {len(numbers)} of {count} numbers are there")
+        raise ReadError(f"the image is cut short: {len(numbers)} of {count} numbers are there")
     if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) <= int(header[4]):
-        raise ReadError(f"the picture holds {int(numbers.max())}, above its largest number {int(header[4])}")
-    shape = (picture.height, picture.width, 3)[: 2 if samples == 1 else 3]
+        raise ReadError(f"the image holds {int(numbers.max())}, above its largest number {int(header[4])}")
+    shape = (pil_image.height, pil_image.width, 3)[: 2 if samples == 1 else 3]
     return numbers.astype(np.uint16).reshape(shape)

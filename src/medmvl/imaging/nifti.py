@@ -24,7 +24,7 @@ from medmvl.imaging.volume_files import (
     finish_gzip,
     read_exactly,
     scaled,
-    spatial_picture,
+    spatial_image,
     spatial_volume,
 )
 
@@ -247,7 +247,7 @@ def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:
 
 
 def _colour_slice(array: NDArray[Any], geometry: NiftiGeometry, selector: Selector) -> MedicalImage:
-    """Return one slice of red, green and blue as a picture; NIfTI's slope never applies to colour."""
+    """Return one slice of red, green and blue as an image; NIfTI's slope never applies to colour."""
     rgb = np.stack([array[name] for name in "RGB"], axis=-1)
     affine, count = geometry.affine, len(rgb)
     if count > 1 and 1 not in rgb.shape[:3] and selector.frame is None:
@@ -259,7 +259,7 @@ def _colour_slice(array: NDArray[Any], geometry: NiftiGeometry, selector: Select
         chosen = pick(selector.frame, count, "frame")
         rgb = rgb[chosen : chosen + 1]
         affine = None if affine is None else affine @ _moved(chosen)
-    return spatial_picture(rgb, affine, geometry.spacing_mm, source_format="nifti", notes=geometry.notes)
+    return spatial_image(rgb, affine, geometry.spacing_mm, source_format="nifti", notes=geometry.notes)
 
 
 def _moved(slices: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Ordinary pictures: PNG, JPEG, TIFF, BMP, WebP, PGM and PPM by Pillow, in 8 and 16 bit; JPEG XL in its own file."""
+"""Ordinary images: PNG, JPEG, TIFF, BMP, WebP, PGM and PPM by Pillow, in 8 and 16 bit; JPEG XL in its own file."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from medmvl.imaging.tiff_header import (
 from medmvl.imaging.unread_formats import refuse_unreadable_jpeg
 
 MAX_PIXELS = 2**28
-"""Largest picture: 16384 x 16384. A small file can claim far more, and would be decoded into memory."""
+"""Largest image: 16384 x 16384. A small file can claim far more, and would be decoded into memory."""
 MAX_PIXELS_PER_BYTE = 10_000
-"""No picture of a patient is packed tighter: deflate ends at 8256 pixels of one bit a byte, JPEG far below."""
+"""No image of a patient is packed tighter: deflate ends at 8256 pixels of one bit a byte, JPEG far below."""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "La", "P", "PA", "CMYK", "YCbCr")
@@ -49,7 +49,7 @@ _SEPARATED, _UNSIGNED, _SIGNED = 5, 1, 2
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of a picture; a DICOM file may begin like a TIFF to please other programs."""
+    """Tell whether these are the first bytes of an image; a DICOM file may begin like a TIFF to please other programs."""
     if head[128:132] == b"DICM":
         return False
     if head[:1] == b"P" and head[1:2] in b"2356" and head[2:3].isspace():
@@ -59,7 +59,7 @@ def sniff(head: bytes, path: Path) -> bool:
 
 
 def read_raster(path: Path, selector: Selector) -> MedicalImage:
-    """Read a picture as `(H, W)` or `(H, W, 3)`; 8 bit has units "display", deeper ones "arbitrary".
+    """Read an image as `(H, W)` or `(H, W, 3)`; 8 bit has units "display", deeper ones "arbitrary".
 
     EXIF rotation is applied; palette, CMYK and transparency become RGB (transparent parts keep their colour). White is
     the largest number in every depth.
@@ -81,7 +81,7 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
             silence_libtiff()
             return _read(path, head, selector)
     except UnidentifiedImageError as error:
-        raise ReadError("the picture's header is damaged or of an unknown type") from error
+        raise ReadError("the image's header is damaged or of an unknown type") from error
     except Image.DecompressionBombError as error:
         raise ReadError(
             f"the header claims more than {MAX_PIXELS} pixels: refused before decoding"
@@ -98,14 +98,14 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
         IndexError,
         OverflowError,
     ) as error:
-        raise ReadError("the picture is damaged or cut short") from error
+        raise ReadError("the image is damaged or cut short") from error
     except (
         RuntimeError,
         ArithmeticError,
         AttributeError,
         AssertionError,
     ) as error:  # Pillow's plugins on bad headers
-        raise ReadError("the picture is damaged") from error
+        raise ReadError("the image is damaged") from error
 
 
 def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
@@ -117,15 +117,15 @@ def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
         """As a stream: given a path, Pillow maps turned grey TIFFs into memory with their sides swapped."""
         with (
             black_is_zero(path, pages) if turned else path.open("rb") as file,
-            Image.open(file, formats=_FORMATS) as picture,
+            Image.open(file, formats=_FORMATS) as pil_image,
         ):
-            yield picture
+            yield pil_image
 
     try:
-        with opened() as picture:
-            number = _choose_frame(picture, selector)
+        with opened() as pil_image:
+            number = _choose_frame(pil_image, selector)
             page = pages[number] if number < len(pages) else None
-            return _decode(picture, opened, page, path)
+            return _decode(pil_image, opened, page, path)
     except (UnidentifiedImageError, SyntaxError) as error:
         if pages:
             raise ReadError(f"a TIFF with {pages[0].described()} is not read; {_SAVE_AS}") from error
@@ -133,22 +133,25 @@ def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
 
 
 def _decode(
-    picture: Image.Image,
+    pil_image: Image.Image,
     opened: Callable[[], AbstractContextManager[Image.Image]],
     page: TiffPage | None,
     path: Path,
 ) -> MedicalImage:
-    source_format = (picture.format or "picture").lower()
-    _check_claims(picture, path.stat().st_size)
+    source_format = (pil_image.format or "image").lower()
+    _check_claims(pil_image, path.stat().st_size)
     if page is not None:
         _refuse_planes(page)
-        set_byte_order(picture)
-    array, units = _samples(picture, opened, path)
+        set_byte_order(pil_image)
+    array, units = _samples(pil_image, opened, path)
     array, units = (array, units) if page is None else _as_stored(array, units, page)
     upright = (
-        _orientation(picture) if page is None else _as_it_is
+        _orientation(pil_image) if page is None else _as_it_is
     )  # Pillow turns a TIFF itself while it is loaded
-    notes = [*_hidden_parts(picture), *(_pixel_shape(picture) if page is None else page.resolution_note())]
+    notes = [
+        *_hidden_parts(pil_image),
+        *(_pixel_shape(pil_image) if page is None else page.resolution_note()),
+    ]
     if page is not None and page.white_is_zero:
         array, note = _turned_round(array, page)
         notes += note
@@ -159,37 +162,37 @@ def _decode(
 
 
 def _samples(
-    picture: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]], path: Path
+    pil_image: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]], path: Path
 ) -> tuple[NDArray[Any], str]:
     """Return pixels and units, by the road on which none of their bits is lost."""
-    if picture.format == "PPM":
+    if pil_image.format == "PPM":
         with path.open("rb") as file:
-            deep = deep_netpbm(picture, file)
+            deep = deep_netpbm(pil_image, file)
         if deep is not None:
             return deep, "arbitrary"
-    if is_deep_colour(picture):  # asked before anything makes Pillow decode
-        return deep_colour(picture, opened), "arbitrary"
-    picture.load()
-    return _pixels(picture)
+    if is_deep_colour(pil_image):  # asked before anything makes Pillow decode
+        return deep_colour(pil_image, opened), "arbitrary"
+    pil_image.load()
+    return _pixels(pil_image)
 
 
-def _hidden_parts(picture: Image.Image) -> list[str]:
+def _hidden_parts(pil_image: Image.Image) -> list[str]:
     """Warn of transparent pixels: other programs show what is under them, here is what they hold."""
-    if "transparency" in picture.info and picture.mode in ("P", "L", "RGB", "1"):
-        picture = picture.convert("RGBA")
-    if "A" not in picture.getbands() and "a" not in picture.getbands():
+    if "transparency" in pil_image.info and pil_image.mode in ("P", "L", "RGB", "1"):
+        pil_image = pil_image.convert("RGBA")
+    if "A" not in pil_image.getbands() and "a" not in pil_image.getbands():
         return []
-    opacity = np.asarray(picture.getchannel(picture.getbands()[-1]))
+    opacity = np.asarray(pil_image.getchannel(pil_image.getbands()[-1]))
     count = int((opacity < OPAQUE).sum())
     said = f"{count} of {opacity.size} pixels are transparent, wholly or in part: they are shown here by the colours they hold"
     return [said] if count else []
 
 
-def _pixel_shape(picture: Image.Image) -> list[str]:
+def _pixel_shape(pil_image: Image.Image) -> list[str]:
     """Warn of pixels that PNG or JFIF call wider than high, or the other way round."""
-    density = picture.info.get("aspect") or picture.info.get("dpi") or picture.info.get("jfif_density")
+    density = pil_image.info.get("aspect") or pil_image.info.get("dpi") or pil_image.info.get("jfif_density")
     if (
-        picture.format not in ("PNG", "JPEG")
+        pil_image.format not in ("PNG", "JPEG")
         or density is None
         or not all(float(part) > 0 for part in density)
     ):
@@ -203,8 +206,8 @@ def _pixel_shape(picture: Image.Image) -> list[str]:
     ]
 
 
-def _check_claims(picture: Image.Image, stored: int) -> None:
-    width, height = picture.size
+def _check_claims(pil_image: Image.Image, stored: int) -> None:
+    width, height = pil_image.size
     if width * height > MAX_PIXELS:
         raise ReadError(
             f"the header claims {width} x {height} pixels; the limit is {MAX_PIXELS}: refused before decoding"
@@ -214,7 +217,7 @@ def _check_claims(picture: Image.Image, stored: int) -> None:
             f"the header claims {width} x {height} pixels in {stored} bytes: refused before decoding"
         )
     check_size((height, width), 4)
-    check_expansion(width * height * len(picture.getbands()), stored)
+    check_expansion(width * height * len(pil_image.getbands()), stored)
 
 
 def _refuse_planes(page: TiffPage) -> None:
@@ -234,7 +237,7 @@ def _as_stored(array: NDArray[Any], units: str, page: TiffPage) -> tuple[NDArray
     return array, units
 
 
-def _orientation(picture: Image.Image) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _orientation(pil_image: Image.Image) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return what sets the pixels upright as the EXIF tag of the camera says."""
     turns = {
         2: (0, True),
@@ -245,7 +248,7 @@ def _orientation(picture: Image.Image) -> Callable[[NDArray[Any]], NDArray[Any]]
         7: (1, True),
         8: (1, False),
     }
-    quarter_turns, mirrored = turns.get(int(picture.getexif().get(_EXIF_ORIENTATION, 1) or 1), (0, False))
+    quarter_turns, mirrored = turns.get(int(pil_image.getexif().get(_EXIF_ORIENTATION, 1) or 1), (0, False))
 
     def upright(array: NDArray[Any]) -> NDArray[Any]:
         rotated = np.rot90(array, quarter_turns)
@@ -268,29 +271,29 @@ def _turned_round(array: NDArray[Any], page: TiffPage) -> tuple[NDArray[Any], li
     return (largest - array).astype(array.dtype), []
 
 
-def _choose_frame(picture: Image.Image, selector: Selector) -> int:
+def _choose_frame(pil_image: Image.Image, selector: Selector) -> int:
     """Go to the page that was asked for; return its 0-based number."""
-    count = int(getattr(picture, "n_frames", 1))
+    count = int(getattr(pil_image, "n_frames", 1))
     if selector.frame is None and count > 1:
         raise AmbiguousSourceError(
             f"the file holds {count} pages or frames; choose one with #frame=1 ... #frame={count}"
         )
     number = 0 if selector.frame is None else pick(selector.frame, count, "frame")
     if number:
-        picture.seek(number)
+        pil_image.seek(number)
     return number
 
 
-def _pixels(picture: Image.Image) -> tuple[NDArray[Any], str]:
-    if picture.mode in ("L", "1"):
-        return np.asarray(picture.convert("L")), "display"
-    if picture.mode in _DEEP_MODES:
-        return _deep(np.asarray(picture)), "arbitrary"
-    if picture.mode == "LA":
-        return np.asarray(picture.getchannel("L")), "display"
-    if picture.mode not in _COLOUR_MODES:
-        raise ReadError(f"the picture's colours are {picture.mode}, which is not read; {_SAVE_AS}")
-    return np.asarray(picture.convert("RGB")), "display"
+def _pixels(pil_image: Image.Image) -> tuple[NDArray[Any], str]:
+    if pil_image.mode in ("L", "1"):
+        return np.asarray(pil_image.convert("L")), "display"
+    if pil_image.mode in _DEEP_MODES:
+        return _deep(np.asarray(pil_image)), "arbitrary"
+    if pil_image.mode == "LA":
+        return np.asarray(pil_image.getchannel("L")), "display"
+    if pil_image.mode not in _COLOUR_MODES:
+        raise ReadError(f"the image's colours are {pil_image.mode}, which is not read; {_SAVE_AS}")
+    return np.asarray(pil_image.convert("RGB")), "display"
 
 
 def _deep(array: NDArray[Any]) -> NDArray[Any]:
@@ -299,5 +302,5 @@ def _deep(array: NDArray[Any]) -> NDArray[Any]:
     if native.dtype == np.int32 and native.min() >= 0 and native.max() <= 65535:
         return native.astype(np.uint16)
     if native.dtype.kind == "f" and not np.isfinite(native).all():
-        raise ReadError("the picture holds values that are not finite")
+        raise ReadError("the image holds values that are not finite")
     return native

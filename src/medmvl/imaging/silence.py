@@ -70,7 +70,7 @@ def _speak() -> None:
 
 @cache
 def silence_libtiff() -> None:
-    """Keep the libtiff that Pillow has loaded from printing about damaged pictures; where none is found nothing is done.
+    """Keep the libtiff that Pillow has loaded from printing about damaged images; where none is found nothing is done.
 
     Pillow turns what went wrong into an exception; libtiff prints it to standard error besides, past every handler of Python.
     """

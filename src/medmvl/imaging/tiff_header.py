@@ -1,6 +1,6 @@
 """The few tags of a TIFF that decide what its numbers mean, and the same file told that black is zero.
 
-Pillow turns white-is-zero pictures round in 8 bits and fewer, and leaves them as they are in 16: here every depth is
+Pillow turns white-is-zero images round in 8 bits and fewer, and leaves them as they are in 16: here every depth is
 read as it is stored, and turned round once. Tags: TIFF 6.0; BigTIFF: https://libtiff.gitlab.io/libtiff/specification/bigtiff.html
 """
 
@@ -40,7 +40,7 @@ _FORMATS = {
 
 @dataclass
 class TiffPage:
-    """Tags of one picture in a TIFF."""
+    """Tags of one image in a TIFF."""
 
     tags: dict[int, tuple[float, ...]] = field(default_factory=dict)
     photometric_at: int | None = None
@@ -61,7 +61,7 @@ class TiffPage:
         return self.first(PHOTOMETRIC, 1) == 0
 
     def described(self) -> str:
-        """Say what the picture is, for errors."""
+        """Say what the image is, for errors."""
         bits = ", ".join(map(str, self.bits))
         colour = _COLOURS.get(self.first(PHOTOMETRIC, 1), f"photometric {self.first(PHOTOMETRIC, 1)}")
         sample_format = _FORMATS.get(self.first(SAMPLE_FORMAT, 1), "undefined")
@@ -87,7 +87,7 @@ class TiffPage:
 
 
 def tiff_pages(path: Path) -> list[TiffPage]:
-    """Return the tags of every picture of a TIFF, in order.
+    """Return the tags of every image of a TIFF, in order.
 
     Raises:
         ReadError: where the header is damaged.
@@ -100,7 +100,7 @@ def tiff_pages(path: Path) -> list[TiffPage]:
 
 
 def black_is_zero(path: Path, pages: list[TiffPage]) -> BinaryIO:
-    """Return the bytes of the file in which every white-is-zero picture says that black is zero."""
+    """Return the bytes of the file in which every white-is-zero image says that black is zero."""
     data = bytearray(path.read_bytes())
     order = "<" if data[:2] == b"II" else ">"
     for page in pages:

@@ -18,7 +18,7 @@ UNITS: dict[str, str] = {
     "GY": "gray",
     "label": "numbers of classes, never interpolated",
     "fraction": "shares of 1",
-    "display": "brightness as shown, 8-bit pictures",
+    "display": "brightness as shown, 8-bit images",
     "arbitrary": "numbers without a unit, such as MR",
 }
 """What can be declared. A DICOM file may say others itself."""
@@ -51,7 +51,7 @@ def hounsfield_doubts(array: NDArray[Any], kind: str) -> list[str]:
     low, high = float(array.min()), float(array.max())
     if kind == "image" and low >= 0 and array.dtype.kind == "u":
         return [
-            f"declared as HU, but the picture holds only positive numbers ({low:g} to {high:g}): a CT saved as a picture has "
+            f"declared as HU, but the image holds only positive numbers ({low:g} to {high:g}): a CT saved as an image has "
             "lost its offset or its window; use the DICOM or NIfTI it was made from"
         ]
     if low > _NOT_HOUNSFIELD_ABOVE or low < -33000 or high > 66000:

@@ -28,7 +28,7 @@ UNREAD: tuple[UnreadFormat, ...] = (
     UnreadFormat("HEIC or AVIF", 4, (b"ftyp",), "save it as PNG"),
     UnreadFormat("OpenEXR", 0, (b"\x76\x2f\x31\x01",), "save it as TIFF or .npy"),
     UnreadFormat("Photoshop", 0, (b"8BPS",), "save it as PNG"),
-    UnreadFormat("PDF", 0, (b"%PDF",), "export the picture from it"),
+    UnreadFormat("PDF", 0, (b"%PDF",), "export the image from it"),
     UnreadFormat("Interfile", 0, (b"!INTERFILE", b"INTERFILE"), _TO_NIFTI),
     UnreadFormat("ECAT", 0, (b"MATRIX7",), "convert it to NIfTI, as with ecat2nii or nibabel"),
     UnreadFormat("Philips PAR/REC", 0, (b"# === DATA DESCRIPTION FILE",), "convert it with dcm2niix"),

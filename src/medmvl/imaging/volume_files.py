@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
-from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, orient_picture, spacing_of, to_canonical
+from medmvl.imaging.geometry import Affine, axcodes_of, check_affine, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.lengths import implausible_voxels
 from medmvl.imaging.limits import check_expansion
@@ -268,7 +268,7 @@ def spatial_volume(
     )
 
 
-def spatial_picture(
+def spatial_image(
     array: NDArray[Any],
     affine: Affine | None,
     spacing_mm: tuple[float, ...] | None,
@@ -302,7 +302,7 @@ def spatial_picture(
     check_affine(affine)
     placed = affine[:, [*order, 3]]
     codes = axcodes_of(placed)[1:]
-    turned, matrix, shown = orient_picture(flat, codes)
+    turned, matrix, shown = orient_image(flat, codes)
     placed = placed @ matrix
     return MedicalImage(
         array=turned,

@@ -31,7 +31,7 @@ def write_image(image: MedicalImage, path: Path) -> None:
         write_npy(image, path)
     else:
         raise UserError(
-            f"{path.name}: expected .npz, which keeps everything, .nii, .nii.gz or .npy; `plot` gives a picture for a PNG"
+            f"{path.name}: expected .npz, which keeps everything, .nii, .nii.gz or .npy; `plot` gives an image for a PNG"
         )
 
 

@@ -1,4 +1,4 @@
-"""How a picture or a scan is divided for the model: grids of tiles, sizes of native aspect, crops of the body.
+"""How an image or a scan is divided for the model: grids of tiles, sizes of native aspect, crops of the body.
 
 Pure geometry: numbers in, numbers out; what a visual becomes is known from its shape (crops: from its body) alone.
 """
@@ -17,10 +17,10 @@ Shape = tuple[int, int, int]
 
 
 def best_grid(height: int, width: int, tile: Size, max_tiles: int) -> Size:
-    """Rows and columns of tiles for a picture: LLaVA-NeXT's rule over all grids of at most `max_tiles` tiles.
+    """Rows and columns of tiles for an image: LLaVA-NeXT's rule over all grids of at most `max_tiles` tiles.
 
-    Among the grids that keep most of the picture's pixels, when it is fitted into them without changing its aspect ratio,
-    the one with the least empty area (arXiv 2310.03744; `select_best_resolution`). A picture that fits one tile gets one.
+    Among the grids that keep most of the image's pixels, when it is fitted into them without changing its aspect ratio,
+    the one with the least empty area (arXiv 2310.03744; `select_best_resolution`). An image that fits one tile gets one.
     """
     best, chosen = (-1, 0), (1, 1)
     for rows in range(1, max_tiles + 1):
@@ -35,7 +35,7 @@ def best_grid(height: int, width: int, tile: Size, max_tiles: int) -> Size:
 
 
 def fitted_size(height: int, width: int, canvas: Size) -> Size:
-    """The largest size of a picture on a canvas that keeps its aspect ratio; fractions are rounded up."""
+    """The largest size of an image on a canvas that keeps its aspect ratio; fractions are rounded up."""
     scale_height, scale_width = canvas[0] / height, canvas[1] / width
     if scale_width < scale_height:
         return min(math.ceil(height * scale_width), canvas[0]), canvas[1]
@@ -43,7 +43,7 @@ def fitted_size(height: int, width: int, canvas: Size) -> Size:
 
 
 def native_size(height: int, width: int, limit: Size, multiple: int) -> Size:
-    """The size of a picture in whole multiples whose area is at most that of `limit`, its aspect ratio nearly kept.
+    """The size of an image in whole multiples whose area is at most that of `limit`, its aspect ratio nearly kept.
 
     It is never enlarged, but to fill a multiple. Each side differs from an exact one by less than a multiple.
     """

@@ -164,7 +164,7 @@ class VisualPreprocessor:
         return unit
 
     def draw(self, visual: ProcessedVisual) -> Image.Image:
-        """The pixels as they enter the encoder, one pixel per pixel: the tiles of a picture, or a sheet of slices per channel.
+        """The pixels as they enter the encoder, one pixel per pixel: the tiles of an image, or a sheet of slices per channel.
 
         Each sheet has the channel's window above it; the crops of a volume are below the whole.
         """
@@ -222,7 +222,7 @@ def describe(visual: ProcessedVisual) -> dict[str, Any]:
 
 
 def _sheet(slices: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """All slices `(N, H, W)`, or pictures `(N, H, W, 3)`, the first at the top left, in about as many rows as columns."""
+    """All slices `(N, H, W)`, or images `(N, H, W, 3)`, the first at the top left, in about as many rows as columns."""
     count, height, width = slices.shape[:3]
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)

@@ -72,7 +72,7 @@ def repeat_rows(table: Tensor, times: int) -> Tensor:
 def fingerprint(pixels: Tensor) -> Tensor:
     """A 0-dim long tensor that depends on the bits of up to 1024 float32 values spread over `pixels`.
 
-    The values are taken at equal steps, each weighted by its place, so that a shifted or swapped picture differs.
+    The values are taken at equal steps, each weighted by its place, so that a shifted or swapped image differs.
     """
     flat = pixels.detach().reshape(-1)
     chosen = flat[:: max(1, flat.numel() // _FINGERPRINT_VALUES)].contiguous().view(torch.int32).long()

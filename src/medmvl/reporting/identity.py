@@ -25,7 +25,7 @@ _MUST_STAND = (
 
 
 def study_uid(file: Path) -> str:
-    """The Study Instance UID, empty where there is none; only to tell which pictures belong together."""
+    """The Study Instance UID, empty where there is none; only to tell which images belong together."""
     try:
         return str(_header(file, ["StudyInstanceUID"]).get("StudyInstanceUID") or "")
     except ReadError:  # reading its pixels will say what is wrong

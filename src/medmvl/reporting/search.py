@@ -1,6 +1,6 @@
-"""What there is to report on: every DICOM series, NIfTI, NRRD, MetaImage, array and picture below some folders.
+"""What there is to report on: every DICOM series, NIfTI, NRRD, MetaImage, array and image below some folders.
 
-A volume is one study to report on; the pictures of one DICOM study (frontal and lateral) are one together. What cannot be
+A volume is one study to report on; the images of one DICOM study (frontal and lateral) are one together. What cannot be
 read is listed and stops nothing.
 """
 
@@ -144,7 +144,7 @@ class _Search:
             return
         for file, wrong in damaged:
             self._bad(file, wrong)
-        pictures: dict[str, list[Path]] = {}
+        images: dict[str, list[Path]] = {}
         for number, one in enumerate(series, 1):
             selector = f"#series={number}" if len(series) > 1 else ""
             files = _files(one)
@@ -155,10 +155,10 @@ class _Search:
                 block = _block(f"{source}{selector}", "volume", self.declared)
                 self._add(f"{source}{selector}", files, [block], one)
             elif one.series_type in ("image", "slide") and alone:
-                pictures.setdefault(study_uid(files[0]) or str(files[0]), []).append(files[0])
+                images.setdefault(study_uid(files[0]) or str(files[0]), []).append(files[0])
             else:
-                self._bad(f"{source}{selector}", f"{one}: frames are neither a volume nor one picture")
-        for files in pictures.values():
+                self._bad(f"{source}{selector}", f"{one}: frames are neither a volume nor one image")
+        for files in images.values():
             blocks = [_block(file, "image", self.declared) for file in files]
             self._add(files[0], files, blocks, _of(files[0], series))
 

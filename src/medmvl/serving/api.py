@@ -118,7 +118,7 @@ def _add_files(app: FastAPI, server: Server) -> None:
     @app.post("/v1/files", responses=_ERRORS)
     async def upload(
         request: HttpRequest,
-        file: Annotated[UploadFile, File(description="DICOM, NIfTI, NRRD, a picture, or a zip of a series")],
+        file: Annotated[UploadFile, File(description="DICOM, NIfTI, NRRD, an image, or a zip of a series")],
         purpose: Annotated[str, Form()] = "user_data",
         select: Annotated[str, Form(pattern=r"^((series|frame|time)=\d{1,6})?$")] = "",
         units: Annotated[str, Form(description="such as HU, where the file does not say it")] = "",

@@ -13,7 +13,7 @@ def check_data_uri(uri: str) -> None:
     head, comma, _ = uri[:256].partition(",")
     if not head.startswith("data:") or not head.endswith(";base64") or not comma:
         raise UserError(
-            "send pictures and volumes inside the request, as data:...;base64,..., or upload them to /v1/files; "
+            "send images and volumes inside the request, as data:...;base64,..., or upload them to /v1/files; "
             "addresses are not fetched"
         )
 

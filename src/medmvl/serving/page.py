@@ -156,7 +156,7 @@ def _add_showing(app: FastAPI, server: Server) -> None:
 
     @app.get("/page/studies/{study}/thumbnail.png")
     def small(request: HttpRequest, study: str) -> Response:
-        """A small picture."""
+        """A small image."""
         return Response(thumbnail(load(request, study)), media_type="image/png", headers=PRIVATE)
 
     @app.get("/page/studies/{study}/about")

@@ -57,7 +57,7 @@ class TextPart(RequestModel):
 
 
 class ImageUrl(RequestModel):
-    """A picture inside the request; addresses are never fetched."""
+    """An image inside the request; addresses are never fetched."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None

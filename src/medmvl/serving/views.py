@@ -1,4 +1,4 @@
-"""What a page shows of a study: its voxels as NIfTI, what the model sees of it as NIfTI, a small picture; no identity."""
+"""What a page shows of a study: its voxels as NIfTI, what the model sees of it as NIfTI, a small image; no identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.imaging import MedicalImage
-from medmvl.imaging.draw import slice_picture
+from medmvl.imaging.draw import slice_image
 from medmvl.imaging.geometry import affine_from
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual
@@ -53,9 +53,9 @@ def seen_nifti(
     if visual.kind == "volume":
         shown = unit[min(channel, len(unit) - 1)]
     else:
-        picture = unit[0]
-        grey = len(picture) != 3 or bool((picture == picture[:1]).all())
-        shown = picture[0][None] if grey else np.moveaxis(picture, 0, -1)[None]
+        channels = unit[0]
+        grey = len(channels) != 3 or bool((channels == channels[:1]).all())
+        shown = channels[0][None] if grey else np.moveaxis(channels, 0, -1)[None]
     return _nifti((shown * 255).round().astype(np.uint8), affine @ visual.matrix)
 
 
@@ -78,10 +78,10 @@ def corners_mm(image: MedicalImage, lower: tuple[float, ...], upper: tuple[float
 
 def thumbnail(image: MedicalImage) -> bytes:
     """A PNG of the image, or of a volume's middle slice."""
-    picture = slice_picture(image, image.shape[0] // 2 if image.kind == "volume" else 0)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    drawn = slice_image(image, image.shape[0] // 2 if image.kind == "volume" else 0)
+    drawn.thumbnail((THUMBNAIL, THUMBNAIL))
     stored = io.BytesIO()
-    picture.save(stored, format="PNG")
+    drawn.save(stored, format="PNG")
     return stored.getvalue()
 
 
@@ -96,7 +96,7 @@ def _volume_of(image: MedicalImage) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def _across(axcodes: tuple[str, ...]) -> str:
-    """The direction a picture does not show."""
+    """The direction an image does not show."""
     return next(pair[0] for pair in ("SI", "AP", "RL") if not set(pair) & set(axcodes))
 
 

@@ -42,7 +42,7 @@ class Assumptions:
 
 
 READ_SECONDS = {"image": 0.02, "volume": 1.1}
-"""CPU seconds for a picture, and for a `.nii.gz` or a DICOM series of 300 slices (docs/LOG.md)."""
+"""CPU seconds for an image, and for a `.nii.gz` or a DICOM series of 300 slices (docs/LOG.md)."""
 
 PHANTOM_READ_SECONDS = 0.004
 """CPU seconds for the small arrays of phantoms."""

@@ -1,4 +1,4 @@
-"""What happened in a run: one line per logged step in `history.jsonl`, and a picture of the curves."""
+"""What happened in a run: one line per logged step in `history.jsonl`, and an image of the curves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_curves(records: Sequence[Record], path: Path, by_length: Collection[st
 
     Args:
         records: of `write_history`.
-        path: the picture.
+        path: the image.
         by_length: stages whose batches hold samples of like length. Short answers are easier to predict than reports, so
             their training loss jumps from batch to batch; the legend says so.
     """

@@ -1,1 +1,1 @@
-"""What the files of public data sets share: reading tables, decoding pictures, wording questions, collecting samples."""
+"""What the files of public data sets share: reading tables, decoding images, wording questions, collecting samples."""

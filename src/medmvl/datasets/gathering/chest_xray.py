@@ -1,4 +1,4 @@
-"""One chest X-ray study as one sample: the best frontal picture, then a lateral one, then the report is asked for."""
+"""One chest X-ray study as one sample: the best frontal image, then a lateral one, then the report is asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATERAL = ("LATERAL", "LL")
 
 
 class View(NamedTuple):
-    """One picture of a study."""
+    """One image of a study."""
 
     path: Path
     position: str
@@ -25,14 +25,14 @@ class View(NamedTuple):
 
 
 def choose_views(views: Sequence[View]) -> list[View]:
-    """The best frontal view (PA before AP), then a lateral one; the first picture where no view is known.
+    """The best frontal view (PA before AP), then a lateral one; the first image where no view is known.
 
     Raises:
-        UserError: where there is no picture.
+        UserError: where there is no image.
     """
     chosen = [view for view in (_best(views, FRONTAL), _best(views, LATERAL)) if view is not None]
     if not views:
-        raise UserError("the study has no picture")
+        raise UserError("the study has no image")
     return chosen or [views[0]]
 
 
@@ -49,7 +49,7 @@ def take_report(
     """Take a study; the views it shows are labels `view/PA` and the like.
 
     Raises:
-        UserError: where there is no picture, or it cannot be read.
+        UserError: where there is no image, or it cannot be read.
     """
     chosen = choose_views(views)
     shown = {f"view/{view.position.upper()}": 1.0 for view in chosen if view.position}

@@ -1,7 +1,7 @@
 """What a converter gathers from a public data set: samples, the files they name, and every record that is bad.
 
-Samples go to a file at once, so memory holds only what splits need. Pictures are decoded and hashed: equal
-bytes are one picture, whatever their names, and are never in two splits.
+Samples go to a file at once, so memory holds only what splits need. Images are decoded and hashed: equal
+bytes are one image, whatever their names, and are never in two splits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ConvertOptions:
     what leaks, for numbers to be compared with published ones; None: the data set's default."""
     seed: int = 0
     copy: bool = False
-    """Copy pictures and volumes into the new folder instead of naming those in the raw one."""
+    """Copy images and volumes into the new folder instead of naming those in the raw one."""
     fast: bool = False
     """True where files are only looked for: neither decoded nor hashed."""
     skip_bad: bool = False
@@ -125,7 +125,7 @@ class Collection:
         """Take a sample.
 
         Args:
-            sample: its blocks name files by what `image`, `volume` or `picture` returned.
+            sample: its blocks name files by what `image`, `volume` or `image_from_bytes` returned.
             split: `train`, `validation` or `test`, where the data set says so.
 
         Raises:
@@ -140,7 +140,7 @@ class Collection:
         self.entries.append(Entry(split, sample.patient, sample.study, question_type, sample.language, files))
 
     def image(self, path: Path) -> str:
-        """Return what samples call a picture.
+        """Return what samples call an image.
 
         Raises:
             ReadError: where it is missing or, unless `fast`, cannot be decoded.
@@ -155,20 +155,20 @@ class Collection:
         """
         return self._reference(path, "volumes")
 
-    def picture(self, name: str, data: bytes) -> str:
-        """Write a picture that came inside a table or an archive, and return what samples call it.
+    def image_from_bytes(self, name: str, data: bytes) -> str:
+        """Write an image that came inside a table or an archive, and return what samples call it.
 
         Args:
             name: below `images/` of the new folder.
             data: the encoded file, such as PNG.
 
         Raises:
-            ReadError: where the bytes are no picture.
+            ReadError: where the bytes are no image.
         """
         reference = f"images/{name}"
-        with _broken_is_read_error(name), Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-            self._sizes[reference] = (picture.height, picture.width)
+        with _broken_is_read_error(name), Image.open(io.BytesIO(data)) as decoded:
+            decoded.load()
+            self._sizes[reference] = (decoded.height, decoded.width)
         target = self.folder / reference
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -181,13 +181,13 @@ class Collection:
         return reference
 
     def size(self, reference: str) -> tuple[int, int]:
-        """Height and width of a picture, for boxes in it."""
+        """Height and width of an image, for boxes in it."""
         if reference not in self._sizes:
             path = self.out / reference
             if not path.exists():
                 path = self.folder / reference
-            with _broken_is_read_error(path.name), Image.open(path) as picture:
-                self._sizes[reference] = (picture.height, picture.width)
+            with _broken_is_read_error(path.name), Image.open(path) as decoded:
+                self._sizes[reference] = (decoded.height, decoded.width)
         return self._sizes[reference]
 
     def samples(self) -> Iterator[Sample]:
@@ -251,7 +251,7 @@ def _broken_is_read_error(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ReadError(f"{name} is not a picture that can be decoded ({error})") from None
+        raise ReadError(f"{name} is not an image that can be decoded ({error})") from None
 
 
 def summary_of(entries: list[Entry], chosen: list[int]) -> JsonObject:

@@ -1,6 +1,6 @@
-"""The Parquet form in which Hugging Face keeps picture questions: columns `image`, `question`, `answer`.
+"""The Parquet form in which Hugging Face keeps image questions: columns `image`, `question`, `answer`.
 
-Files are `data/{train,validation,test}-00000-of-00001-*.parquet`; pictures are inside and written out once.
+Files are `data/{train,validation,test}-00000-of-00001-*.parquet`; images are inside and written out once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def gather_parquet(found: Collection, task: str) -> bool:
 
 def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: str) -> None:
     answer = text_field(row, "answer")
-    name = save_picture(found, row.get("image"))
+    name = save_image(found, row.get("image"))
     choices = yes_no_choices(answer, text_field(row, "question"))
     sample = question(
         id,
@@ -60,16 +60,16 @@ def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: 
     found.add(sample, split)
 
 
-def save_picture(found: Collection, value: object) -> str:
-    """Write a picture of a row under the digest of its bytes and return what samples call it.
+def save_image(found: Collection, value: object) -> str:
+    """Write an image of a row under the digest of its bytes and return what samples call it.
 
     Raises:
         UserError: where there is none, or it cannot be decoded.
     """
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes) or not data:
-        raise UserError("it holds no picture")
+        raise UserError("it holds no image")
     suffix = SUFFIXES.get(data[:3], "")
     name = f"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"
     reference = f"images/{name}"
-    return reference if reference in found.digests else found.picture(name, data)
+    return reference if reference in found.digests else found.image_from_bytes(name, data)

@@ -27,7 +27,7 @@ def question(
     language: Literal["en", "zh"] = "en",
     **identity: Any,
 ) -> Sample:
-    """One turn: the pictures, the question, the answer.
+    """One turn: the images, the question, the answer.
 
     Args:
         id: differs from all others of the data set.

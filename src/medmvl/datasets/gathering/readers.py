@@ -1,4 +1,4 @@
-"""Tables as public data sets come: CSV (also gzipped), JSON arrays too large for memory, Parquet with pictures."""
+"""Tables as public data sets come: CSV (also gzipped), JSON arrays too large for memory, Parquet with images."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def iter_json(path: Path) -> Iterator[JsonObject]:
 
 
 def iter_parquet(path: Path) -> Iterator[JsonObject]:
-    """Yield rows of a Parquet file; a picture is `{"bytes": ..., "path": ...}`.
+    """Yield rows of a Parquet file; an image is `{"bytes": ..., "path": ...}`.
 
     Raises:
         MissingExtraError: without pyarrow.

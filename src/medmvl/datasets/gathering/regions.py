@@ -32,11 +32,11 @@ class Region:
 
 
 def half_open(box: JsonValue, size: tuple[int, int]) -> Rows:
-    """Turn `[x, y, width, height]` in pixels into `(y0, x0, y1, x1)` within the picture.
+    """Turn `[x, y, width, height]` in pixels into `(y0, x0, y1, x1)` within the image.
 
     Args:
         box: four numbers.
-        size: height and width of the picture.
+        size: height and width of the image.
 
     Raises:
         UserError: where it is no box, or lies outside.
@@ -50,7 +50,7 @@ def half_open(box: JsonValue, size: tuple[int, int]) -> Rows:
         min(size[0], math.ceil(y + height)), min(size[1], math.ceil(x + width)),
     )  # fmt: skip
     if rows[2] <= rows[0] or rows[3] <= rows[1]:
-        raise UserError(f"the box {box!r} has no inside in a picture of {size[0]} x {size[1]}")
+        raise UserError(f"the box {box!r} has no inside in an image of {size[0]} x {size[1]}")
     return rows
 
 
@@ -69,18 +69,18 @@ def unimed_text(box: Rows, size: tuple[int, int]) -> str:
 def add_regions(
     found: Collection,
     prefix: str,
-    picture: str,
+    image: str,
     regions: Sequence[Region],
     split: str | None,
     **identity: Any,
 ) -> None:
-    """Take a `refer` and an `identify` sample of each region; what a picture has twice is not asked for by name."""
+    """Take a `refer` and an `identify` sample of each region; what an image has twice is not asked for by name."""
     counts = Counter(region.label for region in regions)
-    size = found.size(picture)
+    size = found.size(image)
     for number, region in enumerate(regions):
         text = unimed_text(region.box, size)
         shared = {**identity, "boxes": (Box(coordinates=region.box, label=region.label),)}
-        block = ImageBlock(image=picture)
+        block = ImageBlock(image=image)
         found.add(
             question(
                 f"{prefix}-identify-{number}",
@@ -93,7 +93,7 @@ def add_regions(
             split,
         )
         if counts[region.label] > 1:
-            found.note("regions not asked for by name, because the picture has several of that name")
+            found.note("regions not asked for by name, because the image has several of that name")
             continue
         found.add(
             question(

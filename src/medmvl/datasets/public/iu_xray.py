@@ -69,8 +69,8 @@ def _gather_r2gen(found: Collection) -> None:
                 name = text_field(record, "id")
                 names = record.get("image_path")
                 if not isinstance(names, list):
-                    raise UserError("expected a list of pictures as 'image_path'")
-                views = [View(below(found.raw / "images", str(picture)), "") for picture in names]
+                    raise UserError("expected a list of images as 'image_path'")
+                views = [View(below(found.raw / "images", str(image)), "") for image in names]
                 report = " ".join(text_field(record, "report").split())
                 take_report(
                     found, f"iu_xray-{name}", views, report, SPLITS[split], **_identity(name.split("_")[0])
@@ -78,14 +78,14 @@ def _gather_r2gen(found: Collection) -> None:
 
 
 def _gather_open_i(found: Collection) -> None:
-    pictures = {path.stem: path for path in sorted(found.raw.rglob("*.png"))}
+    images = {path.stem: path for path in sorted(found.raw.rglob("*.png"))}
     for path in sorted(found.raw.rglob("ecgen-radiology/*.xml")):
         with found.record(path.name):
             findings, impression, names = _parse_xml(found.table(path))
             if not findings and not impression:
                 found.note(EMPTY)
                 continue
-            views = [View(pictures.get(name, path.with_name(f"{name}.png")), "") for name in names]
+            views = [View(images.get(name, path.with_name(f"{name}.png")), "") for name in names]
             report = joined(findings, impression)
             take_report(found, f"iu_xray-{path.stem}", views, report, None, **_identity(f"CXR{path.stem}"))
 
@@ -96,10 +96,10 @@ def _parse_xml(path: Path) -> tuple[str, str, list[str]]:
     except ElementTree.ParseError as error:
         raise UserError(f"not valid XML ({error})") from None
     texts = {node.get("Label"): (node.text or "").strip() for node in root.iter("AbstractText")}
-    return texts.get("FINDINGS", ""), texts.get("IMPRESSION", ""), list(_picture_names(root))
+    return texts.get("FINDINGS", ""), texts.get("IMPRESSION", ""), list(_image_names(root))
 
 
-def _picture_names(root: ElementTree.Element) -> Iterator[str]:
+def _image_names(root: ElementTree.Element) -> Iterator[str]:
     for node in root.iter("parentImage"):
         if node.get("id"):
             yield str(node.get("id"))
@@ -121,7 +121,7 @@ DATASET = PublicDataset(
     url="https://openi.nlm.nih.gov",
     layout="indiana_reports.csv and indiana_projections.csv with images/, or annotation.json with images/, "
     "or ecgen-radiology/*.xml with NLMCXR_png/",
-    size="7,470 pictures, 3,955 reports",
+    size="7,470 images, 3,955 reports",
     split="of annotation.json (R2Gen) where it is there, else a new one by report",
     gather=gather,
     tasks=(IU_XRAY_REPORT,),

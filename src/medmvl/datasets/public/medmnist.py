@@ -1,4 +1,4 @@
-"""MedMNIST v2 (Yang et al., Scientific Data 2023): one category per picture or small volume, chosen from all of them.
+"""MedMNIST v2 (Yang et al., Scientific Data 2023): one category per image or small volume, chosen from all of them.
 
 Layout (zenodo.org/records/10519652): `<set>.npz` or `<set>_224.npz` (3D: `_64`) with `train_images`, `train_labels` and
 the same for `val` and `test`; the largest size of a set is taken. Volumes say neither orientation nor spacing nor units.
@@ -88,11 +88,11 @@ SETS: dict[str, MedMNISTSet] = {
         "inhibitory synapse", "excitatory synapse",
     ), volumes=True),
 }  # fmt: skip
-"""Sets with one category per picture or volume; ChestMNIST has several and is not one of them."""
+"""Sets with one category per image or volume; ChestMNIST has several and is not one of them."""
 
 
 def gather(found: Collection) -> None:
-    """Take every picture and volume of every set."""
+    """Take every image and volume of every set."""
     archives = _largest(found.raw)
     if not archives:
         raise UserError(f"{found.raw}: expected .npz files of {', '.join(SETS)}")
@@ -157,9 +157,9 @@ def _take(
 
 
 def _block(found: Collection, name: str, number: str, image: NDArray[Any]) -> ImageBlock | VolumeBlock:
-    """Write a picture as PNG or a volume as `.npy`, `(D, H, W)` as the archive holds it."""
+    """Write an image as PNG or a volume as `.npy`, `(D, H, W)` as the archive holds it."""
     if not SETS[name].volumes:
-        return ImageBlock(image=found.picture(f"{name}/{number}.png", _png(image)))
+        return ImageBlock(image=found.image_from_bytes(f"{name}/{number}.png", _png(image)))
     if image.dtype != np.uint8 or image.ndim != 3:
         raise ReadError(f"expected volumes of 8-bit voxels, found {image.dtype} of shape {image.shape}")
     target = found.folder / "volumes" / name / f"{number}.npy"
@@ -198,7 +198,7 @@ MEDMNIST_ORGANS = Benchmark(
 
 DATASET = PublicDataset(
     name="medmnist",
-    title="MedMNIST v2, sets with one category per picture or volume",
+    title="MedMNIST v2, sets with one category per image or volume",
     licence="CC BY 4.0; DermaMNIST: CC BY-NC 4.0",
     url="https://medmnist.com",
     layout="dermamnist_224.npz, organsmnist_224.npz, nodulemnist3d_64.npz and others, any size",

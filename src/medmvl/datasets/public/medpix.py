@@ -1,8 +1,8 @@
-"""MedPix captions (MPx-Single of RadFM, Wu et al., arXiv 2308.02463): one picture and the text of its case.
+"""MedPix captions (MPx-Single of RadFM, Wu et al., arXiv 2308.02463): one image and the text of its case.
 
 Layout, as read by `uni_med/datasets/datasets/medpix_dataset.py` of github.com/MSIIP/Uni-Med: tables
 `MedPix_single_train.csv` and `MedPix_single_test.csv` with `name`, `context`, `type` (only `caption` counts)
-of huggingface.co/datasets/chaoyi-wu/RadFM_data_csv, and the pictures of chaoyi-wu/MedPix-Images below
+of huggingface.co/datasets/chaoyi-wu/RadFM_data_csv, and the images of chaoyi-wu/MedPix-Images below
 `images/`.
 """
 
@@ -19,7 +19,7 @@ ASK = "Describe this input image."
 
 
 def gather(found: Collection) -> None:
-    """Take every captioned picture."""
+    """Take every captioned image."""
     tables = [path for path in sorted(found.raw.glob("*.csv")) if "single" in path.name.lower()]
     if not tables:
         raise UserError(f"{found.raw}: expected MedPix_single_train.csv and MedPix_single_test.csv")

@@ -1,4 +1,4 @@
-"""MedQA (Jin et al. 2021), US part: questions without pictures, part of Uni-Med's mixture.
+"""MedQA (Jin et al. 2021), US part: questions without images, part of Uni-Med's mixture.
 
 Layout: `questions/US/{train,dev,test}.jsonl` of github.com/jind11/MedQA with `question`, `answer`, `options`. Asked as in
 Uni-Med: without options.

@@ -1,11 +1,11 @@
-"""MedThinkVQA (ICLR 2026): diagnoses from several pictures of a case of Eurorad, with what each picture shows.
+"""MedThinkVQA (ICLR 2026): diagnoses from several images of a case of Eurorad, with what each image shows.
 
 Layout (huggingface.co/datasets/bio-nlp-umass/MedThinkVQA): `train.jsonl` and `test.jsonl`, a case each with `title`,
 `CLINICAL_HISTORY`, `IMAGING_FINDINGS`, `options` (`{"A": ...}`), `correct_answer` (a letter), `ICD Chapter` (a category),
 `is_longitudinal`, `image_count`, `image_01_path` to `image_49_path` (`images/case19254/6D-JPs9h.jpg`) and
 `image_01_caption`.
-Its three steps are three types of question: what one picture shows (`caption`), what all show together (`report`), and
-which of five diagnoses fits (`choice_single` and, where pictures are from several times, `choice_longitudinal`).
+Its three steps are three types of question: what one image shows (`caption`), what all show together (`report`), and
+which of five diagnoses fits (`choice_single` and, where images are from several times, `choice_longitudinal`).
 Checked in the README of github.com/benluwang/MedThinkVQA: files, fields with an example, numbers, licence. Not checked: the
 wording of its prompts, which that repository does not hold; ours gives the clinical history and asks.
 """
@@ -43,7 +43,7 @@ def gather(found: Collection) -> None:
 
 
 def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> None:
-    shown = _pictures(found, record)
+    shown = _image_blocks(found, record)
     history = text_field(record, "CLINICAL_HISTORY")
     case = text_field(record, "title").rsplit(" ", 1)[-1]
     shared: JsonObject = {"patient": f"eurorad:{case}", "task": "medthinkvqa"}
@@ -64,7 +64,7 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
         )
     for number, (block, caption) in enumerate(shown, start=1):
         if not caption:
-            found.note("pictures without a caption")
+            found.note("images without a caption")
             continue
         asked = ASK_CAPTION.format(history=history)
         steps.append(
@@ -88,11 +88,11 @@ def _longitudinal(record: Mapping[str, Any]) -> bool:
     return said
 
 
-def _pictures(found: Collection, record: Mapping[str, Any]) -> list[tuple[ImageBlock, str]]:
-    """The pictures of a case with what is said of each, as many as it counts."""
+def _image_blocks(found: Collection, record: Mapping[str, Any]) -> list[tuple[ImageBlock, str]]:
+    """The images of a case with what is said of each, as many as it counts."""
     said = text_field(record, "image_count")
     if not re.fullmatch(r"[0-9]{1,3}", said) or int(said) < 1:
-        raise UserError(f"expected a number of pictures as image_count, found {said!r}")
+        raise UserError(f"expected a number of images as image_count, found {said!r}")
     count = int(said)
     shown = []
     for number in range(1, count + 1):
@@ -105,14 +105,14 @@ def _pictures(found: Collection, record: Mapping[str, Any]) -> list[tuple[ImageB
 
 
 MEDTHINKVQA = Benchmark(
-    name="medthinkvqa", title="MedThinkVQA, diagnosis of five, several pictures", data="medthinkvqa",
+    name="medthinkvqa", title="MedThinkVQA, diagnosis of five, several images", data="medthinkvqa",
     question_types=("choice_*",), prompts={"en": "{question}\nAnswer with the letter of the right option."},
 )  # fmt: skip
 MEDTHINKVQA_FINDINGS = Benchmark(
     name="medthinkvqa-findings", title="MedThinkVQA, findings of a case", data="medthinkvqa", question_types=("report",),
 )  # fmt: skip
 MEDTHINKVQA_CAPTION = Benchmark(
-    name="medthinkvqa-caption", title="MedThinkVQA, findings of one picture", data="medthinkvqa",
+    name="medthinkvqa-caption", title="MedThinkVQA, findings of one image", data="medthinkvqa",
     question_types=("caption",),
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ DATASET = PublicDataset(
     licence="CC BY-NC-SA 4.0: research and education only; cases are from Eurorad",
     url="https://huggingface.co/datasets/bio-nlp-umass/MedThinkVQA",
     layout="{train,test}.jsonl and images/case*/*.jpg",
-    size="7,347 training and 720 test cases; 5,845 test pictures",
+    size="7,347 training and 720 test cases; 5,845 test images",
     split=AS_PUBLISHED,
     gather=gather,
     tasks=(MEDTHINKVQA, MEDTHINKVQA_FINDINGS, MEDTHINKVQA_CAPTION),

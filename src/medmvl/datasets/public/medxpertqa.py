@@ -1,12 +1,12 @@
-"""MedXpertQA MM (Zuo et al., ICML 2025): examination questions about several pictures, with five options.
+"""MedXpertQA MM (Zuo et al., ICML 2025): examination questions about several images, with five options.
 
 Layout (huggingface.co/datasets/TsinghuaC3I/MedXpertQA): `MM/test.jsonl` and `MM/dev.jsonl`, records with `id`, `question`,
 `options` (`{"A": ...}`), `label` (a letter), `images` (names such as `MM-0-a.jpeg`), `question_type` (Reasoning or
-Understanding), `medical_task` and `body_system`, which become categories; and the pictures in `images.zip` or the folder
+Understanding), `medical_task` and `body_system`, which become categories; and the images in `images.zip` or the folder
 `images/`. The five questions of `dev` are validation.
 Checked in public code that reads it: the files, the fields, that `images` are names in the one archive; the size and the
 MIT licence in the repository's README. Not checked: whether every question lists its options itself; where it does, after
-`Answer Choices:`, that list is taken off and ours is put below. The subset `Text` has no pictures and is not read.
+`Answer Choices:`, that list is taken off and ours is put below. The subset `Text` has no images and is not read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from medmvl.tasks.benchmark import Benchmark
 
 TABLES = {"test.jsonl": "test", "dev.jsonl": "validation"}
 OWN_LIST = "Answer Choices:"
-Picture = Callable[[str], str]
-"""Name of a picture to what samples call it."""
+ImageName = Callable[[str], str]
+"""Name of an image to what samples call it."""
 QUESTION_TYPES = {"reasoning": "choice_reasoning", "understanding": "choice_understanding"}
 
 
@@ -43,12 +43,12 @@ def gather(found: Collection) -> None:
         _take_all(found, tables, lambda name: found.image(below(folder, name)))
         return
     with open_zip(archive) as opened:
-        pictures = _Zipped(found, opened)
-        _take_all(found, tables, pictures.picture)
+        zipped = _Zipped(found, opened)
+        _take_all(found, tables, zipped.image)
 
 
 class _Zipped:
-    """Pictures of the archive, each written out once."""
+    """Images of the archive, each written out once."""
 
     def __init__(self, found: Collection, archive: ZipFile) -> None:
         self.found = found
@@ -56,22 +56,22 @@ class _Zipped:
         self.members = {PurePosixPath(member).name: member for member in archive.namelist()}
         self.written: dict[str, str] = {}
 
-    def picture(self, name: str) -> str:
+    def image(self, name: str) -> str:
         if name not in self.members:
             raise ReadError(f"images.zip has no {name}")
         if name not in self.written:
-            self.written[name] = self.found.picture(name, self.archive.read(self.members[name]))
+            self.written[name] = self.found.image_from_bytes(name, self.archive.read(self.members[name]))
         return self.written[name]
 
 
-def _take_all(found: Collection, tables: Mapping[Path, str], picture: Picture) -> None:
+def _take_all(found: Collection, tables: Mapping[Path, str], image: ImageName) -> None:
     for table, split in tables.items():
         for number, record in enumerate(iter_json(found.table(table))):
             with found.record(f"{table.name}, question {number + 1}"):
-                _take(found, record, split, picture)
+                _take(found, record, split, image)
 
 
-def _take(found: Collection, record: Mapping[str, Any], split: str, picture: Picture) -> None:
+def _take(found: Collection, record: Mapping[str, Any], split: str, image: ImageName) -> None:
     names = record.get("images")
     if not isinstance(names, list) or not names:
         raise UserError("it names no images; the subset Text is not read")
@@ -81,7 +81,7 @@ def _take(found: Collection, record: Mapping[str, Any], split: str, picture: Pic
     name = text_field(record, "id")
     sample = choice_question(
         f"medxpertqa-{name}",
-        [ImageBlock(image=picture(str(one))) for one in names],
+        [ImageBlock(image=image(str(one))) for one in names],
         text_field(record, "question").partition(OWN_LIST)[0].strip(),
         options_by_letter(record.get("options")),
         text_field(record, "label"),

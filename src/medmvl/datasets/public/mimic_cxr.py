@@ -27,7 +27,7 @@ CERTAIN = {"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0}
 
 
 class _Study:
-    """Pictures of one study."""
+    """Images of one study."""
 
     def __init__(self, subject: str, split: str) -> None:
         self.subject = subject
@@ -65,13 +65,13 @@ def _studies(found: Collection) -> dict[str, _Study]:
     positions = {row["dicom_id"]: row.get("ViewPosition", "") for row in iter_csv(_table(found, "metadata"))}
     studies: dict[str, _Study] = {}
     for row in iter_csv(_table(found, "split")):
-        picture, study, subject = (text_field(row, key) for key in ("dicom_id", "study_id", "subject_id"))
+        image, study, subject = (text_field(row, key) for key in ("dicom_id", "study_id", "subject_id"))
         split = SPLITS.get(text_field(row, "split"))
         if split is None:
-            raise UserError(f"split of {picture}: expected {', '.join(SPLITS)}, found {row['split']!r}")
-        path = found.raw / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}" / f"{picture}.jpg"
+            raise UserError(f"split of {image}: expected {', '.join(SPLITS)}, found {row['split']!r}")
+        path = found.raw / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}" / f"{image}.jpg"
         known = studies.setdefault(study, _Study(subject, split))
-        known.views.append(View(path, positions.get(picture, "")))
+        known.views.append(View(path, positions.get(image, "")))
     return studies
 
 
@@ -116,7 +116,7 @@ DATASET = PublicDataset(
     url="https://physionet.org/content/mimic-cxr-jpg",
     layout="mimic-cxr-2.0.0-{split,metadata,chexpert}.csv.gz, files/p10/p10000032/s50414267/*.jpg and "
     "s50414267.txt next to, or below mimic-cxr-reports/files/",
-    size="377,110 pictures, 227,835 studies, 65,379 patients",
+    size="377,110 images, 227,835 studies, 65,379 patients",
     split="the official one, by patient",
     gather=gather,
     tasks=(MIMIC_CXR_REPORT,),

@@ -2,7 +2,7 @@
 
 Layout (huggingface.co/datasets/foreverbeliever/OmniMedVQA): `QA_information/Open-access/<set>.json`, records
 with `question_id`, `question_type`, `question`, `gt_answer`, `image_path`, `option_A` ... `option_D`,
-`modality_type`; pictures at `image_path` below the folder. The restricted part has no pictures.
+`modality_type`; images at `image_path` below the folder. The restricted part has no images.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ DATASET = PublicDataset(
     licence="for research; each of its 42 sources keeps its own licence, several of them non-commercial",
     url="https://huggingface.co/datasets/foreverbeliever/OmniMedVQA",
     layout="QA_information/Open-access/*.json and Images/",
-    size="82,059 pictures, 88,996 questions",
+    size="82,059 images, 88,996 questions",
     split="all of it is test",
     gather=gather,
     tasks=(OMNIMEDVQA,),

@@ -1,6 +1,6 @@
 """PathVQA (He et al., arXiv 2003.10286): open and yes/no questions about pathology figures.
 
-Layouts: the Parquet files of huggingface.co/datasets/flaviagiammarino/path-vqa (5,004 pictures, 32,799 pairs
+Layouts: the Parquet files of huggingface.co/datasets/flaviagiammarino/path-vqa (5,004 images, 32,799 pairs
 less duplicates: 19,654 / 6,259 / 6,719), and the authors' `images/{train,val,test}/*.jpg` with
 `qas/{train,val,test}/{split}_qa.pkl` (github.com/UCSD-AI4H/PathVQA), pickled lists of `image`, `question`,
 `answer`, which are unpacked without ever running what a pickle could contain.
@@ -86,10 +86,10 @@ PATH_VQA = Benchmark(
 DATASET = PublicDataset(
     name="path-vqa",
     title="PathVQA",
-    licence="MIT for the questions; pictures are from textbooks and a digital library",
+    licence="MIT for the questions; images are from textbooks and a digital library",
     url="https://huggingface.co/datasets/flaviagiammarino/path-vqa",
     layout="data/*.parquet of Hugging Face, or images/ and qas/*/{train,val,test}_qa.pkl",
-    size="5,004 pictures; 19,654 / 6,259 / 6,719 questions",
+    size="5,004 images; 19,654 / 6,259 / 6,719 questions",
     split=AS_PUBLISHED,
     gather=gather,
     tasks=(PATH_VQA,),

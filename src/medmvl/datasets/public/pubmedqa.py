@@ -1,4 +1,4 @@
-"""PubMedQA (Jin et al. 2019), labelled part: questions without pictures, part of Uni-Med's mixture.
+"""PubMedQA (Jin et al. 2019), labelled part: questions without images, part of Uni-Med's mixture.
 
 Layout: `{train,dev,test}_set.json` of github.com/pubmedqa/pubmedqa (id to `QUESTION`, `final_decision`; the first two may
 lie in `pqal_fold0/`). Asked as in Uni-Med: without contexts.

@@ -7,7 +7,7 @@ that file alone, and the source's own scans. A line has `report_id` (path of the
 option, and a question is asked once per turn of its options, so that every letter is right once.
 Checked in github.com/MSIIP/ReportQA (generation, filter, scoring and their scripts): names of folders and files, fields, turns,
 the gate. Not checked: the files released on Hugging Face, and what their paths of scans look like; the longest end of a path
-that is a file is taken, which is one picture per study of MIMIC-CXR. CTRG-Brain's scans are read there as 0 to 255, so their
+that is a file is taken, which is one image per study of MIMIC-CXR. CTRG-Brain's scans are read there as 0 to 255, so their
 units are left unknown. RadEvalX, which those scripts score as well, is not read.
 
 The gate, `gated_accuracy`: who misses an entity that is there has all questions about it wrong. Evaluation scores questions one

@@ -2,7 +2,7 @@
 
 Layout: `metadata/{train,valid,test}_vqa_data.json` of huggingface.co/datasets/rajpurkarlab/ReXVQA, each an object of
 questions by id with `question`, `options` (`["A. ...", ...]`), `correct_answer` (a letter), `task_name` (the skill),
-`category`, `ImagePath` (`../deid_png/...`), `StudyInstanceUid`, `PatientID`; pictures in `deid_png/` of ReXGradient-160K.
+`category`, `ImagePath` (`../deid_png/...`), `StudyInstanceUid`, `PatientID`; images in `deid_png/` of ReXGradient-160K.
 Checked in public code that reads it (github.com/carlesonielfa/gemma-4-good-rexvqa among it): files, fields, letters before
 options, accuracy per group of questions. Not checked, as the data are gated: the five spellings of `task_name`, which
 are taken as they come, and the licence. Patients and studies become keyed hashes; file names still carry the published ones.
@@ -48,7 +48,7 @@ def _take(found: Collection, hashes: Pseudonyms, record: object, id: str, split:
     study, patient = text_field(record, "StudyInstanceUid", "study_id"), record.get("PatientID")
     sample = choice_question(
         id,
-        [ImageBlock(image=found.image(path)) for path in _pictures(found.raw, record)],
+        [ImageBlock(image=found.image(path)) for path in _image_paths(found.raw, record)],
         text_field(record, "question"),
         _options(record),
         text_field(record, "correct_answer"),
@@ -74,11 +74,11 @@ def _options(record: Mapping[str, Any]) -> list[str]:
     return [option_text(str(option)) if any(letters) else str(option).strip() for option in options]
 
 
-def _pictures(raw: Path, record: Mapping[str, Any]) -> list[Path]:
-    """The pictures of the study; the tables name them from the folder they lie in."""
+def _image_paths(raw: Path, record: Mapping[str, Any]) -> list[Path]:
+    """The images of the study; the tables name them from the folder they lie in."""
     named = record.get("ImagePath")
     if not isinstance(named, list) or not named:
-        raise UserError("expected a list of pictures as ImagePath")
+        raise UserError("expected a list of images as ImagePath")
     paths = []
     for name in named:
         parts = PurePosixPath(str(name)).parts

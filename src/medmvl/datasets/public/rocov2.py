@@ -1,9 +1,9 @@
 """ROCOv2 (Rückert et al., arXiv 2405.10004): radiological figures of open-access articles and their captions.
 
 Layout of zenodo.org/records/8333645, as public code reads it: tables `train_captions.csv`, `valid_captions.csv` and
-`test_captions.csv` with `ID` and `Caption`, and the pictures unzipped to `train/ID.jpg`, `valid/` and `test/`. Not checked:
-the published files themselves. Concepts (`*_concepts.csv`) are not read. Which article a picture is from, no table says, so
-pictures of one patient in one article may lie in two splits.
+`test_captions.csv` with `ID` and `Caption`, and the images unzipped to `train/ID.jpg`, `valid/` and `test/`. Not checked:
+the published files themselves. Concepts (`*_concepts.csv`) are not read. Which article an image is from, no table says, so
+images of one patient in one article may lie in two splits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
 def gather(found: Collection) -> None:
-    """Take every captioned picture."""
+    """Take every captioned image."""
     tables = {part: found.raw / f"{part}_captions.csv" for part in SPLITS}
     present = {part: path for part, path in tables.items() if path.is_file()}
     if not present:
@@ -30,10 +30,10 @@ def gather(found: Collection) -> None:
         for number, row in enumerate(iter_csv(found.table(path)), start=1):
             with found.record(f"{path.name}, row {number}"):
                 name = text_field(row, "ID")
-                picture = ImageBlock(image=found.image(below(found.raw, f"{part}/{name}.jpg")))
+                image = ImageBlock(image=found.image(below(found.raw, f"{part}/{name}.jpg")))
                 caption = text_field(row, "Caption")
                 found.add(
-                    question(name, [picture], ASK, caption, question_type="caption", task="rocov2"),
+                    question(name, [image], ASK, caption, question_type="caption", task="rocov2"),
                     SPLITS[part],
                 )
 
@@ -47,8 +47,8 @@ DATASET = PublicDataset(
     title="ROCOv2",
     licence="of each article: CC BY or CC BY-NC, in license_information.csv",
     url="https://zenodo.org/records/8333645",
-    layout="{train,valid,test}_captions.csv and train/, valid/, test/ with their pictures",
-    size="79,789 pictures: 59,958 / 9,904 / 9,927",
+    layout="{train,valid,test}_captions.csv and train/, valid/, test/ with their images",
+    size="79,789 images: 59,958 / 9,904 / 9,927",
     split=AS_PUBLISHED,
     gather=gather,
     tasks=(ROCOV2_CAPTION,),

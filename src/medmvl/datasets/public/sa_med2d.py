@@ -1,6 +1,6 @@
 """SA-Med2D-20M (Ye et al., arXiv 2311.11969) as named boxes, in the form Uni-Med published (figshare 27265386).
 
-Layout, as read by `uni_med/datasets/datasets/sa_med_dataset.py` of github.com/MSIIP/Uni-Med: pictures
+Layout, as read by `uni_med/datasets/datasets/sa_med_dataset.py` of github.com/MSIIP/Uni-Med: images
 `images/<modality>/<id>.png` and regions `train/<modality>/<id>.json` and `test/<modality>/<id>.json`, each
 `[{"liver": [x, y, width, height]}, ...]`. Ids are `modality--set--case--plane_slice`: the case is the patient.
 """
@@ -21,22 +21,22 @@ FOLDERS = ("images", "image", "imgs")
 
 
 def gather(found: Collection) -> None:
-    """Take the regions of every picture."""
-    pictures = next((found.raw / name for name in FOLDERS if (found.raw / name).is_dir()), None)
+    """Take the regions of every image."""
+    images = next((found.raw / name for name in FOLDERS if (found.raw / name).is_dir()), None)
     folders = [found.raw / name for name in SPLITS if (found.raw / name).is_dir()]
-    if pictures is None or not folders:
+    if images is None or not folders:
         raise UserError(f"{found.raw}: expected images/<modality>/*.png and train/, test/ with regions")
     for folder in folders:
         for path in sorted(folder.glob("*/*.json")):
             with found.record(path.relative_to(found.raw).as_posix()):
-                _take(found, path, pictures, SPLITS[folder.name])
+                _take(found, path, images, SPLITS[folder.name])
 
 
-def _take(found: Collection, path: Path, pictures: Path, split: str) -> None:
+def _take(found: Collection, path: Path, images: Path, split: str) -> None:
     modality = path.parent.name
-    picture = found.image(pictures / modality / f"{path.stem}.png")
+    image = found.image(images / modality / f"{path.stem}.png")
     regions = [
-        Region(label, half_open(box, found.size(picture)))
+        Region(label, half_open(box, found.size(image)))
         for entry in load_records(path)
         for label, box in entry.items()
     ]
@@ -45,7 +45,7 @@ def _take(found: Collection, path: Path, pictures: Path, split: str) -> None:
     add_regions(
         found,
         f"sa_med2d-{modality}-{path.stem}",
-        picture,
+        image,
         regions,
         split,
         task="sa_med2d",

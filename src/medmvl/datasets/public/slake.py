@@ -2,8 +2,8 @@
 
 Layout (med-vqa.com/slake; huggingface.co/datasets/BoKelvin/SLAKE): `train.json`, `validate.json`, `test.json`,
 and `imgs/xmlab102/{source.jpg,detection.json}`, whose boxes are `[{"Liver": [x, y, width, height]}, ...]`.
-A picture goes where the English part puts it, in every language: the published splits of the two languages
-together train on 142 of 180 test pictures.
+An image goes where the English part puts it, in every language: the published splits of the two languages
+together train on 142 of 180 test images.
 
 The English part as Parquet (huggingface.co/datasets/mdwiratathya/SLAKE-vqa-english: `image`, `question`, `answer` in
 `data/{train,validation,test}-*.parquet`) is read as well. It says neither which questions are closed nor where boxes are,
@@ -38,7 +38,7 @@ QUESTION_TYPES = {"CLOSED": "closed", "OPEN": "open"}
 
 
 def gather(found: Collection) -> None:
-    """Take every question, then the boxes of every picture asked about."""
+    """Take every question, then the boxes of every image asked about."""
     tables = [found.raw / name for name in FILES if (found.raw / name).is_file()]
     if not tables:
         if gather_parquet(found, "slake"):
@@ -51,7 +51,7 @@ def gather(found: Collection) -> None:
         for path in tables
         for number, record in enumerate(load_records(found.table(path)))
     ]
-    home = _split_of_pictures(records)
+    home = _split_of_images(records)
     for path, number, record in records:
         if record.get("answer") == "":
             found.note("questions with an empty answer, as published")
@@ -62,8 +62,8 @@ def gather(found: Collection) -> None:
         _take_boxes(found, name, split)
 
 
-def _split_of_pictures(records: Sequence[tuple[Path, int, Mapping[str, Any]]]) -> dict[str, str]:
-    """Picture to split: the English one, or that of the only language."""
+def _split_of_images(records: Sequence[tuple[Path, int, Mapping[str, Any]]]) -> dict[str, str]:
+    """Image to split: the English one, or that of the only language."""
     home: dict[str, str] = {}
     for wanted in ("en", "zh"):
         for path, _, record in records:
@@ -98,17 +98,17 @@ def _take(found: Collection, record: Mapping[str, Any], home: Mapping[str, str])
 def _take_boxes(found: Collection, name: str, split: str) -> None:
     path = below(found.raw / "imgs", name).with_name("detection.json")
     if not path.is_file():
-        found.note("pictures without detection.json")
+        found.note("images without detection.json")
         return
     with found.record(f"imgs/{PurePosixPath(name).parent.name}/detection.json"):
-        picture = found.image(below(found.raw / "imgs", name))
+        image = found.image(below(found.raw / "imgs", name))
         regions = [
-            Region(label, half_open(box, found.size(picture)))
+            Region(label, half_open(box, found.size(image)))
             for entry in load_records(path)
             for label, box in entry.items()
         ]
         group = PurePosixPath(name).parent.name
-        add_regions(found, f"slake-{group}", picture, regions, split, task="slake", image_group=group)
+        add_regions(found, f"slake-{group}", image, regions, split, task="slake", image_group=group)
 
 
 QUESTIONS = ("open", "closed")
@@ -138,10 +138,10 @@ DATASET = PublicDataset(
     title="SLAKE",
     licence="CC BY 4.0",
     url="https://www.med-vqa.com/slake",
-    layout="train.json, validate.json, test.json, imgs/<picture>/{source.jpg,detection.json}; or data/*.parquet of "
+    layout="train.json, validate.json, test.json, imgs/<image>/{source.jpg,detection.json}; or data/*.parquet of "
     "Hugging Face (English)",
-    size="642 pictures, 14,028 questions (7,033 English, 6,995 Chinese)",
-    split="every picture where the English part puts it, in both languages and for boxes",
+    size="642 images, 14,028 questions (7,033 English, 6,995 Chinese)",
+    split="every image where the English part puts it, in both languages and for boxes",
     gather=gather,
     tasks=(
         SLAKE,

@@ -1,9 +1,9 @@
-"""VQA-Med of ImageCLEF 2019, 2020 and 2021 (Ben Abacha et al.): `image|question|answer` lines and pictures.
+"""VQA-Med of ImageCLEF 2019, 2020 and 2021 (Ben Abacha et al.): `image|question|answer` lines and images.
 
 Layouts (github.com/abachaa/VQA-Med-2019, -2020, -2021): question files anywhere below the folder, such as
 `All_QA_Pairs_train.txt`, `VQAnswering_2020_Val_QA_Pairs.txt`,
 `VQAMed2019_Test_Questions_w_Ref_Answers.txt` (with a category), or questions and reference answers in two
-files (`Task1-VQA-2021-TestSet-Questions.txt`, `...-ReferenceAnswers.txt`). Pictures are found by their name.
+files (`Task1-VQA-2021-TestSet-Questions.txt`, `...-ReferenceAnswers.txt`). Images are found by their name.
 VQA-Med 2021 trains on the 2020 data.
 """
 
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 def gather(found: Collection) -> None:
     """Take every question that has an answer."""
-    pictures = {path.stem: path for path in sorted(found.raw.rglob("*")) if path.suffix.lower() in SUFFIXES}
+    images = {path.stem: path for path in sorted(found.raw.rglob("*")) if path.suffix.lower() in SUFFIXES}
     tables = list(_tables(found))
     if not tables:
         raise UserError(f"{found.raw}: no question file such as All_QA_Pairs_train.txt was found")
@@ -48,9 +48,9 @@ def gather(found: Collection) -> None:
         for number, text in enumerate(iter_lines(found.table(path))):
             with found.record(f"{path.name}, line {number + 1}"):
                 line = _parse(text, references)
-                if line.image not in pictures:
-                    raise ReadError(f"there is no picture {line.image}")
-                _take(found, line, pictures[line.image], f"{path.stem}-{number:05d}", split)
+                if line.image not in images:
+                    raise ReadError(f"there is no image {line.image}")
+                _take(found, line, images[line.image], f"{path.stem}-{number:05d}", split)
 
 
 def _tables(found: Collection) -> Iterator[tuple[Path, str]]:
@@ -65,7 +65,7 @@ def _tables(found: Collection) -> Iterator[tuple[Path, str]]:
 
 
 def _references(found: Collection, tables: list[tuple[Path, str]]) -> dict[str, tuple[str, ...]]:
-    """Picture to accepted answers, from files of reference answers alone."""
+    """Image to accepted answers, from files of reference answers alone."""
     answers: dict[str, tuple[str, ...]] = {}
     for path, _ in tables:
         if "referenceanswers" in _plain(path):
@@ -88,11 +88,11 @@ def _parse(text: str, references: dict[str, tuple[str, ...]]) -> Line:
     return Line(image, rest[0], answers)
 
 
-def _take(found: Collection, line: Line, picture: Path, name: str, split: str) -> None:
+def _take(found: Collection, line: Line, image: Path, name: str, split: str) -> None:
     choices = yes_no_choices(line.answers[0], line.question)
     sample = question(
         f"vqa_med-{name}",
-        [ImageBlock(image=found.image(picture))],
+        [ImageBlock(image=found.image(image))],
         line.question,
         line.answers[0],
         question_type="closed" if choices else "open",
@@ -117,9 +117,9 @@ def _year(year: int, size: str) -> PublicDataset:
     return PublicDataset(
         name=name,
         title=f"VQA-Med {year} (ImageCLEF)",
-        licence="pictures from MedPix: for research, by the terms of ImageCLEF",
+        licence="images from MedPix: for research, by the terms of ImageCLEF",
         url=f"https://github.com/abachaa/VQA-Med-{year}",
-        layout="question files (image|question|answer lines) and picture folders of train, validation and test",
+        layout="question files (image|question|answer lines) and image folders of train, validation and test",
         size=size,
         split=AS_PUBLISHED,
         gather=gather,
@@ -128,7 +128,7 @@ def _year(year: int, size: str) -> PublicDataset:
 
 
 DATASETS = (
-    _year(2019, "4,200 pictures, 15,292 questions; test: 500"),
-    _year(2020, "5,000 pictures and questions: 4,000 / 500 / 500"),
-    _year(2021, "5,500 pictures and questions: 4,500 / 500 / 500"),
+    _year(2019, "4,200 images, 15,292 questions; test: 500"),
+    _year(2020, "5,000 images and questions: 4,000 / 500 / 500"),
+    _year(2021, "5,500 images and questions: 4,500 / 500 / 500"),
 )

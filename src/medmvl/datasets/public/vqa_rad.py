@@ -1,9 +1,9 @@
-"""VQA-RAD (Lau et al., Scientific Data 2018): questions about radiographs, CT and MR pictures.
+"""VQA-RAD (Lau et al., Scientific Data 2018): questions about radiographs, CT and MR images.
 
 Layouts: `VQA_RAD Dataset Public.json` with `VQA_RAD Image Folder` (osf.io/89kps; `phrase_type` says what is
 test); `trainset.json` and `testset.json` with `images`, as most public code has it (the table says what is test);
-and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one picture.
-The published test set shares 203 pictures with training, so a new split by picture is the default; `official` is the split
+and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one image.
+The published test set shares 203 images with training, so a new split by image is the default; `official` is the split
 that published numbers are of.
 """
 
@@ -107,8 +107,8 @@ DATASET = PublicDataset(
     url="https://osf.io/89kps",
     layout="'VQA_RAD Dataset Public.json' with 'VQA_RAD Image Folder/'; trainset.json and testset.json with images/; or "
     "data/*.parquet of Hugging Face",
-    size="315 pictures, 2,248 questions; published test: 451",
-    split="a new one by picture: the published test shares 203 pictures with training",
+    size="315 images, 2,248 questions; published test: 451",
+    split="a new one by image: the published test shares 203 images with training",
     gather=gather,
     as_published=False,
     tasks=(VQA_RAD,),

@@ -1,6 +1,6 @@
 """The two types of encoder: an image encoder reads `(N, C, H, W)`, a volume encoder `(N, C, D, H, W)`.
 
-A frozen encoder keeps no autograd state, an encoder of colour pictures takes grey ones: handled here, once.
+A frozen encoder keeps no autograd state, an encoder of colour images takes grey ones: handled here, once.
 """
 
 from __future__ import annotations

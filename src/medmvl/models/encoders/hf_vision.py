@@ -198,12 +198,12 @@ class HFVision(ImageEncoder):
         pixels = pixel_values.to(next(self.tower.parameters()).dtype)
         if self.settings.family.stages is not None:
             return VisualFeatures((self.settings.family.stages.run(self.tower, pixels),), grid)
-        inputs = self.patches(pixels) if self.settings.family.reads_patches else self.pictures(pixels)
+        inputs = self.patches(pixels) if self.settings.family.reads_patches else self.images(pixels)
         tokens = self.tower(**inputs).last_hidden_state
         selected = select_tokens(tokens, self.settings.select, self.settings.num_prefix_tokens)
         return VisualFeatures((selected[:, int(self.settings.skip_first_patch) :],), grid)
 
-    def pictures(self, pixels: Tensor) -> dict[str, Any]:
+    def images(self, pixels: Tensor) -> dict[str, Any]:
         """What most towers read."""
         if not self.settings.family.interpolates_on_request:
             return {"pixel_values": pixels}

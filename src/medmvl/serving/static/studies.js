@@ -112,12 +112,12 @@ export class Studies {
     open.className = "open";
     open.setAttribute("aria-label", word("show", { name: study.letter }));
     open.setAttribute("aria-pressed", study.id === this.shown);
-    const picture = document.createElement("img");
-    picture.alt = "";
-    this.#thumbnail(study, picture);
+    const thumbnail = document.createElement("img");
+    thumbnail.alt = "";
+    this.#thumbnail(study, thumbnail);
     const about = document.createElement("span");
     about.textContent = describe(study);
-    open.append(picture, about);
+    open.append(thumbnail, about);
     const away = button("×", () => this.drop(study));
     away.className = "away";
     away.setAttribute("aria-label", word("remove", { name: study.letter }));
@@ -128,12 +128,12 @@ export class Studies {
     return card;
   }
 
-  #thumbnail(study, picture) {
+  #thumbnail(study, thumbnail) {
     if (study.gone) return;
-    this.pictures ??= new Map();
-    if (!this.pictures.has(study.id))
-      this.pictures.set(study.id, getBlob(`/page/studies/${study.id}/thumbnail.png`).then(URL.createObjectURL, () => ""));
-    this.pictures.get(study.id).then((address) => (picture.src = address));
+    this.thumbnails ??= new Map();
+    if (!this.thumbnails.has(study.id))
+      this.thumbnails.set(study.id, getBlob(`/page/studies/${study.id}/thumbnail.png`).then(URL.createObjectURL, () => ""));
+    this.thumbnails.get(study.id).then((address) => (thumbnail.src = address));
   }
 
   // What the file does not say: whether its values are Hounsfield units. The server keeps the declared study under a new id.

@@ -236,7 +236,7 @@ export class Viewer {
           if (this.#isFrame([x, y, z], near)) bitmap[x + nx * (y + ny * z)] = pen;
   }
 
-  // Of a volume every side of the box; of a picture, which is one slice thick, its four edges.
+  // Of a volume every side of the box; of an image, which is one slice thick, its four edges.
   #isFrame(place, near) {
     return place.some((value, axis) => (this.counts[axis] > 1 ? near(value, axis) : false));
   }
