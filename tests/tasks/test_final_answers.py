@@ -194,7 +194,7 @@ CASES = [
         for answer, said in [
             ("ER+", "ER+"),
             ("ER-", "ER-"),
-            ("ER negative", None),
+            ("ER negative", "ER-"),
         ]
     ],
     *[

@@ -242,3 +242,18 @@ def test_it_agrees_with_the_jury_of_public_answers(model: str) -> None:
             said = read_answer(line["question"], line["prediction"], line["answer"]).verdict == "right"
             same.append(said == (2 * sum(votes) > len(votes)))
     assert len(same) > 1000 and sum(same) / len(same) > 0.91
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        ("ER positive", "ER+", True),
+        ("ER negative", "ER+", False),
+        ("ER(-)", "ER negative", True),
+        ("HER2 positive", "HER2-", False),
+        ("HER2+", "HER2-", False),
+        ("HER2阴性", "HER2(-)", True),
+    ],
+)
+def test_a_sign_is_a_result_in_words(answer: str, reference: str, right: bool) -> None:
+    assert (read_answer("What is the receptor status?", answer, reference).verdict == "right") is right

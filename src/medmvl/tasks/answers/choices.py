@@ -10,8 +10,15 @@ from string import ascii_uppercase
 from medmvl.tasks.answers.denial import PAUSE, denied_after, denied_before, masked
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
 from medmvl.tasks.answers.measured import same_value
+from medmvl.tasks.answers.one_form import (
+    lobes_in_one_form,
+    marker_names,
+    names_lobe,
+    results_in_one_form,
+    same_words,
+)
 from medmvl.tasks.answers.yes_no import find_polarity, word_polarity
-from medmvl.tasks.metrics.text import Word, normalise, placed_words, spell_with_case
+from medmvl.tasks.metrics.text import Word, has_chinese, normalise, placed_words, spell_with_case
 
 _COMPARED = tuple(
     (re.compile(pattern + r"\s*(?=-?\.?\d)", re.IGNORECASE), sign + " ")
@@ -126,10 +133,12 @@ def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) 
     is_closed = polarities.count(True) == polarities.count(False) == 1
     if is_closed and not marks:
         return _closed(answer, choices, polarities)
-    reading = _reading(visible_answer(answer), options, marks)
+    reading = _read_in_one_form(visible_answer(answer), options, marks)
     place = _settled(reading, options)
     if place is None and options and not reading.mentions:
         place = same_value(reading.text, [compared(spell_with_case(option)) for option in options])
+    if place is None and options and not reading.mentions:
+        place = same_words(reading.text, options)
     return _closed(answer, options, polarities) if place is None and is_closed else place
 
 
@@ -167,6 +176,24 @@ class _Reading:
 
     text: str
     mentions: list[Mention]
+
+
+def _read_in_one_form(text: str, options: Sequence[str], letters: Sequence[str]) -> _Reading:
+    """Read lobes and results in one form where options name some; as they are written where that finds nothing."""
+    lobes, markers = (
+        any(map(names_lobe, options)),
+        marker_names([spell_with_case(option) for option in options]),
+    )
+    if lobes or markers:
+        chinese = any(map(has_chinese, options))
+        rewritten = [spell_with_case(one) for one in (text, *options)]
+        if lobes:
+            rewritten = [lobes_in_one_form(one, chinese=chinese) for one in rewritten]
+        said, *known = (results_in_one_form(one, markers) for one in rewritten)
+        reading = _reading(said, known, letters)
+        if reading.mentions:
+            return reading
+    return _reading(text, options, letters)
 
 
 def _reading(text: str, options: Sequence[str], letters: Sequence[str]) -> _Reading:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medmvl.tasks.answers import visible_answer
+from medmvl.tasks.answers.one_form import results_in_one_form, signed_names
 from medmvl.tasks.judge.claims import Claims, read_claims
 from medmvl.tasks.judge.compare import Comparison, Relation, compare
 from medmvl.tasks.judge.question import Question, read_question
+from medmvl.tasks.metrics.text import spell_with_case
 
 Verdict = Literal["right", "partly", "wrong"]
 RIGHT, PARTLY = 0.7, 0.3
@@ -60,14 +62,19 @@ class Reading:
 
 def read_answer(question: str, answer: str, reference: str) -> Reading:
     """Judge one answer."""
-    asked, wanted, given = (
-        read_question(question),
-        read_claims(reference),
-        read_claims(visible_answer(answer)),
-    )
-    score, why = _score(asked, wanted, given)
+    reference, answer = _alike(reference, visible_answer(answer))
+    score, why = _score(read_question(question), read_claims(reference), read_claims(answer))
     verdict: Verdict = "right" if score >= RIGHT else "partly" if score >= PARTLY else "wrong"
     return Reading(verdict, round(score, 3), why)
+
+
+def _alike(reference: str, answer: str) -> tuple[str, str]:
+    """Both texts with results as signs (`ER+` for `ER positive`), where one of them writes such a sign."""
+    spelled = spell_with_case(reference), spell_with_case(answer)
+    names = signed_names(spelled)
+    if not names:
+        return reference, answer
+    return results_in_one_form(spelled[0], names), results_in_one_form(spelled[1], names)
 
 
 def _score(question: Question, reference: Claims, answer: Claims) -> tuple[float, str]:

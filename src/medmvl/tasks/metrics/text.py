@@ -68,7 +68,8 @@ _LATIN = rf"(?![{HAN}])[^\W\d_]"
 _WORD = re.compile(
     rf"[{HAN}]"  # a Chinese character
     r"|(?:(?<![\w)\]])-|(?:(?<=^)|(?<=[(:=<>≤≥]))\s?-\s)(?:\d+(?:\.\d+)?|\.\d+)"  # a number with its sign
-    r"|(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:\++(?!\w)|−)?"  # a number, or a name's number with its plus or minus
+    rf"|(?<!\w)(?:{_LATIN})+\d+(?:\++(?!\w)|−)"  # a name that ends in a number, with its plus or minus: HER2+
+    r"|(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:\++(?!\w)|−)?"  # a number, perhaps a result: 3+
     rf"|(?:{_LATIN})+(?:'(?:{_LATIN})+)?(?:\++(?!\w)|−|-(?![\w>])(?!\s*(?:and|or|to)\b))?"  # a word, perhaps a receptor
     r"|⁺+|(?<!\w)−+(?!\w)|[↑↓]|(?<=\w )[<>≤≥≠](?= )"  # results, trends, comparisons of words
     r"|[<>≤≥±≠](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units behind them

@@ -1,0 +1,143 @@
+"""One form for names that are written in several ways, so that an answer and a choice that mean the same read the same.
+
+Lobes of the lung (`LLL`, `lower lobe of the left lung`, `左下叶` are the left lower lobe) and results of markers (`ER positive`
+is `ER+`). What is only put in another order, such as `upper zone of the left lung`, is found by `same_words`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from medmvl.tasks.metrics.text import has_chinese, normalise
+
+_LEVELS = {
+    "upper": "upper", "superior": "upper", "middle": "middle", "mid": "middle", "lower": "lower", "inferior": "lower",
+    "上": "upper", "中": "middle", "下": "lower",
+}  # fmt: skip
+_CHINESE = {"left": "左", "right": "右", "upper": "上", "middle": "中", "lower": "下"}
+_SIDES = {"left": ("left",), "right": ("right",), "both": ("left", "right"), "bilateral": ("left", "right"),
+          "左": ("left",), "右": ("right",), "双": ("left", "right"), "雙": ("left", "right"), "两": ("left", "right"),
+          "兩": ("left", "right"), "": ("right",)}  # fmt: skip
+"""No side is said of the middle lobe alone, which only the right lung has."""
+_INITIALS = {"l": "left", "r": "right"}, {"u": "upper", "m": "middle", "l": "lower"}
+
+_LEVEL = r"(?:upper|superior|middle|mid|lower|inferior)"
+_LOBE = r"(?:[\s_-]*(?:lung|pulmonary))?[\s_-]*lobes?"
+_JOIN = r"\s*(?:,\s*(?:and|or)?|/|&|\band\b|\bor\b)\s*(?:the\s+|in\s+|of\s+)*"
+_ENGLISH_LEVELS = rf"{_LEVEL}(?:(?:{_LOBE})?{_JOIN}{_LEVEL})*"
+_LUNG = r"(?:\s*(?:lung|hemithorax|chest|side|pulmonary)\b)?"
+_ENGLISH = re.compile(
+    rf"\b(?P<before>left|right|both|bilateral)(?:[\s_-]*sided)?(?:[\s_-]*(?:lungs?(?:'s)?|pulmonary)\b)?(?:\s*[:,]\s*|[\s_-]+)(?:the\s+)?"
+    rf"(?P<levels1>{_ENGLISH_LEVELS}){_LOBE}\b"
+    rf"|\b(?P<level>{_LEVEL})[\s_-]+(?P<between>left|right)(?:[\s_-]+(?:lung|pulmonary))?[\s_-]+lobe\b"
+    rf"|\b(?P<levels2>{_ENGLISH_LEVELS}){_LOBE}(?:\s*\(?\s*(?:of|in|on|within|from|at)\s+(?:the\s+)?(?P<after>left|right)\b{_LUNG}\)?"
+    rf"|\s*(?:of|in)\s+(?P<all>both)\s+lungs\b|\s+(?P<ally>bilateral)ly\b"
+    rf"|\s*[,(]?\s*(?P<loose>left|right){_LUNG}\s*\)?(?=\s*(?:[.,;:!?]|$)))"
+    r"|\b(?P<initials>[lr][ul]l|rml)\b|\b(?P<alone>middle)[\s_-]+lobe\b",
+    re.IGNORECASE,
+)
+_HAN_LEVELS = r"[上中下](?:(?:肺)?[叶葉]?[、,和及与與或]?[上中下])*"
+_HAN_LOBE = re.compile(
+    rf"(?P<side>[左右双雙两兩])(?:[侧側])?(?:肺部?)?的?(?P<levels>{_HAN_LEVELS})(?:肺?[叶葉]|肺(?!野|[叶葉]|静|動|动|靜|部|门|門))"
+    r"|(?P<alone>中)[叶葉]"
+)
+_SIGNED = re.compile(r"(?<!\w)([A-Za-z][A-Za-z0-9/]{0,11}(?:-\d+)?)\s?([+−])(?!\w)")
+_POSITIVE, _NEGATIVE = r"positive|阳性|陽性|\+", r"negative|阴性|陰性|−"
+_SAID = re.compile(
+    rf"(?<!\w)([A-Za-z][A-Za-z0-9/]{{0,11}}(?:-\d+)?)[\s-]*(?:{_POSITIVE}|{_NEGATIVE})(?!\w)", re.IGNORECASE
+)
+_MARKER = re.compile(r"(?:[A-Z]+[a-z]*[A-Z]+[A-Za-z]*|[A-Za-z]+-?\d+[A-Za-z]*|Rh|[Gg]ram)$")
+"""A name that is written with capitals or a number, as receptors and antigens are."""
+_BETWEEN = r"(?:\s*(?:-|:|status|expression|is|are|was|were|为|呈|是)\s*)*\s*"
+_NEUTRAL = frozenset(
+    ("a", "an", "the", "it", "its", "it's", "is", "are", "was", "of", "in", "on", "at", "within", "this", "that", "these",
+     "there", "located", "lies", "seen", "side", "sided", "answer", "here")
+)  # fmt: skip
+_ORDERED = frozenset(
+    ("to", "from", "than", "before", "after", "over", "under", "between", "by", "versus", "vs", "with", "without", ">", "<",
+     "≥", "≤", "not", "no")
+)  # fmt: skip
+"""Words that make the order of the others part of what is said."""
+
+
+def names_lobe(text: str) -> bool:
+    """Whether a text names a lobe of a lung with its side."""
+    return any(_side_of(match) for match in (*_ENGLISH.finditer(text), *_HAN_LOBE.finditer(text)))
+
+
+def _side_of(match: re.Match[str]) -> bool:
+    return match["alone"] is None
+
+
+def lobes_in_one_form(text: str, *, chinese: bool) -> str:
+    """A text with every lobe as `left lower lobe` or, in Chinese, as `左下叶`; lists are written out member by member."""
+    text = _ENGLISH.sub(lambda match: _spoken(*_english(match), match.group(), chinese), text)
+    return _HAN_LOBE.sub(lambda match: _spoken(*_han(match), match.group(), chinese), text)
+
+
+def _english(match: re.Match[str]) -> tuple[str, list[str]]:
+    if match["initials"]:
+        letters = match["initials"].lower()
+        return _INITIALS[0][letters[0]], [_INITIALS[1][letters[1]]]
+    side = next(
+        (match[name] for name in ("before", "between", "after", "all", "ally", "loose") if match[name]), ""
+    )
+    levels = match["levels1"] or match["levels2"] or match["level"] or match["alone"]
+    return side.lower(), re.findall(rf"\b{_LEVEL}", levels.replace("_", " ").lower())
+
+
+def _han(match: re.Match[str]) -> tuple[str, list[str]]:
+    return match["side"] or "", re.findall("[上中下]", match["levels"] or match["alone"])
+
+
+def _spoken(side: str, levels: Sequence[str], found: str, chinese: bool) -> str:
+    doubtful = re.search(r"\bor\b|或", found) is not None
+    lobes = [(one, _LEVELS[level]) for level in levels for one in _SIDES[side]]
+    if chinese:
+        return ("或" if doubtful else "和").join(
+            f"{_CHINESE[one]}{_CHINESE[level]}叶" for one, level in lobes
+        )
+    joined = (" or " if doubtful else " and ").join(f"{one} {level} lobe" for one, level in lobes)
+    return f" {joined} " if has_chinese(found) else joined
+
+
+def signed_names(texts: Sequence[str]) -> frozenset[str]:
+    """Names that carry a plus or minus in texts that `spell_with_case` gave."""
+    return frozenset(match[1].lower() for text in texts for match in _SIGNED.finditer(text))
+
+
+def marker_names(texts: Sequence[str]) -> frozenset[str]:
+    """Names with a plus or minus, and those with positive or negative that are written as markers are."""
+    said = {match[1].lower() for text in texts for match in _SAID.finditer(text) if _MARKER.match(match[1])}
+    return signed_names(texts) | said
+
+
+def results_in_one_form(text: str, names: frozenset[str]) -> str:
+    """A text with results of these markers as signs: `ER is positive`, `positive for ER` and `ER阳性` as `ER+`."""
+    for name in sorted(names, key=len, reverse=True):
+        known = rf"(?<![\w]){re.escape(name)}"
+        for words, sign in ((_POSITIVE, "+"), (_NEGATIVE, "−")):
+            text = re.sub(rf"({known}){_BETWEEN}(?:{words})(?!\w)", rf"\1{sign}", text, flags=re.IGNORECASE)
+            text = re.sub(
+                rf"\b(?:{words.split('|')[0]})\s+for\s+({known})(?!\w)",
+                rf"\1{sign}",
+                text,
+                flags=re.IGNORECASE,
+            )
+    return text
+
+
+def same_words(text: str, options: Sequence[str]) -> int | None:
+    """Index of the only option that has the words of the whole text in another order, or None.
+
+    Words such as `of the` do not count. Where an option has a word that orders the others (`left to right`), or Chinese
+    characters, order is part of what it says.
+    """
+    said = sorted(word for word in normalise(text).split() if word not in _NEUTRAL)
+    if not said or has_chinese(text) or _ORDERED & set(said):
+        return None
+    wanted = [
+        sorted(word for word in normalise(option).split() if word not in _NEUTRAL) for option in options
+    ]
+    return wanted.index(said) if wanted.count(said) == 1 else None
