@@ -141,6 +141,31 @@ def test_a_mosaic_whose_type_is_gone_is_told_by_its_count(tmp_path: Path) -> Non
     assert read_dicom(make.save(made, tmp_path / "m")).array.shape == STORED.shape
 
 
+@pytest.mark.parametrize(
+    ("matrix", "told"),
+    [
+        ([6, 0, 0, 6], True), ([0, 6, 5, 0], True), ([12, 0, 0, 12], False), ([18, 0, 0, 15], False), ([0, 0, 0, 0], False),
+        (None, False), ([6, 6], False),
+    ],
+)  # fmt: skip
+def test_a_picture_of_far_more_pixels_than_were_acquired_may_be_a_mosaic(
+    tmp_path: Path, matrix: list[int] | None, told: bool
+) -> None:
+    made = objects.mosaic(make.stored_volume(9, 6, 6))
+    made.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+    del made[0x0019, 0x100A]
+    if matrix is not None:
+        made.AcquisitionMatrix = matrix
+    image = read_dicom(make.save(made, tmp_path / "m"))
+    assert image.array.shape == (18, 18)
+    assert any("Acquisition Matrix" in warning for warning in image.warnings) is told
+    made.private_block(0x29, "SIEMENS CSA HEADER", create=True).add_new(
+        0x10, "OB", objects.csa_header(NumberOfImagesInMosaic=[9], SliceNormalVector=[0, 0, 1])
+    )
+    read = read_dicom(make.save(made, tmp_path / "n"))
+    assert (read.array.shape == (9, 6, 6)) is (told or matrix == [12, 0, 0, 12])
+
+
 def test_a_grid_of_united_imaging_is_refused_by_name(tmp_path: Path) -> None:
     made = make.dataset(STORED[0], "MR", **placed(0))
     made.private_block(0x65, "Image Private Header", create=True).add_new(0x50, "DS", "9")

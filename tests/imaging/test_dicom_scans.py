@@ -83,6 +83,42 @@ def test_echoes_directions_and_components_of_mr_are_series(tmp_path: Path, tag: 
         np.testing.assert_array_equal(image.array, make.stored_volume(4, seed=number - 1))
 
 
+SETTINGS = {
+    "RepetitionTime": (500.0, 2500.0), "AcquisitionDate": ("20200101", "20200102"), "MagneticFieldStrength": (1.5, 3.0),
+    "ReceiveCoilName": ("head", "body"), "SequenceName": ("*tse2d1", "*fl2d1"), "ScanOptions": ("FS", "PFP"),
+    "PixelBandwidth": (120, 240),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0], ids=["at the same places", "evenly interleaved"])
+@pytest.mark.parametrize("tag", SETTINGS)
+def test_settings_of_every_other_slice_are_of_two_scans(tmp_path: Path, tag: str, offset: float) -> None:
+    for which, value in enumerate(SETTINGS[tag]):
+        for k, plane in enumerate(make.stored_volume(4, seed=which)):
+            made = make.dataset(
+                plane, "MR", ImagePositionPatient=[0, 0, 2.0 * k + offset * which], PixelSpacing=[1, 1], SliceThickness=1,
+                ImageOrientationPatient=list(make.AXIAL), InstanceNumber=2 * k + which, **{tag: value},
+            )  # fmt: skip
+            make.save(made, tmp_path / f"{k}{which}")
+    with pytest.raises(AmbiguousSourceError) as caught:
+        read_dicom_folder(tmp_path)
+    assert "2020" not in str(caught.value)
+    found = [read_dicom_folder(tmp_path, Selector(series=n)).array for n in (1, 2)]
+    wanted = [make.stored_volume(4, seed=which) for which in (0, 1)]
+    assert any(
+        all(np.array_equal(*pair) for pair in zip(found, order, strict=True))
+        for order in (wanted, wanted[::-1])
+    )
+
+
+def test_a_scan_past_midnight_is_one(tmp_path: Path) -> None:
+    stored = make.stored_volume(6)
+    for k, plane in enumerate(stored):
+        made = make.ct_slice(plane, (0, 0, 2.0 * k), AcquisitionDate="20200101" if k < 3 else "20200102")
+        make.save(made, tmp_path / str(k))
+    np.testing.assert_array_equal(read_dicom_folder(tmp_path).array, stored.astype(int) - 1024)
+
+
 def test_private_b_values_of_siemens_separate(tmp_path: Path) -> None:
     for which, value in enumerate(("0", "1000")):
         for k, plane in enumerate(make.stored_volume(3, seed=which)):
@@ -104,6 +140,7 @@ VARYING = {
     "AcquisitionNumber": lambda k: k, "TriggerTime": lambda k: 10.0 * k, "InstanceNumber": lambda k: 10 - k,
     "TemporalPositionIdentifier": lambda k: k + 1, "KVP": lambda k: "120" if k else "120.0", "FlipAngle": lambda k: 10 + k,
     "ConvolutionKernel": lambda k: "B30f" if k else None, "FrameOfReferenceUID": lambda k: "1.2.9" if k != 2 else None,
+    "RepetitionTime": lambda k: 800 + 13 * (k * k % 5), "ReceiveCoilName": lambda k: "NE1" if k < 3 else "HE1",
     "ImageOrientationPatient": lambda k: [1, 0, 0, 0, 1, 1e-4 * k], "EchoTime": lambda k: 10 + 1e-4 * k,
 }  # fmt: skip
 

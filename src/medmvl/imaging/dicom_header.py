@@ -26,7 +26,7 @@ from pydicom.multival import MultiValue
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_scan import UNDEFINED_LENGTH, scan_header
 from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, READ, SIEMENS_CSA, TAGS
-from medmvl.imaging.dicom_values import PARSER_ERRORS, plain_bytes, plain_text, tag_value
+from medmvl.imaging.dicom_values import PARSER_ERRORS, plain_bytes, plain_text, sampled_more, tag_value
 from medmvl.imaging.limits import max_expanded
 from medmvl.imaging.silence import silent_libraries
 
@@ -235,10 +235,21 @@ def _identity(header: Dataset, raw: dict[int, bytes]) -> tuple[int, ...]:
         numbers.append(hash(value) or 1 if value else 0)  # salted by the process: it cannot be looked up
         if tag in header.keys():  # noqa: SIM118
             del header[tag]
-    if b"MOSAIC" not in raw.get(NUMBERS["ImageType"], b""):
+    if (
+        SIEMENS_CSA in raw
+        and b"MOSAIC" not in raw.get(NUMBERS["ImageType"], b"")
+        and not _may_be_mosaic(header)
+    ):
         raw.pop(SIEMENS_CSA, None)
         header.pop(SIEMENS_CSA, None)
     return tuple(numbers)
+
+
+def _may_be_mosaic(header: Dataset) -> bool:
+    try:
+        return sampled_more(header) > 1
+    except ReadError:
+        return False
 
 
 def _refuse_several_values(header: Dataset) -> None:

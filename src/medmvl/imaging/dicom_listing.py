@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medmvl.imaging.dicom_marks import SCAN_MARKS, SUV_TYPES, TELLING_APART, TIME_MARKS
-from medmvl.imaging.dicom_tags import IDENTITY
+from medmvl.imaging.dicom_tags import ACQUISITION_DAY, IDENTITY
 
 if TYPE_CHECKING:
     from medmvl.imaging.dicom_series import Series
@@ -34,9 +34,13 @@ _NUMBERS = {
     "inversion time": "inversion time {:g} ms", "cardiac phase": "cardiac phase {:g} %",
     "respiratory phase": "respiratory phase {:g} %", "time offset": "at {:g} s", "trigger time": "trigger time {:g} ms",
     "acquisition": "acquisition {:g}", "energy window": "energy window {:g}", "detector": "detector {:g}",
+    "repetition time": "repetition time {:g} ms", "field strength": "{:g} tesla", "pitch": "pitch {:g}",
+    "field of view": "field of view {:g} mm", "tilt": "tilt {:g} degrees",
     "optical path": "optical path {:g}", "focal plane": "focal plane {:g}", "segment": "segment number {:g}",
 }  # fmt: skip
-_HIDDEN = ("acquisition clock", "content clock", "reference time", "whole image type", "dimension")
+_HIDDEN = (
+    "acquisition clock", "content clock", "reference time", "whole image type", "dimension", ACQUISITION_DAY,
+)  # fmt: skip
 """Times of the day and free terms: only which of them it is may be said."""
 
 

@@ -15,7 +15,14 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from medmvl.imaging.dicom_header import DicomFile
-from medmvl.imaging.dicom_tags import GE_B_VALUE, NUMBERS, PHILIPS_B_VALUE, SIEMENS_B_VALUE
+from medmvl.imaging.dicom_tags import (
+    ACQUISITION_DAY,
+    GE_B_VALUE,
+    IDENTITY,
+    NUMBERS,
+    PHILIPS_B_VALUE,
+    SIEMENS_B_VALUE,
+)
 from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_value
 
 
@@ -71,6 +78,21 @@ MARKS = {
     "acquisition": Mark("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
     "whole image type": Mark(),
     "rescale type": Mark("RescaleType", "PixelValueTransformationSequence", "RescaleType"),
+    ACQUISITION_DAY: Mark(varies=False),
+    "repetition time": Mark("RepetitionTime", "MRTimingAndRelatedParametersSequence", "RepetitionTime", 0.5, 1e-3),
+    "field strength": Mark("MagneticFieldStrength", relative=0.05),
+    "receive coil": Mark("ReceiveCoilName"),
+    "sequence name": Mark("SequenceName"),
+    "scanning sequence": Mark("ScanningSequence"),
+    "sequence variant": Mark("SequenceVariant"),
+    "scan options": Mark("ScanOptions"),
+    "averages": Mark("NumberOfAverages"),
+    "echo train": Mark("EchoTrainLength"),
+    "bandwidth": Mark("PixelBandwidth", relative=0.01),
+    "pitch": Mark("SpiralPitchFactor"),
+    "rotation time": Mark("RevolutionTime", relative=0.01),
+    "field of view": Mark("ReconstructionDiameter", relative=0.01),
+    "tilt": Mark("GantryDetectorTilt", absolute=0.05),
     "dimension": Mark(),
     "acquisition clock": Mark("AcquisitionTime", "FrameContentSequence", "FrameAcquisitionDateTime"),
     "content clock": Mark("ContentTime"),
@@ -94,9 +116,15 @@ TIME_MARKS = (
     "respiratory phase",
 )
 """Slices that differ here are different images of one scan: `#time=N` chooses among them."""
+SETTINGS = (
+    ACQUISITION_DAY, "repetition time", "field strength", "receive coil", "sequence name", "scanning sequence",
+    "sequence variant", "scan options", "averages", "echo train", "bandwidth", "pitch", "rotation time", "field of view",
+    "tilt",
+)  # fmt: skip
+"""Scans that are made otherwise differ here. A slice of one scan may, too; every other slice of one scan does not."""
 TELLING_APART = (
     *TIME_MARKS[:4], "diffusion direction", *TIME_MARKS[4:], "trigger time", "reference time", "acquisition",
-    "whole image type", "rescale type", "dimension", "acquisition clock", "content clock",
+    "whole image type", "rescale type", *SETTINGS, "dimension", "acquisition clock", "content clock",
 )  # fmt: skip
 """What may tell two images of one place apart, most meaningful first; the clock comes last."""
 CLOCKS = ("reference time", "trigger time", "acquisition clock", "content clock", "instance")
@@ -151,6 +179,8 @@ def mark_value(name: str, file: DicomFile, own: Dataset, shared: Dataset) -> flo
 
 def same_raw(name: str, files: Sequence[DicomFile]) -> bool:
     """Whether all files were written with the same bytes for a mark, so that nothing needs parsing to compare them."""
+    if name == ACQUISITION_DAY:
+        return len({file.identity[_DAY] for file in files}) == 1
     tags = [NUMBERS[MARKS[name].keyword]] if MARKS[name].keyword else []
     tags += _SPECIAL_TAGS.get(name, [])
     return all(len({_written(file, tag) for file in files}) == 1 for tag in tags)
@@ -292,9 +322,15 @@ def _direction(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | 
     return _plain(found, file, "DiffusionGradientOrientation")
 
 
+def _day(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | None:
+    """Return a number that stands for the day, and no date."""
+    return str(file.identity[_DAY]) if file.identity and file.identity[_DAY] else None
+
+
+_DAY = [name for name, keywords in IDENTITY.items() for _ in keywords].index(ACQUISITION_DAY)
 _SPECIAL: dict[str, Callable[[DicomFile, Dataset, Dataset], float | str | None]] = {
     "image type": _value_types, "whole image type": _whole_type, "b value": _b_value, "diffusion direction": _direction,
-    "real world value": _real_world, "dimension": _dimension,
+    "real world value": _real_world, "dimension": _dimension, ACQUISITION_DAY: _day,
 }  # fmt: skip
 _SPECIAL_TAGS = {
     "image type": [NUMBERS["ImageType"], NUMBERS["ComplexImageComponent"]],

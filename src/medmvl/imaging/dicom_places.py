@@ -22,7 +22,7 @@ from medmvl.imaging.dicom_tags import (
     UIH_GRID_COUNT,
     ULTRASOUND_VOLUME,
 )
-from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats, tag_value
+from medmvl.imaging.dicom_values import PARSER_ERRORS, sampled_more, tag_floats, tag_value
 from medmvl.imaging.silence import silent_libraries
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ _NM_VECTORS = {
 }  # fmt: skip
 CsaHeader = dict[str, Any]
 """Header that Siemens keeps of its own, as nibabel reads it."""
+UNLIKELY_INTERPOLATION = 2.9
+"""Scanners double a matrix by interpolation, seldom more."""
+WIDEST_BORE_MM = 650.0
+"""No magnet has a field of view that is wider in both directions."""
 MOSAIC = "this is a Siemens mosaic: many slices side by side in one image"
 
 
@@ -53,18 +57,42 @@ def spread(file: DicomFile, frames: list[Frame]) -> list[Frame]:
         return _ultrasound(file, frames)
     if file.value("TotalPixelMatrixRows") is not None:
         return _tiles(file, frames)
-    terms = file.value("ImageType")
-    if len(frames) == 1 and (
-        (terms is not None and not isinstance(terms, str) and "MOSAIC" in terms)
-        or _count(file, SIEMENS_MOSAIC_COUNT) > 1
-    ):
+    if len(frames) == 1 and _is_mosaic(file):
         return _mosaic(file, frames[0])
     if len(frames) == 1 and (count := _count(file, UIH_GRID_COUNT)) > 1:
         raise ReadError(
             f"this is a grid of United Imaging: {count} slices side by side in one image, which is not unfolded here; "
             "convert the series to NIfTI with dcm2niix"
         )
-    return frames
+    doubt = _looks_like_sheet(file) if len(frames) == 1 and file.modality == "MR" else ()
+    return [replace(frame, notes=(*frame.notes, *doubt)) for frame in frames] if doubt else frames
+
+
+def _is_mosaic(file: DicomFile) -> bool:
+    """Whether Image Type, or the count of slices in Siemens' private elements, says so."""
+    terms = file.value("ImageType")
+    if terms is not None and not isinstance(terms, str) and "MOSAIC" in terms:
+        return True
+    if _count(file, SIEMENS_MOSAIC_COUNT) > 1:
+        return True
+    if file.private(SIEMENS_CSA) is None:  # kept where the picture may be a mosaic
+        return False
+    with silent_libraries():
+        return (_csa_values(_csa(file), "NumberOfImagesInMosaic") or [0])[0] > 1
+
+
+def _looks_like_sheet(file: DicomFile) -> tuple[str, ...]:
+    """What is wrong with a picture that has far more pixels than were acquired, or is wider than a scanner."""
+    times = sampled_more(file.header)
+    spacing = tag_floats(file.header, "PixelSpacing", 2) or (0.0, 0.0)
+    sides = file.integer("Rows"), file.integer("Columns")
+    wide = min(size * step for size, step in zip(sides, spacing, strict=True))
+    if times < UNLIKELY_INTERPOLATION and not (times > 1.5 and wide > WIDEST_BORE_MM):
+        return ()
+    return (
+        f"the picture has {times:.3g} times as many pixels per side as were acquired (Acquisition Matrix): it may be a mosaic "
+        "of many slices whose private elements are missing, as after de-identification; its place is then that of no slice",
+    )
 
 
 def _count(file: DicomFile, tag: BaseTag) -> int:

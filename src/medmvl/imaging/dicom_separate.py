@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_marks import MARKS, same_raw
-from medmvl.imaging.dicom_tags import IDENTITY
+from medmvl.imaging.dicom_tags import ACQUISITION_DAY, IDENTITY
 
 SAME_PLACE_MM = 1e-2
 FULL_COVER = 1.05
@@ -41,7 +41,7 @@ def by_identity(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Separate frames of different patients, studies, frames of reference and descriptions."""
     groups = [list(frames)]
     for at, (name, keyword) in enumerate(_IDENTITY):
-        if len({frame.file.identity[at] for frame in frames}) > 1:
+        if name != ACQUISITION_DAY and len({frame.file.identity[at] for frame in frames}) > 1:
             silent = 0 if keyword in _MUST_AGREE else None
             groups = [
                 part
@@ -80,7 +80,8 @@ def interleaved(parts: Sequence[Sequence[Frame]], *, whole: bool = False) -> boo
 
     Args:
         parts: at least two, of at least two frames each.
-        whole: it is known that each part is complete, also where another would fit between its slices.
+        whole: it is known that each part is complete, also where another would fit between its slices; they then take
+            turns at equal steps.
     """
     if len(parts) < 2 or any(len(part) < 2 for part in parts):
         return False
@@ -94,7 +95,9 @@ def interleaved(parts: Sequence[Sequence[Frame]], *, whole: bool = False) -> boo
     gaps = np.diff(np.sort(np.concatenate(along)))
     thickness = parts[0][0].thickness
     uneven = np.ptp(gaps) > 0.1 * float(np.median(gaps))
-    return bool(whole or uneven or all(np.diff(one).mean() <= FULL_COVER * thickness for one in along))
+    steps = [np.diff(one).mean() for one in along]
+    taking_turns = whole and np.ptp(steps) <= 0.05 * max(steps)
+    return bool(taking_turns or uneven or all(np.diff(one).mean() <= FULL_COVER * thickness for one in along))
 
 
 def _by_mark(frames: list[Frame], name: str) -> list[list[Frame]]:

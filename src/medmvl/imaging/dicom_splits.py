@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_frames import Frame
-from medmvl.imaging.dicom_marks import CLOCKS, TELLING_APART, TIME_MARKS
+from medmvl.imaging.dicom_marks import CLOCKS, SETTINGS, TELLING_APART, TIME_MARKS
 from medmvl.imaging.dicom_pixels import read_stack
-from medmvl.imaging.dicom_separate import height_of, interleaved, places_of, varies
+from medmvl.imaging.dicom_separate import by_marks, height_of, interleaved, places_of, varies
 
 
 def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], int]:
@@ -57,10 +57,14 @@ def split_times(frames: list[Frame]) -> list[list[Frame]]:
 
 
 def _split_interleaved(frames: list[Frame]) -> list[list[Frame]]:
-    """Split acquisitions and image types that cover one stretch twice, without a place in common."""
+    """Split acquisitions, image types and settings that cover one stretch twice, without a place in common."""
     for mark in ("acquisition", "whole image type", "trigger time"):
         parts = _partition(frames, (mark,)) if varies(mark, frames) else [frames]
         if interleaved(parts):
+            return parts
+    for setting in SETTINGS:
+        parts = by_marks(frames, (setting,))
+        if interleaved(parts, whole=True):
             return parts
     parts = _counted_again(frames)
     return parts if interleaved(parts, whole=True) else [frames]

@@ -31,6 +31,12 @@ TAGS = [
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 ]  # fmt: skip
 """Kept of every file, where it has them."""
+SETTINGS = [
+    "RepetitionTime", "MagneticFieldStrength", "ReceiveCoilName", "SequenceName", "ScanningSequence", "SequenceVariant",
+    "ScanOptions", "NumberOfAverages", "EchoTrainLength", "PixelBandwidth", "SpiralPitchFactor", "RevolutionTime",
+    "ReconstructionDiameter", "GantryDetectorTilt", "AcquisitionMatrix",
+]  # fmt: skip
+"""Kept, too: how a scan was made, compared alone, so that a wrong number of values refuses no file."""
 
 _INNER_TAGS = [
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
@@ -50,7 +56,7 @@ _INNER_TAGS = [
     "OpticalPathIdentificationSequence", "OpticalPathIdentifier", "ZOffsetInSlideCoordinateSystem",
 ]  # fmt: skip
 
-NUMBERS = {keyword: pydicom.tag.Tag(keyword) for keyword in (*TAGS, *_INNER_TAGS)}
+NUMBERS = {keyword: pydicom.tag.Tag(keyword) for keyword in (*TAGS, *SETTINGS, *_INNER_TAGS)}
 PLAIN = {
     tag: vr
     for tag in NUMBERS.values()
@@ -80,12 +86,15 @@ IDENTITY = {
     "scanner": ("Manufacturer", "ManufacturerModelName", "StationName", "DeviceSerialNumber"),
     "reconstruction": ("ReconstructionAlgorithm", "ReconstructionMethod", "FilterType"),
     "description": ("SeriesDescription", "ProtocolName", "SeriesTime"),
+    "acquisition day": ("AcquisitionDate",),
 }
 """Compared with one another and forgotten: their values are never kept, and never shown."""
 
+ACQUISITION_DAY = "acquisition day"
+"""The one identity that does not separate scans by itself: a scan may run past midnight."""
 IDENTITY_NUMBERS = tuple(pydicom.tag.Tag(keyword) for keywords in IDENTITY.values() for keyword in keywords)
 READ = [
-    *(NUMBERS[keyword] for keyword in TAGS),
+    *(NUMBERS[keyword] for keyword in (*TAGS, *SETTINGS)),
     *IDENTITY_NUMBERS,
     *CREATORS,
     *dict.fromkeys(creator for creator, _ in CREATORS.values()),

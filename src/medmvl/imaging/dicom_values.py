@@ -111,3 +111,18 @@ def stated_floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
         return tuple(float(n) for n in (found if hasattr(found, "__iter__") else [found]))
     except PARSER_ERRORS:
         raise ReadError(f"the DICOM tag {keyword} is not a number") from None
+
+
+def sampled_more(header: Dataset) -> float:
+    """How many times as many pixels per side a picture has as were acquired (Acquisition Matrix); 1 where that is not said.
+
+    The smaller of both sides counts. Interpolation doubles them, seldom more; a mosaic has as many as it has tiles per side.
+    """
+    frequency_rows, frequency_columns, phase_rows, phase_columns = (
+        tag_floats(header, "AcquisitionMatrix", 4) or (0,) * 4
+    )
+    rows, columns = max(frequency_rows, phase_rows), max(frequency_columns, phase_columns)
+    size = [stated_floats(header, keyword) for keyword in ("Rows", "Columns")]
+    if not (rows > 0 and columns > 0 and all(len(one) == 1 for one in size)):
+        return 1.0
+    return min(size[0][0] / rows, size[1][0] / columns)
