@@ -37,6 +37,7 @@ def test_every_voxel_keeps_its_place_in_all_48_orientations(codes):
     canonical = to_canonical(array, affine)
     assert axcodes_of(canonical.affine) == ("S", "P", "L")
     assert canonical.acquired_axcodes == tuple(codes)
+    assert axcodes_of(affine) == nib.aff2axcodes(reverse_axes(affine))[::-1]
     assert places(canonical.array, canonical.affine) == places(array, affine)
 
 

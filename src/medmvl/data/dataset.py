@@ -6,11 +6,10 @@ counts and lists it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,8 @@ from torch.utils.data import Dataset
 from medmvl.data.feature_cache import FeatureReader
 from medmvl.data.memory import VisualMemory
 from medmvl.data.prepared import PreparedCache, process_block
+from medmvl.data.sample_facts import SampleFacts, facts_of
 from medmvl.data.sources import LoadedSource
-from medmvl.datasets.shards import in_shard, shard_numbers
 from medmvl.errors import SampleError, UserError
 from medmvl.messages import first_of
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
@@ -31,25 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 LISTED = 10
-
-
-class _Facts(NamedTuple):
-    """What one pass over the texts finds out about every sample."""
-
-    lengths: NDArray[np.int32]
-    """Tokens, text and visual together."""
-    keys: NDArray[np.int64]
-    """Equal where samples show the same files; samples without files have each their own."""
-    answered: NDArray[np.bool_]
-    """True where some assistant turn has text."""
-    visual: NDArray[np.bool_]
-    """True where the sample shows an image or a volume."""
-    reasoned: NDArray[np.bool_]
-    """True where the last turn brings reasoning."""
-    reasoned_before: NDArray[np.bool_]
-    """True where an earlier turn does."""
-    shards: NDArray[np.int64]
-    """Equal where files are in one shard, -1 where they are in none."""
 
 
 class SampleDataset(Dataset[ProcessedSample]):
@@ -193,28 +173,8 @@ class SampleDataset(Dataset[ProcessedSample]):
         return source, source.samples[number - (int(self._ends[which - 1]) if which else 0)]
 
     @cached_property
-    def _facts(self) -> _Facts:
-        total = int(self._ends[-1]) if len(self._ends) else 0
-        lengths, keys = np.empty(total, np.int32), np.empty(total, np.int64)
-        answered, visual = np.empty(total, np.bool_), np.empty(total, np.bool_)
-        reasoned, before = np.empty(total, np.bool_), np.empty(total, np.bool_)
-        files: list[str] = []
-        for number in range(total):
-            source, sample = self._at(number)
-            lengths[number] = sum(self._count(source, sample))
-            keys[number] = _study_key(source, sample, number)
-            answered[number], visual[number] = sample.has_answer, bool(sample.visuals)
-            reasoned[number], before[number] = sample.has_reasoning, sample.has_earlier_reasoning
-            files.append(next((path for block in sample.visuals if in_shard(path := block.path)), ""))
-        shards = np.array(shard_numbers(files), np.int64)
-        return _Facts(lengths, keys, answered, visual, reasoned, before, shards)
-
-    def _count(self, source: LoadedSource, sample: Sample) -> tuple[int, int]:
-        try:
-            text, visual = self.processor.count_tokens(sample.messages)
-        except UserError as error:
-            raise SampleError(f"{source.name}: sample {sample.id!r}: {error}") from error
-        return text, visual
+    def _facts(self) -> SampleFacts:
+        return facts_of(self.sources, self.processor)
 
     def _drop(self) -> None:
         assert self.max_length is not None
@@ -242,9 +202,3 @@ class SampleDataset(Dataset[ProcessedSample]):
             )
         if supervised and processed.num_supervised == 0:
             raise SampleError(f"{name}: no token of it is supervised; is its answer empty?")
-
-
-def _study_key(source: LoadedSource, sample: Sample, number: int) -> int:
-    files = [source.load.reference(block) for block in sample.visuals]
-    text = "\0".join(files) if files else f"text {number}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

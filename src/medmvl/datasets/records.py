@@ -72,7 +72,10 @@ class SampleFile(Sequence[Sample]):
         if self._mapped is None:
             with self.path.open("rb") as file:
                 self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return _parse_record(self._mapped[start:end], self.place(index), f"{self.path.stem}-{index + 1}")
+        data = self._mapped[start:end]
+        if (sample := _valid_sample(data)) is not None:
+            return sample
+        return _parse_record(data, self.place(index), f"{self.path.stem}-{index + 1}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mapped": None}
@@ -81,14 +84,17 @@ class SampleFile(Sequence[Sample]):
 _BEYOND_JSON = "nested too deep, or with a number of thousands of digits: no sample is like that"
 
 
+def _valid_sample(data: bytes) -> Sample | None:
+    """The Sample, parsed once; None where the record is anything else, which is looked into next."""
+    if b'"messages"' not in data:
+        return None
+    try:
+        return Sample.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
 def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
-    if (
-        b'"messages"' in data
-    ):  # most likely a valid Sample: parsed once; what is wrong with others is said below
-        try:
-            return Sample.model_validate_json(data)
-        except ValidationError:
-            pass
     try:
         text = data.decode("utf-8")
         record = json.loads(text)

@@ -18,6 +18,7 @@ from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 Affine = NDArray[np.float64]
 OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "S": "I", "I": "S"}
 _DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+_CODES = {(row, sign > 0): code for code, (row, sign) in _DIRECTIONS.items()}
 
 
 class Canonical(NamedTuple):
@@ -42,9 +43,13 @@ def axcodes_of(affine: Affine) -> tuple[str, ...]:
     Raises:
         ReadError: where the affine is not finite or an axis has no direction.
     """
+    check_affine(affine)
+    linear = np.asarray(affine, dtype=np.float64)[:3, :3]
+    if np.count_nonzero(linear) == 3:  # along the patient's axes, each on one: nothing to decide
+        rows = np.argmax(linear != 0, axis=0)
+        return tuple(_CODES[int(row), bool(linear[row, axis] > 0)] for axis, row in enumerate(rows))
     from nibabel import orientations  # most of a second
 
-    check_affine(affine)
     codes = orientations.aff2axcodes(reverse_axes(affine))
     return tuple(str(code) for code in reversed(codes))
 

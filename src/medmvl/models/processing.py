@@ -236,11 +236,15 @@ class MedMVLProcessor(ProcessorMixin):
 
         Where sizes vary, or unchanged patches are dropped, it is the most there may be.
         """
+        visual = sum(self.tokens_of(block.type) for block in visual_blocks(messages))
+        return self.count_text_tokens(messages, name), visual
+
+    def count_text_tokens(self, messages: Sequence[Message], name: str = "the conversation") -> int:
+        """Tokens of a conversation without its images and volumes."""
         thinking = self.thinks(messages)
         turns = self.turns(messages, name, thinking=thinking)
         encoded = self.chat.encode(turns, add_generation_prompt=False, name=name, thinking=thinking)
-        blocks = list(visual_blocks(messages))
-        return len(encoded.ids) - len(blocks), sum(self.tokens_of(block.type) for block in blocks)
+        return len(encoded.ids) - sum(1 for _ in visual_blocks(messages))
 
     def tokens_of(self, kind: str) -> int:
         """Tokens of an image or volume, all tiles or crops together; the most where sizes vary or tokens are dropped."""
