@@ -1,6 +1,7 @@
 """`medmvl score`: anyone's predictions in, two tables out, without a model."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,22 @@ def test_strict_stands_beside_the_named_protocol(tmp_path: Path, capsys: pytest.
     )
     assert 0.1 < row["high"] < 0.15  # Wilson at 25 patients, not at 50 answers
     assert (result["cluster"], result["clusters"], result["warnings"]) == ("patient", 25, [])
+
+
+def test_a_narrow_terminal_cuts_no_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "a question about an unusually long name of a part of the body"
+    lines = [
+        {"response": "No effusion" if n % 3 else "Effusion", "reference": "No effusion", "question_type": f"{long} {n % 2}",
+         "form": "report", "language": "en", "patient": n}
+        for n in range(40)
+    ]  # fmt: skip
+    code, text = run(capsys, write(tmp_path / "p.jsonl", *lines), "--labeler", "phantoms")
+    found = re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", text)
+    assert code == 0 and len(found) > 8 and "…" not in text
+    assert max(len(line) for line in text.splitlines() if "[0." in line) <= 80
 
 
 def test_corpus_values_are_taken_again_in_each_resample(

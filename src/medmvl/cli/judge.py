@@ -45,8 +45,9 @@ def agreement(
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("answers", "n", "agreement", "kappa", "right by first", "right by second"):
-        table.add_column(name, justify="left" if name == "answers" else "right")
+    table.add_column("answers", overflow="fold")  # the only one that gives way
+    for name in ("n", "agreement", "kappa", "right by\nfirst", "right by\nsecond"):
+        table.add_column(name, justify="right", no_wrap=True)
     for group in found:
         shares = (f"{group.right_first:.3f}", f"{group.right_second:.3f}")
         intervals = [f"{i.value:.3f} \\[{i.low:.3f}, {i.high:.3f}]" for i in (group.agreement, group.kappa)]

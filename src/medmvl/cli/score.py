@@ -164,8 +164,10 @@ def _show(result: JsonObject) -> None:
     console = Console()
     for judged in result["protocols"]:
         table = Table(title=f"{judged['protocol']}: {judged['title']}", box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("what", "metric", "value", "of samples", "n"):
-            table.add_column(name, justify="left" if name in ("what", "metric") else "right", no_wrap=True)
+        table.add_column("what", overflow="fold")  # the only one that gives way
+        table.add_column("metric", no_wrap=True)
+        for name in ("value", "of samples", "n"):
+            table.add_column(name, justify="right", no_wrap=True)
         seen: Counter[str] = Counter()
         for row in judged["scores"]:
             seen[row["group"]] += 1
@@ -176,7 +178,8 @@ def _show(result: JsonObject) -> None:
             )
             what = row["group"] if seen[row["group"]] == 1 else ""
             table.add_row(what, row["metric"], _value(row), _number(row["sample_mean"]), scored)
-        console.print(table)
+        if judged["scores"]:
+            console.print(table)
         for form, count in judged["no_rule_for"].items():
             console.print(
                 f"{judged['protocol']} has no rule for the {count} of form '{form}'", style="yellow"
