@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 JsonValue = Any
 """Null, boolean, number, string, list or object."""
 JsonObject = dict[str, Any]
 """Object whose keys and values no type of ours says."""
+JsonMapping = Mapping[str, Any]
+"""The same where it is only read."""

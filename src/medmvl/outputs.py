@@ -18,10 +18,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import PARTIAL, current_umask, sweep, write_json
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.output_lock import one_writer
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ OWNER_ONLY = 0o077
 
 def whole_folder(
     out: Path,
-    request: Mapping[str, Any],
+    request: JsonMapping,
     write: Callable[[Path], object],
     *,
     private: bool,

@@ -15,15 +15,19 @@ from medmvl.messages import first_of
 
 if TYPE_CHECKING:
     from medmvl.engine import Failure
-    from medmvl.schema import ImageBlock, VolumeBlock
+    from medmvl.schema import Declarations, ImageBlock, VolumeBlock
 
 
-def declared(units: str | None, modality: str | None, spacing: str | None) -> dict[str, Any]:
+def declared(units: str | None, modality: str | None, spacing: str | None) -> Declarations:
     """What the user says about all files: keyword arguments of `medmvl.imaging.read`."""
-    values: dict[str, Any] = {"units": units, "modality": modality}
+    values: Declarations = {}
+    if units is not None:
+        values["units"] = units
+    if modality is not None:
+        values["modality"] = modality
     if spacing is not None:
         values["spacing_mm"] = _numbers(spacing)
-    return {name: value for name, value in values.items() if value is not None}
+    return values
 
 
 def listed(names: str) -> list[str]:
@@ -32,7 +36,7 @@ def listed(names: str) -> list[str]:
 
 
 def visual_blocks(
-    images: Sequence[str], volumes: Sequence[str], declarations: dict[str, Any], priors: Sequence[str] = ()
+    images: Sequence[str], volumes: Sequence[str], declarations: Declarations, priors: Sequence[str] = ()
 ) -> list[ImageBlock | VolumeBlock]:
     """Blocks of the files named on the command line: images, volumes, earlier studies.
 
@@ -48,7 +52,7 @@ def visual_blocks(
     ]
 
 
-def _prior(text: str, declarations: dict[str, Any], *, is_volume: bool) -> ImageBlock | VolumeBlock:
+def _prior(text: str, declarations: Declarations, *, is_volume: bool) -> ImageBlock | VolumeBlock:
     from medmvl.schema import ImageBlock, VolumeBlock
 
     days, _, path = text.partition(":")

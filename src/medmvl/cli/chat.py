@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -28,7 +28,7 @@ from medmvl.cli.options import (
 if TYPE_CHECKING:
     from medmvl.engine import Engine, GenerationOptions
     from medmvl.models.visuals import ProcessedVisual
-    from medmvl.schema import Message, VisualBlock
+    from medmvl.schema import Declarations, Message, VisualBlock
 
 NOTICE = "This is research software. What it says is no diagnosis and must not be used for one."
 HELP = "/image PATH and /volume PATH add a scan to the next question; /reset starts over; /quit ends."
@@ -76,7 +76,7 @@ def chat(
 class Conversation:
     """The turns so far, and the scans that wait for the next question. Errors leave it as it was."""
 
-    def __init__(self, engine: Engine, options: GenerationOptions, declarations: dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, options: GenerationOptions, declarations: Declarations) -> None:
         from medmvl.datasets.loader import BlockLoader
 
         self.engine = engine

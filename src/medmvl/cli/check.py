@@ -90,10 +90,10 @@ def _from_recipe(
 ) -> tuple[MedMVLProcessor | None, int | None, dict[str, list[LoadedSource]]]:
     """The recipe's processor, built without the model, and its own data where no other was named."""
     from medmvl.data.prepared import default_cache_dir
-    from medmvl.data.sources import load_source
+    from medmvl.data.sources import load_source, source_key
     from medmvl.models.assemble import assemble_processor
     from medmvl.training.recipe_files import load_recipe
-    from medmvl.training.run import load_sources, source_key, training_texts
+    from medmvl.training.run import load_sources, training_texts
 
     recipe = load_recipe(name)
     loaded = load_sources(recipe, default_cache_dir())

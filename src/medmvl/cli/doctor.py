@@ -16,9 +16,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
+
+from medmvl.json_types import JsonObject
 
 Level = Literal["ok", "note", "broken"]
 
@@ -266,7 +268,7 @@ def _memory_gib() -> float | None:
     information = Path("/proc/meminfo")
     if not information.is_file():
         return None
-    rows: dict[str, Any] = dict(line.split(":", 1) for line in information.read_text().splitlines())
+    rows: JsonObject = dict(line.split(":", 1) for line in information.read_text().splitlines())
     return int(rows["MemAvailable"].split()[0]) / 2**20
 
 

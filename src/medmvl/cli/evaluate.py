@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmvl.cli.options import Device, Dtype, ImageRoot, MaxNewTokens, Thinking, VolumeRoot
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from medmvl.evaluation.endpoint import EndpointOptions
@@ -105,10 +106,10 @@ def evaluate(
     for name in names:
         find_task(name)
     check_paths(model)
-    server: dict[str, Any] = {"model": endpoint_model, "volume_as": volume_as, "retries": retries}
+    server: JsonObject = {"model": endpoint_model, "volume_as": volume_as, "retries": retries}
     server |= {"allow_remote": send_data_to_endpoint, "concurrency": concurrency, "timeout_s": timeout}
     files = {"data": data, "train": train, "image_root": image_root, "volume_root": volume_root}
-    measured: dict[str, Any] = {"controls": controls, "calibration": calibration, "bar": bar, "seed": seed}
+    measured: JsonObject = {"controls": controls, "calibration": calibration, "bar": bar, "seed": seed}
     measured |= {"consistency": consistency, "robustness": tuple(listed(robustness))}
     measured |= {"protocols": tuple(listed(protocol))}
     limits = {"limit_patients": limit_patients, "batch_size": batch_size, "max_new_tokens": max_new_tokens}
@@ -118,14 +119,14 @@ def evaluate(
     _evaluate(asked, names or data, out, {**files, **measured, **limits, **place})
 
 
-def _endpoint(url: str, options: dict[str, Any]) -> EndpointOptions:
+def _endpoint(url: str, options: JsonObject) -> EndpointOptions:
     from medmvl.evaluation.endpoint import EndpointOptions
 
     return EndpointOptions(url, key=os.environ.get(KEY_VARIABLE), **options)
 
 
 def _evaluate(
-    model: Path | EndpointOptions | None, tasks_or_data: list[str] | Path, out: Path, options: dict[str, Any]
+    model: Path | EndpointOptions | None, tasks_or_data: list[str] | Path, out: Path, options: JsonObject
 ) -> None:
     from medmvl.cli.asking import progress_bars
     from medmvl.engine import joined_process_group

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmvl.cli.options import DEFAULT_SPLIT, SplitSeed, SplitShares, one_of
 from medmvl.cli.progress import print_splits, progress_bar
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from medmvl.datasets.from_csv import CsvResult
@@ -96,7 +97,7 @@ def from_csv(
     )
 
 
-def _convert(table: Path, images: Path, out: Path, split: str, options: dict[str, Any]) -> None:
+def _convert(table: Path, images: Path, out: Path, split: str, options: JsonObject) -> None:
     from medmvl.datasets.csv_files import CsvOptions
     from medmvl.datasets.from_csv import from_csv as convert_table
     from medmvl.datasets.splits import parse_fractions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,7 +31,7 @@ from medmvl.errors import UserError
 
 if TYPE_CHECKING:
     from medmvl.engine import GenerationOptions
-    from medmvl.schema import ImageBlock, VolumeBlock
+    from medmvl.schema import Declarations, ImageBlock, VolumeBlock
 
 
 Prompt = Annotated[str | None, typer.Option(help="The question.")]
@@ -163,7 +163,7 @@ def _answer_all(
     data: Path,
     roots: dict[str, Path | None],
     out: Path,
-    declarations: dict[str, Any],
+    declarations: Declarations,
     options: GenerationOptions,
     where: tuple[str, str],
     batch_size: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medmvl.engine import GenerationOptions
     from medmvl.reporting.run import Outcome, ReportSettings
     from medmvl.reporting.search import Found
+    from medmvl.schema import Declarations
 
 
 def report(
@@ -73,7 +74,7 @@ def _report(
     out: Path,
     settings: ReportSettings,
     options: GenerationOptions,
-    declarations: dict[str, Any],
+    declarations: Declarations,
     where: tuple[str, str],
     batch_size: int,
 ) -> None:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+
+from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
     from medmvl.data.sources import DataSource
@@ -187,7 +189,7 @@ def _text(found: Audit, count: int) -> str:
     return "\n".join(lines)
 
 
-def _plain(found: Audit) -> dict[str, Any]:
+def _plain(found: Audit) -> JsonObject:
     return {
         "rewards": [
             {

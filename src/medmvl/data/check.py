@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import starmap
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from medmvl.data.sources import LoadedSource
 from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.splits import ties_of
 from medmvl.errors import SampleError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
 from medmvl.worker_processes import end_with_parent
 
@@ -103,7 +104,7 @@ class DataCheck:
             self.reasoning, self.earlier_reasoning, sum(self.samples.values()), thinking=self.thinking
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The check as plain values."""
         return {"ok": self.ok, **asdict(self)}
 

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from medmvl.atomic_files import PARTIAL, atomic_write, sweep
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping, JsonObject
 
 logger = logging.getLogger(__name__)
 DEFAULT_LIMIT = 50 << 30
@@ -51,7 +52,7 @@ class Entry(NamedTuple):
     """What is kept under one key."""
 
     tensors: dict[str, Tensor]
-    facts: dict[str, Any]
+    facts: JsonObject
 
 
 def default_cache_dir() -> Path:
@@ -132,7 +133,7 @@ class EntryCache:
             os.utime(file)
         return entry
 
-    def write(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def write(self, key: str, tensors: Mapping[str, Tensor], facts: JsonMapping) -> None:
         """Keep an entry; a cache that cannot be written to, or has no room, is told once and read on.
 
         Raises:
@@ -239,7 +240,7 @@ class EntryCache:
         self._told.add(about)
 
 
-def _body(key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+def _body(key: str, tensors: Mapping[str, Tensor], facts: JsonMapping) -> bytes:
     plain: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():

@@ -22,6 +22,7 @@ import medmvl
 from medmvl.data.entry_cache import EntryCache, default_cache_dir
 from medmvl.data.prepared import cache_key, settings_digest, view_facts, view_of, view_tensors
 from medmvl.datasets.loader import BlockLoader
+from medmvl.json_types import JsonMapping
 from medmvl.models.features import VisualFeatures
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visual_encoding import connects_alone
@@ -214,7 +215,7 @@ def part_digests(
     return PartDigests(of_encoder, _digest(settings, [*connector.parameters(), *connector.buffers()]))
 
 
-def _digest(about: Mapping[str, Any], tensors: Any) -> str:
+def _digest(about: JsonMapping, tensors: Any) -> str:
     text = json.dumps(about, sort_keys=True, default=str)
     return hashlib.sha256(f"{text} {digest(*tensors)}".encode()).hexdigest()
 

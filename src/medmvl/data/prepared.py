@@ -21,6 +21,7 @@ from torch import Tensor
 from medmvl.data.entry_cache import Entry, EntryCache, default_cache_dir
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
 from medmvl.imaging.selector import split_selector
+from medmvl.json_types import JsonObject
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.visuals import ProcessedVisual, VisualLoader
@@ -122,14 +123,14 @@ def view_tensors(view: ProcessedVisual) -> dict[str, Tensor]:
     return {"matrices": torch.from_numpy(view.matrices), **positions}
 
 
-def view_facts(view: ProcessedVisual) -> dict[str, Any]:
+def view_facts(view: ProcessedVisual) -> JsonObject:
     """What is kept of a view as plain values."""
     return {"kind": view.kind, "notes": view.notes, "warnings": view.warnings, "source": view.source}
 
 
 def view_of(
     preprocessor: VisualPreprocessor,
-    facts: dict[str, Any],
+    facts: JsonObject,
     tensors: dict[str, Tensor],
     pixels: Tensor,
     **more: Any,

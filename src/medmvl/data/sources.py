@@ -8,9 +8,9 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from tqdm import tqdm
 
 from medmvl.data.views import NoImageSamples, PromptedSamples, SampleSubset
@@ -18,9 +18,9 @@ from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.public import find_task
 from medmvl.datasets.records import SampleFile
 from medmvl.errors import SampleError, UserError
-from medmvl.imaging.units import known_units
+from medmvl.json_types import JsonObject
 from medmvl.messages import first_of
-from medmvl.schema import Sample
+from medmvl.schema import Declaration, Declarations, Sample
 from medmvl.schema.strict import StrictModel
 
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
@@ -45,24 +45,6 @@ class PhantomSource(StrictModel):
     """Part of the patients; `train_reports` and the like hold one report per study."""
     workers: PositiveInt | None = None
     """Processes that draw them; None: one per core for large data sets."""
-
-
-class Declaration(StrictModel):
-    """What the user knows about all files of a source and the files do not say; see `medmvl.imaging.read`."""
-
-    units: str | None = None
-    """Units of the values, such as `HU`."""
-    spacing_mm: tuple[float, ...] | None = None
-    """Spacing of bare arrays in mm, in array order."""
-    axcodes: tuple[str, ...] | None = None
-    """Orientation of bare arrays, such as `[S, P, L]`."""
-    modality: str | None = None
-    """DICOM modality code, such as `CT`."""
-
-    @field_validator("units")
-    @classmethod
-    def _known_units(cls, said: str | None) -> str | None:
-        return None if said is None else known_units(said)
 
 
 class DataSource(StrictModel):
@@ -103,6 +85,11 @@ class DataSource(StrictModel):
         return self
 
 
+def source_key(source: DataSource) -> str:
+    """Key of a source among those that are loaded; equal sources have equal keys."""
+    return source.model_dump_json()
+
+
 @dataclass(frozen=True)
 class LoadedSource:
     """A source that is ready to be read from."""
@@ -136,8 +123,8 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
     samples = SampleFile(path)
     roots = [None if root is None else base_dir / root for root in (source.image_root, source.volume_root)]
     declared = {
-        "image": source.images.model_dump(exclude_none=True),
-        "volume": source.volumes.model_dump(exclude_none=True),
+        "image": source.images.declared,
+        "volume": source.volumes.declared,
     }
     chosen = _choose(samples, source)
     return LoadedSource(
@@ -192,7 +179,7 @@ def open_data(
     *,
     image_root: Path | None = None,
     volume_root: Path | None = None,
-    declared: dict[str, Any] | None = None,
+    declared: Declarations | None = None,
 ) -> LoadedSource:
     """Open one data file named on the command line; paths start from the working folder."""
     declaration = Declaration.model_validate(declared or {})
@@ -216,7 +203,7 @@ def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
     if not (folder / "dataset.json").is_file():
         from medmvl.phantoms import write_dataset
 
-        options: dict[str, Any] = wanted.model_dump(exclude={"split", "workers"})
+        options: JsonObject = wanted.model_dump(exclude={"split", "workers"})
         alone = wanted.patients < FEW_PATIENTS
         options["workers"] = wanted.workers or (1 if alone else os.cpu_count() or 1)
         with tqdm(total=wanted.patients, desc="phantom patients", unit="patient", disable=alone) as bar:

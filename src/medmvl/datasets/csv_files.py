@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 from medmvl.datasets.writing import path_from
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.selector import split_selector
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
-from medmvl.schema import ImageBlock, VisualBlock, VolumeBlock
+from medmvl.schema import Declarations, ImageBlock, VisualBlock, VolumeBlock
 
 EIGHT_BIT_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 """Ends of names that are looked into although the user says that they are volumes."""
@@ -51,7 +51,7 @@ class _Facts:
     """What a file is, and what must be declared about it."""
 
     kind: str
-    declared: dict[str, Any]
+    declared: Declarations
 
 
 class FileBlocks:
@@ -118,7 +118,7 @@ class FileBlocks:
                 "modality": image.modality is None,
             }
             declared = {name: value for name, value in wanted.items() if value is not None and silent[name]}
-            self._seen[key] = _Facts(image.kind, declared)
+            self._seen[key] = _Facts(image.kind, cast(Declarations, declared))
         return self._seen[key]
 
     def _takes_units(self, image: MedicalImage) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
 from medmvl.errors import SampleError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import Sample
 from medmvl.schema.jsonl import describe_validation_error
 
@@ -44,14 +44,14 @@ _OTHER_PLACEHOLDER = re.compile(
 _PLACEHOLDER = re.compile("(<image3d>|<image>)")
 
 
-def is_llava(record: Mapping[str, Any]) -> bool:
+def is_llava(record: JsonMapping) -> bool:
     """Whether a JSON object is a LLaVA record rather than a Sample."""
     if "messages" in record:  # a Sample, unless its files lie next to the messages
         return any(key in record for keys in FILE_KEYS.values() for key in keys)
     return any(key in record for key in TURNS_KEYS)
 
 
-def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample:
+def from_llava(record: JsonMapping, where: str, default_id: str) -> Sample:
     """Turn one LLaVA record into a Sample.
 
     Args:
@@ -79,7 +79,7 @@ def from_llava(record: Mapping[str, Any], where: str, default_id: str) -> Sample
         raise SampleError(f"{name}: {describe_validation_error(error)}") from None
 
 
-def _turns(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+def _turns(record: JsonMapping, name: str) -> list[tuple[str, str]]:
     key = next(key for key in TURNS_KEYS if key in record)
     conversations = record[key]
     if not isinstance(conversations, list) or not conversations:
@@ -105,7 +105,7 @@ def _turn(turn: object, where: str) -> tuple[str, str]:
     return ROLES[speaker], turn[saying]
 
 
-def _system(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+def _system(record: JsonMapping, name: str) -> list[tuple[str, str]]:
     said = record.get("system")
     if said in (None, ""):
         return []
@@ -114,7 +114,7 @@ def _system(record: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     return [("system", said)]
 
 
-def _refuse_unknown(record: Mapping[str, Any], name: str) -> None:
+def _refuse_unknown(record: JsonMapping, name: str) -> None:
     """Raise SampleError for keys that are not known and hold something: what they mean would be lost in silence."""
     listed = (key for keys in FILE_KEYS.values() for key in keys)
     known = {"id", *TURNS_KEYS, "system", *listed, *SAMPLE_KEYS, *BOOKKEEPING}
@@ -128,7 +128,7 @@ def _refuse_unknown(record: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _files(record: Mapping[str, Any], keys: tuple[str, ...], name: str) -> list[str]:
+def _files(record: JsonMapping, keys: tuple[str, ...], name: str) -> list[str]:
     given = [key for key in keys if record.get(key) not in (None, "", [])]
     if len(given) > 1:
         raise SampleError(f"{name}: files are listed under both '{given[0]}' and '{given[1]}'; expected one")
@@ -165,7 +165,7 @@ def _check_counts(turns: list[tuple[str, str]], files: Mapping[str, list[str]], 
         raise SampleError(f"{problem}; every {placeholder} needs one file, in order")
 
 
-def _blocks(text: str, queues: Mapping[str, Any]) -> list[dict[str, str]]:
+def _blocks(text: str, queues: JsonMapping) -> list[dict[str, str]]:
     blocks = []
     for piece in _PLACEHOLDER.split(text):
         if piece == "<image>":

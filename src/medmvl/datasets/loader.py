@@ -13,8 +13,7 @@ from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.partners import files_of
 from medmvl.imaging.selector import split_selector
-from medmvl.json_types import JsonObject
-from medmvl.schema import VisualBlock, VolumeBlock
+from medmvl.schema import Declarations, VisualBlock, VolumeBlock
 
 PHANTOM_SCHEME = "phantom://"
 ImageLoader = Callable[[VisualBlock], MedicalImage]
@@ -29,7 +28,7 @@ class BlockLoader:
     """The data file's folder."""
     image_root: Path | None = None
     volume_root: Path | None = None
-    declared: dict[str, JsonObject] = field(default_factory=dict)
+    declared: dict[str, Declarations] = field(default_factory=dict)
     """Declarations of the source about its `"image"` and `"volume"` files; a block's own declarations win."""
 
     def reference(self, block: VisualBlock) -> str:
@@ -54,9 +53,9 @@ class BlockLoader:
             return reference
         return f"{reference} {self.declarations(block)} {hash(states_of(split_selector(reference)[0]))}"
 
-    def declarations(self, block: VisualBlock) -> JsonObject:
+    def declarations(self, block: VisualBlock) -> Declarations:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
-        return {**self.declared.get(block.type, {}), **block.declared}
+        return {**self.declared.get(block.type, Declarations()), **block.declared}
 
     def __call__(self, block: VisualBlock) -> MedicalImage:
         """Read the block's file.

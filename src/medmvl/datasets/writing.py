@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import write_json
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader
 from medmvl.datasets.splits import given_splits, split_samples
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VolumeBlock, write_samples
 
 
@@ -19,7 +18,7 @@ def write_splits(
     samples: Sequence[Sample],
     fractions: Mapping[str, float],
     seed: int,
-    about: Mapping[str, Any],
+    about: JsonMapping,
     given: Sequence[str | None] | None = None,
 ) -> JsonObject:
     """Split samples by patient, write them and return the summary that is also in `dataset.json`.

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import atomic_write, write_json
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping, JsonObject
 
 RECORD = ".run.json"
 """Ends the name of the file that says what is being run."""
@@ -48,7 +48,7 @@ class StoredAnswer:
 
     def to_line(self) -> bytes:
         """The line, Chinese as it is."""
-        values: dict[str, Any] = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}
+        values: JsonObject = {"id": self.id, "text": self.text, "tokens": list(self.tokens)}
         values |= {"warnings": list(self.warnings)} if self.warnings else {}
         values |= {"cut": True} if self.cut else {}
         values |= {"reasoning": self.reasoning} if self.reasoning is not None else {}
@@ -58,7 +58,7 @@ class StoredAnswer:
 class AnswerFile:
     """Answers on disk. Opening repairs a partial last line and refuses to continue another run."""
 
-    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, run: JsonMapping) -> None:
         """Open or create.
 
         Args:
@@ -73,7 +73,7 @@ class AnswerFile:
         self._check_run(self.run)
         self.answers = {answer.id: answer for answer in _repaired(path)}
 
-    def _check_run(self, run: dict[str, Any]) -> None:
+    def _check_run(self, run: JsonObject) -> None:
         record = self.path.with_name(self.path.name + RECORD)
         is_begun = self.path.exists() and self.path.stat().st_size > 0
         if record.exists() and is_begun:
@@ -107,7 +107,7 @@ class AnswerFile:
         self.answers = {answer.id: answer for answer in answers}
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changes(before: JsonMapping, now: JsonMapping) -> list[str]:
     """What differs between two records, each as `max_new_tokens 512, now 128`; a digest says only that it differs."""
     changed = []
     for key in sorted(before.keys() | now.keys()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Request
 from medmvl.errors import SampleError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.visuals import VisualLoader
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample
@@ -36,7 +37,7 @@ def answer_samples(
     samples: Sequence[Sample],
     load: ImageLoader,
     out: Path,
-    run: Mapping[str, Any],
+    run: JsonMapping,
     options: GenerationOptions,
     *,
     batch_size: int = 32,
@@ -87,7 +88,7 @@ def _answer_missing(
     samples: Sequence[Sample],
     load: ImageLoader,
     out: Path,
-    record: dict[str, Any],
+    record: JsonObject,
     options: GenerationOptions,
     *,
     batch_size: int,

@@ -27,6 +27,7 @@ from medmvl.engine.sequences import SequenceState
 from medmvl.engine.streaming import stream_pieces
 from medmvl.errors import UserError
 from medmvl.imaging.in_memory import Visual
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.visuals import ProcessedSample, VisualLoader
@@ -72,7 +73,7 @@ class Engine(SequenceDecoder):
         return None if self.folder is None else TrainedOn.read(self.folder)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """Identity of the model in results: `model`, a digest that changes with settings or weights."""
         return {"model": weights_digest(self.model) if self.folder is None else model_digest(self.folder)}
 
@@ -143,7 +144,7 @@ class Engine(SequenceDecoder):
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         options: GenerationOptions = GREEDY,
         *,
         batch_size: int = 32,
@@ -168,7 +169,7 @@ class Engine(SequenceDecoder):
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         *,
         batch_size: int = 16,
         processes: ProcessGroup = SINGLE_PROCESS,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
@@ -16,6 +16,7 @@ from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Request
+from medmvl.json_types import JsonMapping
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, VisualLoader
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
@@ -71,7 +72,7 @@ def choice_logprobs(
     samples: Sequence[Sample],
     load: ImageLoader,
     out: Path,
-    run: Mapping[str, Any],
+    run: JsonMapping,
     *,
     batch_size: int = 16,
     processes: ProcessGroup = SINGLE_PROCESS,

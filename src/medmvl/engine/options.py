@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.messages import did_you_mean
 from medmvl.schema.strict import StrictModel
 
@@ -110,7 +111,7 @@ class GenerationOptions(StrictModel):
         """Whether the answer has a form to keep to."""
         return bool(self.choices or self.regex or self.json_schema)
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> JsonObject:
         """The settings of transformers' `GenerationConfig` for beam search."""
         return {"max_new_tokens": self.max_new_tokens, "num_beams": self.num_beams, "do_sample": False}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from medmvl.engine.sequences import Finish, TokenLogprob
+from medmvl.json_types import JsonObject
 from medmvl.models.visuals import VisualLoader
 from medmvl.schema import Message, Sample
 from medmvl.schema.reasoning import join_reasoning
@@ -44,7 +45,7 @@ class Answer:
     """Generated ids, reasoning included, without the stop id."""
     seconds: float
     """Wall time of the batch this answer was decoded in, reading included."""
-    seen: tuple[dict[str, Any], ...]
+    seen: tuple[JsonObject, ...]
     """`ProcessedVisual.to_json` of each image or volume; no identity and no path."""
     finish: Finish
     """Reason for the end: the model ended its turn, ran out of `max_new_tokens`, was cancelled, or was out of time."""
@@ -81,7 +82,7 @@ class Answer:
         """Reasoning and answer as one text, which rewards of form read."""
         return join_reasoning(self.reasoning or "", self.text)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The keys of `medmvl generate --json`."""
         reasoning = {} if self.reasoning is None else {"reasoning": self.reasoning}
         return {

@@ -9,13 +9,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medmvl.errors import SampleError, UserError
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.tasks.metrics.tally import Floats, Tally, ratio
 from medmvl.tasks.protocols.predictions import CATEGORY_KEYS, ID_KEYS, PATIENT_KEYS, STUDY_KEYS
 
@@ -114,7 +113,7 @@ def _lines(path: Path) -> list[JsonObject]:
     return lines
 
 
-def _verdict(line: Mapping[str, Any], judge: str, where: str) -> bool | None:
+def _verdict(line: JsonMapping, judge: str, where: str) -> bool | None:
     """Right or not; None where nobody decided."""
     if "verdict" in line:
         return _right(line["verdict"], where)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from medmvl.data.trained_on import TrainedOn
 from medmvl.datasets.loader import ImageLoader
@@ -18,6 +18,7 @@ from medmvl.engine.process_group import ProcessGroup
 from medmvl.engine.request import Failure
 from medmvl.evaluation.controls import SwappedImages, swap_images
 from medmvl.evaluation.robustness import SHIFTS, shifted
+from medmvl.json_types import JsonMapping
 from medmvl.schema import Sample
 from medmvl.tasks.rewording import COUNT, reworded
 
@@ -59,7 +60,7 @@ class Answerer(Protocol):
     """What can be evaluated: an `Engine` on this machine, or an `Endpoint`."""
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> JsonMapping:
         """What `results.json` says about the model: a digest as `model`, and more."""
         ...
 
@@ -83,7 +84,7 @@ class Answerer(Protocol):
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         options: GenerationOptions,
         *,
         batch_size: int,
@@ -98,7 +99,7 @@ class Answerer(Protocol):
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         *,
         batch_size: int,
         processes: ProcessGroup,
@@ -135,7 +136,7 @@ class Answering:
     answerer: Answerer
     load: ImageLoader
     out: Path
-    run_record: Mapping[str, Any]
+    run_record: JsonMapping
     """Values that decide the answers next to the options: digests of model and data."""
     options: EvaluationOptions
     processes: ProcessGroup

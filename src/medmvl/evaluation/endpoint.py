@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -25,7 +25,7 @@ from medmvl.engine.batch import Progress, check_ids, plan
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.evaluation.endpoint_content import ScanContent, check_volume_as
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
 from medmvl.schema.reasoning import split_reasoning, without_reasoning
@@ -116,7 +116,7 @@ class Endpoint:
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         options: GenerationOptions,
         *,
         batch_size: int = 1,
@@ -142,7 +142,7 @@ class Endpoint:
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         options: GenerationOptions,
         progress: Progress | None,
     ) -> list[Failure]:
@@ -179,7 +179,7 @@ class Endpoint:
         samples: Sequence[Sample],
         load: ImageLoader,
         out: Path,
-        run: Mapping[str, Any],
+        run: JsonMapping,
         *,
         batch_size: int = 1,
         processes: ProcessGroup = SINGLE_PROCESS,
@@ -209,7 +209,7 @@ class Endpoint:
     ) -> StoredAnswer:
         turns: list[Any] = [{"role": turn.role, "content": _content(turn, content)} for turn in messages]
         for _ in range(3):
-            settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": options.max_new_tokens}
+            settings: JsonObject = {"temperature": 0.0, "max_tokens": options.max_new_tokens}
             if options.thinking is not None:
                 switch = {"enable_thinking": options.thinking}
                 settings["extra_body"] = {"chat_template_kwargs": switch}

@@ -140,7 +140,7 @@ def _named_model(answerer: Answerer) -> dict[str, str]:
     return {} if folder is None else {"model_name": "/".join(Path(folder).resolve().parts[-2:])}
 
 
-def evaluation_options(given: dict[str, Any]) -> EvaluationOptions:
+def evaluation_options(given: JsonObject) -> EvaluationOptions:
     """Options from keyword arguments.
 
     Raises:

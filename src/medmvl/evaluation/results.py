@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medmvl.atomic_files import write_json
 from medmvl.evaluation.significance import detectable_difference
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.tasks import Group, Judgement
 from medmvl.tasks.metrics.tally import Tally
 
@@ -89,14 +89,14 @@ class Results:
     """What an evaluation found, and how it was made."""
 
     rows: tuple[Row, ...]
-    about: Mapping[str, Any]
+    about: JsonMapping
     """Protocol, digests, options, versions, times, counts."""
     warnings: tuple[str, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
     """Samples that could not be answered, and why; they count as wrong."""
     judged: tuple[Judged, ...] = ()
     """Every answer; also the lines of `answers.jsonl`."""
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: JsonMapping = field(default_factory=dict)
     """Results that were asked for next to the rows: `robustness`, `calibration`, `consistency`."""
 
     def answer_lines(self) -> list[JsonObject]:

@@ -11,7 +11,6 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from medmvl.atomic_files import write_text
 from medmvl.datasets.loader import ImageLoader
@@ -32,7 +31,7 @@ from medmvl.evaluation.warnings import (
     reasoning_warnings,
     trained_on_warnings,
 )
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import Sample
 from medmvl.tasks import Group, Judgement, Task, group_of
 
@@ -45,7 +44,7 @@ def evaluate_samples(
     load: ImageLoader,
     out: Path,
     *,
-    about: Mapping[str, Any],
+    about: JsonMapping,
     train_samples: Sequence[Sample] | None = None,
     options: EvaluationOptions = DEFAULTS,
     processes: ProcessGroup = SINGLE_PROCESS,

@@ -16,7 +16,7 @@ from torch import Tensor
 from medmvl.errors import UserError
 from medmvl.exchange.imported import Components, ImportedEncoder
 from medmvl.exchange.weights import has_weights, load_exactly, read_weights
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders import VOLUME_ENCODERS, parse_volume_encoder_config
 from medmvl.models.encoders.base import EncoderConfig
 from medmvl.models.encoders.ct_vit import ct_clip_settings, ct_clip_weights
@@ -27,7 +27,7 @@ from medmvl.models.encoders.saved import save_encoder
 from medmvl.models.encoders.vit3d import m3d_clip_settings, m3d_clip_weights
 from medmvl.models.volume_conventions import ConventionName, resnet_processor
 
-Settings = Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
+Settings = Callable[[Mapping[str, Tensor], JsonMapping], JsonObject]
 CT_CLIP_PATCH = (10, 20, 20)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmvl.errors import UserError
 from medmvl.exchange.llava_folder import rename_for_all
+from medmvl.json_types import JsonObject
 from medmvl.models.connectors import Connector
 from medmvl.models.connectors.mlp import MLPConfig
 from medmvl.models.encoders import Encoder
@@ -189,7 +190,7 @@ def _processor(processor: MedMVLProcessor) -> LlavaProcessor:
     encoder = processor.visual_parts.encoders["image"]
     assert resizing is not None and isinstance(encoder, HFVisionConfig)
     size = {"height": resizing.size[0], "width": resizing.size[1]}
-    common: dict[str, Any] = {
+    common: JsonObject = {
         "resample": next(code for code, name in PIL_CODES.items() if name == resizing.interpolation),
         "image_mean": list(resizing.mean),
         "image_std": list(resizing.std),

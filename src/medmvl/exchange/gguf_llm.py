@@ -7,7 +7,7 @@ file has its place, and every weight of the model comes from the file.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -17,6 +17,7 @@ from tokenizers import pre_tokenizers
 
 from medmvl.errors import MissingExtraError, UserError
 from medmvl.exchange.imported import Components, ImportedLLM
+from medmvl.json_types import JsonMapping
 from medmvl.messages import first_of
 from medmvl.models.progress_bars import without_warnings, without_weight_bars
 
@@ -44,7 +45,7 @@ _DAMAGE = (ValueError, IndexError, KeyError, OverflowError, TypeError, Attribute
 
 class _Header(NamedTuple):
     architecture: str
-    fields: Mapping[str, Any]
+    fields: JsonMapping
     """Keys with plain values; long lists are left out."""
     tensors: frozenset[str]
 
@@ -188,7 +189,7 @@ def _gemma_scale(config: PreTrainedConfig) -> int:
     return int(config.head_dim)
 
 
-def _check_whole(path: Path, header: _Header, model: PreTrainedModel, told: Mapping[str, Any]) -> None:
+def _check_whole(path: Path, header: _Header, model: PreTrainedModel, told: JsonMapping) -> None:
     """Every weight of the model is from the file, every tensor of the file is in the model."""
     from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
 

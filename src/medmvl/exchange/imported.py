@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medmvl.digests import write_sums
+from medmvl.json_types import JsonMapping
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.progress_bars import without_weight_bars
@@ -62,7 +62,7 @@ class ImportedLLM:
 
 
 @without_weight_bars()
-def write_folder(save: Callable[[Path], None], out: Path, request: Mapping[str, Any] | None = None) -> bool:
+def write_folder(save: Callable[[Path], None], out: Path, request: JsonMapping | None = None) -> bool:
     """Let `save` write a new folder with a list of digests; it appears under its name when it is whole.
 
     Args:

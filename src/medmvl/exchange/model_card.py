@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 
 from medmvl import __version__
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
 
@@ -103,7 +103,7 @@ def _recipe(source: Path) -> str:
     return "\n".join(table) + "\n"
 
 
-def _tuned(parts: Mapping[str, Any]) -> str:
+def _tuned(parts: JsonMapping) -> str:
     named = {name: how if isinstance(how, str) else how.get("mode") for name, how in parts.items()}
     return ", ".join(f"{name} ({how})" for name, how in named.items() if how != "frozen")
 
@@ -139,6 +139,6 @@ def _results(path: Path | None) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _number(score: Mapping[str, Any] | None) -> str:
+def _number(score: JsonMapping | None) -> str:
     """A score with its interval."""
     return "" if score is None else f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -21,7 +21,7 @@ from medmvl.exchange.imported import Components, Imported
 from medmvl.exchange.msiip_medmvl_weights import check_names, connector_weights, language_weights
 from medmvl.exchange.remote import named_by_checkpoint
 from medmvl.exchange.weights import load_exactly, read_weights, under
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.assemble import fit_vocabulary, settle_generation
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
@@ -94,7 +94,7 @@ def _json(path: Path) -> JsonObject:
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _named(config: Mapping[str, Any], part: str) -> str:
+def _named(config: JsonMapping, part: str) -> str:
     name = config.get(f"lvlm_{part}_name_or_path")
     if not name:
         raise UserError(f"config.json names no {part} (lvlm_{part}_name_or_path).")
@@ -102,7 +102,7 @@ def _named(config: Mapping[str, Any], part: str) -> str:
 
 
 def _visual_recipe(
-    config: Mapping[str, Any], weights: Mapping[str, Tensor], source: Path, components: Components
+    config: JsonMapping, weights: Mapping[str, Tensor], source: Path, components: Components
 ) -> _Recipe:
     """Encoders, connectors and preprocessing. An image encoder also reads volumes, slice by slice."""
     if config.get("lvlm_encoder_image_type") is not None:
@@ -118,7 +118,7 @@ def _visual_recipe(
     raise UserError(f"{source}: config.json names neither an image encoder nor a volume encoder.")
 
 
-def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> _Recipe:
+def _by_images(config: JsonMapping, weights: Mapping[str, Tensor], folder: Path) -> _Recipe:
     encoder_type = str(config["lvlm_encoder_image_type"])
     if encoder_type not in ("siglip", "clip"):
         raise UserError(f"unknown lvlm_encoder_image_type {encoder_type!r}; MedM-VL has siglip and clip.")
@@ -138,13 +138,13 @@ def _by_images(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder:
     return _Recipe(parts, image_processor.model_dump(mode="json"), volume_processor, tuple(notes))
 
 
-def _unused_volume_encoder(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _unused_volume_encoder(config: JsonMapping) -> tuple[str, ...]:
     if config.get("lvlm_encoder_image3d_type") is None:
         return ()
     return ("its volume encoder is left out: MedM-VL never runs one beside an image encoder",)
 
 
-def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token: bool) -> JsonObject:
+def _tower_settings(config: JsonMapping, folder: Path, *, has_class_token: bool) -> JsonObject:
     """The image tower up to the selected layer. SigLIP has no class token: there `patch` drops the first patch."""
     select = config.get("lvlm_encoder_image_select_feature")
     patches = select == "patch"
@@ -157,7 +157,7 @@ def _tower_settings(config: Mapping[str, Any], folder: Path, *, has_class_token:
 
 
 def _slices(
-    parts: Mapping[str, Any], image_processor: ImageProcessor, max_length: int
+    parts: JsonMapping, image_processor: ImageProcessor, max_length: int
 ) -> tuple[JsonObject | None, str]:
     """Settings for volumes read slice by slice, where the tokens of all slices fit."""
     size = (SLICES, *image_processor.size)
@@ -188,7 +188,7 @@ _RAW = {"plane": "axial", "raw_units": "HU"}
 """Bare arrays are taken as they lie, in HU; scans of known orientation in canonical order."""
 
 
-def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path) -> _Recipe:
+def _by_volumes(config: JsonMapping, weights: Mapping[str, Tensor], folder: Path) -> _Recipe:
     encoder_type = str(config["lvlm_encoder_image3d_type"])
     theirs, layer = _json(folder / "config.json"), int(config["lvlm_encoder_image3d_select_layer"])
     if not theirs:
@@ -213,7 +213,7 @@ def _by_volumes(config: Mapping[str, Any], weights: Mapping[str, Tensor], folder
     return _Recipe(parts, None, {"size": VOLUME_SIZE, **volume_processor} | _RAW, ("reads volumes only",))
 
 
-def _connector_settings(config: Mapping[str, Any], kind: str, weights: Mapping[str, Tensor]) -> JsonObject:
+def _connector_settings(config: JsonMapping, kind: str, weights: Mapping[str, Tensor]) -> JsonObject:
     name, form = config.get(f"lvlm_connector_{kind}_type"), str(config.get(f"lvlm_connector_{kind}_name"))
     depth = re.fullmatch(r"mlp(\d+)x_gelu", form)
     if depth is None or name not in _CONNECTORS:
@@ -233,7 +233,7 @@ def _connector_settings(config: Mapping[str, Any], kind: str, weights: Mapping[s
     return {"type": "attention_pooling", "num_queries": len(query), "num_heads": 8, **layers}
 
 
-def _processor(config: Mapping[str, Any], recipe: _Recipe, source: Path, llm_folder: Path) -> MedMVLProcessor:
+def _processor(config: JsonMapping, recipe: _Recipe, source: Path, llm_folder: Path) -> MedMVLProcessor:
     llm_type = str(config.get("lvlm_llm_type"))
     if llm_type not in END_OF_TURN:
         raise UserError(f"unknown lvlm_llm_type {llm_type!r}; MedM-VL has {', '.join(END_OF_TURN)}.")

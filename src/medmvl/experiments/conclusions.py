@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 
 MIN_SEEDS = 2
 """One seed cannot tell a variant from its luck."""
@@ -148,7 +147,7 @@ def _control(runs: Sequence[Run]) -> float | None:
     return max(values, default=None)
 
 
-def table(found: Sequence[Outcome], costs: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+def table(found: Sequence[Outcome], costs: Mapping[str, JsonMapping] | None = None) -> str:
     """The outcomes as a markdown table.
 
     Args:
@@ -183,7 +182,7 @@ def _compared(o: Outcome) -> str:
     return f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {seeds} | {o.p:.4f} | {o.p_holm:.4f} | {least}"
 
 
-def _cost(own: Sequence[Mapping[str, Any]]) -> str:
+def _cost(own: Sequence[JsonMapping]) -> str:
     """Means over seeds; training counts only runs that trained all their stages themselves."""
 
     def mean(values: Sequence[float], form: str) -> str:

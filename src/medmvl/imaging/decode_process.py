@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from medmvl.errors import UserError
 from medmvl.imaging import decode_worker
 from medmvl.imaging.decode_worker import ALIGNMENT, MARK
+from medmvl.json_types import JsonObject
 
 BATCH_BYTES = 2**22
 KEPT_SLOT_BYTES = 2**26
@@ -32,7 +33,7 @@ Reason = Literal["damaged", "other size", "other shape", "memory", "no codec", "
 class Request(NamedTuple):
     """Frames of one file, as decode_worker understands them, and the bytes that they may fill."""
 
-    message: dict[str, Any]
+    message: JsonObject
     num_bytes: int
 
 
@@ -215,7 +216,7 @@ class DecodeProcess:
                 slot.close()
 
 
-def _unpacked(answer: dict[str, Any], memory: mmap.mmap) -> Decoded | Failure:
+def _unpacked(answer: JsonObject, memory: mmap.mmap) -> Decoded | Failure:
     if "error" in answer:
         return Failure(answer["error"], tuple(int(n) for n in answer.get("found", ())))
     frames: Decoded = []

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from medmvl.imaging.image import MedicalImage
+from medmvl.json_types import JsonObject
 
 
-def describe(image: MedicalImage) -> dict[str, Any]:
+def describe(image: MedicalImage) -> JsonObject:
     """Return what a person or program needs to know about an image; `min`, `max` and `mean` are over all voxels."""
-    described: dict[str, Any] = {
+    described: JsonObject = {
         "kind": image.kind,
         "shape": list(image.shape),
         "axcodes": _listed(image.axcodes),

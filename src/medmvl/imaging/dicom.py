@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -250,27 +251,27 @@ def _canonical_positions(
 def _to_plane(frame: Frame, values: Values, notes: tuple[str, ...]) -> MedicalImage:
     array: NDArray[Any] = values.array[0]
     modality = frame.file.modality
-    parts: dict[str, Any] = {
-        "kind": "image",
-        "units": values.units,
-        "source_format": "dicom",
-        "modality": modality,
-        "label_names": names_of(frame),
-    }
+    image = partial(
+        MedicalImage,
+        kind="image",
+        units=values.units,
+        source_format="dicom",
+        modality=modality,
+        label_names=names_of(frame),
+    )
     of_patient = frame.file.text("SOPClassUID") != ULTRASOUND_VOLUME
     if frame.placed and of_patient and frame.file.value("PhotometricInterpretation") is not None:
         affine = single_affine(frame)
         codes = axcodes_of(affine)[1:]
         turned, matrix, wanted = orient_image(array, codes)
         affine = affine @ matrix
-        return MedicalImage(
+        return image(
             array=turned,
             affine=affine,
             axcodes=wanted,
             acquired_axcodes=codes,
             spacing_mm=spacing_of(affine)[1:],
             warnings=notes,
-            **parts,
         )
     if modality in SECTIONS and (faults := place_faults(frame)):
         lacking = f"the slice has {' and '.join(faults)}: where it lies, or its size, is not known"
@@ -282,13 +283,12 @@ def _to_plane(frame: Frame, values: Values, notes: tuple[str, ...]) -> MedicalIm
     if known is not None and modality != "MG" and {"S", "I"} & set(known):
         turned, matrix, shown = orient_image(array, known)
         swapped = matrix[1, 1] == 0
-    return MedicalImage(
+    return image(
         array=np.ascontiguousarray(turned),
         axcodes=shown,
         acquired_axcodes=known,
         warnings=(*notes, *spacing_note),
         spacing_mm=spacing[::-1] if spacing is not None and swapped else spacing,
-        **parts,
     )
 
 

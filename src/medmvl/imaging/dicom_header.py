@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import pydicom
 from pydicom import uid
@@ -26,7 +26,14 @@ from pydicom.multival import MultiValue
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_scan import UNDEFINED_LENGTH, scan_header
 from medmvl.imaging.dicom_tags import CREATORS, IDENTITY_NUMBERS, NUMBERS, READ, SIEMENS_CSA, TAGS
-from medmvl.imaging.dicom_values import PARSER_ERRORS, plain_bytes, plain_text, sampled_more, tag_value
+from medmvl.imaging.dicom_values import (
+    PARSER_ERRORS,
+    TagValue,
+    plain_bytes,
+    plain_text,
+    sampled_more,
+    tag_value,
+)
 from medmvl.imaging.limits import max_expanded
 from medmvl.imaging.silence import silent_libraries
 
@@ -71,7 +78,7 @@ class DicomFile:
     """A number for each tag of `IDENTITY`, 0 where it is empty: equal where the values are; means nothing elsewhere."""
     raw: dict[int, bytes] = field(default_factory=dict, repr=False)
     """Bytes of the plain tags as they were written: what is equal here needs no parsing to be compared."""
-    known: dict[str, Any] = field(default_factory=dict, repr=False)
+    known: dict[str, TagValue] = field(default_factory=dict, repr=False)
     """Values parsed so far."""
 
     @property
@@ -116,7 +123,7 @@ class DicomFile:
             raise ReadError(f"the DICOM tag {keyword} holds {len(found)} values where the standard has one")
         return "" if found is None else str(found).strip(" \0")
 
-    def private(self, tag: pydicom.tag.BaseTag) -> Any:
+    def private(self, tag: pydicom.tag.BaseTag) -> TagValue:
         """Return the value of an element of `CREATORS` where its owner is named, else None."""
         creator, name = CREATORS[tag]
         if tag not in self.header.keys() or creator not in self.header.keys():  # noqa: SIM118
@@ -127,7 +134,7 @@ class DicomFile:
             return None
         return found if owner == name else None
 
-    def value(self, keyword: str) -> Any:
+    def value(self, keyword: str) -> TagValue:
         """Return a tag's value, or None where it is absent or empty.
 
         Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -23,7 +23,7 @@ from medmvl.imaging.dicom_tags import (
     PHILIPS_B_VALUE,
     SIEMENS_B_VALUE,
 )
-from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_value
+from medmvl.imaging.dicom_values import PARSER_ERRORS, TagValue, tag_value
 
 
 class Mark(NamedTuple):
@@ -217,7 +217,7 @@ def types_within(terms: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({_TYPE_OF_TERM[word] for word in words if word in _TYPE_OF_TERM}))
 
 
-def in_groups(own: Dataset, shared: Dataset, group: str, keyword: str) -> Any:
+def in_groups(own: Dataset, shared: Dataset, group: str, keyword: str) -> TagValue:
     """Return a value of a frame's own functional group, else of the shared one, else None."""
     for source in (own, shared):
         items = tag_value(source, group)
@@ -227,12 +227,12 @@ def in_groups(own: Dataset, shared: Dataset, group: str, keyword: str) -> Any:
     return None
 
 
-def _terms(found: Any) -> tuple[str, ...]:
+def _terms(found: TagValue) -> tuple[str, ...]:
     several = () if found is None else (found,) if isinstance(found, str) else found
     return tuple(str(term).strip().upper() for term in several)
 
 
-def _plain(found: Any, file: DicomFile, keyword: str) -> float | str | None:
+def _plain(found: TagValue, file: DicomFile, keyword: str) -> float | str | None:
     found = file.value(keyword) if found is None and keyword else found
     if found is None:
         return None
@@ -269,7 +269,7 @@ def _b_value(file: DicomFile, own: Dataset, shared: Dataset) -> float | str | No
     return None
 
 
-def _first_number(value: Any) -> float | None:
+def _first_number(value: TagValue) -> float | None:
     """Return the first number of a private element, whose type may be lost (VR UN)."""
     if isinstance(value, bytes):
         if len(value) == 4 and not value.strip().isdigit():

@@ -27,10 +27,12 @@ PARSER_ERRORS = (
 _VRS = {tag: dictionary_VR(tag) for tag in NUMBERS.values()}
 _LETTERS = re.compile(rb"[A-Za-z0-9_.]*")
 MAX_PARSED = 4096
-_parsed: dict[tuple[object, ...], Any] = {}
+TagValue = Any
+"""What pydicom makes of a tag, by its value representation; None where it is empty."""
+_parsed: dict[tuple[object, ...], TagValue] = {}
 
 
-def tag_value(dataset: Dataset, keyword: str) -> Any:
+def tag_value(dataset: Dataset, keyword: str) -> TagValue:
     """Return a tag's value, or None where it is absent or empty; ReadError where it cannot be parsed."""
     tag = NUMBERS[keyword]
     if tag not in dataset.keys():  # noqa: SIM118  (`in dataset` is ten times slower)
@@ -103,7 +105,7 @@ def tag_floats(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] 
 
 def stated_floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """Return the numbers of a tag, however many and whatever they are; none where it is absent or empty."""
-    found: Any = _plain_floats(dataset, NUMBERS[keyword])
+    found: TagValue = _plain_floats(dataset, NUMBERS[keyword])
     found = tag_value(dataset, keyword) if found is None else found
     if found is None:
         return ()

@@ -17,7 +17,7 @@ from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging.geometry import Affine
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
-from medmvl.imaging.nrrd_pixels import BINARY, dtype_of, load_pixels
+from medmvl.imaging.nrrd_pixels import BINARY, NrrdHeader, dtype_of, load_pixels
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.volume_files import (
     numbered_names,
@@ -78,7 +78,7 @@ def read_nrrd(path: Path, selector: Selector) -> MedicalImage:
         raise ReadError(f"the NRRD header is damaged: {type(error).__name__} {str(error)[:200]}") from error
 
 
-def read_fields(file: BinaryIO) -> tuple[dict[str, Any], list[str] | None]:
+def read_fields(file: BinaryIO) -> tuple[NrrdHeader, list[str] | None]:
     """Return the header's fields and the names of the files with its pixels, None where they follow the header.
 
     pynrrd parses the fields. It is given the lines without key/value pairs, of which those of segments are kept apart, with
@@ -144,7 +144,7 @@ def _pixel_names(data_file: str, listed: list[str]) -> list[str]:
     return [data_file]
 
 
-def _build(array: NDArray[Any], header: dict[str, Any], selector: Selector) -> MedicalImage:
+def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector) -> MedicalImage:
     directions = _directions(header, array.ndim)
     spatial = [axis for axis, step in enumerate(directions) if step is not None]
     if len(spatial) != 3 and array.ndim <= 3:
@@ -169,7 +169,7 @@ def _build(array: NDArray[Any], header: dict[str, Any], selector: Selector) -> M
     )
 
 
-def _segments(header: dict[str, Any]) -> dict[int, str]:
+def _segments(header: NrrdHeader) -> dict[int, str]:
     """Return the names of a segmentation of 3D Slicer (`.seg.nrrd`) by label, empty for any other file."""
     names = {}
     for key, value in header.items():
@@ -182,7 +182,7 @@ def _segments(header: dict[str, Any]) -> dict[int, str]:
     return names
 
 
-def _notes(header: dict[str, Any], scales: _Scales) -> list[str]:
+def _notes(header: NrrdHeader, scales: _Scales) -> list[str]:
     notes = []
     if any(scale != 1 for scale in (*scales.space, *scales.axes)):
         notes.append(
@@ -208,7 +208,7 @@ class _Scales(NamedTuple):
     """Scale of each spatial axis of the array, for spacings."""
 
 
-def _scales(header: dict[str, Any], spatial: list[int]) -> _Scales:
+def _scales(header: NrrdHeader, spatial: list[int]) -> _Scales:
     """Return what `space units` and `units` say; where a space has none, the units of the axes speak for it.
 
     Raises:
@@ -227,7 +227,7 @@ def _scales(header: dict[str, Any], spatial: list[int]) -> _Scales:
     return _Scales((space[0], space[1], space[2]), axes)
 
 
-def _directions(header: dict[str, Any], num_axes: int) -> list[NDArray[np.float64] | None]:
+def _directions(header: NrrdHeader, num_axes: int) -> list[NDArray[np.float64] | None]:
     """Return each axis' step in space, file order; None for axes that are not spatial."""
     if "space directions" not in header:
         kinds = header.get("kinds", ["domain"] * num_axes)
@@ -242,9 +242,7 @@ def _directions(header: dict[str, Any], num_axes: int) -> list[NDArray[np.float6
     return steps
 
 
-def _choose(
-    array: NDArray[Any], others: list[int], header: dict[str, Any], selector: Selector
-) -> NDArray[Any]:
+def _choose(array: NDArray[Any], others: list[int], header: NrrdHeader, selector: Selector) -> NDArray[Any]:
     """Pick the time point along the one axis that is not spatial."""
     kinds = header.get("kinds", [])
     counts = {axis: array.shape[array.ndim - 1 - axis] for axis in others}
@@ -269,9 +267,7 @@ def _choose(
     return array
 
 
-def _affine(
-    header: dict[str, Any], steps: list[NDArray[np.float64] | None], scales: _Scales
-) -> Affine | None:
+def _affine(header: NrrdHeader, steps: list[NDArray[np.float64] | None], scales: _Scales) -> Affine | None:
     """Return the affine of the (slices, rows, columns) order, or None where the space has no anatomical meaning."""
     signs = _SPACES.get(_space(header))
     origin = header.get("space origin")
@@ -288,13 +284,13 @@ def _affine(
     return np.diag([*signs, 1.0]) @ np.diag([*scales.space, 1.0]) @ affine
 
 
-def _space(header: dict[str, Any]) -> str:
+def _space(header: NrrdHeader) -> str:
     """Return the name of the space without its time."""
     name = str(header.get("space", "")).lower()
     return name[:3] if len(name) == 4 and name.endswith("t") else name.removesuffix("-time")
 
 
-def _spacing(header: dict[str, Any], spatial: list[int], scales: _Scales) -> tuple[float, ...] | None:
+def _spacing(header: NrrdHeader, spatial: list[int], scales: _Scales) -> tuple[float, ...] | None:
     if "space directions" in header:
         rows = [header["space directions"][axis] for axis in spatial]
         vectors = [np.asarray(row, dtype=np.float64)[:3] for row in rows if row is not None]

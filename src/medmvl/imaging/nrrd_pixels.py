@@ -30,11 +30,12 @@ _TYPES = {
     "f4": ("float",), "f8": ("double",),
 }  # fmt: skip
 
-
+NrrdHeader = dict[str, Any]
+"""Fields of a header by name, as pynrrd reads them."""
 BINARY = ("raw", "gzip", "gz", "bzip2", "bz2", "hex")
 
 
-def load_pixels(path: Path, header: dict[str, Any], names: list[str] | None, file: BinaryIO) -> NDArray[Any]:
+def load_pixels(path: Path, header: NrrdHeader, names: list[str] | None, file: BinaryIO) -> NDArray[Any]:
     """Return the array with the slowest axis first; several files hold it one after the other."""
     sizes = [int(n) for n in header["sizes"]]
     if len(sizes) != header["dimension"]:
@@ -53,7 +54,7 @@ def load_pixels(path: Path, header: dict[str, Any], names: list[str] | None, fil
     return np.concatenate(parts).reshape(sizes[::-1])
 
 
-def dtype_of(header: dict[str, Any]) -> np.dtype[Any]:
+def dtype_of(header: NrrdHeader) -> np.dtype[Any]:
     """The number type that the header names."""
     code = next((code for code, names in _TYPES.items() if header["type"].strip().lower() in names), None)
     if code is None:
@@ -61,9 +62,7 @@ def dtype_of(header: dict[str, Any]) -> np.dtype[Any]:
     return np.dtype((">" if header.get("endian", "little") == "big" else "<") + code)
 
 
-def _decode(
-    file: BinaryIO, header: dict[str, Any], size: int, dtype: np.dtype[Any], stored: int
-) -> NDArray[Any]:
+def _decode(file: BinaryIO, header: NrrdHeader, size: int, dtype: np.dtype[Any], stored: int) -> NDArray[Any]:
     encoding = header["encoding"].lower()
     skip = int(header.get("byte skip", 0))
     if skip < 0 and (skip != -1 or encoding != "raw"):

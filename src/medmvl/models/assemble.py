@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonObject
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders import IMAGE_ENCODERS, VOLUME_ENCODERS
 from medmvl.models.encoders.base import ImageEncoder
@@ -92,7 +93,7 @@ def load(folder: str | Path) -> tuple[MedMVLForConditionalGeneration, MedMVLProc
 def assemble_processor(recipe: ModelRecipe, *, texts: Iterable[str] = ()) -> MedMVLProcessor:
     """The processor of a recipe, without building or loading any weights."""
     if recipe.init is not None:
-        said: dict[str, Any] = {"thinking": recipe.thinking} if "thinking" in recipe.model_fields_set else {}
+        said: JsonObject = {"thinking": recipe.thinking} if "thinking" in recipe.model_fields_set else {}
         saved: MedMVLProcessor = MedMVLProcessor.from_pretrained(recipe.init, local_files_only=True, **said)
         if recipe.thinking:
             saved.chat.check_teachable()
@@ -161,7 +162,7 @@ def preprocessor_of(recipe: ModelRecipe) -> VisualPreprocessor:
     return preprocessor
 
 
-def _parts(recipe: ModelRecipe) -> dict[str, Any]:
+def _parts(recipe: ModelRecipe) -> JsonObject:
     """The encoder and connector settings as the configuration keeps them: pretrained ones by their own config."""
     volume = SHARED_VOLUME_ENCODER if recipe.volume_encoder == "shared" else recipe.volume_encoder
     return {
@@ -172,7 +173,7 @@ def _parts(recipe: ModelRecipe) -> dict[str, Any]:
     }
 
 
-def _resolved(encoder: dict[str, Any] | None) -> dict[str, Any] | None:
+def _resolved(encoder: JsonObject | None) -> JsonObject | None:
     """An encoder's settings with the configuration of the checkpoint it names, also inside slice-wise ones."""
     if encoder is None:
         return None

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.models.connectors import CONNECTORS, build_connector, check_connector, parse_connector_config
 from medmvl.models.encoders import (
     IMAGE_ENCODERS,
@@ -33,12 +33,12 @@ from medmvl.plugins import installed
 
 SIGLIP = {"type": "hf_vision", "config": {"model_type": "siglip_vision_model", "image_size": 256}}
 SLICES = {"type": "slices", "encoder": SIGLIP}
-VOLUME_EXAMPLES: dict[str, dict[str, Any]] = {
+VOLUME_EXAMPLES: dict[str, JsonObject] = {
     "slices": SLICES,
     "volume_and_slices": {"volume": {"type": "vit3d"}, "slices": SLICES},
 }
 """Settings to show encoders with that have no defaults; each Hugging Face family is shown as transformers has it."""
-BEHIND: dict[str, dict[str, Any]] = {
+BEHIND: dict[str, JsonObject] = {
     "mlp_mixer": {"type": "dcformer"},
     "text_guided_slices": {"type": "volume_and_slices", **VOLUME_EXAMPLES["volume_and_slices"]},
 }
@@ -115,7 +115,7 @@ def _parts(role: str, table: Mapping[str, type[nn.Module]]) -> list[_Part]:
     return found
 
 
-def _examples(name: str) -> dict[str, dict[str, Any]]:
+def _examples(name: str) -> dict[str, JsonObject]:
     """Settings by the name that the table shows."""
     if name == "hf_vision":
         return {
@@ -124,7 +124,7 @@ def _examples(name: str) -> dict[str, dict[str, Any]]:
     return {name: {"type": name, **VOLUME_EXAMPLES.get(name, {})}}
 
 
-def _encoder_entry(part: _Part, name: str, settings: dict[str, Any], size: tuple[int, ...] | None) -> Entry:
+def _encoder_entry(part: _Part, name: str, settings: JsonObject, size: tuple[int, ...] | None) -> Entry:
     for_images = part.role == "image encoder"
     try:
         parsed = parse_image_encoder_config(settings) if for_images else parse_volume_encoder_config(settings)

@@ -6,12 +6,13 @@ Labels are found by the places of the assistant's texts in the rendered string, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medmvl.errors import SampleError
+from medmvl.json_types import JsonMapping
 from medmvl.models.chat_rendering import OWN_MARKS, Rendered, Span, Turn, render
 from medmvl.models.supervision import Tokenised, supervised_tokens
 from medmvl.models.thinking import ReasoningCue, find_cue, with_reasoning
@@ -47,7 +48,7 @@ class ChatTokenizer:
         self,
         tokenizer: PreTrainedTokenizerFast,
         placeholders: Sequence[str],
-        template_kwargs: Mapping[str, Any],
+        template_kwargs: JsonMapping,
         *,
         split_at_placeholders: bool = False,
         thinking: bool = False,

@@ -7,14 +7,15 @@ out is where the labels are. So roles are never guessed from position.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
 from medmvl.errors import SampleError
+from medmvl.json_types import JsonMapping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -61,7 +62,7 @@ def bundled_or_own(template: str) -> str:
 def render(
     tokenizer: PreTrainedTokenizerFast,
     turns: Sequence[Turn],
-    settings: Mapping[str, Any],
+    settings: JsonMapping,
     *,
     add_generation_prompt: bool,
     thinking: bool,

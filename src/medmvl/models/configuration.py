@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.connectors import ConnectorConfig, check_connector, parse_connector_config
 from medmvl.models.encoders import (
     EncoderConfig,
@@ -20,7 +21,7 @@ from medmvl.models.part_names import PARTS
 from medmvl.models.parts import PLUGIN_GROUPS
 from medmvl.plugins import installed
 
-SHARED_VOLUME_ENCODER: dict[str, Any] = {"type": "slices", "encoder": "shared"}
+SHARED_VOLUME_ENCODER: JsonObject = {"type": "slices", "encoder": "shared"}
 
 
 @strict
@@ -49,11 +50,11 @@ class MedMVLConfig(PreTrainedConfig):
     }
     has_no_defaults_at_init = True
 
-    llm: dict[str, Any] | PreTrainedConfig | None = None
-    image_encoder: dict[str, Any] | None = None
-    image_connector: dict[str, Any] | None = None
-    volume_encoder: dict[str, Any] | str | None = None
-    volume_connector: dict[str, Any] | None = None
+    llm: JsonObject | PreTrainedConfig | None = None
+    image_encoder: JsonObject | None = None
+    image_connector: JsonObject | None = None
+    volume_encoder: JsonObject | str | None = None
+    volume_connector: JsonObject | None = None
     image_token_id: int | None = None
     volume_token_id: int | None = None
     image_size: list[int] | tuple[int, ...] | None = None
@@ -73,7 +74,7 @@ class MedMVLConfig(PreTrainedConfig):
                     f"{name}_encoder and {name}_connector come together: "
                     f"{'the connector' if connector is None else 'the encoder'} is missing."
                 )
-        settings: dict[str, Any] = {name: getattr(self, name) for name in PARTS if name != "llm"}
+        settings: JsonObject = {name: getattr(self, name) for name in PARTS if name != "llm"}
         try:
             parts = VisualParts.from_settings(settings)
         except RecipeError as error:
@@ -91,7 +92,7 @@ class MedMVLConfig(PreTrainedConfig):
         return self.llm
 
 
-def plugins_of(parts: Mapping[str, dict[str, Any] | None]) -> dict[str, str]:
+def plugins_of(parts: Mapping[str, JsonObject | None]) -> dict[str, str]:
     """Package and version of every part that is not built in, by its key of the configuration."""
     roles = {key: "connector" if key.endswith("connector") else key.replace("_", " ") for key in parts}
     named = [(key, roles[key], settings) for key, settings in parts.items() if settings]
@@ -120,7 +121,7 @@ class VisualParts:
         self.connectors = {"image": image_connector, "volume": volume_connector}
 
     @classmethod
-    def from_settings(cls, parts: Mapping[str, Any]) -> VisualParts:
+    def from_settings(cls, parts: JsonMapping) -> VisualParts:
         """Parse plain dicts by the keys of a model configuration; a missing or empty one is a part that is not there."""
         image = parse_image_encoder_config(parts["image_encoder"]) if parts.get("image_encoder") else None
         volume = (
@@ -135,7 +136,7 @@ class VisualParts:
         image_connector, volume_connector = connectors
         return cls(image, image_connector, volume, volume_connector)
 
-    def configs(self) -> dict[str, Any]:
+    def configs(self) -> JsonObject:
         """The parts as plain dicts with their defaults filled in; None where there is none."""
         encoders = {
             f"{kind}_encoder": part.to_dict() if part else None for kind, part in self.encoders.items()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
 from medmvl.errors import SampleError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import as_medical_image
+from medmvl.json_types import JsonMapping
 from medmvl.models.visuals import ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
 from medmvl.schema.reasoning import holds_marks
@@ -48,7 +49,7 @@ def load_visuals(
 
 
 def parse_conversation(
-    conversation: Sequence[Mapping[str, Any]],
+    conversation: Sequence[JsonMapping],
 ) -> tuple[list[Message], dict[VisualBlock, MedicalImage]]:
     """Typed messages, and the image of every visual block; blocks are numbered, so that no two are equal."""
     messages: list[Message] = []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from medmvl.errors import RecipeError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import to_unit_range
+from medmvl.json_types import JsonMapping
 from medmvl.models.tiling import Size, best_grid, fitted_size, largest_sizes, native_size
 from medmvl.schema.strict import StrictModel
 
@@ -176,7 +176,7 @@ class ImageProcessor(StrictModel):
         return np.tensordot(weights, canvas, axes=1)[None]
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> ImageProcessor:
+    def from_settings(cls, settings: JsonMapping) -> ImageProcessor:
         """Settings of a recipe or a saved processor.
 
         Raises:
@@ -188,7 +188,7 @@ class ImageProcessor(StrictModel):
             raise RecipeError(f"image processor: {error}") from None
 
     @classmethod
-    def from_huggingface(cls, settings: Mapping[str, Any]) -> ImageProcessor:
+    def from_huggingface(cls, settings: JsonMapping) -> ImageProcessor:
         """The settings of a Hugging Face CLIP-like image processor, from its `preprocessor_config.json`.
 
         Raises:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders.medm_clip import medm_clip_settings
 from medmvl.models.encoders.vit3d import m3d_clip_settings
 
 
-def _qwen2(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, **more: Any) -> dict[str, Any]:
+def _qwen2(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, **more: Any) -> JsonObject:
     return {
         "model_type": "qwen2", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": kv_heads, "vocab_size": 151936,
@@ -18,14 +19,14 @@ def _qwen2(hidden: int, inner: int, layers: int, heads: int, kv_heads: int, **mo
     }  # fmt: skip
 
 
-def _siglip(hidden: int, inner: int, layers: int, heads: int, size: int, patch: int) -> dict[str, Any]:
+def _siglip(hidden: int, inner: int, layers: int, heads: int, size: int, patch: int) -> JsonObject:
     return {
         "model_type": "siglip_vision_model", "hidden_size": hidden, "intermediate_size": inner,
         "num_hidden_layers": layers, "num_attention_heads": heads, "image_size": size, "patch_size": patch,
     }  # fmt: skip
 
 
-LLM_CONFIGS: dict[str, dict[str, Any]] = {
+LLM_CONFIGS: dict[str, JsonObject] = {
     "Qwen/Qwen2.5-0.5B": _qwen2(896, 4864, 24, 14, 2),
     "Qwen/Qwen2.5-1.5B": _qwen2(1536, 8960, 28, 12, 2),
     "Qwen/Qwen2.5-3B": _qwen2(2048, 11008, 36, 16, 2),
@@ -57,7 +58,7 @@ LLM_CONFIGS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Configurations of LLMs; a model tuned to instructions has the sizes of its base."""
-IMAGE_TOWERS: dict[str, dict[str, Any]] = {
+IMAGE_TOWERS: dict[str, JsonObject] = {
     "google/siglip-base-patch16-256-multilingual": _siglip(768, 3072, 12, 12, 256, 16),
     "google/siglip-so400m-patch14-384": _siglip(1152, 4304, 27, 16, 384, 14),
     "openai/clip-vit-large-patch14-336": {
@@ -65,14 +66,14 @@ IMAGE_TOWERS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
     },
 }  # fmt: skip
-VOLUME_ENCODERS: Mapping[str, dict[str, Any]] = {
+VOLUME_ENCODERS: Mapping[str, JsonObject] = {
     "vit3d": m3d_clip_settings({}),
     "medm_clip": medm_clip_settings({}),
 }
 """The published encoder of a type: M3D-CLIP and MedM-CLIP."""
 
 
-def llm_config(name: str) -> dict[str, Any] | None:
+def llm_config(name: str) -> JsonObject | None:
     """The configuration of a public LLM; None where it is not in the table."""
     base = re.sub(r"-(instruct|it)(?=-|$)", "", name, flags=re.IGNORECASE)
     found = LLM_CONFIGS.get(base)

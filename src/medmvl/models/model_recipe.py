@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from medmvl.json_types import JsonObject
 from medmvl.schema.strict import StrictModel
 
 
@@ -14,7 +15,7 @@ class LLMRecipe(StrictModel):
 
     path: str | None = None
     """Folder or hub id of a pretrained causal LLM."""
-    config: dict[str, Any] | None = None
+    config: JsonObject | None = None
     """A Hugging Face configuration with its `model_type`; the weights are fresh."""
     tokenizer: str | None = None
     """Folder or hub id of a tokenizer; default is the LLM's own."""
@@ -22,7 +23,7 @@ class LLMRecipe(StrictModel):
     """Learn a byte-level BPE of this size from the training text."""
     chat_template: str | None = None
     """`"plain"` or `"chatml"` for a bundled template, or Jinja text; default is the tokenizer's own."""
-    template_kwargs: dict[str, Any] = Field(default_factory=lambda: {"enable_thinking": False})
+    template_kwargs: JsonObject = Field(default_factory=lambda: {"enable_thinking": False})
     """Variables for the chat template."""
 
     @model_validator(mode="after")
@@ -43,17 +44,17 @@ class ModelRecipe(StrictModel):
     """A folder of a saved MedM-VL model; nothing else but `thinking` may be given then."""
     llm: LLMRecipe | None = None
     """The LLM and its tokenizer."""
-    image_encoder: dict[str, Any] | None = None
+    image_encoder: JsonObject | None = None
     """Settings with `type`, or `{"type": "hf_vision", "path": ...}` for pretrained weights."""
-    image_connector: dict[str, Any] | None = None
+    image_connector: JsonObject | None = None
     """Settings with `type`; `medmvl parts` lists the types."""
-    volume_encoder: dict[str, Any] | Literal["shared"] | None = None
+    volume_encoder: JsonObject | Literal["shared"] | None = None
     """Settings with `type`, or `shared`: the image encoder reads the slices."""
-    volume_connector: dict[str, Any] | None = None
+    volume_connector: JsonObject | None = None
     """Settings with `type`; `medmvl parts` lists the types."""
-    image_processor: dict[str, Any] | None = None
+    image_processor: JsonObject | None = None
     """Settings of `ImageProcessor`: size, channels, mean, std and more."""
-    volume_processor: dict[str, Any] | None = None
+    volume_processor: JsonObject | None = None
     """Settings of `VolumeProcessor`: size, windows, spacing and more; `path`: those in the folder of an imported encoder."""
     max_length: PositiveInt = 2048
     """Token limit of a conversation, images and volumes included."""

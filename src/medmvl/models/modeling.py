@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Cache, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from medmvl.json_types import JsonObject
 from medmvl.models.answer_logprobs import Sampling
 from medmvl.models.answer_loss import supervised_positions as find_supervised
 from medmvl.models.answer_output import AnswerOutput, answer_output
@@ -92,7 +93,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         return loaded
 
     @staticmethod
-    def _connector(config: dict[str, Any] | None, encoder: Encoder | None, width: int) -> Connector | None:
+    def _connector(config: JsonObject | None, encoder: Encoder | None, width: int) -> Connector | None:
         return build_connector(config, encoder.widths, width) if config and encoder is not None else None
 
     def _init_weights(self, module: nn.Module) -> None:

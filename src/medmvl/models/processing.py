@@ -16,6 +16,7 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerFast, P
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.in_memory import Visual
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.chat import ChatTokenizer
 from medmvl.models.chat_rendering import Turn, bundled_or_own
 from medmvl.models.collation import collate
@@ -53,13 +54,13 @@ class MedMVLProcessor(ProcessorMixin):
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
-        parts: Mapping[str, Any] | None = None,
-        image_processor: ImageProcessor | Mapping[str, Any] | None = None,
-        volume_processor: VolumeProcessor | Mapping[str, Any] | None = None,
+        parts: JsonMapping | None = None,
+        image_processor: ImageProcessor | JsonMapping | None = None,
+        volume_processor: VolumeProcessor | JsonMapping | None = None,
         max_length: int = 2048,
         visual_suffix: str = "\n",
         prior_prefix: str = "[-{days} d] ",
-        template_kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: JsonMapping | None = None,
         chat_template: str | None = None,
         suffix_before_words: bool = False,
         split_at_placeholders: bool = False,
@@ -96,7 +97,7 @@ class MedMVLProcessor(ProcessorMixin):
         self.split_at_placeholders = split_at_placeholders
 
     @classmethod
-    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+    def from_args_and_dict(cls, args: Any, processor_dict: JsonObject, **kwargs: Any) -> Any:
         """Load the settings; one this release does not know is an error: without it the model would see something else.
 
         Raises:
@@ -283,7 +284,7 @@ class MedMVLProcessor(ProcessorMixin):
 
     def apply_chat_template(  # type: ignore[override]  # one call gives a prompt or a batch, and blocks hold images
         self,
-        conversation: Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+        conversation: Sequence[JsonMapping] | Sequence[Sequence[JsonMapping]],
         tokenize: bool = False,
         add_generation_prompt: bool = False,
         return_dict: bool = True,
@@ -313,7 +314,7 @@ class MedMVLProcessor(ProcessorMixin):
         """The text of generated ids."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **kwargs))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The settings as `processor_config.json` holds them."""
         return {
             "processor_class": type(self).__name__,
@@ -335,7 +336,7 @@ class MedMVLProcessor(ProcessorMixin):
 Settings = TypeVar("Settings", ImageProcessor, VolumeProcessor)
 
 
-def _settings(processor_class: type[Settings], given: Settings | Mapping[str, Any] | None) -> Settings | None:
+def _settings(processor_class: type[Settings], given: Settings | JsonMapping | None) -> Settings | None:
     return processor_class.from_settings(given) if isinstance(given, Mapping) else given
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medmvl.errors import UserError
 from medmvl.imaging.in_memory import Visual, as_medical_image
+from medmvl.json_types import JsonMapping
 from medmvl.models.conversations import parse_conversation
 from medmvl.models.visuals import ProcessedSample
 
@@ -53,7 +54,7 @@ def _process_prompt(
 
 def render_conversations(
     processor: MedMVLProcessor,
-    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    conversations: Sequence[Sequence[JsonMapping]],
     add_generation_prompt: bool,
     asked: bool | None,
 ) -> list[str]:
@@ -72,7 +73,7 @@ def render_conversations(
 
 def process_conversations(
     processor: MedMVLProcessor,
-    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    conversations: Sequence[Sequence[JsonMapping]],
     add_generation_prompt: bool,
     asked: bool | None,
 ) -> list[ProcessedSample]:

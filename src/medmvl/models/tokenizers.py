@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from medmvl.errors import RecipeError, UserError
+from medmvl.json_types import JsonObject
 
 _SPECIAL = {"pad_token": "<|pad|>", "eos_token": "<|end|>"}
 
@@ -56,5 +57,5 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(distinct, trainer)
-    settings: dict[str, Any] = dict(_SPECIAL)
+    settings: JsonObject = dict(_SPECIAL)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medmvl.errors import RecipeError, UserError
 from medmvl.imaging.image import MedicalImage
+from medmvl.json_types import JsonObject
 from medmvl.models.configuration import VisualParts
 from medmvl.models.features import Grid
 from medmvl.models.image_processing import ImageProcessor
@@ -78,7 +79,7 @@ class VisualPreprocessor:
         pixels: Tensor,
         matrix: NDArray[np.float64],
         notes: tuple[str, ...],
-        source: dict[str, Any],
+        source: JsonObject,
         **more: Any,
     ) -> ProcessedVisual:
         """One view of pixels that are made already, with the tokens that these parts make of it.
@@ -204,7 +205,7 @@ def _to_bytes(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (unit * 255 + 0.5).astype(np.uint8)
 
 
-def describe(visual: ProcessedVisual) -> dict[str, Any]:
+def describe(visual: ProcessedVisual) -> JsonObject:
     """`ProcessedVisual.to_json` with the tokens of all views, the range of the pixels, every tile and every crop."""
     described = {
         **visual.to_json(),

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medmvl.json_types import JsonObject
 from medmvl.models.features import VisualFeatures
 from medmvl.models.visual_table import fingerprint
 from medmvl.schema import VisualBlock
@@ -89,7 +90,7 @@ class ProcessedVisual:
     """Plain words on what was done to the intensities, and warnings of the reader."""
     warnings: tuple[str, ...] = ()
     """Doubts that the reader noticed and could not settle, such as a missing slice; without identity."""
-    source: dict[str, Any] = field(default_factory=dict)
+    source: JsonObject = field(default_factory=dict)
     """Facts of what was read: kind, shape, spacing, units, modality; never identity."""
 
     @property
@@ -133,7 +134,7 @@ class ProcessedVisual:
         """Tokens of all views together."""
         return self.num_tokens + sum(crop.num_tokens for crop in self.crops)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """What the model looked at in this view, as plain values.
 
         Returns:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medmvl.errors import UserError
 from medmvl.imaging.resampling import interpolation_weights, separable
+from medmvl.json_types import JsonObject
 from medmvl.models.tiling import Shape
 
 ConventionName = Literal["medm_vl_slices", "medm_vl_m3d_clip", "medm_vl_medm_clip", "merlin", "astra_chest"]
@@ -108,7 +109,7 @@ MEDM_CLIP_MEAN, MEDM_CLIP_STD = 55.6982188356434 / 255, 66.1943479570918 / 255
 """How MedM-CLIP normalises grey levels, in [0, 1]; what is above its mean is its foreground."""
 
 
-def resnet_processor(convention: ConventionName) -> dict[str, Any]:
+def resnet_processor(convention: ConventionName) -> JsonObject:
     """Settings of `VolumeProcessor` for Merlin's network with the preprocessing it was trained with."""
     return {
         "size": list(RESNET_SIZE),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from medmvl.imaging.geometry import order_matrix, reorder, slice_axis, to_acquir
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import apply_window, otsu_threshold, percentile_scale
 from medmvl.imaging.resampling import crop_or_pad, resample_uneven_slices, resize
+from medmvl.json_types import JsonMapping
 from medmvl.models.tiling import Shape, box_of, crop_starts, cut
 from medmvl.models.volume_conventions import ConventionName, by_convention
 from medmvl.schema.strict import StrictModel
@@ -257,7 +257,7 @@ class VolumeProcessor(StrictModel):
         return torch.from_numpy((indices * image.spacing_mm[axis]).astype(np.float32))
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> VolumeProcessor:
+    def from_settings(cls, settings: JsonMapping) -> VolumeProcessor:
         """Settings of a recipe or a saved processor.
 
         Raises:

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import medmvl
 from medmvl.atomic_files import write_json
@@ -209,7 +209,7 @@ def _declarations(rendering: Rendering, format: Format) -> JsonObject:
     }  # fmt: skip
 
 
-def _block(view: View, path: str, declared: dict[str, Any]) -> VolumeBlock | ImageBlock:
+def _block(view: View, path: str, declared: JsonObject) -> VolumeBlock | ImageBlock:
     return VolumeBlock(volume=path, **declared) if view == "ct" else ImageBlock(image=path, **declared)
 
 

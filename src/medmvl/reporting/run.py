@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from medmvl import __version__
 from medmvl.atomic_files import write_json, write_text
@@ -23,6 +23,7 @@ from medmvl.engine import Engine, GenerationOptions, ProcessGroup, StoredAnswer,
 from medmvl.engine.batch import Progress
 from medmvl.engine.process_group import SINGLE_PROCESS
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.outputs import continued_folder
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
@@ -60,7 +61,7 @@ def write_reports(
     found: Found,
     out: Path,
     settings: ReportSettings,
-    run: Mapping[str, Any],
+    run: JsonMapping,
     options: GenerationOptions,
     *,
     batch_size: int = 16,
@@ -102,7 +103,7 @@ def _write_missing(
     found: Found,
     out: Path,
     settings: ReportSettings,
-    run: Mapping[str, Any],
+    run: JsonMapping,
     options: GenerationOptions,
     *,
     batch_size: int,
@@ -192,7 +193,7 @@ def _write_tables(
     texts: Mapping[str, _Text],
     bad: Sequence[Bad],
     settings: ReportSettings,
-    run: Mapping[str, Any],
+    run: JsonMapping,
 ) -> None:
     rows = [
         {

@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging.dicom import series_in
@@ -22,7 +22,7 @@ from medmvl.imaging.partners import files_of, header_of
 from medmvl.imaging.read import FORMATS
 from medmvl.imaging.volume_files import read_head
 from medmvl.reporting.identity import study_uid
-from medmvl.schema import ImageBlock, Message, Sample, TextBlock, VisualBlock, VolumeBlock
+from medmvl.schema import Declarations, ImageBlock, Message, Sample, TextBlock, VisualBlock, VolumeBlock
 
 SUFFIXES = (
     ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
@@ -70,12 +70,12 @@ class Found:
     """Number of ignored files: not an image and no image suffix."""
 
 
-def find_studies(paths: Iterable[Path], declared: Mapping[str, Any]) -> Found:
+def find_studies(paths: Iterable[Path], declared: Declarations) -> Found:
     """Search files and folders, in a stable order.
 
     Args:
         paths: what the user named.
-        declared: keyword arguments of `medmvl.imaging.read` for all of them.
+        declared: what the user knows about all of them.
 
     Raises:
         UserError: a path that was named is not there.
@@ -94,7 +94,7 @@ def find_studies(paths: Iterable[Path], declared: Mapping[str, Any]) -> Found:
 @dataclass(frozen=True)
 class _Search:
     root: Path
-    declared: Mapping[str, Any]
+    declared: Declarations
     found: Found
 
     def folder(self, folder: Path, *, within_dicom: bool = False) -> None:
@@ -196,7 +196,7 @@ def is_flat(head: bytes) -> bool:
     return len(shape) == 2 or (len(shape) == 3 and shape[-1] == 3)
 
 
-def _block(path: str | Path, kind: str, declared: Mapping[str, Any]) -> ImageBlock | VolumeBlock:
+def _block(path: str | Path, kind: str, declared: Declarations) -> ImageBlock | VolumeBlock:
     block = ImageBlock if kind == "image" else VolumeBlock
     return block.model_validate({kind: os.fspath(path), **declared})
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, PositiveFloat, ValidationError
 
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.messages import did_you_mean
 from medmvl.plugins import find_plugin, installed, known_names
 from medmvl.rewards.content import BoxIoU, Choice, ClosedAccuracy, TaskJudge, TokenF1
@@ -40,7 +41,7 @@ class RewardRecipe(StrictModel):
     """Share among the rewards of content; of a reward of form, 0 to 1: the share of the content's reward that hangs on it."""
     question_types: tuple[str, ...] = ()
     """Types of question that it is paid for; empty: all."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: JsonObject = Field(default_factory=dict)
     """Options of the reward itself, such as `labeler: phantoms`."""
 
     def build(self) -> Reward:

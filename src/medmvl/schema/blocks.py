@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, cast
 
 from pydantic import Field, NonNegativeInt, field_validator
 
@@ -18,19 +18,26 @@ class TextBlock(StrictModel):
     """The text."""
 
 
-class DeclaredBlock(StrictModel):
-    """What images and volumes share: declarations a file cannot make itself, and the date relative to the current study."""
+class Declarations(TypedDict, total=False):
+    """What the user knows and files do not say, as keyword arguments of `medmvl.imaging.read`."""
+
+    units: str
+    spacing_mm: tuple[float, ...]
+    axcodes: tuple[str, ...]
+    modality: str
+
+
+class Declaration(StrictModel):
+    """What the user knows about files and the files do not say; see `medmvl.imaging.read`."""
 
     units: str | None = None
-    """Declares the units of a bare array or of a file that does not say, such as `"HU"`; one of `imaging.units.UNITS`."""
+    """Units of a bare array, or of a file that does not say, such as `"HU"`; one of `imaging.units.UNITS`."""
     spacing_mm: tuple[float, ...] | None = None
-    """Declares the spacing of a bare array, in array order."""
+    """Spacing of a bare array in mm, in array order."""
     axcodes: tuple[str, ...] | None = None
-    """Declares the orientation of a bare array, such as `("S", "P", "L")`."""
+    """Orientation of a bare array, such as `("S", "P", "L")`."""
     modality: str | None = None
-    """Declares the DICOM modality code, such as `"CT"`."""
-    days_before_current: NonNegativeInt | None = None
-    """Days by which this study is older than the current one; None or 0 for the current study."""
+    """DICOM modality code, where a file does not say it, such as `"CT"`."""
 
     @field_validator("units")
     @classmethod
@@ -40,10 +47,19 @@ class DeclaredBlock(StrictModel):
         return None if said is None else known_units(said)
 
     @property
-    def declared(self) -> dict[str, object]:
-        """The declarations as keyword arguments of `medmvl.imaging.read`."""
-        names = ("units", "spacing_mm", "axcodes", "modality")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+    def declared(self) -> Declarations:
+        """The declarations that were made."""
+        names = Declaration.model_fields
+        return cast(
+            Declarations, {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        )
+
+
+class DeclaredBlock(Declaration):
+    """What images and volumes share: what is declared about a file, and the date relative to the current study."""
+
+    days_before_current: NonNegativeInt | None = None
+    """Days by which this study is older than the current one; None or 0 for the current study."""
 
 
 class ImageBlock(DeclaredBlock):

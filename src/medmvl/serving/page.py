@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, File, HTTPException, Query, UploadFile
 from fastapi import Request as HttpRequest
@@ -17,6 +17,7 @@ from pydantic import Field
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared
 from medmvl.imaging.intensity import WINDOWS
+from medmvl.json_types import JsonObject
 from medmvl.phantoms import make_patient, render_ct, render_xray
 from medmvl.schema.strict import StrictModel
 from medmvl.serving.server import Asker, Server
@@ -71,7 +72,7 @@ def add_page(app: FastAPI, server: Server) -> None:
         return response
 
     @app.get("/page/about")
-    async def about(request: HttpRequest, response: Response) -> dict[str, Any]:
+    async def about(request: HttpRequest, response: Response) -> JsonObject:
         """What the page must know of model and server; a page that outlived its server gets a new cookie."""
         _tell_apart(server, request, response)
         return describe(server)
@@ -80,7 +81,7 @@ def add_page(app: FastAPI, server: Server) -> None:
     _add_showing(app, server)
 
 
-def describe(server: Server) -> dict[str, Any]:
+def describe(server: Server) -> JsonObject:
     """Model name, the kinds it reads, limits, and windows in Hounsfield units."""
     processor = server.scheduler.engine.processor
     parts = {"image": processor.image_processor, "volume": processor.volume_processor}
@@ -104,32 +105,32 @@ def _add_taking(app: FastAPI, server: Server) -> None:
     async def upload(
         request: HttpRequest,
         file: Annotated[UploadFile, File(description="A file, or a zip of files")],
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Take everything an upload holds: each series and file becomes a study."""
         asker = Asker(_visitor(request), request.state.client)
         studies, bad = await server.take_all(asker, file)
         return {"studies": [_about(study) for study in studies], "bad": bad}
 
     @app.post("/page/example")
-    async def example(request: HttpRequest, body: ExampleRequest) -> dict[str, Any]:
+    async def example(request: HttpRequest, body: ExampleRequest) -> JsonObject:
         """A synthetic patient to try the page with."""
         image = await run_in_threadpool(_phantom, body.kind)
         study = await run_in_threadpool(server.store.put, _visitor(request), image)
         return {"studies": [_about(study)], "bad": []}
 
     @app.get("/page/studies")
-    async def studies(request: HttpRequest) -> dict[str, Any]:
+    async def studies(request: HttpRequest) -> JsonObject:
         """What this visitor holds."""
         return {"studies": [_about(study) for study in server.store.list(_visitor(request))]}
 
     @app.post("/page/studies/{study}/declare")
-    async def declare(request: HttpRequest, study: str, body: DeclareRequest) -> dict[str, Any]:
+    async def declare(request: HttpRequest, study: str, body: DeclareRequest) -> JsonObject:
         """Say what the file does not: the study with it, under a new id."""
         declared = Declared.parse(units=body.units, modality=body.modality)
         return _about(await run_in_threadpool(server.store.declare, _visitor(request), study, declared))
 
     @app.delete("/page/studies/{study}")
-    async def delete(request: HttpRequest, study: str) -> dict[str, Any]:
+    async def delete(request: HttpRequest, study: str) -> JsonObject:
         """Delete a study now."""
         server.store.delete(_visitor(request), study)
         return {"deleted": study}
@@ -160,12 +161,12 @@ def _add_showing(app: FastAPI, server: Server) -> None:
         return Response(thumbnail(load(request, study)), media_type="image/png", headers=PRIVATE)
 
     @app.get("/page/studies/{study}/about")
-    def about_study(request: HttpRequest, study: str) -> dict[str, Any]:
+    def about_study(request: HttpRequest, study: str) -> JsonObject:
         """What a study is."""
         return _about(server.store.get(_visitor(request), study))
 
     @app.post("/page/boxes")
-    def boxes(request: HttpRequest, body: BoxesRequest) -> dict[str, Any]:
+    def boxes(request: HttpRequest, body: BoxesRequest) -> JsonObject:
         """Where the boxes of an answer lie in a study: corners in millimetres of its NIfTI."""
         image = load(request, body.study)
         sides = 4 if image.kind == "image" else 6
@@ -199,7 +200,7 @@ def _phantom(kind: str) -> MedicalImage:
     return render_ct(patient) if kind == "volume" else render_xray(patient)
 
 
-def _about(study: Study) -> dict[str, Any]:
+def _about(study: Study) -> JsonObject:
     return {"id": study.id, **study.about, "plane": study.plane, "oriented": study.oriented}
 
 

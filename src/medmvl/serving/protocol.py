@@ -7,6 +7,7 @@ changes nothing, as many clients send every field; otherwise it is refused by na
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,14 +23,13 @@ from pydantic_core import PydanticCustomError
 
 from medmvl.engine.options import MAX_LOGPROBS, GenerationOptions
 from medmvl.errors import UserError
+from medmvl.json_types import JsonObject
 from medmvl.schema.strict import StrictModel
 from medmvl.serving.neutral import Unserved
 from medmvl.serving.settings import Limits
 
 MAX_SCHEMA_BYTES = 65_536
 """Largest JSON schema, regular expression and list of choices; each is compiled before the answer begins."""
-_ALIASES = ("schema", "data", "file_data", "options")
-"""Keys that fields are read from under another name than their own."""
 Unused = Any
 """Type of a field whose annotation is `Unserved`."""
 
@@ -42,8 +42,20 @@ class RequestModel(StrictModel):
     def _without_nulls(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        known = {*cls.model_fields, *_ALIASES}
+        known = _keys_of(cls)
         return {key: value for key, value in given.items() if value is not None or key in known}
+
+
+@cache
+def _keys_of(model: type[RequestModel]) -> frozenset[str]:
+    """Every key that the fields of a model are read from: their names and their aliases."""
+    keys = set(model.model_fields)
+    for field in model.model_fields.values():
+        alias = field.validation_alias
+        keys.update(
+            str(one) for one in (alias.choices if isinstance(alias, AliasChoices) else [alias]) if one
+        )
+    return frozenset(keys)
 
 
 class TextPart(RequestModel):
@@ -173,7 +185,7 @@ class JsonSchema(RequestModel):
     """A named schema."""
 
     name: str = "answer"
-    schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
+    schema_: JsonObject = Field(default_factory=dict, alias="schema")
     strict: bool | None = None
     description: str | None = None
 

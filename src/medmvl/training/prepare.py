@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from medmvl.data.entry_cache import FullCacheError, default_cache_dir
 from medmvl.data.feature_cache import FeatureCache, FeatureReader, kinds_of, part_digests, precision_of
 from medmvl.data.prepared import PreparedCache, process_block
-from medmvl.data.sources import DataSource, LoadedSource, open_sources
+from medmvl.data.sources import DataSource, LoadedSource, open_sources, source_key
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.assemble import assemble
 from medmvl.models.collation import collate
@@ -30,7 +30,7 @@ from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.training.loader_errors import plain_loader_errors
 from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe, Stage
-from medmvl.training.run import source_key, training_texts
+from medmvl.training.run import training_texts
 from medmvl.training.stage_plan import fitted
 from medmvl.training.trainer_arguments import computes_in_bfloat16, processes
 

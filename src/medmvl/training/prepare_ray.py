@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from medmvl.data.entry_cache import FOLDER_VARIABLE, LIMIT_VARIABLE, FullCacheError, default_cache_dir
 from medmvl.errors import MissingExtraError, UserError
+from medmvl.json_types import JsonObject
 from medmvl.training.prepare import Preparation, Prepared, Progress, num_scans
 from medmvl.training.recipe import Recipe
 
@@ -49,7 +50,7 @@ def prepare_on_ray(
     total = num_scans(recipe)  # phantoms are made here, before many ask for them
     ray = _started(workers)
     per_worker, count = _shares(ray, features, workers, total)
-    told: dict[int, dict[str, Any]] = {}
+    told: dict[int, JsonObject] = {}
     deaths = 0
     while len(told) < total:
         left = np.setdiff1d(np.arange(total), np.fromiter(told, np.int64, len(told)))
@@ -77,7 +78,7 @@ def _started(workers: int) -> Any:
     except ImportError:
         raise MissingExtraError("--ray needs Ray Data: pip install 'medmvl[ray]'") from None
     if not ray.is_initialized():
-        own: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or os.cpu_count()}
+        own: JsonObject = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or os.cpu_count()}
         variables = {name: os.environ[name] for name in _SAME_EVERYWHERE if name in os.environ}
         ray.init(
             include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
@@ -104,7 +105,7 @@ def _rows(
     left: NDArray[np.int64],
     workers: int,
     per_worker: dict[str, int],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """What became of each scan, as it is done."""
     size = max(1, min(MAX_BLOCK, len(left) // (workers * BLOCKS_PER_WORKER)))
     blocks = [left[start : start + size] for start in range(0, len(left), size)]
@@ -137,7 +138,7 @@ class Worker:
         rows = [self._row(int(number)) for number in batch["data"]]
         return {key: [row[key] for row in rows] for key in rows[0]}
 
-    def _row(self, number: int) -> dict[str, Any]:
+    def _row(self, number: int) -> JsonObject:
         state, told = ("failed", self.failure) if self.failure else self._prepared(number)
         left_out = "" if self.failure else "\n".join(self.work.left_out)
         return {"number": number, "state": state, "told": told, "worker": self.name, "left_out": left_out}
@@ -176,7 +177,7 @@ def _tell_of_death(error: Exception, left: int, deaths: int) -> None:
     logger.warning("a worker died (%s); the %d scans that are left go to others", who, left)
 
 
-def _summary(rows: list[dict[str, Any]]) -> Prepared:
+def _summary(rows: list[JsonObject]) -> Prepared:
     wanted = [row for row in rows if row["state"] != "not wanted"]
     return Prepared(
         scans=len(wanted), made=sum(row["state"] == "made" for row in wanted),

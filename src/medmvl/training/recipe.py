@@ -5,7 +5,7 @@ Written as YAML (`medmvl.training.recipe_files`); an unknown key is an error.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from medmvl.data.sources import DataSource
+from medmvl.json_types import JsonObject, JsonValue
 from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.part_names import PartName
 from medmvl.models.part_tuning import PartTuning
@@ -225,9 +226,9 @@ class Stage(StrictModel):
 class Distributed(StrictModel):
     """How more than one GPU is used; nothing here: DDP. Both go through accelerate."""
 
-    fsdp: dict[str, Any] | None = None
+    fsdp: JsonObject | None = None
     """`fsdp_config` of transformers' TrainingArguments (FSDP2); `{}` takes its defaults."""
-    deepspeed: dict[str, Any] | None = None
+    deepspeed: JsonObject | None = None
     """A DeepSpeed configuration, such as `{zero_optimization: {stage: 2}}`. What a stage says is not said again here:
     batch sizes, clipping, precision, optimizer and schedule."""
 
@@ -259,15 +260,15 @@ class Distributed(StrictModel):
 
     @field_validator("fsdp")
     @classmethod
-    def _second_version(cls, said: dict[str, Any] | None) -> dict[str, Any] | None:
-        version = 2 if said is None else said.get("version", said.get("fsdp_version", 2))
+    def _second_version(cls, said: JsonObject | None) -> JsonObject | None:
+        version: JsonValue = 2 if said is None else said.get("version", said.get("fsdp_version", 2))
         if int(version) != 2:
             raise ValueError(f"version {version}: expected 2, FSDP2; transformers has given up the first")
         return said
 
     @field_validator("deepspeed")
     @classmethod
-    def _nothing_twice(cls, said: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _nothing_twice(cls, said: JsonObject | None) -> JsonObject | None:
         for key, stage_key in DECIDED_BY_STAGES.items():
             value = (said or {}).get(key, "auto")
             if key in ("bf16", "fp16") and isinstance(value, dict):

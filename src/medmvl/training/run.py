@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medmvl.data.prepared import default_cache_dir
-from medmvl.data.sources import DataSource, LoadedSource, open_sources
+from medmvl.data.sources import DataSource, LoadedSource, open_sources, source_key
 from medmvl.data.trained_on import TrainedOn
 from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -117,11 +117,6 @@ def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
         data = recipe.data_of(stage)
         needed |= {source_key(source): source for source in (*data.train, *data.validation)}
     return dict(zip(needed, open_sources(needed.values(), cache), strict=True))
-
-
-def source_key(source: DataSource) -> str:
-    """Key of a source in `load_sources`; equal sources have equal keys."""
-    return source.model_dump_json()
 
 
 def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator[str]:

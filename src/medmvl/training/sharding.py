@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonObject
 from medmvl.training.recipe import Distributed
 
 AUTO = "auto"
@@ -28,7 +29,7 @@ FROM_RECIPE = (
 """Keys of DeepSpeed that follow from a stage."""
 
 
-def sharding_arguments(distributed: Distributed) -> dict[str, Any]:
+def sharding_arguments(distributed: Distributed) -> JsonObject:
     """The `TrainingArguments` that shard, nothing where the recipe shards nothing."""
     if distributed.fsdp is not None:
         return {"fsdp": True, "fsdp_config": dict(distributed.fsdp)}
@@ -37,7 +38,7 @@ def sharding_arguments(distributed: Distributed) -> dict[str, Any]:
     return {}
 
 
-def deepspeed_config(said: dict[str, Any]) -> dict[str, Any]:
+def deepspeed_config(said: JsonObject) -> JsonObject:
     """DeepSpeed's configuration with all that the recipe decides left to it.
 
     Without these keys accelerate would clip at 1.0 and could not gather the weights of stage 3.

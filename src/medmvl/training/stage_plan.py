@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from medmvl.data.prepared import PreparedCache, default_cache_dir
-from medmvl.data.sources import LoadedSource
+from medmvl.data.sources import LoadedSource, source_key
 from medmvl.data.trained_on import TrainedOn
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.causal_attention import is_purely_causal, why_not_packed
@@ -119,40 +119,17 @@ def plan_stage(
     """
     stage = fitted(stage, model)
     stage.share(processes().num_processes)
-    if has_lora(model):
-        merge_lora(model)
-    with fresh_weights(recipe.seed):
-        apply_tuning(model, stage.parts)
-    train_in_float32(model, whole=recipe.distributed.shards)
+    _set_trainable(recipe, stage, model)
     data = recipe.data_of(stage)
-    chosen = [sources[source.model_dump_json()] for source in data.train]
-    trained_on = (before or TrainedOn()) | TrainedOn.of(
-        [(source.digest, source.samples) for source in chosen]
-    )
-    prepared = PreparedCache(default_cache_dir()) if data.prepared else None
     opened = partial(
-        open_dataset, stage=stage, processor=processor, max_length=processor.max_length, prepared=prepared,
-        drop_too_long=data.drop_too_long,
+        open_dataset, stage=stage, processor=processor, max_length=processor.max_length,
+        prepared=PreparedCache(default_cache_dir()) if data.prepared else None, drop_too_long=data.drop_too_long,
     )  # fmt: skip
-    train = opened(chosen)
-    validation, shared = None, (0, 0)
-    if data.validation:
-        watched = [sources[s.model_dump_json()] for s in data.validation]
-        validation = opened(watched)
-        check_supervision(validation, processor.max_length)
-        shared = trained_on.shared(sample for source in watched for sample in source.samples)
-    elif stage.until:
-        raise RecipeError(
-            f"stage '{stage.name}': until needs data.validation, where its metrics are measured"
-        )
-    _, num_tokens = check_supervision(train, processor.max_length)
-    longest = max(train.samples.lengths)
-    if stage.pack and not is_purely_causal(model.llm.config, longest):
-        raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
-    reward = None
-    if isinstance(train, PromptDataset):
-        assert validation is None or isinstance(validation, PromptDataset)
-        reward = check_policy(stage, model, processor, train, validation)
+    chosen, watched = ([sources[source_key(one)] for one in part] for part in (data.train, data.validation))
+    train, validation = opened(chosen), opened(watched) if watched else None
+    num_tokens = _check_samples(stage, model, processor, train, validation)
+    seen = TrainedOn.of([(source.digest, source.samples) for source in chosen])
+    trained_on = (before or TrainedOn()) | seen
     return StagePlan(
         recipe,
         stage,
@@ -165,9 +142,53 @@ def plan_stage(
         num_tokens=num_tokens,
         table=tuning_table(model, stage.parts, stage.learning_rate),
         trained_on=trained_on,
-        reward=reward,
-        watched=shared,
+        reward=_rewards(stage, model, processor, train, validation),
+        watched=trained_on.shared(sample for source in watched for sample in source.samples),
     )
+
+
+def _set_trainable(recipe: Recipe, stage: Stage, model: MedMVLForConditionalGeneration) -> None:
+    """Let the stage's parts learn, and nothing else; adapters of an earlier stage are merged."""
+    if has_lora(model):
+        merge_lora(model)
+    with fresh_weights(recipe.seed):
+        apply_tuning(model, stage.parts)
+    train_in_float32(model, whole=recipe.distributed.shards)
+
+
+def _check_samples(
+    stage: Stage,
+    model: MedMVLForConditionalGeneration,
+    processor: MedMVLProcessor,
+    train: StageDataset,
+    validation: StageDataset | None,
+) -> int:
+    """Check that every sample teaches something and fits; return the tokens of one pass over the training samples."""
+    if validation is not None:
+        check_supervision(validation, processor.max_length)
+    elif stage.until:
+        raise RecipeError(
+            f"stage '{stage.name}': until needs data.validation, where its metrics are measured"
+        )
+    _, num_tokens = check_supervision(train, processor.max_length)
+    longest = max(train.samples.lengths)
+    if stage.pack and not is_purely_causal(model.llm.config, longest):
+        raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
+    return num_tokens
+
+
+def _rewards(
+    stage: Stage,
+    model: MedMVLForConditionalGeneration,
+    processor: MedMVLProcessor,
+    train: StageDataset,
+    validation: StageDataset | None,
+) -> CombinedReward | None:
+    """The rewards of a `grpo` stage, audited; None for other objectives."""
+    if not isinstance(train, PromptDataset):
+        return None
+    assert validation is None or isinstance(validation, PromptDataset)
+    return check_policy(stage, model, processor, train, validation)
 
 
 def build_order(train: StageDataset, stage: Stage, seed: int) -> TrainingOrder:

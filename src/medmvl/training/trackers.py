@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.training.recipe import Stage, TrackerName
 
 SETTINGS = (
@@ -39,7 +40,7 @@ class Tracker(Protocol):
 class Weights:
     """Weights & Biases, offline unless `WANDB_MODE` says otherwise; a resumed stage goes on in the same run."""
 
-    def __init__(self, folder: Path, title: str, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, title: str, settings: JsonObject) -> None:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ class Weights:
 class Trackio:
     """trackio, with one data base for a run; `TRACKIO_DIR`, `TRACKIO_SPACE_ID`, `TRACKIO_SERVER_URL` name others."""
 
-    def __init__(self, folder: Path, title: str, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, title: str, settings: JsonObject) -> None:
         run = folder.parents[2]  # RUN/stages/NN-name/trackio
         os.environ.setdefault(
             "TRACKIO_DIR", str(run.absolute() / "trackio")
@@ -103,7 +104,7 @@ class Trackio:
         self.run.finish()
 
 
-OPENED: dict[str, Callable[[Path, str, dict[str, Any]], Tracker]] = {"wandb": Weights, "trackio": Trackio}
+OPENED: dict[str, Callable[[Path, str, JsonObject], Tracker]] = {"wandb": Weights, "trackio": Trackio}
 """Trackers other than TensorBoard, which transformers drives."""
 
 
@@ -132,7 +133,7 @@ class Tracking(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
+        logs: JsonMapping | None = None,
         **kwargs: Any,
     ) -> None:
         """Show the numbers of a step."""

@@ -8,11 +8,11 @@ a tag such as `<multiple_choice>` in the question says the type (github.com/ibra
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from medmvl.datasets.gathering.readers import as_records, text_field
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 
 QUESTION_TYPES = {
     "long_answer": "long", "short_answer": "short", "multiple_choice": "choice",
@@ -33,7 +33,7 @@ class Turn(NamedTuple):
     more_answers: tuple[str, ...] = ()
 
 
-def read_entry(entry: Mapping[str, Any]) -> tuple[list[Turn], bool]:
+def read_entry(entry: JsonMapping) -> tuple[list[Turn], bool]:
     """Return the turns, and whether they build on one another.
 
     Raises:
@@ -51,7 +51,7 @@ def read_entry(entry: Mapping[str, Any]) -> tuple[list[Turn], bool]:
     return read, builds and len(read) > 1
 
 
-def _turn(asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Turn:
+def _turn(asked: JsonMapping, answered: JsonMapping) -> Turn:
     value, answer = text_field(asked, "value"), text_field(answered, "value")
     tags = [tag for tag in _TAG.findall(value) if tag != "image"]
     question_type = QUESTION_TYPES.get(

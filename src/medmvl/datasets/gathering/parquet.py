@@ -6,14 +6,13 @@ Files are `data/{train,validation,test}-00000-of-00001-*.parquet`; images are in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import iter_parquet, text_field
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.answers import yes_no_choices
 
@@ -43,7 +42,7 @@ def gather_parquet(found: Collection, task: str) -> bool:
     return bool(files)
 
 
-def _take(found: Collection, row: Mapping[str, Any], id: str, split: str, task: str) -> None:
+def _take(found: Collection, row: JsonMapping, id: str, split: str, task: str) -> None:
     answer = text_field(row, "answer")
     name = save_image(found, row.get("image"))
     choices = yes_no_choices(answer, text_field(row, "question"))

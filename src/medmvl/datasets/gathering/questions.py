@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock, Message, Sample, Target, TextBlock, VolumeBlock
 
 Visual = ImageBlock | VolumeBlock
@@ -116,7 +117,7 @@ def option_text(text: str) -> str:
     return _LABEL.sub("", text).strip()
 
 
-def options_of(record: Mapping[str, Any], pattern: str) -> list[str]:
+def options_of(record: JsonMapping, pattern: str) -> list[str]:
     """The options of a row whose columns are named by `pattern`, such as `"Choice {}"`; empty ones are left out."""
     found = (str(record.get(pattern.format(letter)) or "").strip() for letter in LETTERS)
     return [option_text(text) for text in found if text not in ("", "-")]

@@ -7,12 +7,11 @@ import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from medmvl.errors import MissingExtraError, UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema.jsonl import refuse_half_characters
 
 _BLANK = " \t\r\n"
@@ -142,7 +141,7 @@ def iter_parquet(path: Path) -> Iterator[JsonObject]:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
 
 
-def number_field(record: Mapping[str, Any], name: str) -> float:
+def number_field(record: JsonMapping, name: str) -> float:
     """Return a field as a number.
 
     Raises:
@@ -154,7 +153,7 @@ def number_field(record: Mapping[str, Any], name: str) -> float:
         raise UserError(f"expected a number as '{name}' ({error})") from None
 
 
-def text_field(record: Mapping[str, Any], *names: str) -> str:
+def text_field(record: JsonMapping, *names: str) -> str:
     """Return the first of the named fields that is there, as text without blanks around it.
 
     Raises:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import choice_question, options_by_letter, question
 from medmvl.datasets.gathering.readers import as_records, below, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -49,7 +48,7 @@ def gather(found: Collection) -> None:
                     _take(found, record, split)
 
 
-def _take(found: Collection, record: Mapping[str, Any], split: str) -> None:
+def _take(found: Collection, record: JsonMapping, split: str) -> None:
     name = text_field(record, "image")
     case = PurePosixPath(name).name.removesuffix(".gz").removesuffix(".nii")
     labels = record.get("labels")

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.ct_rate_questions import Turn, read_entry
@@ -24,7 +23,7 @@ from medmvl.datasets.gathering.reports import ASK, joined
 from medmvl.datasets.gathering.rescale import write_in_hounsfield
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import Message, Sample, Target, TextBlock, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -191,7 +190,7 @@ class _Volumes:
         return self.found.written(reference)
 
 
-def _questions(volumes: _Volumes, entry: Mapping[str, Any], id: str) -> Iterator[Sample]:
+def _questions(volumes: _Volumes, entry: JsonMapping, id: str) -> Iterator[Sample]:
     volume = text_field(entry, "image")
     volume = volume if volume.endswith(".nii.gz") else f"{Path(volume).stem}.nii.gz"
     turns, conversation = read_entry(entry)
@@ -215,7 +214,7 @@ def _questions(volumes: _Volumes, entry: Mapping[str, Any], id: str) -> Iterator
         )
 
 
-def _conversation(id: str, block: VolumeBlock, turns: list[Turn], identity: Mapping[str, Any]) -> Sample:
+def _conversation(id: str, block: VolumeBlock, turns: list[Turn], identity: JsonMapping) -> Sample:
     messages = []
     for number, turn in enumerate(turns):
         shown = (block,) if number == 0 else ()

@@ -10,9 +10,7 @@ Not checked: whether a later release differs, and how it holds the six spatial c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import question
@@ -20,6 +18,7 @@ from medmvl.datasets.gathering.readers import below, iter_json, text_field
 from medmvl.datasets.public.ct_rate import identity_of, patient_of, root_of, study_of
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -37,7 +36,7 @@ def gather(found: Collection) -> None:
             _take(found, record, f"ct_spatialvqa-{number:05d}")
 
 
-def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
+def _take(found: Collection, record: JsonMapping, id: str) -> None:
     case = text_field(record, "case_id").removesuffix(".nii.gz")
     volume = f"{case}.nii.gz"
     said = record.get("category") or []

@@ -14,16 +14,15 @@ benchmark was drawn from it. Scans are from 17 public sets, AMOS and MSD among t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import LETTERS, Visual, choice_question, question
 from medmvl.datasets.gathering.readers import as_records, below, iter_csv, iter_json, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import ImageBlock, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -73,7 +72,7 @@ def _table(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _records(table: Path) -> Iterable[Mapping[str, Any]]:
+def _records(table: Path) -> Iterable[JsonMapping]:
     if table.suffix == ".csv":
         return iter_csv(table)
     if table.suffix == ".json":
@@ -81,7 +80,7 @@ def _records(table: Path) -> Iterable[Mapping[str, Any]]:
     return iter_json(table)
 
 
-def _take(found: Collection, record: Mapping[str, Any], folder: str, id: str) -> None:
+def _take(found: Collection, record: JsonMapping, folder: str, id: str) -> None:
     stage, subtype = _stage(record)
     case = text_field(record, "image_id")
     shown = [_shown(found, folder, case)]
@@ -112,7 +111,7 @@ def _take(found: Collection, record: Mapping[str, Any], folder: str, id: str) ->
     found.add(free, SPLITS[folder])
 
 
-def _stage(record: Mapping[str, Any]) -> tuple[str, str]:
+def _stage(record: JsonMapping) -> tuple[str, str]:
     """The stage and type of a question, which must belong together.
 
     Raises:

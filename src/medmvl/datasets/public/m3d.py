@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import LETTERS, options_of, question
 from medmvl.datasets.gathering.readers import as_records, below, iter_csv, load_object, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import ReadError, UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -63,7 +62,7 @@ def _gather_captions(found: Collection, table: Path) -> None:
                 _take_caption(found, record, f"{name}-{number:06d}", split)
 
 
-def _take_caption(found: Collection, record: Mapping[str, Any], id: str, split: str) -> None:
+def _take_caption(found: Collection, record: JsonMapping, id: str, split: str) -> None:
     name = text_field(record, "image")
     path = _find(found.raw, text_field(record, "text"))
     if not path.is_file():

@@ -13,15 +13,13 @@ wording of its prompts, which that repository does not hold; ours gives the clin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import choice_question, options_by_letter, question
 from medmvl.datasets.gathering.readers import below, iter_json, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -42,7 +40,7 @@ def gather(found: Collection) -> None:
                 _take(found, record, f"{split}-{number:05d}", split)
 
 
-def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> None:
+def _take(found: Collection, record: JsonMapping, id: str, split: str) -> None:
     shown = _image_blocks(found, record)
     history = text_field(record, "CLINICAL_HISTORY")
     case = text_field(record, "title").rsplit(" ", 1)[-1]
@@ -81,14 +79,14 @@ def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> 
         found.add(sample, split)
 
 
-def _longitudinal(record: Mapping[str, Any]) -> bool:
+def _longitudinal(record: JsonMapping) -> bool:
     said = record.get("is_longitudinal")
     if not isinstance(said, bool):
         raise UserError(f"expected true or false as is_longitudinal, found {said!r}")
     return said
 
 
-def _image_blocks(found: Collection, record: Mapping[str, Any]) -> list[tuple[ImageBlock, str]]:
+def _image_blocks(found: Collection, record: JsonMapping) -> list[tuple[ImageBlock, str]]:
     """The images of a case with what is said of each, as many as it counts."""
     said = text_field(record, "image_count")
     if not re.fullmatch(r"[0-9]{1,3}", said) or int(said) < 1:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 from zipfile import ZipFile
 
 from medmvl.datasets.gathering.archives import open_zip
@@ -22,6 +21,7 @@ from medmvl.datasets.gathering.questions import choice_question, options_by_lett
 from medmvl.datasets.gathering.readers import below, iter_json, text_field
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -71,7 +71,7 @@ def _take_all(found: Collection, tables: Mapping[Path, str], image: ImageName) -
                 _take(found, record, split, image)
 
 
-def _take(found: Collection, record: Mapping[str, Any], split: str, image: ImageName) -> None:
+def _take(found: Collection, record: JsonMapping, split: str, image: ImageName) -> None:
     names = record.get("images")
     if not isinstance(names, list) or not names:
         raise UserError("it names no images; the subset Text is not read")

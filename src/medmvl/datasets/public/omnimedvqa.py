@@ -7,14 +7,12 @@ with `question_id`, `question_type`, `question`, `gt_answer`, `image_path`, `opt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import LETTERS, lettered, options_of, question
 from medmvl.datasets.gathering.readers import below, iter_json, text_field
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -32,7 +30,7 @@ def gather(found: Collection) -> None:
                 _take(found, record, f"omnimedvqa-{path.stem}-{number:06d}")
 
 
-def _take(found: Collection, record: Mapping[str, Any], id: str) -> None:
+def _take(found: Collection, record: JsonMapping, id: str) -> None:
     options = options_of(record, "option_{}")
     truth = text_field(record, "gt_answer")
     if truth not in options:

@@ -9,7 +9,6 @@ less duplicates: 19,654 / 6,259 / 6,719), and the authors' `images/{train,val,te
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import below, text_field
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
@@ -40,7 +40,7 @@ def gather(found: Collection) -> None:
                 _take(found, record, f"path_vqa-{split}-{number:06d}", split)
 
 
-def _take(found: Collection, record: Mapping[str, Any], id: str, split: str) -> None:
+def _take(found: Collection, record: JsonMapping, id: str, split: str) -> None:
     name = text_field(record, "image")
     file = name if Path(name).suffix else f"{name}.jpg"
     folder = found.raw / "images"
@@ -68,7 +68,7 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def _load(path: Path) -> list[Mapping[str, Any]]:
+def _load(path: Path) -> list[JsonMapping]:
     try:
         with path.open("rb") as file:
             records = _PlainUnpickler(file).load()

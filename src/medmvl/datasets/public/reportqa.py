@@ -23,7 +23,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import LETTERS, Visual, choice_question
@@ -32,7 +32,7 @@ from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.public.ct_rate import identity_of, patient_of, root_of, study_of
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import ReadError, UserError
-from medmvl.json_types import JsonObject
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -86,7 +86,7 @@ class _Source:
         self._entities: dict[tuple[str, ...], int] = {}
         self._units: dict[tuple[str, ...], int] = {}
 
-    def take(self, record: Mapping[str, Any]) -> None:
+    def take(self, record: JsonMapping) -> None:
         """Add a question, once per turn of its options."""
         unit = tuple(text_field(record, key) for key in UNIT)
         _one_of(record, "clinical_entity_type", ENTITY_TYPES)
@@ -164,14 +164,14 @@ class _Source:
         return {"patient": own, "study": own}
 
 
-def _one_of(record: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
+def _one_of(record: JsonMapping, name: str, known: tuple[str, ...]) -> str:
     value = text_field(record, name)
     if value not in known:
         raise UserError(f"expected {', '.join(known)} as {name}, found {value!r}")
     return value
 
 
-def _options(record: Mapping[str, Any], insufficient: str) -> tuple[list[str], int]:
+def _options(record: JsonMapping, insufficient: str) -> tuple[list[str], int]:
     """The options with the one that is added, and the place of the right one.
 
     Raises:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.questions import LETTERS, choice_question, option_text, options_by_letter
@@ -21,6 +20,7 @@ from medmvl.datasets.gathering.readers import below, load_object, text_field
 from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.public_dataset import AS_PUBLISHED, PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.benchmark import Benchmark
 
@@ -61,7 +61,7 @@ def _take(found: Collection, hashes: Pseudonyms, record: object, id: str, split:
     found.add(sample, split)
 
 
-def _options(record: Mapping[str, Any]) -> list[str]:
+def _options(record: JsonMapping) -> list[str]:
     """The options without their letters, which must be A, B and so on."""
     options = record.get("options")
     if isinstance(options, Mapping):
@@ -74,7 +74,7 @@ def _options(record: Mapping[str, Any]) -> list[str]:
     return [option_text(str(option)) if any(letters) else str(option).strip() for option in options]
 
 
-def _image_paths(raw: Path, record: Mapping[str, Any]) -> list[Path]:
+def _image_paths(raw: Path, record: JsonMapping) -> list[Path]:
     """The images of the study; the tables name them from the folder they lie in."""
     named = record.get("ImagePath")
     if not isinstance(named, list) or not named:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.parquet import gather_parquet
@@ -24,6 +24,7 @@ from medmvl.datasets.gathering.readers import below, load_records, text_field
 from medmvl.datasets.gathering.regions import Region, add_regions, half_open
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
@@ -62,7 +63,7 @@ def gather(found: Collection) -> None:
         _take_boxes(found, name, split)
 
 
-def _split_of_images(records: Sequence[tuple[Path, int, Mapping[str, Any]]]) -> dict[str, str]:
+def _split_of_images(records: Sequence[tuple[Path, int, JsonMapping]]) -> dict[str, str]:
     """Image to split: the English one, or that of the only language."""
     home: dict[str, str] = {}
     for wanted in ("en", "zh"):
@@ -72,7 +73,7 @@ def _split_of_images(records: Sequence[tuple[Path, int, Mapping[str, Any]]]) -> 
     return home
 
 
-def _take(found: Collection, record: Mapping[str, Any], home: Mapping[str, str]) -> None:
+def _take(found: Collection, record: JsonMapping, home: Mapping[str, str]) -> None:
     name, answer = text_field(record, "img_name"), text_field(record, "answer")
     language = text_field(record, "q_lang")
     if language not in ("en", "zh"):

@@ -9,9 +9,7 @@ that published numbers are of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from medmvl.datasets.gathering.collection import Collection
 from medmvl.datasets.gathering.parquet import gather_parquet
@@ -19,6 +17,7 @@ from medmvl.datasets.gathering.questions import question
 from medmvl.datasets.gathering.readers import below, load_records, text_field
 from medmvl.datasets.public_dataset import PublicDataset
 from medmvl.errors import UserError
+from medmvl.json_types import JsonMapping
 from medmvl.schema import ImageBlock
 from medmvl.tasks.answers import yes_no_choices
 from medmvl.tasks.benchmark import Benchmark
@@ -68,7 +67,7 @@ def _tables(raw: Path) -> list[tuple[Path, str | None]]:
     return list(halves.items())
 
 
-def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Path, split: str | None) -> None:
+def _take(found: Collection, record: JsonMapping, number: int, folder: Path, split: str | None) -> None:
     name = text_field(record, "image_name")
     answer = text_field(record, "answer")
     form = str(record.get("answer_type")).strip().upper()
@@ -89,7 +88,7 @@ def _take(found: Collection, record: Mapping[str, Any], number: int, folder: Pat
     found.add(sample, split or said)
 
 
-def _categories(record: Mapping[str, Any]) -> list[str]:
+def _categories(record: JsonMapping) -> list[str]:
     """Organ and types of a question, by the data set's own names, its slips of the pen corrected."""
     organ = str(record.get("image_organ") or "").strip().upper()
     types = [part.strip().upper() for part in str(record.get("question_type") or "").split(",")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.connectors.attention_pooling import AttentionPooling
 from medmvl.models.connectors.base import Connector, ConnectorConfig
 from medmvl.models.connectors.conv_pooling import ConvPooling
@@ -42,7 +42,7 @@ CONNECTORS: dict[str, type[Connector]] = {
 }
 
 
-def parse_connector_config(config: Mapping[str, Any]) -> ConnectorConfig:
+def parse_connector_config(config: JsonMapping) -> ConnectorConfig:
     """The typed settings of a connector: `check(grid)` and `num_tokens(grid)` need nothing more.
 
     Raises:
@@ -51,7 +51,7 @@ def parse_connector_config(config: Mapping[str, Any]) -> ConnectorConfig:
     return parse_part(config, {name: part.Config for name, part in CONNECTORS.items()}, "connector")
 
 
-def validate_connector_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def validate_connector_config(config: JsonMapping) -> JsonObject:
     """The settings with all defaults filled in. Raises RecipeError as `parse_connector_config` does."""
     return parse_connector_config(config).to_dict()
 
@@ -71,7 +71,7 @@ def check_connector(config: ConnectorConfig, widths: Sequence[int], grids: Seque
     config.check_grids(grids)
 
 
-def build_connector(config: Mapping[str, Any], features_width: Sequence[int], output_width: int) -> Connector:
+def build_connector(config: JsonMapping, features_width: Sequence[int], output_width: int) -> Connector:
     """A connector with fresh weights, from the encoder's streams of these widths to the LLM's width."""
     parsed = parse_connector_config(config)
     return part_class(parsed.type, CONNECTORS, "connector")(parsed, features_width, output_width)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pydantic import ValidationError
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders.base import Encoder, EncoderConfig, ImageEncoder, VolumeEncoder
 from medmvl.models.encoders.ct_vit import CTViT
 from medmvl.models.encoders.dcformer import DCFormer
@@ -49,7 +47,7 @@ VOLUME_ENCODERS: dict[str, type[VolumeEncoder]] = {
 }
 
 
-def parse_image_encoder_config(config: Mapping[str, Any]) -> EncoderConfig:
+def parse_image_encoder_config(config: JsonMapping) -> EncoderConfig:
     """The typed settings of an image encoder: its widths, its channels, `grid((height, width))`.
 
     Raises:
@@ -58,9 +56,7 @@ def parse_image_encoder_config(config: Mapping[str, Any]) -> EncoderConfig:
     return parse_part(config, {name: part.Config for name, part in IMAGE_ENCODERS.items()}, "image encoder")
 
 
-def parse_volume_encoder_config(
-    config: Mapping[str, Any], image: EncoderConfig | None = None
-) -> EncoderConfig:
+def parse_volume_encoder_config(config: JsonMapping, image: EncoderConfig | None = None) -> EncoderConfig:
     """The typed settings of a volume encoder: its widths, its channels, `grid((depth, height, width))`.
 
     Args:
@@ -103,27 +99,23 @@ def _bound(slices: SlicesConfig, image: EncoderConfig | None) -> BoundSlicesConf
     return BoundSlicesConfig(**settings, image=bound)
 
 
-def validate_image_encoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def validate_image_encoder_config(config: JsonMapping) -> JsonObject:
     """The settings with all defaults filled in. Raises RecipeError as `parse_image_encoder_config` does."""
     return parse_image_encoder_config(config).to_dict()
 
 
-def validate_volume_encoder_config(
-    config: Mapping[str, Any], image: EncoderConfig | None = None
-) -> dict[str, Any]:
+def validate_volume_encoder_config(config: JsonMapping, image: EncoderConfig | None = None) -> JsonObject:
     """The settings with all defaults filled in. Raises RecipeError as `parse_volume_encoder_config` does."""
     return parse_volume_encoder_config(config, image).to_dict()
 
 
-def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
+def build_image_encoder(config: JsonMapping) -> ImageEncoder:
     """An image encoder with fresh weights."""
     parsed = parse_image_encoder_config(config)
     return part_class(parsed.type, IMAGE_ENCODERS, "image encoder")(parsed)
 
 
-def build_volume_encoder(
-    config: Mapping[str, Any], image_encoder: ImageEncoder | None = None
-) -> VolumeEncoder:
+def build_volume_encoder(config: JsonMapping, image_encoder: ImageEncoder | None = None) -> VolumeEncoder:
     """A volume encoder with fresh weights; `image_encoder` is the model's, for those that share it."""
     parsed = parse_volume_encoder_config(config, image_encoder.part_config if image_encoder else None)
     if isinstance(parsed, BoundSlicesConfig):

@@ -6,13 +6,14 @@ A frozen encoder keeps no autograd state, an encoder of colour images takes grey
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError, UserError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.features import Grid, VisualFeatures
 from medmvl.models.parts import PartConfig
 
@@ -102,7 +103,7 @@ class Encoder(nn.Module, ABC):
         yield from self.parameters()
         yield from self.buffers()
 
-    def all_settings(self) -> list[dict[str, Any]]:
+    def all_settings(self) -> list[JsonObject]:
         """All settings that decide its features, also those of an encoder that it shares."""
         return [self.part_config.to_dict()]
 
@@ -147,7 +148,7 @@ class ImageEncoder(Encoder):
     Config: ClassVar[type[EncoderConfig]]
 
     @staticmethod
-    def pretrained_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def pretrained_settings(settings: JsonMapping) -> JsonObject:
         """The plain configuration for settings that name a checkpoint by `path`.
 
         Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder, whole_patches
 from medmvl.models.encoders.tokens import flat_patches, layer_positions
 from medmvl.models.encoders.weight_names import renamed, tensors_under
@@ -230,7 +231,7 @@ CT_CLIP_LAYER_NAMES = {
 }
 
 
-def ct_clip_settings(state_dict: Mapping[str, Tensor], patch_size: tuple[int, int, int]) -> dict[str, Any]:
+def ct_clip_settings(state_dict: Mapping[str, Tensor], patch_size: tuple[int, int, int]) -> JsonObject:
     """The settings of `ct_vit` for CT-CLIP's weights, which come without a configuration.
 
     Args:

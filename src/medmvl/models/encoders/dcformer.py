@@ -7,7 +7,7 @@ It gives two streams: many tokens of low level and few of high level.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,6 +15,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders.base import BatchNormedConfig, VolumeEncoder
 from medmvl.models.encoders.weight_names import renamed, tensors_under
 from medmvl.models.features import Grid, VisualFeatures
@@ -147,7 +148,7 @@ class Block(nn.Module):
         return result
 
 
-def dcformer_settings(state_dict: Mapping[str, Tensor], stages: tuple[int, ...] = (3, 4)) -> dict[str, Any]:
+def dcformer_settings(state_dict: Mapping[str, Tensor], stages: tuple[int, ...] = (3, 4)) -> JsonObject:
     """The settings of `dcformer` for Med3DVLM's weights, read from their shapes.
 
     Raises:

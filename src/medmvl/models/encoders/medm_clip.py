@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder, whole_patches
 from medmvl.models.encoders.post_norm import PostNormLayer
 from medmvl.models.encoders.tokens import (
@@ -121,9 +122,7 @@ class MedMCLIP(VolumeEncoder):
         return torch.cat([first, resized_positions(rest, native, patches)], dim=1)
 
 
-def medm_clip_settings(
-    config: Mapping[str, Any], layer: int = -1, select: Select = "patch"
-) -> dict[str, Any]:
+def medm_clip_settings(config: JsonMapping, layer: int = -1, select: Select = "patch") -> JsonObject:
     """The settings of `medm_clip` for a MedM-CLIP `config.json`.
 
     Args:

@@ -5,13 +5,13 @@ Towers of open_clip's own transformer and those that it takes from timm; its mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders.hf_families import Tower
 from medmvl.models.encoders.library_tower import LibraryTower, TowerConfig, library
 from medmvl.models.encoders.timm_vision import last_map, map_channels, pruned
@@ -21,7 +21,7 @@ class OpenCLIPConfig(TowerConfig):
     """Settings of an image tower of open_clip."""
 
     type: Literal["open_clip"] = "open_clip"
-    vision_cfg: dict[str, Any]
+    vision_cfg: JsonObject
     """The section of this name in the model's configuration."""
     embed_dim: PositiveInt = 512
     quick_gelu: bool = False
@@ -58,7 +58,7 @@ class OpenCLIPVision(LibraryTower):
     Config = OpenCLIPConfig
 
     @staticmethod
-    def pretrained_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def pretrained_settings(settings: JsonMapping) -> JsonObject:
         """The plain configuration for settings that name a checkpoint by `path`: `hf-hub:...` or `local-dir:...`.
 
         Raises:

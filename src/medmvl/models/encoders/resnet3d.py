@@ -7,13 +7,14 @@ the 3 x 3 x 3 convolution. Its weight names are torchvision's, which Merlin keep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders.base import BatchNormedConfig, VolumeEncoder
 from medmvl.models.encoders.weight_names import renamed, tensors_under
 from medmvl.models.features import Grid, VisualFeatures
@@ -123,7 +124,7 @@ class Bottleneck(nn.Module):
         return torch.relu(self.bn3(self.conv3(inner)) + shortcut)
 
 
-def merlin_settings(state_dict: Mapping[str, Tensor], stage: int = 4) -> dict[str, Any]:
+def merlin_settings(state_dict: Mapping[str, Tensor], stage: int = 4) -> JsonObject:
     """The settings of `resnet3d` for Merlin's weights, which come without a configuration.
 
     Merlin's own volumes have axes left to right, posterior to anterior, inferior to superior and are read with the

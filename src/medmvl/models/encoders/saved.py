@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medmvl.atomic_files import write_json
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders import Encoder
 
 logger = logging.getLogger(__name__)
 SETTINGS_FILE, WEIGHTS_FILE, PROCESSOR_FILE = "encoder.json", "model.safetensors", "volume_processor.json"
 
 
-def save_encoder(encoder: Encoder, folder: Path, processor: Mapping[str, Any] | None = None) -> None:
+def save_encoder(encoder: Encoder, folder: Path, processor: JsonMapping | None = None) -> None:
     """Write settings and weights, and the settings of the processor it was trained with, where they are known."""
     write_json(folder / SETTINGS_FILE, encoder.part_config.to_dict())
     if processor is not None:
@@ -31,7 +30,7 @@ def save_encoder(encoder: Encoder, folder: Path, processor: Mapping[str, Any] | 
     save_file({name: t.contiguous() for name, t in encoder.state_dict().items()}, folder / WEIGHTS_FILE)
 
 
-def saved_settings(folder: str | Path, wanted: dict[str, Any]) -> dict[str, Any]:
+def saved_settings(folder: str | Path, wanted: JsonObject) -> JsonObject:
     """The settings in a folder, with what a recipe says over them (without `path`).
 
     Raises:
@@ -42,7 +41,7 @@ def saved_settings(folder: str | Path, wanted: dict[str, Any]) -> dict[str, Any]
         raise RecipeError(
             f"volume encoder: {folder} has no {SETTINGS_FILE}; make it of a published checkpoint with medmvl import."
         )
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    found: JsonObject = json.loads(path.read_text("utf-8"))
     if found["type"] != wanted.get("type"):
         raise RecipeError(
             f"volume encoder: {folder} holds a {found['type']!r}, not a {wanted.get('type')!r}."
@@ -50,7 +49,7 @@ def saved_settings(folder: str | Path, wanted: dict[str, Any]) -> dict[str, Any]
     return found | {key: value for key, value in wanted.items() if key != "path"}
 
 
-def processor_settings(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+def processor_settings(wanted: JsonObject | None) -> JsonObject | None:
     """Settings of a volume processor: those in the folder that they name by `path`, with the others over them.
 
     Raises:
@@ -64,11 +63,11 @@ def processor_settings(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
             f"volume_processor: {wanted['path']} has no {PROCESSOR_FILE}: the preprocessing of its origin is not known here. "
             "Give size, windows and spacing in the recipe instead of path."
         )
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    found: JsonObject = json.loads(path.read_text("utf-8"))
     return found | {key: value for key, value in wanted.items() if key != "path"}
 
 
-def tell_other_processor(folder: str | Path, settings: Mapping[str, Any]) -> None:
+def tell_other_processor(folder: str | Path, settings: JsonMapping) -> None:
     """Warn where an encoder is given other pixels than it was trained with; another size is a choice and is not told."""
     path = Path(folder) / PROCESSOR_FILE
     if not path.is_file():

@@ -6,12 +6,13 @@ MedM-VL-CT-Chest (arXiv 2504.04323) reads CT this way, with SigLIP and attention
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders.base import EncoderConfig, ImageEncoder, VolumeEncoder
 from medmvl.models.features import Grid, VisualFeatures
 from medmvl.models.parts import PartConfig
@@ -21,7 +22,7 @@ class SlicesConfig(PartConfig):
     """Settings of slice-wise encoding."""
 
     type: Literal["slices"] = "slices"
-    encoder: dict[str, Any] | Literal["shared"] = "shared"
+    encoder: JsonObject | Literal["shared"] = "shared"
     """The configuration of an image encoder of its own, or `"shared"` for the model's image encoder."""
     chunk_slices: PositiveInt = 16
     """Slices that pass the 2D encoder at once: bounds memory, never changes a value."""
@@ -81,7 +82,7 @@ class SliceEncoder(VolumeEncoder):
         """That of the image encoder, shared or not."""
         return self.image_encoder.state()
 
-    def all_settings(self) -> list[dict[str, Any]]:
+    def all_settings(self) -> list[JsonObject]:
         """Its own, and those of the image encoder."""
         return [self.settings.to_dict(), *self.image_encoder.all_settings()]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from medmvl.errors import RecipeError
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders.hf_families import Tower
 from medmvl.models.encoders.library_tower import LibraryTower, TowerConfig, library
 
@@ -19,7 +19,7 @@ class TimmConfig(TowerConfig):
     type: Literal["timm"] = "timm"
     name: str
     """An architecture, such as `vit_base_patch16_224` or `convnext_tiny`."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: JsonObject = Field(default_factory=dict)
     """Arguments of the model, such as `img_size`, or `dynamic_img_size: true` for transformers that read other sizes."""
 
     def build(self) -> nn.Module:
@@ -47,7 +47,7 @@ class TimmVision(LibraryTower):
     Config = TimmConfig
 
     @staticmethod
-    def pretrained_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def pretrained_settings(settings: JsonMapping) -> JsonObject:
         """The plain configuration for settings that name a checkpoint by `path` instead of an architecture.
 
         Args:

@@ -7,11 +7,12 @@ without a position, no query, key and value biases.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 from torch import Tensor
 
+from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.encoders.base import VolumeEncoder
 from medmvl.models.encoders.tokens import Select, layer_positions
 from medmvl.models.encoders.vit import ViT, ViTConfig
@@ -46,8 +47,8 @@ class ViT3D(VolumeEncoder):
 
 
 def m3d_clip_settings(
-    config: Mapping[str, Any], layer: int = -1, select: Select = "patch", final_norm: bool = False
-) -> dict[str, Any]:
+    config: JsonMapping, layer: int = -1, select: Select = "patch", final_norm: bool = False
+) -> JsonObject:
     """The settings of `vit3d` for M3D-CLIP's `config.json`.
 
     Args:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from medmvl.json_types import JsonObject
 from medmvl.models.encoders.base import EncoderConfig, VolumeEncoder
 from medmvl.models.encoders.slices import SliceEncoder, SlicesConfig
 from medmvl.models.features import Grid, VisualFeatures
@@ -22,7 +23,7 @@ class VolumeAndSlicesConfig(PartConfig):
     """Settings of the two encoders."""
 
     type: Literal["volume_and_slices"] = "volume_and_slices"
-    volume: dict[str, Any]
+    volume: JsonObject
     """The configuration of an encoder that reads the volume as a whole."""
     slices: SlicesConfig = SlicesConfig()
     """How slices are read: by default through the model's image encoder."""
@@ -85,7 +86,7 @@ class VolumeAndSlicesEncoder(VolumeEncoder):
         """That of both encoders, shared or not."""
         return chain(self.volume.state(), self.slices.state())
 
-    def all_settings(self) -> list[dict[str, Any]]:
+    def all_settings(self) -> list[JsonObject]:
         """Those of both encoders."""
         return [self.part_config.to_dict(), *self.volume.all_settings(), *self.slices.all_settings()]
 

@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from medmvl.errors import SampleError, UserError
-from medmvl.json_types import JsonValue
+from medmvl.json_types import JsonMapping, JsonValue
 from medmvl.schema import Sample
 from medmvl.schema.reasoning import join_reasoning
 from medmvl.tasks.answers import yes_no_choices
@@ -80,7 +79,7 @@ def join_predictions(path: Path, samples: Iterable[Sample], others: Iterable[str
         UserError: ids are of no sample, or come twice.
         SampleError: a line has no id or no prediction, or a sample has no truth.
     """
-    given: dict[str, Mapping[str, Any]] = {}
+    given: dict[str, JsonMapping] = {}
     for number, line in enumerate(_entries(path), 1):
         name = _first(line, ID_KEYS)
         if name is None:
@@ -127,7 +126,7 @@ def read_texts(path: Path, key: str | None = None, *, with_reasoning: bool = Fal
     return found
 
 
-def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
+def record_of(sample: Sample, prediction: JsonMapping | None) -> Record:
     """A sample's record; `prediction` holds the text and, if known, `confidence`.
 
     Raises:
@@ -155,7 +154,7 @@ def record_of(sample: Sample, prediction: Mapping[str, Any] | None) -> Record:
     )
 
 
-def _entries(path: Path) -> list[Mapping[str, Any]]:
+def _entries(path: Path) -> list[JsonMapping]:
     try:
         content = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
@@ -187,11 +186,11 @@ def _line(text: str, number: int) -> JsonValue:
         raise json.JSONDecodeError(f"line {number}: {error.msg}", text, error.pos) from None
 
 
-def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> JsonValue:
+def _first(entry: JsonMapping, keys: Sequence[str]) -> JsonValue:
     return next((entry[key] for key in keys if entry.get(key) is not None), None)
 
 
-def _texts(entry: Mapping[str, Any], where: str, *, needs_reference: bool) -> tuple[list[str], str]:
+def _texts(entry: JsonMapping, where: str, *, needs_reference: bool) -> tuple[list[str], str]:
     """The references, and the key of the prediction."""
     key = next((key for key in PREDICTION_KEYS if key in entry), None)
     found = _first(entry, REFERENCE_KEYS if key else REFERENCE_KEYS[:-1])
@@ -205,7 +204,7 @@ def _texts(entry: Mapping[str, Any], where: str, *, needs_reference: bool) -> tu
     return [str(text) for text in (found if isinstance(found, list) else [found])], key
 
 
-def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
+def _record(entry: JsonMapping, where: str, name: str) -> Record:
     references, key = _texts(entry, where, needs_reference=True)
     if not references:
         raise SampleError(f"{where}: the list of references is empty")
@@ -234,19 +233,19 @@ def _record(entry: Mapping[str, Any], where: str, name: str) -> Record:
     )
 
 
-def _text_of(entry: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+def _text_of(entry: JsonMapping, keys: Sequence[str]) -> str | None:
     value = _first(entry, keys)
     return None if value is None else str(value)
 
 
-def _categories(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _categories(entry: JsonMapping) -> tuple[str, ...]:
     found = _first(entry, CATEGORY_KEYS)
     if isinstance(found, list):
         return tuple(map(str, found))
     return () if found is None else (str(found),)
 
 
-def _choices(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _choices(entry: JsonMapping) -> tuple[str, ...]:
     """A list of options, a mapping from letters to options, or either as text."""
     found = _first(entry, CHOICES_KEYS) or ()
     if isinstance(found, str):
@@ -273,7 +272,7 @@ def _listed(text: str) -> JsonValue:
     )
 
 
-def _box(entry: Mapping[str, Any], where: str) -> tuple[float, ...] | None:
+def _box(entry: JsonMapping, where: str) -> tuple[float, ...] | None:
     """`box` is `[x, y, width, height]` in pixels, as COCO and SLAKE write it."""
     box = entry.get("box")
     if box is None:
@@ -284,7 +283,7 @@ def _box(entry: Mapping[str, Any], where: str) -> tuple[float, ...] | None:
     return x, y, x + width, y + height
 
 
-def _size(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+def _size(entry: JsonMapping) -> tuple[float, float] | None:
     """`image_size` is `[width, height]`."""
     size = entry.get("image_size")
     return None if size is None else (float(size[0]), float(size[1]))
