@@ -75,14 +75,14 @@ def _is_mosaic(file: DicomFile) -> bool:
         return True
     if _count(file, SIEMENS_MOSAIC_COUNT) > 1:
         return True
-    if file.private(SIEMENS_CSA) is None:  # kept where the picture may be a mosaic
+    if file.private(SIEMENS_CSA) is None:  # kept where the image may be a mosaic
         return False
     with silent_libraries():
         return (_csa_values(_csa(file), "NumberOfImagesInMosaic") or [0])[0] > 1
 
 
 def _looks_like_sheet(file: DicomFile) -> tuple[str, ...]:
-    """What is wrong with a picture that has far more pixels than were acquired, or is wider than a scanner."""
+    """What is wrong with an image that has far more pixels than were acquired, or is wider than a scanner."""
     times = sampled_more(file.header)
     spacing = tag_floats(file.header, "PixelSpacing", 2) or (0.0, 0.0)
     sides = file.integer("Rows"), file.integer("Columns")
@@ -90,7 +90,7 @@ def _looks_like_sheet(file: DicomFile) -> tuple[str, ...]:
     if times < UNLIKELY_INTERPOLATION and not (times > 1.5 and wide > WIDEST_BORE_MM):
         return ()
     return (
-        f"the picture has {times:.3g} times as many pixels per side as were acquired (Acquisition Matrix): it may be a mosaic "
+        f"the image has {times:.3g} times as many pixels per side as were acquired (Acquisition Matrix): it may be a mosaic "
         "of many slices whose private elements are missing, as after de-identification; its place is then that of no slice",
     )
 

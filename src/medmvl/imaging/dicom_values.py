@@ -116,7 +116,7 @@ def stated_floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def sampled_more(header: Dataset) -> float:
-    """How many times as many pixels per side a picture has as were acquired (Acquisition Matrix); 1 where that is not said.
+    """How many times as many pixels per side an image has as were acquired (Acquisition Matrix); 1 where that is not said.
 
     The smaller of both sides counts. Interpolation doubles them, seldom more; a mosaic has as many as it has tiles per side.
     """
