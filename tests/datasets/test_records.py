@@ -120,3 +120,58 @@ def test_what_json_itself_gives_up_at_is_an_error_that_names_the_file(tmp_path: 
     path.write_bytes(b'{"id": "\xff"}')
     with pytest.raises(UserError, match="not UTF-8"):
         read_predictions(path)
+
+
+def _asked(*blocks: object, **more: object) -> str:
+    turns = [{"role": "user", "content": [*blocks, {"type": "text", "text": "Is it?"}]}]
+    return json.dumps({"id": "1", "messages": [*turns, {"role": "assistant", "content": "Yes."}], **more})
+
+
+@pytest.mark.parametrize("more", [{}, {"images": ["a.png"]}], ids=["alone", "with files beside"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": "a.png"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "input_image", "image_url": "a.png"},
+        {"type": "image", "url": "a.png"},
+        {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
+        {"type": "video", "video": "a.mp4"},
+        {"image": "a.png"},
+    ],
+)
+def test_blocks_of_other_libraries_are_refused_with_what_to_write(
+    tmp_path: Path, block: dict[str, object], more: dict[str, object]
+) -> None:
+    (tmp_path / "a.jsonl").write_text(_asked(block, **more))
+    with pytest.raises(SampleError, match=r'block 1: .*write \{"type": "image", "image": "PATH"\}'):
+        SampleFile(tmp_path / "a.jsonl")[0]
+
+
+def test_images_without_a_path_take_the_files_beside_in_order(tmp_path: Path) -> None:
+    image = {"type": "image"}
+    (tmp_path / "a.jsonl").write_text(
+        _asked(image, {"type": "text", "text": "and"}, image, images=["b.png", "a.png"])
+    )
+    read = SampleFile(tmp_path / "a.jsonl")[0]
+    assert [block.path for block in read.visuals] == ["b.png", "a.png"]
+    assert read.messages[0].text == "andIs it?"
+    (tmp_path / "b.jsonl").write_text(_asked(image, image, images=["b.png"]))
+    with pytest.raises(SampleError, match="2 <image> in the text, but 1 files"):
+        SampleFile(tmp_path / "b.jsonl")[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("file:///data/a%20b.png", "/data/a b.png"), ("a%20b.png", "a%20b.png"), ("data/a.png", "data/a.png"),
+        ("https://example.org/a.png", None), ("data:image/png;base64,AAAA", None), ("s3://store/a.png", None),
+    ],
+)  # fmt: skip
+def test_a_file_is_named_by_its_path(tmp_path: Path, written: str, path: str | None) -> None:
+    (tmp_path / "a.jsonl").write_text(_asked({"type": "image", "image": written}))
+    if path is None:
+        with pytest.raises(SampleError, match="named by its path"):
+            SampleFile(tmp_path / "a.jsonl")[0]
+    else:
+        assert [block.path for block in SampleFile(tmp_path / "a.jsonl")[0].visuals] == [path]

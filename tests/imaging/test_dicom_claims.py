@@ -7,6 +7,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from pydicom import uid
 from pydicom.encaps import encapsulate
@@ -257,3 +258,30 @@ def test_negative_jpeg_2000_pixels_are_not_read_as_large_ones(tmp_path: Path) ->
                 read_dicom(tmp_path / name)
         else:
             assert np.array_equal(read_dicom(tmp_path / name).array, plane)
+
+
+@pytest.mark.parametrize("kind", ["native", "one slice", "offset table", "groups"])
+def test_frames_beyond_the_count_are_told(tmp_path: Path, kind: str) -> None:
+    made = (
+        make.dataset(STORED[0], **placed(0))
+        if kind == "one slice"
+        else make.enhanced(STORED, rescale=[(1, -1024)])
+    )
+    if kind == "one slice":
+        made.PixelData += bytes(len(made.PixelData))
+    elif kind == "groups":
+        made.PixelData = STORED[:-1].tobytes()
+    elif kind == "offset table":
+        made.PixelData = encapsulate([imagecodecs.jpeg2k_encode(plane, level=0) for plane in STORED])
+        made.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
+    path = make.save(made, tmp_path / "m")
+    shortened = pydicom.dcmread(path)
+    if kind in ("native", "offset table"):
+        assert not read_dicom(path).warnings
+    if kind != "one slice":
+        shortened.NumberOfFrames = len(STORED) - 1
+        shortened.save_as(path)
+    image = read_dicom(path)
+    assert any("what is beyond was left out" in warning for warning in image.warnings)
+    wanted = STORED[0] if kind == "one slice" else STORED[:-1].astype(int) - 1024
+    np.testing.assert_array_equal(image.array, wanted)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from medmvl.errors import SampleError
 from medmvl.json_types import JsonMapping
 from medmvl.schema import Sample
+from medmvl.schema.blocks import foreign_block
 from medmvl.schema.jsonl import describe_validation_error
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -91,7 +92,8 @@ def _turn(turn: object, where: str) -> tuple[str, str]:
     if not isinstance(turn, Mapping):
         raise SampleError(f"{where} must have a speaker in 'from' and a text in 'value'")
     speaking, saying = next((keys for keys in TURN_KEYS if keys[1] in turn), TURN_KEYS[0])
-    if not isinstance(turn.get(saying), str):
+    said = _written_out(turn.get(saying), where)
+    if not isinstance(said, str):
         raise SampleError(f"{where} must have a text in '{saying}'")
     speaker = turn.get(speaking)
     if not isinstance(speaker, str) or speaker not in ROLES:
@@ -102,7 +104,28 @@ def _turn(turn: object, where: str) -> tuple[str, str]:
             f"{where} has the keys {', '.join(unknown)}, which are not read; expected '{speaking}' and '{saying}' only: "
             "files belong to the record, under 'image' or 'image3d'"
         )
-    return ROLES[speaker], turn[saying]
+    return ROLES[speaker], said
+
+
+def _written_out(content: object, where: str) -> object:
+    """Content as a list of texts and of images without a path, as TRL writes it, in one text with `<image>`."""
+    if not isinstance(content, list):
+        return content
+    pieces = []
+    for number, part in enumerate(content, 1):
+        if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
+            pieces.append(part["text"])
+        elif isinstance(part, Mapping) and dict(part) == {"type": "image"}:
+            pieces.append("<image>")
+        else:
+            known = (
+                foreign_block(part)
+                or "expected a text, or an image without a path, whose file is in 'images'"
+            )
+            raise SampleError(
+                f"{where}, block {number}: {known}; paths belong in the blocks or in 'images', not in both"
+            )
+    return "".join(pieces)
 
 
 def _system(record: JsonMapping, name: str) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ A classic file is one frame with tags at the top; an enhanced one keeps them in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -107,7 +107,41 @@ def frames_of(file: DicomFile) -> list[Frame]:
     frames = [_frame(file, index, (rows, columns), shared, per_frame[index]) for index in range(count)]
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PhotometricInterpretation"):
         file.text(keyword)  # what cannot be understood is told here, where the file is known
-    return spread(file, frames)
+    left_out = _left_out(file, rows, columns, count)
+    return spread(file, [replace(frame, notes=left_out) for frame in frames] if left_out else frames)
+
+
+BITS_OF_PADDING = 128
+"""Smaller frames could be made of the bytes that pad a value."""
+
+
+def _left_out(file: DicomFile, rows: int, columns: int, count: int) -> tuple[str, ...]:
+    """Say that more frames are stored than the header counts; they are not read."""
+    if file.encapsulated:
+        stored = _num_offsets(file) or count
+    else:
+        bits = rows * columns * file.integer("SamplesPerPixel", 1) * file.integer("BitsAllocated")
+        if file.value("PhotometricInterpretation") == "YBR_FULL_422":
+            bits = bits * 2 // 3
+        stored = file.num_pixel_bytes * 8 // bits if bits > BITS_OF_PADDING else count
+    described = file.value("PerFrameFunctionalGroupsSequence")
+    most = max(stored, 0 if described is None else len(described))
+    if most <= count:
+        return ()
+    what = "pixels" if stored > count else "functional groups"
+    return (
+        f"the file has {what} of {most} frames of this size, and its header counts {count}: what is beyond was left out "
+        "(or Number of Frames, Rows, Columns or Bits Allocated is wrong)",
+    )
+
+
+def _num_offsets(file: DicomFile) -> int:
+    """Return how many frames an offset table lists, 0 where there is none."""
+    if (extended := file.value("ExtendedOffsetTable")) is not None:
+        return len(extended) // 8
+    with file.open_pixels() as stream:
+        head = stream.read(8)
+    return int.from_bytes(head[4:8], "little") // 4 if head[:4] == b"\xfe\xff\x00\xe0" else 0
 
 
 def _check_claim(file: DicomFile, rows: int, columns: int, count: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypedDict, cast
+from urllib.parse import unquote
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, field_validator
 
 from medmvl.schema.strict import StrictModel
 
@@ -62,12 +65,29 @@ class DeclaredBlock(Declaration):
     """Days by which this study is older than the current one; None or 0 for the current study."""
 
 
+_ADDRESS = re.compile(r"(data|https?|s3|gs|hf)(?=:)", re.IGNORECASE)
+
+
+def _local_path(said: object) -> object:
+    """A path as it is, also where it is written as `file://`; anything else that is no path is refused."""
+    if not isinstance(said, str):
+        return said
+    if (address := _ADDRESS.match(said)) is not None:
+        raise ValueError(
+            f"a file is named by its path, and this is a {address[1].lower()}: address; save the file, and name it here"
+        )
+    return unquote(said.removeprefix("file://")) if said.startswith("file:///") else said
+
+
+FilePath = Annotated[str, BeforeValidator(_local_path), Field(min_length=1)]
+
+
 class ImageBlock(DeclaredBlock):
     """A 2D image: a path, relative to the data file or to an image root; `file#frame=3` chooses a frame."""
 
     type: Literal["image"] = "image"
     """Kind of block."""
-    image: str = Field(min_length=1)
+    image: FilePath
     """Path of the file."""
 
     @property
@@ -81,7 +101,7 @@ class VolumeBlock(DeclaredBlock):
 
     type: Literal["volume"] = "volume"
     """Kind of block."""
-    volume: str = Field(min_length=1)
+    volume: FilePath
     """Path of the file or folder."""
 
     @property
@@ -93,3 +113,45 @@ class VolumeBlock(DeclaredBlock):
 VisualBlock = ImageBlock | VolumeBlock
 """A block with something to see."""
 Block = Annotated[TextBlock | ImageBlock | VolumeBlock, Field(discriminator="type")]
+
+
+FOREIGN_KINDS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "input_text",
+        "input_file",
+        "video",
+        "video_url",
+        "audio",
+        "input_audio",
+        "audio_url",
+        "file",
+    )
+)
+"""Kinds of blocks in requests and records of other libraries."""
+
+
+def foreign_block(block: object) -> str | None:
+    """What to write instead of a block that other libraries know, or None."""
+    if not isinstance(block, Mapping):
+        return None
+    kind = block.get("type")
+    elsewhere = [key for key in ("url", "path", "source", "image_url") if key in block and kind == "image"]
+    if (
+        kind not in FOREIGN_KINDS
+        and not elsewhere
+        and not (kind is None and {"image", "volume", "text"} & set(block))
+    ):
+        return None
+    found = (
+        f"{elsewhere[0]!r} of an image"
+        if elsewhere
+        else "a block without a 'type'"
+        if kind is None
+        else f"{kind!r}"
+    )
+    return (
+        f'{found} is not read in a record; write {{"type": "image", "image": "PATH"}} for a picture, '
+        '{"type": "volume", "volume": "PATH"} for a scan, {"type": "text", "text": "..."} for words'
+    )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from medmvl.schema.blocks import Block, ImageBlock, TextBlock, VolumeBlock
+from medmvl.schema.blocks import Block, ImageBlock, TextBlock, VolumeBlock, foreign_block
 from medmvl.schema.boxes import Box
 from medmvl.schema.reasoning import holds_marks, split_reasoning
 from medmvl.schema.strict import StrictModel
@@ -29,6 +29,15 @@ class Message(StrictModel):
     def _plain_string_is_one_text_block(cls, value: object) -> object:
         if isinstance(value, dict) and isinstance(value.get("content"), str):
             return {**value, "content": ({"type": "text", "text": value["content"]},)}
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blocks_of_other_libraries_are_named(cls, value: object) -> object:
+        content = value.get("content") if isinstance(value, dict) else None
+        for number, block in enumerate(content if isinstance(content, (list, tuple)) else (), 1):
+            if (said := foreign_block(block)) is not None:
+                raise ValueError(f"block {number}: {said}")
         return value
 
     @model_validator(mode="after")
