@@ -95,6 +95,8 @@ def test_a_message_as_clients_send_it_back_is_taken(address: str) -> None:
     [({"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
       'messages.0.content.0.image_url: is an object here: {"'),
      ({"type": "volume", "volume": {"data": "x", "unit": "HU"}}, "messages.0.content.0.volume.unit"),
+     ({"type": "volume", "volume": "ct.nii.gz"}, 'messages.0.content.0.volume: takes no path or url: {"data"'),
+     ({"type": "volume", "volume": {"url": "data:x;base64,AAAA"}}, "messages.0.content.0.volume: takes no path or url"),
      ({"type": "input_image"}, "messages.0.content.0")],
 )  # fmt: skip
 def test_an_error_in_a_part_names_the_part(address: str, part: dict[str, Any], where: str) -> None:

@@ -105,6 +105,16 @@ class Reference(RequestModel):
     days_before_current: int | None = Field(default=None, ge=0)
     """Days before the current study, for a prior one."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _object(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, dict) and "url" in value):
+            raise PydanticCustomError(
+                "reference",
+                'takes no path or url: {"data": "data:...;base64,..."}, or {"file_id": ...} of an upload',
+            )
+        return value
+
     @model_validator(mode="after")
     def _one(self) -> Reference:
         if (self.file_id is None) == (self.data is None):
