@@ -14,8 +14,11 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-COUNTED = "tokens|samples|bytes|rows|lines|files|parameters|steps|images|processes"
-UNIT = "sample|line|row|epoch|process|scan|study|patient|stage|part|pass|slice|step|volume|request|parameter|channel"
+COUNTED = "voxels|blocks|photons|tokens|samples|bytes|rows|lines|files|parameters|steps|images|processes"
+UNIT = (
+    "sample|line|row|epoch|process|scan|study|patient|stage|part|pass|pixel|token|slice|"
+    "step|volume|request|parameter|channel"
+)
 SMALL = "run|label|token|voxel|finding|question|core|group|second|variant|cell|query|latent|patch"
 ONE = "one token|map|line|logit|loss|more texts|one text"
 PATTERNS = {
@@ -28,6 +31,7 @@ PATTERNS = {
     "say per": rf"\b(?:{COUNTED}) an? (?:{UNIT})\b",
     "say per, of one": rf"\b(?:one|{ONE}) an? (?:known |logged )?(?:{UNIT}|{SMALL})\b",
     "say per, of rates": r"\b(?:operations|seconds|numbers|slices|nats) an? (?:second|step|voxel|layer|token)\b",
+    "say once per": r"\b(?:once|source) an? (?:sample|epoch|file|row|process|pass)\b",
     "say one per line": r"\b(?:a line|an answer|a row) each\b",
     "say predict, again, more expensive": r"\b(?:foret(?:ell|old)\w*|anew|dearer|unsaid)\b",
     "say number of": r"\ASo many\b",

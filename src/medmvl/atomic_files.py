@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PARTIAL = ".partial"
-"""Ends the name of what is not whole yet: a dot, the name it will have, a token, this."""
+"""Suffix of files that are still being written, named by a dot, the final name, a token and this."""
 _TOKEN = 8
 """Characters that `tempfile` draws."""
 

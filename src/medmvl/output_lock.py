@@ -25,7 +25,7 @@ from medmvl.errors import BusyError
 BEAT_S = 5.0
 """Seconds between touches of a held lock."""
 SILENT_BEATS = 4
-"""A lock of another host that is not touched for so many beats is a dead one's."""
+"""Missed beats after which the lock of another host counts as dead."""
 ORPHANS_S = 30.0
 """Seconds that the workers of a killed process may take to notice."""
 

@@ -134,7 +134,7 @@ def _once(records: Iterable[Record]) -> list[Record]:
 
 
 def _few(source: DataSource, patients: int) -> DataSource:
-    """A source of phantoms with no more than so many patients; no file changes."""
+    """A source of phantoms with at most this number of patients; no file changes."""
     phantoms = source.phantoms
     if phantoms is None or phantoms.patients <= patients:
         return source

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medmvl.serving.settings import ServeSettings
 
 GRACE_SECONDS = 10
-"""Beyond the longest time of one answer, until a server that was told to stop cuts who is still connected."""
+"""Seconds, beyond the longest time of one answer, until a stopping server closes the connections that are left."""
 KEYS_VARIABLE = "MEDMVL_API_KEYS"
 
 

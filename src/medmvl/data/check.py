@@ -62,7 +62,7 @@ class DataCheck:
     patients: int = 0
     studies: int = 0
     without_patient: int = 0
-    """Samples that do not say whom they are about; splits then keep only equal files together."""
+    """Samples without patient, study or image group; splits can then keep only equal files together."""
     text_only: int = 0
     images: int = 0
     volumes: int = 0
@@ -162,7 +162,7 @@ class _Survey:
         self._studies: set[str] = set()
 
     def look_at(self, split: str, source: LoadedSource) -> Iterator[None]:
-        """Look at every sample of a source; yields once a sample."""
+        """Look at every sample of a source; yields once per sample."""
         for index in range(len(source.samples)):
             self.found.samples[split] = self.found.samples.get(split, 0) + 1
             try:
@@ -290,7 +290,7 @@ def _read_all(
 
 
 class _Read(NamedTuple):
-    """What is told of a file that could be read."""
+    """Facts about a file that could be read."""
 
     modality: str
     units: str

@@ -116,7 +116,7 @@ class SampleDataset(Dataset[ProcessedSample]):
 
     @property
     def weights(self) -> list[float]:
-        """Passes over each source an epoch."""
+        """Passes over each source per epoch."""
         return [source.weight for source in self.sources]
 
     @property

@@ -134,7 +134,7 @@ class EntryCache:
         return entry
 
     def write(self, key: str, tensors: Mapping[str, Tensor], facts: JsonMapping) -> None:
-        """Keep an entry; a cache that cannot be written to, or has no room, is told once and read on.
+        """Keep an entry; a cache that cannot be written to, or has no room, gives one warning and is still read.
 
         Raises:
             FullCacheError: a strict cache cannot keep it.

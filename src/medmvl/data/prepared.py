@@ -1,4 +1,4 @@
-"""Processed pixels on disk, so that a CT is decoded and resampled once, not once an epoch.
+"""Processed pixels on disk, so that a CT is decoded and resampled once, not once per epoch.
 
 This is patient data, kept as `medmvl.data.entry_cache` says; `medmvl data cache --clear` empties it. A key holds no path or
 name: it is a digest of the file's place, size and time, of what was declared about it, of the processor's settings, and the

@@ -13,9 +13,9 @@ from medmvl.errors import RecipeError
 
 Group = Literal["none", "length", "study"]
 BATCHES_SORTED_TOGETHER = 50
-"""Length groups are sought within so many batches, so that the order stays random at large."""
+"""Number of batches within which samples are sorted by length; beyond it the order stays random."""
 SHARDS_TOGETHER = 4
-"""Samples of so many shards are shuffled together: a reader needs no others for a while."""
+"""Number of shards whose samples are shuffled together, so that a reader needs no others for a while."""
 PER_STUDY = 4
 """Samples of the same files next to each other, where a stage says nothing else."""
 Indices = NDArray[np.int64]
@@ -176,7 +176,7 @@ def _by_study(order: Indices, keys: Indices, per_study: int, generator: np.rando
 def _interleave(
     full: list[Indices], rest: list[Indices], size: int, generator: np.random.Generator
 ) -> list[Indices]:
-    """Pack short runs into rows of `size` and mix them with full runs, which so never straddle batches."""
+    """Pack short runs into rows of `size` and mix them with full runs, so that no run crosses the border of a batch."""
     flat = np.concatenate([np.empty(0, np.int64), *rest])
     rows = [*full, *_chunks(flat, size)]
     tail = [rows.pop()] if rows and len(rows[-1]) < size else []

@@ -16,7 +16,7 @@ from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 from medmvl.schema import Declarations, ImageBlock, VisualBlock, VolumeBlock
 
 EIGHT_BIT_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Ends of names that are looked into although the user says that they are volumes."""
+"""Suffixes of files that are checked even where the user says that they are volumes."""
 Language = Literal["en", "zh", "auto"]
 
 
@@ -27,7 +27,7 @@ class CsvOptions:
     columns: Mapping[str, str | None] = field(default_factory=dict)
     """Role to column, for what the names do not tell; see `table.COLUMN_NAMES`."""
     question: str | None = None
-    """Asked about every row without a question of its own; a report has one by default."""
+    """Question about every row that has none; reports have a default."""
     kind: Literal["image", "volume"] | None = None
     """Kind of the files of the path column, 2D images or 3D volumes; None looks into every file."""
     language: Language = "auto"

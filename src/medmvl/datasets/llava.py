@@ -20,7 +20,7 @@ from medmvl.schema.blocks import foreign_block
 from medmvl.schema.jsonl import describe_validation_error
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-"""Who speaks, by `from`. The position of a turn says nothing."""
+"""Role by the value of `from`; the position of a turn does not matter."""
 FILE_KEYS = {"<image>": ("image", "images"), "<image3d>": ("image3d",)}
 """Placeholder in the text, and the keys of a record that list its files."""
 SAMPLE_KEYS = (

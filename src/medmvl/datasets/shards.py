@@ -20,7 +20,7 @@ from typing import NamedTuple
 from medmvl.errors import ReadError
 
 IN_SHARD = ".tar!/"
-"""Stands between the name of a shard and that of its member."""
+"""Separator between the name of a shard and that of its member."""
 
 
 class Member(NamedTuple):

@@ -21,7 +21,7 @@ from medmvl.errors import UserError
 from medmvl.json_types import JsonMapping, JsonObject
 
 RECORD = ".run.json"
-"""Ends the name of the file that says what is being run."""
+"""Suffix of the file that records the run: model, data and options."""
 _DIGEST = re.compile(r"[0-9a-f]{32,}")
 OWNER_ONLY = 0o600
 """Mode of a file of answers: they are about patients."""
@@ -35,7 +35,7 @@ class StoredAnswer:
     text: str
     tokens: tuple[int, ...]
     warnings: tuple[str, ...] = ()
-    """Doubts that the reader could not settle about the scans."""
+    """Warnings about the scans that were read."""
     cut: bool = False
     """True where the answer ended because it had no tokens left."""
     reasoning: str | None = None
@@ -43,7 +43,7 @@ class StoredAnswer:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it is empty as the tokens ran out within its reasoning."""
+        """Whether the answer is empty because the tokens ran out during the reasoning."""
         return self.cut and self.reasoning is not None and not self.text.strip()
 
     def to_line(self) -> bytes:

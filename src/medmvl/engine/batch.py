@@ -119,7 +119,7 @@ def _answer_missing(
 def plan(
     samples: Sequence[Sample], done: set[str], batch_size: int, *, merge_equal: bool
 ) -> list[list[list[Sample]]]:
-    """Batches of groups of samples that ask the very same; samples about one scan come together."""
+    """Batches of groups of samples with the same question and scans; samples about one scan follow one another."""
     equal: dict[Any, list[Sample]] = {}
     for sample in samples:
         if sample.id not in done:

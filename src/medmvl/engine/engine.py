@@ -91,12 +91,12 @@ class Engine(SequenceDecoder):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What an answerer could not do as it was asked; an engine does all of it."""
+        """Limits of the answerer that results should mention; an engine has none."""
         return ()
 
     @property
     def thinks(self) -> bool:
-        """Whether the model reasons before it answers where nothing else is asked."""
+        """Whether the model reasons before it answers by default."""
         return bool(self.processor.thinking)
 
     @property
@@ -278,7 +278,7 @@ class Engine(SequenceDecoder):
 
     @staticmethod
     def answer_of(prepared: ProcessedSample, sequence: SequenceState, seconds: float) -> Answer:
-        """What a decoded sequence holds, with what was seen."""
+        """The answer of a decoded sequence, with a description of the images and volumes."""
         return Answer(
             text=sequence.text,
             tokens=tuple(sequence.tokens),

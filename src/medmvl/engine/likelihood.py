@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medmvl.engine.engine import Engine
 
 WITHOUT_REASONING = GenerationOptions(thinking=False)
-"""A candidate is scored as an answer that is given at once; there is no reasoning that leads to all of them."""
+"""Candidates are scored without reasoning, as no one reasoning leads to all of them."""
 
 
 def candidate_logprobs(
@@ -126,7 +126,7 @@ def _scored(engine: Engine, batch: Sequence[Sample], load: VisualLoader) -> list
 
 
 def _answered(engine: Engine, request: Request, text: str) -> ProcessedSample:
-    """The conversation with `text` as its last turn, of which alone the tokens are supervised."""
+    """The conversation with `text` as its last turn; only the tokens of that turn are supervised."""
     turn = Message(role="assistant", content=(TextBlock(text=text),))
     asked = engine.prepare(request, WITHOUT_REASONING)
     whole = engine.processor.prepare(

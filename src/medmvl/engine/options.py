@@ -20,7 +20,7 @@ class GenerationOptions(StrictModel):
 
     max_new_tokens: PositiveInt = 256
     shrink_to_fit: bool = False
-    """Give fewer than `max_new_tokens` where the LLM's context has no room for so many, instead of refusing the question."""
+    """Lower `max_new_tokens` to what the LLM's context has room for, instead of refusing the question."""
     temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -29,11 +29,11 @@ class GenerationOptions(StrictModel):
     """True: reason before the answer; None: as the model was made. Reasoning counts to `max_new_tokens`; stop texts and form
     are those of the answer."""
     seed: int = 0
-    """Seed for sampling; the same seed gives the same answer, whoever shares the batch."""
+    """Seed for sampling; the same seed gives the same answer in any batch."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer; they are not part of it."""
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    """Log-probabilities of the answer's tokens, and of so many of the likeliest others at each place."""
+    """Number of likeliest tokens to report at each position, next to the log-probability of the answer's token."""
     choices: tuple[str, ...] = ()
     """The answer is one of these."""
     regex: str | None = None
@@ -103,12 +103,12 @@ class GenerationOptions(StrictModel):
 
     @property
     def sampled(self) -> bool:
-        """Whether chance takes part."""
+        """Whether tokens are sampled."""
         return self.temperature > 0
 
     @property
     def constrained(self) -> bool:
-        """Whether the answer has a form to keep to."""
+        """Whether the answer is restricted to choices, an expression or a schema."""
         return bool(self.choices or self.regex or self.json_schema)
 
     def arguments(self) -> JsonObject:

@@ -22,7 +22,7 @@ class OwnerTurns(Generic[T]):
         self._turn = 0
 
     def order(self, waiting: Iterable[T]) -> list[T]:
-        """Every owner's first, then every owner's second, ...; who was served longest ago first, then who waits longest."""
+        """First items of all owners, then second ones, and so on; owners served longest ago come first."""
         ranks: Counter[str] = Counter()
         keyed = []
         for item in waiting:

@@ -39,7 +39,7 @@ STOP_SECONDS = 5.0
 OWNER_SHARE = 0.75
 """Share of the waiting questions that may be one owner's."""
 LIKE_LENGTH = 2.0
-"""Questions share a batch when none has more than so many times the tokens of another."""
+"""Largest ratio between the token counts of questions in one batch."""
 
 
 class BusyError(UserError):
@@ -62,11 +62,11 @@ class QueuedRequest:
     _given: int = 0
 
     def cancel(self) -> None:
-        """Nobody waits any longer: decoding stops after the current step."""
+        """Cancel the question: decoding stops after the current step."""
         self._gone.set()
 
     def ended(self) -> Failure | None:
-        """Why it need not be answered any more."""
+        """Reason why no answer is needed any more."""
         if self._gone.is_set():
             return Failure(self.request.name, "cancelled", "cancelled")
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -74,7 +74,7 @@ class QueuedRequest:
         return None
 
     def new_sequence(self, engine: Engine) -> SequenceState:
-        """A sequence of its own; a second try does not give out again what the first gave."""
+        """A new sequence; a second try does not stream again what the first one streamed."""
         assert self.prepared is not None
         sequence = engine.new_sequence(engine.fitted(self.options, self.prepared))
         sequence.cancelled, sequence.deadline = self._gone.is_set, self.deadline
@@ -301,7 +301,7 @@ class Scheduler:
         return sequences
 
     def _each_alone(self, queued: list[QueuedRequest], error: str, reason: Reason) -> None:
-        """After a batch failed: the two halves of it apart, so that only the one to blame fails."""
+        """Run the two halves of a failed batch separately, so that only the request at fault fails."""
         if len(queued) == 1:
             self._finish(queued[0], Failure(queued[0].request.name, error, reason))
             return

@@ -21,7 +21,7 @@ from medmvl.schema.reasoning import Marks, Split, beginning_of, join_reasoning
 
 Finish = Literal["stop", "length", "cancelled", "deadline"]
 INCOMPLETE = "\ufffd"
-"""What decoding gives for the first bytes of a character whose last bytes are still to come."""
+"""Replacement character that decoding gives while the last bytes of a character are missing."""
 GAP = 2
 """Characters of white space between the closing mark and an answer of a given form."""
 

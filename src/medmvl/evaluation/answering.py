@@ -76,7 +76,7 @@ class Answerer(Protocol):
 
     @property
     def thinks(self) -> bool:
-        """Whether it reasons before it answers where nothing else is asked."""
+        """Whether the model reasons before it answers by default."""
         ...
 
     def answer_samples(

@@ -9,7 +9,7 @@ from medmvl.schema import Sample
 
 
 class Identified(Protocol):
-    """What says whom it is about, as far as the data tells."""
+    """Identity of a sample as far as the data give it."""
 
     @property
     def patient(self) -> str | None:
@@ -33,7 +33,7 @@ def clusters_of(samples: Sequence[Sample]) -> tuple[str, list[str]]:
 
 
 def coarsest_identity(items: Sequence[Identified]) -> tuple[str, list[str]] | None:
-    """Patient, study or image group, whichever is the first that all items have, with each item's; None without any."""
+    """The first of patient, study and image group that all items have, and its value per item; None where there is none."""
     found = {
         "patient": [item.patient for item in items],
         "study": [item.study for item in items],

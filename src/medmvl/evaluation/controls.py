@@ -111,7 +111,7 @@ def _same_patients(samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def _showing(sample: Sample, donor: Scan) -> Sample:
-    """The sample with the donor's images in the places of its own; boxes lie in what is gone."""
+    """The sample with the donor's images in place of its own, without its boxes."""
     blocks = iter(donor)
     messages = tuple(
         message.model_copy(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 FATAL = (401, 403)
-"""What the server says of every question alike: going on would make every answer wrong."""
+"""Errors that every question would meet, such as a wrong key; the evaluation stops instead of counting all answers as wrong."""
 _LONGEST_ERROR = 300
 _Keep = Callable[[Sequence[StoredAnswer], Sequence[Failure]], None]
 
@@ -48,7 +48,7 @@ class EndpointOptions:
     url: str
     """Address, such as `http://127.0.0.1:8000/v1`."""
     model: str | None = None
-    """The name it goes by there; None takes the only one there is."""
+    """Name of the model on the server; None takes the only one."""
     key: str | None = field(default=None, repr=False)
     allow_remote: bool = False
     """Images and questions may be sent to a host that is not this machine."""
@@ -230,7 +230,7 @@ class Endpoint:
         raise UserError("the endpoint refuses max_tokens, max_completion_tokens and temperature in turn")
 
     def _give_way(self, error: BaseException) -> bool:
-        """Whether the server named a setting it wants otherwise, which from now on is done."""
+        """Whether the server named a setting that it does not take; it is adapted from now on."""
         other: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
         name = getattr(error, "param", None)
         if getattr(error, "status_code", None) != 400 or name not in other or name in self._renamed:

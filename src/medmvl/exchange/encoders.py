@@ -35,13 +35,13 @@ class PublishedEncoder(NamedTuple):
     """One published layout of tensors."""
 
     landmarks: tuple[str, ...]
-    """Ends of tensor names that only this layout has, all of them."""
+    """Suffixes of tensor names that together identify this layout."""
     settings: Settings
     """Function from tensors and `config.json` (empty where there is none) to the settings of an encoder of ours."""
     weights: Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]
     about: str
     conventions: Mapping[str, str] = MappingProxyType({})
-    """Beginnings of tensor names to the preprocessing that they tell of; the empty one is for all others."""
+    """Prefix of tensor names to the preprocessing of its models; the empty prefix is for all others."""
 
 
 PUBLISHED: dict[str, PublishedEncoder] = {

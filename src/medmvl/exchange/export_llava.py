@@ -233,7 +233,7 @@ def llava_template(processor: MedMVLProcessor) -> str:
 def _check_equal(
     model: MedMVLForConditionalGeneration, theirs: LlavaForConditionalGeneration, processor: MedMVLProcessor
 ) -> None:
-    """Compare the logits of one image: an LLM may do something of its own around its head."""
+    """Compare the logits of one image, as an LLM may compute something special around its head."""
     assert processor.image_processor is not None
     pixels = torch.randn(3, *processor.image_processor.size, generator=torch.Generator().manual_seed(0))
     grid = processor.visual_parts.grid("image", processor.image_processor.size)

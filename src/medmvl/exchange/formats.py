@@ -13,7 +13,7 @@ from medmvl.exchange.imported import Components, Imported, ImportedEncoder, Impo
 
 
 class Format(NamedTuple):
-    """How one format is told and read."""
+    """How one format is recognised and read."""
 
     recognise: Callable[[Path, Components], bool]
     """Test whether a folder or file is of this format, by its configuration or tensor names."""

@@ -108,7 +108,7 @@ def _one_file(source: Path) -> Path:
 
 
 def _header(path: Path) -> _Header:
-    """Keys and tensor names; the package reads the place of every tensor, so a file that ends early is told here."""
+    """Keys and tensor names; the package reads the place of every tensor, so a file that ends early is noticed here."""
     from gguf import GGUFReader
 
     try:

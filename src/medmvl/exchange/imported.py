@@ -25,7 +25,7 @@ class Components:
     convention: str | None = None
     """The preprocessing that a 3D encoder was trained with, where its tensors do not tell."""
     trust_pickle: bool = False
-    """Run the code that pickled weights may hold; only for files from those whom the user trusts."""
+    """Run the code that pickled weights may hold; only for files from a trusted source."""
 
 
 @dataclass(frozen=True)

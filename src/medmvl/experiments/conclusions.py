@@ -15,7 +15,7 @@ from medmvl.evaluation.statistics import Interval, difference_interval, mean_int
 from medmvl.json_types import JsonMapping, JsonObject
 
 MIN_SEEDS = 2
-"""One seed cannot tell a variant from its luck."""
+"""Minimum number of seeds: one cannot distinguish a variant from chance."""
 
 
 @dataclass(frozen=True)

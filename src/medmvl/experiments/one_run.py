@@ -88,7 +88,7 @@ def _evaluate(recipe: Recipe, folder: Path, options: Evaluated) -> None:
 
 
 def _launch(folder: Path, half: str, gpus: int) -> None:
-    """One half of a run in processes of its own: training leaves nothing behind that evaluation would meet."""
+    """One half of a run in separate processes, so that nothing of training remains in memory for evaluation."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}",
         "-m", "medmvl.experiments.one_run", str(folder), half,

@@ -147,7 +147,7 @@ def _num_offsets(file: DicomFile) -> int:
 def _check_claim(file: DicomFile, rows: int, columns: int, count: int) -> None:
     bits, samples = file.integer("BitsAllocated"), file.integer("SamplesPerPixel", 1)
     if bits not in (1, 8, 16, 32, 64) or samples not in (1, 3, 4):
-        raise ReadError(f"{bits} bits and {samples} samples a pixel are not a DICOM image")
+        raise ReadError(f"{bits} bits and {samples} samples per pixel are not a DICOM image")
     slide = file.value("TotalPixelMatrixRows") is not None  # its tiles are never all decoded at once
     check_size((1 if slide else count, rows, columns, samples), max(1, bits // 8))
     claimed, there = (rows * columns * count * samples * bits + 7) // 8, file.num_pixel_bytes

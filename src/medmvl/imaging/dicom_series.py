@@ -50,7 +50,7 @@ class Series:
     """Index of the scan; its time points share it."""
     warnings: tuple[str, ...] = ()
     apart: str = ""
-    """Words that tell it from others of its list that are described alike."""
+    """Words that distinguish it from series with the same description."""
 
     def __str__(self) -> str:
         """Describe it for a list: modality, number of slices or frames, size, plane, and what tells it apart."""

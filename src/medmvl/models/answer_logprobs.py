@@ -29,14 +29,14 @@ class Sampling(NamedTuple):
 
 
 class TokenLogprobs(NamedTuple):
-    """What a pass says of the supervised tokens, all rows in order."""
+    """Results of one pass for the supervised tokens, all rows in order."""
 
     logprobs: Tensor
     """`(tokens,)` at the temperature of sampling."""
     entropy: Tensor
     """`(tokens,)` of the distribution each was drawn from, 0 where it is not asked for; without gradient."""
     plain: Tensor
-    """`(tokens,)` at temperature 1, as the engine tells them; without gradient."""
+    """`(tokens,)` at temperature 1, as the engine reports them; without gradient."""
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, sampling: Sampling) -> TokenLogprobs:
@@ -78,7 +78,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         cap: float | None,
         sampling: Sampling,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What `token_logprobs` says of each chunk."""
+        """Results of `token_logprobs` per chunk."""
         ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.head, ctx.sampling, ctx.computed = (factor, cap), sampling, computed_type(hidden)
         head = Head(weight, bias, factor, cap).to(ctx.computed)

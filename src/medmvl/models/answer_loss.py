@@ -87,7 +87,7 @@ _FACTORS = {
     "qwen2": lambda config: 1.0,
     "qwen3": lambda config: 1.0,
 }  # fmt: skip
-"""By what the logits of a family are multiplied; equality with its own logits is tested for each (tests/models)."""
+"""Factor on the logits of a family; equality with its own logits is tested for each (tests/models)."""
 
 
 def chunked_loss(

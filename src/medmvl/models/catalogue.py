@@ -60,7 +60,7 @@ class Entry:
     role: str
     name: str
     source: str
-    """Empty for built-in parts, else package and version."""
+    """Package and version of a plug-in; empty for built-in parts."""
     reads: str
     gives: str
     parameters: int | None

@@ -27,7 +27,7 @@ class VisualFeatures:
     """`(batch, d)`: where each layer of the grid lies along the slice axis; None where unknown."""
 
     grids: tuple[Grid, ...] = ()
-    """One a stream, where an encoder gives coarse and fine ones; empty where all have `grid`."""
+    """One per stream, where an encoder gives coarse and fine ones; empty where all have `grid`."""
     connected: bool = False
     """True where the connector has been applied: the only stream then holds visual tokens of the LLM's width."""
 

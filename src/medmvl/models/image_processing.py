@@ -32,7 +32,7 @@ class _Place(NamedTuple):
 
     canvas: Size
     inner: Size
-    """The image's own size on it."""
+    """Size of the image on the canvas."""
     offset: tuple[int, int]
     """Offset of the image on the canvas; negative where it sticks out."""
 
@@ -53,7 +53,7 @@ class ImageProcessor(StrictModel):
     multiple: PositiveInt = 16
     """Factor of both sides with `native`: the encoder's patch, or what encoder and connector need together."""
     max_tiles: PositiveInt = 1
-    """More than 1: after the whole image come the tiles of a grid, this many or fewer, that keeps its details."""
+    """Maximum number of tiles, in a grid that keeps details, after the whole image; 1: the whole image only."""
     shortest_edge: PositiveInt | None = None
     """Pixels that the shorter side is brought to before a `crop`; None: no smaller than `size` needs."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
@@ -63,7 +63,7 @@ class ImageProcessor(StrictModel):
     window: str | tuple[float, float] = "mediastinum"
     """The window of single CT slices: a name, or centre and width in HU."""
     pad_value: float = 0.0
-    """Fills up in `pad`, in [0, 1]."""
+    """Value of the padding in `pad`, in [0, 1]."""
 
     @model_validator(mode="after")
     def _one_way_to_sizes(self) -> ImageProcessor:

@@ -1,4 +1,4 @@
-"""The `model` section of a recipe, typed: checked without torch, so that a mistake is told at once."""
+"""The `model` section of a recipe, typed: checked without torch, so that a mistake is found at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples to a batch of one row without padding; what samples begin with alike, scans above all, comes once.
+"""Samples to a batch of one row without padding; a common beginning, such as a scan, comes once.
 
 Questions about one scan begin with the same tokens, and in a causal LLM a beginning does not depend on what follows. So the LLM
 reads it once, and each question after it sees it and itself: the same loss and gradients, for a fraction of the tokens.
@@ -28,7 +28,7 @@ class Continuation(NamedTuple):
 
 
 class SharedBeginning(NamedTuple):
-    """Samples that begin alike."""
+    """Samples with a common beginning."""
 
     sample: ProcessedSample
     """One that has their beginning, and their visuals."""
@@ -95,7 +95,7 @@ def _after(sample: ProcessedSample, length: int) -> Continuation:
 
 
 def _shared_length(samples: Sequence[ProcessedSample]) -> int:
-    """Tokens that all begin with; each keeps one that is not learned, and so is predicted by none."""
+    """Number of tokens shared at the beginning; each sample keeps at least one token after it that is not learned."""
     length = min(map(_first_learned, samples)) - 1
     first = samples[0].input_ids[:length]
     for other in samples[1:]:

@@ -1,4 +1,4 @@
-"""How each part is trained, typed: checked without torch, so that a mistake in a recipe is told at once."""
+"""How each part is trained, typed: checked without torch, so that a mistake in a recipe is found at once."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def largest_sizes(limit: Size, multiple: int) -> list[Size]:
 
 
 def box_of(mask: NDArray[np.bool_], share: float = 0.01) -> tuple[Shape, Shape]:
-    """First index and end, along each axis, of the planes of which more than `share` is True; all where none is."""
+    """First index and end, along each axis, of the planes with more than a `share` of True; all where there are none."""
     low, high = [], []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

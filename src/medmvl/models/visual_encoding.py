@@ -125,7 +125,7 @@ def _encoded(kind: str, row: VisualRow, encoder: Encoder, inputs: VisualInputs) 
 
 
 def connected(connector: Connector, features: VisualFeatures) -> VisualFeatures:
-    """The tokens that a connector makes of features, as features of no layout."""
+    """The output tokens of a connector, as features without a layout."""
     tokens = connector(features)
     return VisualFeatures((tokens,), (1, 1, tokens.shape[1]), connected=True)
 

@@ -29,12 +29,12 @@ class VisualRow(NamedTuple):
     index: int  # type: ignore[assignment]  # the column's name; tuple.index is not needed here
     """Its volume, or its first tile in `pixel_values`. Rows may share pixels."""
     tiles: int
-    """Number of tiles of `pixel_values` belong to it; 1 for a volume."""
+    """Number of tiles of `pixel_values` that belong to it; 1 for a volume."""
     grid_depth: int
     grid_height: int
     grid_width: int
     fingerprint: int
-    """Fingerprint of the pixels it was made from: pixels of another patient in this place do not go unnoticed."""
+    """Fingerprint of the pixels it was made from: it detects pixels of another patient in this place."""
     encoded: int = 0
     """1 where `index` counts `visual_features`, which an encoder made before, and not pixels."""
 

@@ -23,7 +23,7 @@ from medmvl.phantoms.presets import HALF_HEIGHT_MM, HALF_WIDTH_MM
 MU_WATER_PER_MM = 0.0195
 """Linear attenuation of water near 70 keV (NIST XCOM)."""
 XRAY_PHOTONS = 40_000.0
-"""Photons a pixel in air; sets the noise of the X-ray."""
+"""Photons per pixel in air; sets the noise of the X-ray."""
 XRAY_SCALE = 8192.0
 """Stored value = attenuation (natural logarithm) times this, 16 bits."""
 SLAB_VOXELS = 4_000_000

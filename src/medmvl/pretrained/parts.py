@@ -48,7 +48,7 @@ class UserFile:
     """A file or folder that is had by other means, such as after a form was signed."""
 
     url: str
-    """The page that tells how."""
+    """Page of the documentation that says how."""
 
     @property
     def where(self) -> str:

@@ -11,7 +11,7 @@ NOTICES = {
     "zh": "研究软件的机器输出，未经核实。仅为初步结果，不作诊断。",
 }
 WARNINGS = {"en": "Warning about this report", "zh": "关于本报告的警告"}
-"""Begins what is said about a scan that is incomplete or was read with doubts; the warning itself is in English."""
+"""Introduction to warnings about a scan that is incomplete or was read with doubts; the warnings are in English."""
 PROMPTS = {"en": "Write a report of this study.", "zh": "请为该检查写一份报告。"}
 
 

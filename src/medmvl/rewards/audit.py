@@ -18,7 +18,7 @@ from medmvl.tasks.labelers import Labeler, find_labeler
 from medmvl.tasks.metrics.record import Record
 
 MARGIN = 0.05
-"""How much more than its bound an attack must earn to be called paid."""
+"""Margin above its bound from which an attack counts as paid."""
 NEARLY = 0.8
 """Share of the honest answer's reward at which an attack is paid, whatever else earns."""
 HONEST, CONTROL, TOTAL = "honest", "no_image", "total"

@@ -55,9 +55,9 @@ class LengthBand(Reward):
     role: ClassVar[Role] = "form"
 
     shortest: PositiveInt = 1
-    """Words from which an answer is long enough."""
+    """Minimum number of words of an answer."""
     longest: PositiveInt = 200
-    """Words up to which it is short enough."""
+    """Maximum number of words of an answer."""
 
     @model_validator(mode="after")
     def _a_band(self) -> LengthBand:

@@ -8,9 +8,9 @@ from medmvl.imaging.unzipping import ArchiveLimits, unzip
 from medmvl.serving.settings import Limits
 
 MAX_RATIO = 200
-"""A file that grows by more than this is no scan."""
+"""Largest expansion of a compressed file; scans stay below it."""
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".npy", ".npz")
-"""Endings that a reader may need."""
+"""Suffixes that a reader may need."""
 
 
 def unpack(archive: Path, folder: Path, limits: Limits) -> Path:

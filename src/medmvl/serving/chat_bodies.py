@@ -19,7 +19,7 @@ from medmvl.serving.settings import Limits
 from medmvl.serving.stored_image import StoredImage
 
 MAX_KEYS = 100
-"""Members of one object of the protocol; more are none of its fields."""
+"""Maximum number of members of one object; no object of the protocol has more."""
 
 
 class BodyError(UserError):

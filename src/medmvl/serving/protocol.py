@@ -59,13 +59,13 @@ def _keys_of(model: type[RequestModel]) -> frozenset[str]:
 
 
 class TextPart(RequestModel):
-    """Words."""
+    """A text."""
 
     type: Literal["text"]
     text: str
     annotations: Annotated[Unused, Unserved([])] = None
     cache_control: Annotated[Unused, Unserved({"type": "ephemeral"})] = None
-    """A hint about caching, which is the server's own matter here."""
+    """Hint about caching; ignored, as this server decides for itself."""
 
 
 class ImageUrl(RequestModel):
@@ -170,7 +170,7 @@ Content = Annotated[
     Discriminator(_form_of),
     BeforeValidator(_objects),
 ]
-"""Told apart by its JSON type, so that an error in a part names the part."""
+"""Distinguished by its JSON type, so that an error in a part names the part."""
 
 
 class ChatMessage(RequestModel):
@@ -215,7 +215,7 @@ class StreamOptions(RequestModel):
 
 
 class ChatTemplateKwargs(RequestModel):
-    """What the chat template is told, as vLLM's servers take it."""
+    """Settings of the chat template, as vLLM's servers take them."""
 
     enable_thinking: bool | None = None
     """True: reason before the answer, false: do not, null: as the model was made."""
@@ -291,9 +291,9 @@ class ChatRequest(_UnservedFields):
     top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
     response_format: ResponseFormat | None = None
     guided_choice: Annotated[list[str], Field(fail_fast=True)] | None = None
-    """Not OpenAI's: the answer is one of these."""
+    """Allowed answers; an extension of vLLM, not of OpenAI."""
     guided_regex: str | None = None
-    """Not OpenAI's: the answer matches this whole expression."""
+    """Regular expression that the whole answer matches; an extension of vLLM, not of OpenAI."""
     chat_template_kwargs: ChatTemplateKwargs | None = None
     """Not OpenAI's: `{"enable_thinking": false}` asks for an answer without reasoning, true for one with it."""
     reasoning_effort: Annotated[Unused, Unserved("none", kept=True)] = None

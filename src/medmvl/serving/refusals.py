@@ -12,13 +12,13 @@ from ipaddress import IPv6Address, ip_address
 from medmvl.serving.settings import Limits
 
 COUNTED = frozenset({400, 401, 403, 408, 413, 415, 421, 422})
-"""Statuses of requests that were wrong in themselves; one that came at a bad moment (429, 503) is none."""
+"""HTTP statuses of wrong requests; 429 and 503, which depend on the moment, are not among them."""
 FIRST_WAIT = 0.25
 """Seconds; doubled with every further refusal."""
 FORGIVEN_SECONDS = 6.0
-"""One refusal is forgotten in so many seconds."""
+"""Seconds after which one refusal is forgotten."""
 FORGIVEN_BY_SUCCESS = 0.5
-"""Refusals that one answered request makes forgotten."""
+"""Number of refusals that one answered request cancels."""
 MAX_CLIENTS = 10_000
 
 

@@ -90,7 +90,7 @@ class ServeSettings(StrictModel):
     """Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; without them all clients of a
     proxy are one client."""
     page: bool = False
-    """True where browsers are given the page; its visitors are told apart by a cookie."""
+    """True where the page is served; its visitors are distinguished by a cookie."""
     limits: Limits = Limits()
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""A few places and many clients: who waits is let in by turns, and nobody holds all places."""
+"""A limited number of places for many clients: waiting clients take turns, and no client holds all places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Visitors of the page are told apart by a cookie that this server signed; nobody can choose another's."""
+"""Visitors of the page are distinguished by a cookie signed by this server; nobody can choose another's."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class _Words:
 
 
 def lost_message(ranks: Sequence[Rank], error: RuntimeError) -> str | None:
-    """What is to be said of a failure; None where it is not for a lost rank."""
+    """Message about a failure; None where no rank was lost."""
     speaks_of_connections = isinstance(error, torch.distributed.DistError) or any(
         word in str(error).lower() for word in _TELLING
     )

@@ -1,4 +1,4 @@
-"""Floating point operations of a model, counted by PyTorch on the shapes of one sample, and what training makes of them."""
+"""Floating point operations of a model, counted by PyTorch on the shapes of one sample, and the total of a training."""
 
 from __future__ import annotations
 

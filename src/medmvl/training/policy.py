@@ -19,9 +19,9 @@ from medmvl.training.policy_recipe import GroupPolicy
 from medmvl.training.preference import switch_dropout_off
 
 SPREAD = 1e-6
-"""Rewards of a group that differ by less are all the same."""
+"""Spread of rewards below which a group counts as without spread."""
 DEVIATION_FLOOR = 1e-4
-"""Added to the deviation that advantages are divided by."""
+"""Constant added to the deviation that advantages are divided by."""
 
 
 class GroupRelativePolicy(Objective):
@@ -70,7 +70,7 @@ class GroupRelativePolicy(Objective):
         }
 
     def tokens(self, labels: Tensor, **batch: Any) -> TokenLogprobs:
-        """What a pass says of the supervised tokens."""
+        """Log-probabilities and entropy of the supervised tokens in one pass."""
         found: TokenLogprobs = self.model(
             labels=labels, sampling=self.sampling, use_cache=False, **batch
         ).token_logprobs

@@ -38,7 +38,7 @@ WATCHED_FILE = "watched.json"
 ATTACKED = 2
 """Prompts of a batch on which attacks are tried."""
 AGREEMENT = 1e-4
-"""How far log-probabilities of the engine and of the training pass may be apart before it is said."""
+"""Difference between the log-probabilities of engine and training pass above which a warning is given."""
 
 
 class PolicyTrainer(StageTrainer):

@@ -203,7 +203,7 @@ class Collate:
     labels: Sequence[str] = ()
     """Names, for `classification`."""
     packed: bool = False
-    """The samples of a micro batch follow each other in one row, without padding; what they begin with alike comes once."""
+    """The samples of a micro batch follow one another in one row without padding; a common beginning comes once."""
     masked: bool = True
     """The LLM needs a mask to leave padding out."""
 

@@ -1,4 +1,4 @@
-"""What a stage will do, decided before it runs: model, data, objective and what is told of them."""
+"""What a stage will do, decided before it runs: model, data, objective, and the table that describes them."""
 
 from __future__ import annotations
 

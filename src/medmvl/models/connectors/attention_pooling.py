@@ -30,8 +30,7 @@ class AttentionPoolingConfig(ConnectorConfig):
     norm: bool = False
     """Layer norms on queries, on tokens, and before the MLP."""
     position_embedding: bool = False
-    """Add to the keys a fixed code of where a token lies. Without it only the features themselves tell
-    places apart."""
+    """Add to the keys a fixed code of where a token lies. Without it only the features themselves distinguish places."""
 
     def num_tokens(self, grid: Grid) -> int:
         """One per query, whatever the grid."""

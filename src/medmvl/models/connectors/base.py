@@ -20,7 +20,7 @@ class ConnectorConfig(PartConfig):
 
     @property
     def per_token(self) -> bool:
-        """Whether each token of the grid gives one of its own, whatever the others are: then some can be left out."""
+        """Whether each token of the grid gives one output token independent of the others, so that some can be left out."""
         return False
 
     @property

@@ -25,7 +25,7 @@ class QFormerConfig(ConnectorConfig):
     num_layers: PositiveInt = 12
     num_heads: PositiveInt = 12
     cross_attention_frequency: PositiveInt = 2
-    """Every so many layers read the visual tokens, the first one included."""
+    """Interval of layers that read the visual tokens, beginning with the first."""
     text: bool = False
     """Put the question's embedding next to the queries, as InstructBLIP (arXiv 2305.06500) does."""
 

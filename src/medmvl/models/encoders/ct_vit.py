@@ -36,7 +36,7 @@ class CTViTConfig(EncoderConfig):
     num_heads: PositiveInt = 8
     head_width: PositiveInt = 32
     codebook_size: PositiveInt | None = None
-    """Give the nearest of so many code vectors instead of the tokens themselves: CT-CLIP does, with 8192."""
+    """Number of code vectors, the nearest of which replaces each token, as in CT-CLIP with 8192; None keeps the tokens."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -236,7 +236,7 @@ def ct_clip_settings(state_dict: Mapping[str, Tensor], patch_size: tuple[int, in
 
     Args:
         state_dict: the weights, whatever prefix they carry.
-        patch_size: voxels a token along depth, height and width: CT-CLIP's are 10, 20, 20.
+        patch_size: voxels per token along depth, height and width: CT-CLIP's are 10, 20, 20.
 
     Raises:
         RecipeError: the weights are not CT-CLIP's, or made for other patches.

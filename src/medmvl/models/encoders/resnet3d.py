@@ -28,7 +28,7 @@ class ResNet3DConfig(BatchNormedConfig):
 
     type: Literal["resnet3d"] = "resnet3d"
     num_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 8, 36, 3)
-    """Blocks a stage: 3, 4, 6, 3 is ResNet-50, 3, 4, 23, 3 ResNet-101."""
+    """Blocks per stage: 3, 4, 6, 3 is ResNet-50, 3, 4, 23, 3 ResNet-101."""
     width: PositiveInt = 64
     """Channels of the first convolution; they double with every stage after the first."""
     in_channels: PositiveInt = 3

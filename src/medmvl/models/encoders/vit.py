@@ -27,7 +27,7 @@ class ViTConfig(EncoderConfig):
     size: tuple[PositiveInt, ...]
     """The native size in voxels: the position embeddings are learned for it and interpolated for others."""
     patch_size: tuple[PositiveInt, ...]
-    """Voxels a token along each axis; powers of two for the convolutional stem."""
+    """Voxels per token along each axis; powers of two for the convolutional stem."""
     in_channels: PositiveInt = 1
     width: PositiveInt = 768
     num_layers: int = Field(default=12, ge=0)

@@ -18,7 +18,7 @@ NO_DENIAL = re.compile(
     r"|不光|不止|不同|不一|不均|不规则|不規則|不清晰|不典型"
     r"|未来|无论|無論|不管|是否|是不是|有没有|有沒有|有无|有無|并非没有|不是没有|并非不|未尝不|不无|不無|无不|莫不"
 )
-"""Looks like a denial and is none: doubled denials, doubt, fixed phrases."""
+"""Phrases that look like a denial and are not: doubled denials, doubt, fixed phrases."""
 BEFORE = frozenset(
     ("no", "not", "without", "never", "neither", "nor", "non", "cannot", "isn't", "aren't", "wasn't", "weren't",
      "doesn't", "don't", "didn't", "hasn't", "haven't", "can't", "couldn't", "won't", "wouldn't", "shouldn't", "except",

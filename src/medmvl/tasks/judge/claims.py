@@ -32,7 +32,7 @@ NOT_DENIED = re.compile(
     r"|不均|不张|膨胀不全|没错|不典型|不清"
     r"|\bnon ?specific|\bcontrast free|\bnon ?contrast|\bfree (?:fluid|air|edge|wall)"
 )
-"""Looks like a denial and is none; its words may be claims."""
+"""Phrases that look like denials and are not; their words may be claims."""
 DOUBLY_DENIED = re.compile(
     r"\b(?:can(?:not|'t| not)|could not|couldn't) (?:be )?(?:excluded?|rule[ds]? out)|\bnot (?:be )?(?:excluded|ruled out)"
     r"|\bnot (?:absent|without|negative)|\bno absence of|不除外|不能除外|不能排除|不排除|无法排除|不是没有|并非没有"
@@ -73,7 +73,7 @@ class Claims:
     text: str
     words: tuple[str, ...]
     polarity: bool | None
-    """True or False where it says yes or no, in so many words or by what it denies; None where it states something."""
+    """True or False where the text says yes or no, literally or by what it denies; None where it states something."""
     opens: bool
     """True where it begins with yes or no."""
     said: frozenset[str]

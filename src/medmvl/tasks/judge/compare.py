@@ -25,7 +25,7 @@ BACKGROUND = frozenset(
     ("lung", "chest", "parenchyma", "wall", "lumen", "vessel", "fat", "junction", "corpus", "pole", "cortex", "abdomen",
      "lymph_node", "airspace", "pleural_space", "bone")
 )  # fmt: skip
-"""Places that say little: they are understood where they are not said."""
+"""Places that are implied where they are not named."""
 AGREEING = {"state": frozenset(("normal", "open"))}
 """Values of a facet that say the same of one thing."""
 

@@ -33,7 +33,7 @@ FACTORS: dict[Relation, tuple[float, float, float]] = {
     "missing": (0.75, 0.86, 0.98),
     "extra": (0.45, 0.72, 0.95),
 }
-"""What is left of a score by relation: for main facets, details, and qualities."""
+"""Factor on a score by relation: for main facets, details, and qualities."""
 MISSED = {
     "level": 1.0,
     "place": 1.0,
@@ -47,7 +47,7 @@ MISSED = {
 }
 """Weight of what an answer leaves out, next to 1 for each claim it makes."""
 NOT_SAID = 0.3
-"""What is left where the very thing that was asked for is missing."""
+"""Factor where what was asked for is missing."""
 
 
 @dataclass(frozen=True)

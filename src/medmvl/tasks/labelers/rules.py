@@ -23,7 +23,7 @@ IGNORED = (
     r"无(?:明显|显著)?(?:变化|改变)",
     r"未见(?:明显)?(?:变化|改变)",
 )
-"""Look like denials and are none."""
+"""Phrases that look like denials and are not."""
 DENIED_BEFORE = (
     r"no",
     r"not",
@@ -106,7 +106,7 @@ class FindingRule:
     phrases: tuple[str, ...]
     """Regular expressions; English ones begin at a word."""
     others: tuple[str, ...] = ()
-    """Text that looks like it and is something else; taken out first."""
+    """Text that looks like the finding and is something else; removed first."""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

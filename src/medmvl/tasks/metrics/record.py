@@ -1,4 +1,4 @@
-"""Record: one answer next to its truth, whoever wrote it; what every metric and protocol works on."""
+"""Record: one answer next to its truth, from any model; every metric and protocol works on records."""
 
 from __future__ import annotations
 

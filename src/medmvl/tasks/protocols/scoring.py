@@ -35,7 +35,7 @@ class Score:
 
 
 def score(records: Sequence[Record], protocol: Protocol, options: MetricOptions = DEFAULTS) -> list[Score]:
-    """Every number that a protocol has to say about records; forms it has no rule for are left out, and so is reasoning.
+    """All scores of a protocol over records; reasoning, and forms that it has no rule for, are left out.
 
     Raises:
         UserError: a metric does not fit the records, or misses something it needs.
