@@ -71,7 +71,7 @@ def learn(given: argparse.Namespace, seed: int, objective: str, file: Path, out:
         "batch_size": given.batch, "learning_rate": given.learning_rate, "warmup": 0.1,
     }  # fmt: skip
     if objective == "dpo":
-        stage["dpo"] = {"beta": given.beta}
+        stage["dpo"] = {"beta": given.beta, "sft_weight": given.sft_weight}
     roots = {"image_root": str(given.data.absolute()), "volume_root": str(given.data.absolute())}
     train(
         parse_recipe(
@@ -108,8 +108,9 @@ def main() -> None:
         sys.stdout.write(f"seed {seed}: {counts.pairs} pairs; alike {counts.alike}, single {counts.single}\n")
         runs = [judge(given, given.model, out / "before")]
         for objective, file in (("lm", references), ("dpo", pairs)):
-            made = learn(given, seed, objective, file, out / f"{objective}-run")
-            runs.append(judge(given, made, out / objective))
+            name = objective if objective == "lm" or not given.sft_weight else f"dpo-sft-{given.sft_weight:g}"
+            made = learn(given, seed, objective, file, out / f"{name}-run")
+            runs.append(judge(given, made, out / name))
         for chosen in (runs, runs[1:]):
             comparison = compare_runs([read_run(folder) for folder in chosen], seed)
             console.print(comparison_table(comparison))
@@ -137,6 +138,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-5)
     parser.add_argument("--beta", type=float, default=0.1)
+    parser.add_argument(
+        "--sft-weight", type=float, default=0.0, help="of an SFT term on the chosen answers in the DPO loss"
+    )
     return parser.parse_args()
 
 
