@@ -28,7 +28,7 @@ def part(content: bytes, members: int = 1, **fields: Any) -> PretrainedPart:
     source = Packages(
         tuple((f"tiny-part-p{n}==1.0", f"tiny_part_p{n}/part.bin") for n in range(members)), "tiny.pt"
     )
-    settings: dict[str, Any] = {"kind": "volume encoder", "about": "tiny", "licence": "MIT", "num_bytes": 1, "source": source,
+    settings: dict[str, Any] = {"role": "volume encoder", "about": "tiny", "licence": "MIT", "num_bytes": 1, "source": source,
                                 "sha256": hashlib.sha256(content).hexdigest(), "layout": "volume encoder",
                                 "convention": "astra_chest"}  # fmt: skip
     return PretrainedPart(**settings | fields)
@@ -83,7 +83,7 @@ def test_a_gguf_in_a_wheel_becomes_an_llm(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "tiny.gguf", "llama", tiny_llm("llama", byte_level().get_vocab_size()), byte_level())
     content = (tmp_path / "tiny.gguf").read_bytes()
     monkeypatch.setitem(
-        PRETRAINED, "tiny", part(content, kind="LLM", layout="gguf", convention=None, needs=("gguf",))
+        PRETRAINED, "tiny", part(content, role="LLM", layout="gguf", convention=None, needs=("gguf",))
     )
     got = get("tiny", tmp_path / "out", source=wheels(tmp_path / "wheels", content))
     assert any(f"llm: {{path: {tmp_path / 'out'}}}" in note for note in got.notes)

@@ -18,7 +18,7 @@ def list_parts(
         bool, typer.Option("--json", help="Print the table as JSON, with full digests.")
     ] = False,
 ) -> None:
-    """List pretrained parts: kind, size, licence, source, SHA-256, what they need. Nothing is fetched."""
+    """List pretrained parts: role, size, licence, source, SHA-256, what they need. Nothing is fetched."""
     from medmvl.pretrained.parts import PRETRAINED
 
     if as_json:
@@ -29,7 +29,7 @@ def list_parts(
         return
     for name, part in PRETRAINED.items():
         size = "size not known" if part.num_bytes is None else f"{part.num_bytes / 1e6:,.0f} MB"
-        typer.echo(f"{name}: {part.kind}, {size}, {part.licence}")
+        typer.echo(f"{name}: {part.role}, {size}, {part.licence}")
         typer.echo(f"  {part.about}")
         typer.echo(f"  from {part.source.where}")
         typer.echo(f"  SHA-256 {part.sha256 or 'as the source tells (not pinned here)'}")

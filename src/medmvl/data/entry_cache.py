@@ -30,7 +30,7 @@ from medmvl.json_types import JsonMapping, JsonObject
 
 logger = logging.getLogger(__name__)
 DEFAULT_LIMIT = 50 << 30
-"""Bytes of one kind of entries."""
+"""Bytes per part of the cache."""
 FOLDER_VARIABLE, LIMIT_VARIABLE = "MEDMVL_CACHE", "MEDMVL_CACHE_GIB"
 ENTRY_VERSION = 1
 """Version of the files' layout."""
@@ -62,7 +62,7 @@ def default_cache_dir() -> Path:
 
 
 def default_limit(folder: Path) -> int:
-    """Bytes for one kind of entries: `$MEDMVL_CACHE_GIB`, or 50 GiB, or half of what a smaller disk has left.
+    """Limit per part of the cache in bytes: `$MEDMVL_CACHE_GIB`, or 50 GiB, or half of what a smaller disk has left.
 
     Raises:
         UserError: the variable holds no number of GiB.
@@ -90,7 +90,7 @@ def _bytes_of(text: str) -> int:
 
 
 class EntryCache:
-    """Entries of one kind in `folder`, at most `limit` bytes of them. Processes and threads may share it.
+    """One part of the cache: entries in `folder`, at most `limit` bytes of them. Processes and threads may share it.
 
     Args:
         folder: for this kind alone.

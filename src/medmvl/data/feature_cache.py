@@ -221,7 +221,7 @@ def _digest(about: JsonMapping, tensors: Any) -> str:
 
 
 def precision_of(device: torch.device, *, in_bfloat16: bool) -> str:
-    """Names the kind of device and the number type of a computation: bfloat16 by autocast, or that of the weights."""
+    """Names the type of device and the number type of a computation: bfloat16 by autocast, or that of the weights."""
     return f"{device.type} {'bfloat16' if in_bfloat16 else 'as the weights'}"
 
 

@@ -11,7 +11,7 @@ from medmvl.tasks import Benchmark
 
 
 class SampleView(Sequence[Sample]):
-    """Samples made from others; a kind of view says how one of them is made."""
+    """Samples made from others; each class of views says how one of them is made."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples

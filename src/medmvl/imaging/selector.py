@@ -33,7 +33,7 @@ class Selector:
         for name in ("series", "frame", "time"):
             if getattr(self, name) is not None and name not in used:
                 raise ReadError(
-                    f"#{name}={getattr(self, name)} was asked for, but there is nothing of that kind to choose here"
+                    f"#{name}={getattr(self, name)} was asked for, but there is nothing to choose by it here"
                 )
 
     def __str__(self) -> str:

@@ -144,9 +144,9 @@ def _keep_weights(part: PretrainedPart, weights: Path, folder: Path, trust_pickl
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
     settings = dict(part.settings)
     write_json(folder / SETTINGS_FILE, settings)
-    kind = settings["type"]
+    tower = settings["type"]
     return (
-        f"name it in a recipe: image_encoder: {{type: {kind}, path: FOLDER}}; it needs {', '.join(part.needs)}",
+        f"name it in a recipe: image_encoder: {{type: {tower}, path: FOLDER}}; it needs {', '.join(part.needs)}",
     )
 
 
@@ -162,5 +162,5 @@ def _keep_folder(part: PretrainedPart, source: Path, folder: Path) -> tuple[str,
     for inside in source.iterdir():
         if inside.is_file() and inside.name not in NEW_FOLDER:
             shutil.copy2(inside, folder / inside.name)
-    key = "llm: {path: FOLDER}" if part.kind == "LLM" else "image_encoder: {type: hf_vision, path: FOLDER}"
+    key = "llm: {path: FOLDER}" if part.role == "LLM" else "image_encoder: {type: hf_vision, path: FOLDER}"
     return (f"a {model_type} of transformers; name it in a recipe: {key}",)

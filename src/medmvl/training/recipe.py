@@ -103,7 +103,7 @@ class Stage(StrictModel):
     parts: dict[PartName, PartTuning]
     """Tuning per part: `frozen`, `full`, `lora`, `dora` or `last_k`; a part that is not named is frozen."""
     any_model: bool = False
-    """Leave out of `parts` what the model does not have, for recipes that serve models of all kinds."""
+    """Leave out of `parts` what the model does not have, for recipes that fit several models."""
     data: DataRecipe | None = None
     """Data of this stage alone; None: the recipe's."""
 
