@@ -175,6 +175,13 @@ def test_turns_under_the_names_of_other_projects(key: str) -> None:
         "<image_1> What?",
         "<img>a.png</img>What?",
         "<image_placeholder>\nWhat?",
+        "< image >\nWhat?",
+        "[image]\nWhat?",
+        "<|image|>What?",
+        "<|image_1|>What?",
+        "<start_of_image>What?",
+        "<img><IMG_CONTEXT></img>What?",
+        "<|begin_of_image|>What?",
         "<|image_pad|>What?",
     ],
 )

@@ -149,7 +149,7 @@ def test_blocks_of_other_libraries_are_refused_with_what_to_write(
 
 
 def test_images_without_a_path_take_the_files_beside_in_order(tmp_path: Path) -> None:
-    image = {"type": "image"}
+    image = {"type": "image", "text": None}
     (tmp_path / "a.jsonl").write_text(
         _asked(image, {"type": "text", "text": "and"}, image, images=["b.png", "a.png"])
     )

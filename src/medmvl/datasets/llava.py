@@ -37,9 +37,10 @@ TURNS_KEYS = ("conversations", "conversatons", "messages")
 """Keys of a record that hold its turns; the second is how LLaVA-Med's files write it, the third LLaMA-Factory's."""
 
 _OTHER_PLACEHOLDER = re.compile(
-    r"<(?:video|audio|Image|IMAGE|image[ _-]?\d+|image_placeholder|image-placeholder|ImageHere|image_token|im_patch|volume|ct"
-    r"|image3D"
-    r"|\|image_pad\||\|video_pad\|)>|<img>[^<]*</img>|\[IMG\]|\{image\}"
+    r"<(?:video|audio|Image|IMAGE|image[ _-]?\d+|image_placeholder|image-placeholder|ImageHere|image_token|image_soft_token"
+    r"|im_patch|volume|ct|image3D|start_of_image|begin_of_image|IMG_CONTEXT|IMG|img)>"
+    r"|<\s+image(?:3d)?\s*>|<image(?:3d)?\s+>|<\|(?:image|img|video|audio|begin_of_image|vision_start)[_-]?(?:pad|\d+)?\|>"
+    r"|<img>[^<]*</img>|\[(?:IMG|IMAGE|image|img|Image)(?:_\w+)?\]|\{image\}"
 )
 """Stands for a file in the data of other libraries."""
 _PLACEHOLDER = re.compile("(<image3d>|<image>)")
@@ -112,7 +113,10 @@ def _written_out(content: object, where: str) -> object:
     if not isinstance(content, list):
         return content
     pieces = []
-    for number, part in enumerate(content, 1):
+    for number, given in enumerate(content, 1):
+        part = given
+        if isinstance(given, Mapping):  # tables of blocks fill what a block does not have with null
+            part = {key: value for key, value in given.items() if value is not None}
         if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
             pieces.append(part["text"])
         elif isinstance(part, Mapping) and dict(part) == {"type": "image"}:

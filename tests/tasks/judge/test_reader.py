@@ -257,3 +257,22 @@ def test_it_agrees_with_the_jury_of_public_answers(model: str) -> None:
 )
 def test_a_sign_is_a_result_in_words(answer: str, reference: str, right: bool) -> None:
     assert (read_answer("What is the receptor status?", answer, reference).verdict == "right") is right
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reference", "right"),
+    [
+        ("Is the heart size normal?", "cardiomegaly", "no", True),
+        ("Is the heart size normal?", "cardiomegaly", "yes", False),
+        ("Is the heart size normal?", "no cardiomegaly", "yes", True),
+        ("心脏大小正常吗？", "心影增大", "否", True),
+        ("How many nodules are there?", "3 nodules in two lobes", "2", False),
+        ("How many nodules are there?", "3 nodules in two lobes", "3", True),
+        ("结节有几个？", "三个", "3个", True),
+        ("结节有几个？", "两枚", "2", True),
+        ("What modality?", "computed tomography", "CT", True),
+        ("What modality?", "MRI", "CT", False),
+    ],
+)
+def test_what_is_said_in_other_words(question: str, answer: str, reference: str, right: bool) -> None:
+    assert (read_answer(question, answer, reference).verdict == "right") is right

@@ -11,6 +11,7 @@ from medmvl.tasks.answers.denial import PAUSE, denied_after, denied_before, mask
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
 from medmvl.tasks.answers.measured import same_value
 from medmvl.tasks.answers.one_form import (
+    groups_in_one_form,
     lobes_in_one_form,
     marker_names,
     names_lobe,
@@ -82,6 +83,8 @@ _CORRECT = re.compile(
     r"|choice|option|one|[.,;!]|$))|best|true|final\s+answer|answer)\b"
     r"|\s*(?:项|項|选项|選項)?(?:才)?(?:是|为|為)?(?:最)?(?:正确|正確|对的|對的|符合题意|佳|合适)"
 )
+_REASON = re.compile(r"\b(?:because|since|as|than|unlike|whereas|while)\b|因为|由于|而不是|而非")
+"""Begins why an answer is given, where other choices may be named."""
 _NEGATED_CHOICE = re.compile(
     r"^(?:no|not|non|without|absence of|absent|lack of|free of|negative for|无|無|没 有|沒 有|未 见|未 見|不|非"
     r"|否)\s*(?:evidence of |signs? of |any )?"
@@ -179,18 +182,16 @@ class _Reading:
 
 
 def _read_in_one_form(text: str, options: Sequence[str], letters: Sequence[str]) -> _Reading:
-    """Read lobes and results in one form where options name some; as they are written where that finds nothing."""
-    lobes, markers = (
-        any(map(names_lobe, options)),
-        marker_names([spell_with_case(option) for option in options]),
-    )
-    if lobes or markers:
+    """Read names in the form of the options, where options have some; as they are written where that finds nothing."""
+    spelled = [spell_with_case(one) for one in (text, *options)]
+    rewritten = groups_in_one_form(spelled)
+    if any(map(names_lobe, options)):
         chinese = any(map(has_chinese, options))
-        rewritten = [spell_with_case(one) for one in (text, *options)]
-        if lobes:
-            rewritten = [lobes_in_one_form(one, chinese=chinese) for one in rewritten]
-        said, *known = (results_in_one_form(one, markers) for one in rewritten)
-        reading = _reading(said, known, letters)
+        rewritten = [lobes_in_one_form(one, chinese=chinese) for one in rewritten]
+    if markers := marker_names(spelled[1:]):
+        rewritten = [results_in_one_form(one, markers) for one in rewritten]
+    if rewritten != spelled:
+        reading = _reading(rewritten[0], rewritten[1:], letters)
         if reading.mentions:
             return reading
     return _reading(text, options, letters)
@@ -324,11 +325,25 @@ def _settled(reading: _Reading, options: Sequence[str]) -> int | None:
             if said:
                 return said.pop() if len(said) == 1 and not said & denied else None
             denied |= {mention.choice for mention in group}
+    if (opening := _opening(reading)) is not None:
+        return opening
     last = {mention.choice: mention.denied for mention in reading.mentions}
     named = [choice for choice, is_denied in last.items() if not is_denied]
     if named:
         return named[0] if len(named) == 1 else None
     return _opposite(list(last), options) if len(last) == 1 else None
+
+
+def _opening(reading: _Reading) -> int | None:
+    """The choice that a text begins with, by letter and option, where others are named in its reason alone."""
+    letter, option = (*reading.mentions, None, None)[:2]
+    if letter is None or option is None or letter.choice != option.choice or letter.denied or option.denied:
+        return None
+    begins = not reading.text[: letter.start].strip(" \n\t\"'*([") and letter.end - letter.start <= 2
+    beside = not reading.text[letter.end : option.start].strip(" .:)]、，,*-")
+    others = [one for one in reading.mentions[2:] if one.choice != letter.choice]
+    reasoned = all(_REASON.search(reading.text, option.end, one.start) for one in others)
+    return letter.choice if begins and beside and reasoned else None
 
 
 def _decided(reading: _Reading) -> list[list[Mention]]:

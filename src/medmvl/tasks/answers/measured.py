@@ -18,6 +18,11 @@ _COUNTED = re.compile(
 """A Chinese digit that counts something, or is the whole text; within other words it counts nothing."""
 
 
+def counted_in_digits(text: str) -> str:
+    """A text with Chinese digits that count something as digits: `三个` as `3个`."""
+    return _COUNTED.sub(lambda match: str(_CHINESE_DIGITS[match[1]]), text)
+
+
 def same_value(text: str, options: Sequence[str]) -> int | None:
     """Index of the only option whose value is that of the only quantity in a text, units converted, or None.
 
@@ -37,7 +42,7 @@ def same_value(text: str, options: Sequence[str]) -> int | None:
 
 def _only(text: str, *, whole: bool) -> Quantity | None:
     """The quantity of a text that holds one; `whole`: and nothing else."""
-    tokens = words(_COUNTED.sub(lambda match: str(_CHINESE_DIGITS[match[1]]), text))
+    tokens = words(counted_in_digits(text))
     found, taken = read_quantities(tokens)
     rest = [token for at, token in enumerate(tokens) if at not in taken and token not in ("<", ">", "≤", "≥")]
     if len({str(one) for one in found}) != 1 or (whole and rest and not _is_count(found[0], rest)):

@@ -1,7 +1,8 @@
 """One form for names that are written in several ways, so that an answer and a choice that mean the same read the same.
 
-Lobes of the lung (`LLL`, `lower lobe of the left lung`, `左下叶` are the left lower lobe) and results of markers (`ER positive`
-is `ER+`). What is only put in another order, such as `upper zone of the left lung`, is found by `same_words`.
+Lobes of the lung (`LLL`, `lower lobe of the left lung`, `左下叶` are the left lower lobe), results of markers (`ER positive`
+is `ER+`), both sides (`bilateral`), none and all of the options, and modalities.
+What is only put in another order, such as `upper zone of the left lung`, is found by `same_words`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,37 @@ _HAN_LEVELS = r"[上中下](?:(?:肺)?[叶葉]?[、,和及与與或]?[上中下]
 _HAN_LOBE = re.compile(
     rf"(?P<side>[左右双雙两兩])(?:[侧側])?(?:肺部?)?的?(?P<levels>{_HAN_LEVELS})(?:肺?[叶葉]|肺(?!野|[叶葉]|静|動|动|靜|部|门|門))"
     r"|(?P<alone>中)[叶葉]"
+)
+_BOTH = re.compile(
+    r"\b(?:bilateral(?:ly)?|(?:on )?both(?: (?:the )?sides| lungs)?|left and right(?: sides?)?|right and left(?: sides?)?)\b"
+    r"|(?:左右)?[双雙两兩][侧側]|左右|左[侧側]?和右[侧側]?",
+    re.IGNORECASE,
+)
+_NONE = re.compile(
+    r"\b(?:none|neither|not any) of (?:the (?:above|options|choices|others?)(?: (?:options|choices))?|these|them|those)\b"
+    r"|以上(?:都|均|皆)(?:不是|不对|不正确|非|无)",
+    re.IGNORECASE,
+)
+_ALL = re.compile(
+    r"\ball (?:of )?(?:the (?:above|options|choices)(?: (?:options|choices))?|these|them|those)\b"
+    r"|以上(?:都|均|皆)(?:是|对|正确)",
+    re.IGNORECASE,
+)
+_MODALITIES = tuple(
+    (re.compile(pattern, re.IGNORECASE), name)
+    for pattern, name in (
+        (
+            r"\b(?:computed|computeri[sz]ed) tomography\b|\bcat scan\b|\bct scan\b|计算机断层(?:扫描|成像)?",
+            "CT",
+        ),
+        (r"\bmagnetic resonance(?: imaging)?\b|\bmr(?:i scan)?\b|磁共振(?:成像)?|核磁共振", "MRI"),
+        (
+            r"\b(?:plain |chest )?(?:radiograph(?:y|s)?|x[- ]?rays?|plain film)\b|[xX]光(?:片)?|[xX]线(?:片)?",
+            "radiograph",
+        ),
+        (r"\b(?:ultrasound|ultrasonography|sonography|sonogram)\b|超声(?:波)?|B超", "ultrasound"),
+        (r"\bpositron emission tomography\b", "PET"),
+    )
 )
 _SIGNED = re.compile(r"(?<!\w)([A-Za-z][A-Za-z0-9/]{0,11}(?:-\d+)?)\s?([+−])(?!\w)")
 _POSITIVE, _NEGATIVE = r"positive|阳性|陽性|\+", r"negative|阴性|陰性|−"
@@ -126,6 +158,37 @@ def results_in_one_form(text: str, names: frozenset[str]) -> str:
                 flags=re.IGNORECASE,
             )
     return text
+
+
+def groups_in_one_form(texts: Sequence[str]) -> list[str]:
+    """The answer and its options with `bilateral`, `none of these` and modalities written as one option writes them.
+
+    Args:
+        texts: the answer, then the options. What no option names stays as it is.
+    """
+    rewritten = list(texts)
+    for pattern, name in ((_BOTH, "both"), (_NONE, "none of the above"), (_ALL, "all of the above")):
+        if any(pattern.fullmatch(without_mark(option)) for option in texts[1:]):
+            rewritten = [pattern.sub(name, text) for text in rewritten]
+    if any(
+        pattern.search(option) or option.strip() == name
+        for option in texts[1:]
+        for pattern, name in _MODALITIES
+    ):
+        rewritten = [modalities_in_one_form(text) for text in rewritten]
+    return rewritten
+
+
+def modalities_in_one_form(text: str) -> str:
+    """A text with every modality under one name, such as `CT` for `computed tomography`."""
+    for pattern, name in _MODALITIES:
+        text = pattern.sub(name, text)
+    return text
+
+
+def without_mark(option: str) -> str:
+    """An option without its letter and its last point."""
+    return re.sub(r"^\s*[(\[]?[A-Za-z][)\].:、]\s*", "", option).strip(" .。")
 
 
 def same_words(text: str, options: Sequence[str]) -> int | None:

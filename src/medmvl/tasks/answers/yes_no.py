@@ -22,7 +22,8 @@ YES = frozenset(normalise(yes) for yes, _ in PAIRS) | frozenset(
     map(normalise, (
         "yeah", "yep", "yup", "sure", "certainly", "definitely", "indeed", "affirmative", "of course", "absolutely",
         "observed", "identified", "found", "noted", "evident", "it is", "there is", "there are", "it does", "they are",
-        "t", "pos", "+", "++", "+++", "i believe so", "i think so",
+        "t", "pos", "+", "++", "+++", "i believe so", "i think so", "almost certainly", "very likely", "most likely",
+        "可疑", "疑似",
         "是的", "对的", "有的", "是有的", "确实", "確實", "可以看到", "看到", "能看到", "见到", "發現", "发现",
         "能见", "肯定", "没错", "沒錯",
     ))
@@ -34,7 +35,7 @@ NO = frozenset(normalise(no) for _, no in PAIRS) | frozenset(
         "it does not", "it doesn't", "none seen", "none detected", "none observed", "none identified", "not at all",
         "denied", "f", "neg", "(-)", "absolutely not", "definitely not", "certainly not", "of course not", "not really",
         "probably not", "likely not", "most likely not", "i do not think so", "i don't think so", "not that i can see",
-        "hardly",
+        "hardly", "resolved", "i doubt it", "doubtful",
         "不", "不是的", "没", "沒", "未", "并非", "並非", "并没有", "並沒有", "并无", "並無", "未发现",
         "未發現", "未见到", "没有发现", "未看到", "没看到", "看不到", "见不到", "未显示", "未提示", "未检出", "否定",
         "非", "没见", "不可见",
@@ -58,7 +59,8 @@ _INTERJECTION = re.compile(
     r"|$|of\b|(?:is|are|was|were|seen|detected|observed)\b))))\b"
 )
 _STATED_NO = re.compile(
-    r"\bno\b|\b(?:probably|likely|possibly|certainly|definitely|absolutely|really) not\b"
+    r"\bi (?:strongly |highly )?doubt\b"
+    r"|\bno\b|\b(?:probably|likely|possibly|certainly|definitely|absolutely|really) not\b"
     r"|\bnot (?:very |at all )?(?:likely|probable)\b"
     r"|\bnot (?:be |been |clearly |definitely |currently )?(?:seen|present|visible|visualized|visualised"
     r"|detected|observed|identified|found|noted|evident|shown|demonstrated|appreciated|involved|affected|there"
@@ -194,7 +196,9 @@ def _english(spelled: str) -> bool | None:
         said = _english(spelled[contradicted.end() :])
         return None if said is None else not said
     doubled = re.search(
-        r"cannot be|can't be|not (?:be )?(?:excluded|ruled out)|could not be excluded|not absent|not without"
+        r"cannot be|can't be|(?:cannot|can't|could not|couldn't) (?:\w+ly )?(?:exclude|rule out)"
+        r"|not (?:be )?(?:excluded|ruled out)"
+        r"|could not be excluded|not (?:unlikely|improbable)|not absent|not without"
         r"|not negative|no absence|no (?:doubt|question)|without doubt",
         spelled,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from medmvl.tasks.answers.measured import counted_in_digits
 from medmvl.tasks.answers.yes_no import OPENING_NO, OPENING_YES, said_polarity
 from medmvl.tasks.judge.lexicon import COMPOSED, UNCOUNTED, lexicon
 from medmvl.tasks.metrics.quantities import Quantity, read_quantities
@@ -137,7 +138,7 @@ def _by_facet(said: frozenset[str]) -> dict[str, frozenset[str]]:
 @lru_cache(maxsize=4096)
 def read_claims(text: str) -> Claims:
     """Read what a text claims, in English or Chinese."""
-    spelled = spell(text)
+    spelled = counted_in_digits(spell(text))
     hidden = NOT_DENIED.sub(lambda match: KEPT * len(match.group()), spelled)
     hidden = DOUBLY_DENIED.sub(lambda match: SKIPPED * len(match.group()), hidden)
     placed = placed_words(spelled)

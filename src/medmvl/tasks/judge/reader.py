@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medmvl.tasks.answers import visible_answer
-from medmvl.tasks.answers.one_form import results_in_one_form, signed_names
-from medmvl.tasks.judge.claims import Claims, read_claims
+from medmvl.tasks.answers.one_form import modalities_in_one_form, results_in_one_form, signed_names
+from medmvl.tasks.judge.claims import Claims, read_claims, values_of
 from medmvl.tasks.judge.compare import Comparison, Relation, compare
 from medmvl.tasks.judge.question import Question, read_question
 from medmvl.tasks.metrics.text import spell_with_case
@@ -69,7 +69,8 @@ def read_answer(question: str, answer: str, reference: str) -> Reading:
 
 
 def _alike(reference: str, answer: str) -> tuple[str, str]:
-    """Both texts with results as signs (`ER+` for `ER positive`), where one of them writes such a sign."""
+    """Both texts with modalities under one name, and results as signs (`ER+`) where one of them writes such a sign."""
+    reference, answer = (modalities_in_one_form(text) for text in (reference, answer))
     spelled = spell_with_case(reference), spell_with_case(answer)
     names = signed_names(spelled)
     if not names:
@@ -143,6 +144,11 @@ def _normality(question: Question, claims: Claims, polarity: bool | None) -> boo
         return polarity
     if claims.values("state"):
         return "normal" in claims.values("state") and "abnormal" not in claims.values("state")
+    told = question.claims.values("finding")
+    if claims.values("finding") - told:  # `cardiomegaly` says that the heart is not normal
+        return False
+    if values_of(claims.denied, "finding") - told:
+        return True
     return polarity
 
 
@@ -260,6 +266,8 @@ def _numbers(question: Question, reference: Claims, answer: Claims) -> tuple[flo
     given = [
         quantity for quantity in answer.quantities if quantity not in told and (quantity.dimension or bare)
     ]
+    if bare and len(wanted) == 1 and not wanted[0].dimension:
+        given = given[:1]  # `3 nodules in two lobes`: what was asked about is counted first
     if not wanted:
         return None
     if not given:
