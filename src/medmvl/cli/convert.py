@@ -54,7 +54,9 @@ def convert(
 
 
 def mixture(
-    folder: Annotated[Path, typer.Argument(help="Holds converted data sets, each in a folder of its name.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of converted data sets, each in a folder of its name.")
+    ],
 ) -> None:
     """Print Uni-Med's mixture as part of a recipe, with weights that draw by its sampling ratios."""
     import yaml

@@ -38,7 +38,7 @@ VolumeAs = Annotated[
 ]
 Concurrency = Annotated[int, typer.Option(min=1, max=32, help="Scans asked about at once.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds an endpoint has for one answer.")]
-Retries = Annotated[int, typer.Option(min=0, help="After 429, 503 or a broken connection.")]
+Retries = Annotated[int, typer.Option(min=0, help="Retries after 429, 503 or a broken connection.")]
 Tasks = Annotated[
     str, typer.Option(help="Names of tasks, such as vqa-rad,slake-en; each gets a folder in --out.")
 ]

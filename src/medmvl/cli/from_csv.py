@@ -32,15 +32,17 @@ PatientColumn = Annotated[str | None, typer.Option()]
 StudyColumn = Annotated[str | None, typer.Option()]
 DateColumn = Annotated[str | None, typer.Option()]
 DateFormat = Annotated[
-    str | None, typer.Option(help="How dates are written where not year first, such as %d/%m/%Y.")
+    str | None, typer.Option(help="Format of dates that do not begin with the year, such as %d/%m/%Y.")
 ]
 UnitsColumn = Annotated[str | None, typer.Option()]
 ModalityColumn = Annotated[str | None, typer.Option()]
 PriorColumn = Annotated[str | None, typer.Option(help="Column with paths of earlier studies.")]
-PriorDaysColumn = Annotated[str | None, typer.Option(help="Column with the days by which they are older.")]
+PriorDaysColumn = Annotated[
+    str | None, typer.Option(help="Column with the days between earlier and current study.")
+]
 IdColumn = Annotated[str | None, typer.Option(help="Column with an id of each row.")]
 SplitColumn = Annotated[str | None, typer.Option(help="Column with train, validation or test.")]
-Question = Annotated[str | None, typer.Option(help="Asked about rows without a question.")]
+Question = Annotated[str | None, typer.Option(help="Question for rows that have none.")]
 Kind = Annotated[str | None, typer.Option(help="image or volume; looked up in the files by default.")]
 Language = Annotated[str, typer.Option(help="en, zh or auto.")]
 Units = Annotated[str | None, typer.Option(help="Declare units where files do not say, such as HU.")]

@@ -12,7 +12,10 @@ import typer
 def import_checkpoint(
     source: Annotated[str, typer.Argument(help="Folder or file of the checkpoint, or a hub id to download.")],
     out: Annotated[Path, typer.Argument(help="The new folder.")],
-    format_name: Annotated[str | None, typer.Option("--format", help="Default: told by the content.")] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="Format of the source; recognised by its content by default."),
+    ] = None,
     llm: Annotated[
         str | None, typer.Option(help="Folder or hub id of the LLM that the checkpoint only names.")
     ] = None,
@@ -25,7 +28,7 @@ def import_checkpoint(
     convention: Annotated[
         str | None,
         typer.Option(
-            help="Preprocessing a 3D encoder was trained with, merlin or astra_chest, if not told by its tensors."
+            help="Preprocessing a 3D encoder was trained with, merlin or astra_chest, if its tensors do not show it."
         ),
     ] = None,
     trust_pickle: Annotated[

@@ -26,7 +26,7 @@ AnswerLimit = Annotated[
         "--max-new-tokens", min=1, help="Token limit for an answer; by default what the LLM has room for."
     ),
 ]
-Temperature = Annotated[float, typer.Option(help="0 is greedy; above 0 samples.")]
+Temperature = Annotated[float, typer.Option(help="Temperature; 0 is greedy, above 0 samples.")]
 TopP = Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total probability.")]
 Thinking = Annotated[
     bool | None,
@@ -35,7 +35,7 @@ Thinking = Annotated[
         help="Reason before the answer, or do not; by default as the model was made.",
     ),
 ]
-NumBeams = Annotated[int, typer.Option(help="More than 1 searches beams.")]
+NumBeams = Annotated[int, typer.Option(help="Number of beams; above 1 is beam search.")]
 SamplingSeed = Annotated[int, typer.Option("--seed", help="Seed for sampling.")]
 SplitShares = Annotated[str, typer.Option("--split", help="Shares of train, validation and test.")]
 SplitSeed = Annotated[int, typer.Option(help="Seed for the split.")]

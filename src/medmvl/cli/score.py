@@ -47,7 +47,7 @@ JudgeModel = Annotated[str | None, typer.Option(help="Its name; a key is read fr
 SeedOption = Annotated[int, typer.Option(help="Seed for the bootstrap.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for score.json.")]
-Answers = Annotated[Path | None, typer.Option(help="File for a line per answer: id, verdict, score, why.")]
+Answers = Annotated[Path | None, typer.Option(help="File with one line per answer: id, verdict, score, why.")]
 
 
 def score(

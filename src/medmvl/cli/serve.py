@@ -26,7 +26,7 @@ KEYS_VARIABLE = "MEDMVL_API_KEYS"
 
 
 Host = Annotated[str, typer.Option(help="Other than loopback needs keys.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")]
 KeyFile = Annotated[
     Path | None, typer.Option(help=f"API keys, one per line; or comma-separated in {KEYS_VARIABLE}.")
 ]
@@ -35,7 +35,7 @@ Seconds = Annotated[float, typer.Option(min=0.1, help="Longest time for one answ
 TrustedProxy = Annotated[
     list[str] | None,
     typer.Option(
-        help="Address of a reverse proxy that says whom it forwards; without it its clients are one. May be repeated."
+        help="Reverse proxy whose X-Forwarded-For is trusted; without it all its clients count as one. May be repeated."
     ),
 ]
 LongestWait = Annotated[
@@ -57,7 +57,7 @@ def serve(
     longest_wait: LongestWait = 4.0,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    page: Annotated[bool, typer.Option("--page", help="Give browsers the page, too.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Serve the page, too.")] = False,
 ) -> None:
     """Answer questions over HTTP until stopped; what waits is answered before it ends."""
     limits = {"seconds": seconds, "longest_wait_seconds": longest_wait}
