@@ -1,6 +1,7 @@
 """A damaged compressed file ends a training of several processes with one message, which names sample and file."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,20 @@ def write_data(scans: Path, damaged: tuple[int, ...]) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "holds_store"), [*((place, True) for place in PLACES), ("first rank", False)]
+)
 def test_one_rank_tells_it_and_all_end(
-    tmp_path: Path, scans: Path, place: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scans: Path, place: str, holds_store: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDMVL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "notes").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "notes"))
     damaged, settings = PLACES[place]
     document = recipe(stage(max_steps=2, **settings))
     document["data"] = {"train": [{"path": str(write_data(scans, damaged))}]}
     file = write_recipe(tmp_path / "recipe.yaml", document)
-    codes = train_in_ranks([file, "--out", tmp_path / "run"], 2, tmp_path / "logs", holds_store=True)
+    codes = train_in_ranks([file, "--out", tmp_path / "run"], 2, tmp_path / "logs", holds_store=holds_store)
     assert codes == [2, 2]
     said = "".join((tmp_path / "logs" / str(rank)).read_text() for rank in range(2))
     assert said.count("Error: ") == 1 and "Traceback" not in said, said
@@ -69,6 +74,7 @@ def test_one_rank_tells_it_and_all_end(
     assert f"sample '{damaged[0]}'" in message or len(damaged) > 1
     assert str(scans / "damaged") in message and "IM0004" in message
     assert not (tmp_path / "run" / ".lock").exists()
+    assert not list((tmp_path / "notes").glob("medmvl-ended-*"))
 
 
 @pytest.mark.slow

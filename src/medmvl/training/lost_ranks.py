@@ -12,8 +12,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
+from tempfile import gettempdir
 from typing import NamedTuple
 
 import psutil
@@ -24,6 +26,7 @@ from medmvl.errors import ToldElsewhereError, UserError
 
 NOTICED_S = 3.0
 """Seconds that a dying process gets until it counts as alive: its connections close first."""
+_NOTE = "medmvl-ended-"
 _TELLING = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out")
 
 
@@ -99,17 +102,23 @@ class _Words:
         self.own, self.key = own, f"medmvl/ended/{next(self._runs)}"
         self.store = torch.distributed.distributed_c10d._get_default_store()
         self.holder = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else holder
+        if own == self.holder:
+            _sweep_notes()
 
     def first(self, text: str) -> _Said | None:
         """Leave why this rank ends; what another one left where it was first."""
+        if self._is_gone:
+            return self._noted()
         try:
-            if self._is_gone:
-                return None
             if self.store.add(f"{self.key}/count", 1) > 1:
                 return self.of_another()
-            self.store.set(self.key, json.dumps([*self.own, text]))
+            said = json.dumps([*self.own, text])
+            if self.own == self.holder:  # the store ends with this process
+                _note_of(self.own).touch(mode=0o600)
+                _note_of(self.own).write_text(said)
+            self.store.set(self.key, said)
         except RuntimeError:  # gone by now
-            return None
+            return self._noted()
         return None
 
     @property
@@ -120,15 +129,42 @@ class _Words:
     def of_another(self) -> _Said | None:
         """What another rank left."""
         if self._is_gone:
-            return None
+            return self._noted()
         try:
             if not self.store.check([f"{self.key}/count"]):
                 return None
             self.store.wait([self.key], timedelta(seconds=NOTICED_S))
             number, host, pid, text = json.loads(self.store.get(self.key))
         except RuntimeError:
-            return None
+            return self._noted()
         return _Said(Rank(number, host, pid), text)
+
+    def _noted(self) -> _Said | None:
+        """What the rank that held the store wrote down before it ended, on its own host."""
+        if self.holder is None or self.holder == self.own:
+            return None
+        note = _note_of(self.holder)
+        try:
+            number, host, pid, text = json.loads(note.read_text())
+        except (OSError, ValueError):
+            return None
+        time.sleep(NOTICED_S / 3)  # the others of this host are reading it, too
+        note.unlink(missing_ok=True)
+        return _Said(Rank(number, host, pid), text)
+
+
+def _note_of(rank: Rank) -> Path:
+    """File for what a rank has to tell when nobody else keeps it: the owner's alone, and of this host and start."""
+    return Path(gettempdir()) / f"{_NOTE}{rank.pid}-{os.environ.get('MASTER_PORT', '')}"
+
+
+def _sweep_notes() -> None:
+    """Remove notes that nobody read, as of runs whose processes were all killed."""
+    for note in Path(gettempdir()).glob(f"{_NOTE}*"):
+        pid = note.name.removeprefix(_NOTE).partition("-")[0]
+        if not (pid.isdigit() and psutil.pid_exists(int(pid))):
+            with suppress(OSError):
+                note.unlink()
 
 
 def lost_message(ranks: Sequence[Rank], error: RuntimeError) -> str | None:
