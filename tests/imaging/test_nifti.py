@@ -254,3 +254,21 @@ def test_every_fact_about_the_real_nifti_files(real_data):
             assert image.array[tuple(np.round(index[:3]).astype(int))] == pytest.approx(
                 voxel["value"], rel=1e-6
             )
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize(("sizes", "type_", "told"), [
+    ((4, 3, 2), np.int16, True),  # a volume of two is counted
+    ((4, 3, 3), np.int16, True),  # a slice is lost
+    ((4, 3, 4), np.int16, False), ((4, 3, 4), np.int8, True),
+])  # fmt: skip
+def test_what_lies_beyond_the_count_is_told(tmp_path, name, sizes, type_, told):
+    path = nifti_file(tmp_path / "whole.nii", numbered((4, 3, 4)).astype(np.int16), RAS)
+    data = bytearray(path.read_bytes())
+    header = nib.Nifti1Header.from_fileobj(path.open("rb"))
+    header.set_data_shape(sizes)
+    header.set_data_dtype(type_)
+    data[:348] = header.binaryblock
+    (tmp_path / name).write_bytes(gzip.compress(bytes(data)) if name.endswith("gz") else bytes(data))
+    image = read(tmp_path / name)
+    assert any("more than its header counts" in warning for warning in image.warnings) is told

@@ -126,3 +126,28 @@ def test_metaimage_time_modality_and_silence(tmp_path):
     (tmp_path / "b.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + body[:-1])
     with pytest.raises(ReadError, match="cut short"):
         read(tmp_path / "b.mha#time=1")
+
+
+def nrrd_of(folder, pixels, slices, attached):
+    fields = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 {slices}\nspacings: 1 1 1\nendian: little\nencoding: raw\n"
+    (folder / "a.raw").write_bytes(pixels)
+    rest = b"\n" + pixels if attached else b"data file: a.raw\n\n"
+    (folder / "a.nrrd").write_bytes(fields.encode() + rest)
+    return folder / "a.nrrd"
+
+
+def metaimage_of(folder, pixels, slices, attached):
+    fields = f"NDims = 3\nDimSize = 5 4 {slices}\nElementSpacing = 1 1 1\nElementType = MET_SHORT\n"
+    (folder / "a.raw").write_bytes(pixels)
+    rest = b"ElementDataFile = LOCAL\n" + pixels if attached else b"ElementDataFile = a.raw\n"
+    (folder / "a.mhd").write_bytes(fields.encode() + rest)
+    return folder / "a.mhd"
+
+
+@pytest.mark.parametrize("write", [nrrd_of, metaimage_of])
+@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize(("slices", "told"), [(3, False), (2, True)])
+def test_what_lies_beyond_the_count_is_told(tmp_path, write, attached, slices, told):
+    image = read(write(tmp_path, np.arange(3 * 4 * 5, dtype="<i2").tobytes(), slices, attached))
+    assert image.shape[0] == slices
+    assert any("more than its header counts" in warning for warning in image.warnings) is told

@@ -25,6 +25,7 @@ from medmvl.imaging.volume_files import (
     numbered_names,
     read_exactly,
     spatial_volume,
+    surplus_notes,
     text_numbers,
 )
 
@@ -102,6 +103,8 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
     most_significant_first = fields.get("ElementByteOrderMSB", fields.get("BinaryDataByteOrderMSB", "False"))
     dtype = np.dtype((">" if _true(most_significant_first) else "<") + _TYPES[fields["ElementType"]])
     array = _load(path, fields, start, tuple(sizes), dtype).reshape(sizes[::-1])
+    surplus = _surplus(path, fields, start, tuple(sizes), array.nbytes)
+    plane = sizes[0] * sizes[1] * dtype.itemsize
     if len(sizes) == 2:
         array = array[None]
     if array.ndim == 4:
@@ -110,7 +113,7 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
         pick(selector.time, 1, "time")
     affine, spacing, notes = _geometry(fields, len(sizes))
     modality = _MODALITIES.get(fields.get("Modality", ""))
-    notes = [*notes, *_unused_scaling(fields)]
+    notes = [*notes, *_unused_scaling(fields), *surplus_notes(surplus, plane)]
     return spatial_volume(array, affine, spacing, source_format="metaimage", notes=notes, modality=modality)
 
 
@@ -142,6 +145,17 @@ def _load(
     share = size // len(files)
     parts = [_load_file(file, fields, start, share, dtype) for file in files]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _surplus(path: Path, fields: dict[str, str], start: int, sizes: tuple[int, ...], size: int) -> int:
+    """Bytes of uncompressed pixels beyond those that the header counts."""
+    names = pixel_names(path, fields, sizes, start)
+    skipped = start if names is None else int(fields.get("HeaderSize", "0"))
+    text = not _true(fields.get("BinaryData", "True"))
+    if skipped < 0 or text or _true(fields.get("CompressedData", "False")):
+        return 0
+    files = [path] if names is None else [beside(path, name) for name in names]
+    return sum(file.stat().st_size - skipped for file in files) - size
 
 
 def _load_file(

@@ -7,6 +7,7 @@ says what its values mean, so units are "arbitrary" unless declared. Standard: h
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -26,6 +27,7 @@ from medmvl.imaging.volume_files import (
     scaled,
     spatial_image,
     spatial_volume,
+    surplus_notes,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
         if isinstance(error, ReadError):
             raise
         raise ReadError(f"the NIfTI header is damaged: {error}") from error
-    array = load_pixels(_pixel_file(path, head), layout, choose_time(selector, layout.times))
+    pixels = _pixel_file(path, head)
+    array = load_pixels(pixels, layout, choose_time(selector, layout.times))
     if array.dtype.names:
         return _colour_slice(array, geometry, selector)
     selector.refuse_others("time")
@@ -96,7 +99,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
         geometry.affine,
         geometry.spacing_mm,
         source_format="nifti",
-        notes=[*geometry.notes, *scaling_notes],
+        notes=[*geometry.notes, *scaling_notes, *surplus_of(pixels, layout)],
         units="label" if is_label and array.dtype.kind in "iu" else "arbitrary",
     )
 
@@ -244,6 +247,20 @@ def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:
         if isinstance(stream, gzip.GzipFile):
             finish_gzip(stream)
     return np.frombuffer(data, layout.dtype).reshape(layout.shape[::-1])
+
+
+def surplus_of(path: Path, layout: Layout) -> list[str]:
+    """A warning about bytes beyond the last voxel.
+
+    Of a `.gz` the size is that in its last four bytes, which a file of several members has of the last member alone.
+    """
+    promised = layout.offset + layout.times * check_size(layout.shape, layout.dtype.itemsize)
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+        stored = file.seek(-4 if compressed else 0, os.SEEK_END)
+        if compressed:
+            stored = int.from_bytes(file.read(4), "little")
+    return surplus_notes(stored - promised, layout.shape[0] * layout.shape[1] * layout.dtype.itemsize)
 
 
 def _colour_slice(array: NDArray[Any], geometry: NiftiGeometry, selector: Selector) -> MedicalImage:

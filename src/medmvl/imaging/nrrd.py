@@ -20,8 +20,10 @@ from medmvl.imaging.lengths import millimetres_per
 from medmvl.imaging.nrrd_pixels import BINARY, NrrdHeader, dtype_of, load_pixels
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.volume_files import (
+    beside,
     numbered_names,
     spatial_volume,
+    surplus_notes,
 )
 
 _SPACES = {
@@ -71,7 +73,7 @@ def read_nrrd(path: Path, selector: Selector) -> MedicalImage:
         with path.open("rb") as file:
             header, names = read_fields(file)
             array = load_pixels(path, header, names, file)
-            return _build(array, header, selector)
+            return _build(array, header, selector, _surplus(path, header, names, file, array.nbytes))
     except ReadError:
         raise
     except _DAMAGE as error:
@@ -144,7 +146,18 @@ def _pixel_names(data_file: str, listed: list[str]) -> list[str]:
     return [data_file]
 
 
-def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector) -> MedicalImage:
+def _surplus(path: Path, header: NrrdHeader, names: list[str] | None, file: BinaryIO, size: int) -> int:
+    """Bytes of raw pixels beyond those that the header counts."""
+    skipped = int(header.get("byte skip", 0))
+    if header["encoding"].lower() != "raw" or skipped < 0 or int(header.get("line skip", 0)):
+        return 0
+    if names is None:
+        return path.stat().st_size - file.tell()
+    return sum(beside(path, name).stat().st_size - skipped for name in names) - size
+
+
+def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector, surplus: int) -> MedicalImage:
+    plane = array.nbytes // max(array.shape[0], 1)
     directions = _directions(header, array.ndim)
     spatial = [axis for axis, step in enumerate(directions) if step is not None]
     if len(spatial) != 3 and array.ndim <= 3:
@@ -163,7 +176,7 @@ def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector) -> Medic
         affine,
         spacing,
         source_format="nrrd",
-        notes=_notes(header, scales),
+        notes=[*_notes(header, scales), *surplus_notes(surplus, plane)],
         units="label" if names else "arbitrary",
         label_names=names or None,
     )

@@ -83,6 +83,15 @@ def check_stored(size: int, stored: int, compressed: bool) -> None:
         check_expansion(size, stored)
 
 
+def surplus_notes(surplus: int, plane_bytes: int) -> list[str]:
+    """A warning where a plane or more is stored beyond what the header counts: its sizes or number type may be wrong."""
+    if surplus < plane_bytes:
+        return []
+    return [
+        f"the file holds {surplus} bytes more than its header counts: sizes or number type may be wrong, or volumes left out"
+    ]
+
+
 def beside(header: Path, name: str) -> Path:
     """Return the pixel file a header names, which must lie in the header's own folder.
 
