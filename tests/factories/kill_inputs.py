@@ -81,7 +81,7 @@ def _pretrained(folder: Path) -> None:
     wheel(folder, "tiny-part", "1.0", {"tiny_part/part.safetensors": weights})
     source = Packages((("tiny-part==1.0", "tiny_part/part.safetensors"),), "part.safetensors")
     PRETRAINED["tiny"] = PretrainedPart(
-        kind="image encoder", about="tiny", licence="MIT", num_bytes=len(weights), source=source,
+        role="image encoder", about="tiny", licence="MIT", num_bytes=len(weights), source=source,
         sha256=hashlib.sha256(weights).hexdigest(), layout="image weights", settings=(("type", "tiny"),),
     )  # fmt: skip
 

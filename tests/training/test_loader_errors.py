@@ -2,13 +2,20 @@
 
 import os
 import signal
+import socket
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from medmvl.errors import SampleError, UserError
-from medmvl.training.loader_errors import plain_loader_errors
+from medmvl.training.loader_errors import (
+    LONGEST_TEMPORARY_FOLDER,
+    check_temporary_folder,
+    plain_loader_errors,
+)
 
 
 class Failing(Dataset[int]):
@@ -58,3 +65,28 @@ def test_errors_of_this_process_pass() -> None:
         with pytest.raises(type(error)) as caught, plain_loader_errors():
             raise error
         assert caught.value is error
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = len("/pymp-12345678/listener-12345678")
+    with tempfile.TemporaryDirectory(dir="/tmp") as root:
+        for length in (LONGEST_TEMPORARY_FOLDER, LONGEST_TEMPORARY_FOLDER + 1):
+            folder = root.ljust(len(root) + 1, "/").ljust(length, "x")
+            monkeypatch.setattr(tempfile, "tempdir", folder)
+            Path(folder).mkdir()
+            fits = length == LONGEST_TEMPORARY_FOLDER
+            with socket.socket(socket.AF_UNIX) as listener:
+                address = folder + "/" + "y" * (inside - 1)
+                if fits:
+                    listener.bind(address)
+                else:
+                    with pytest.raises(OSError, match="too long"):
+                        listener.bind(address)
+            check_temporary_folder(0)
+            if fits:
+                check_temporary_folder(2)
+            else:
+                with pytest.raises(UserError, match="set TMPDIR to a shorter path"):
+                    check_temporary_folder(2)

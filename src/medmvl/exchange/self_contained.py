@@ -31,6 +31,7 @@ ROOMS = (
     "errors.py",
     "atomic_files.py",
     "digests.py",
+    "json_types.py",
     "messages.py",
     "plugins.py",
     "auto_classes.py",

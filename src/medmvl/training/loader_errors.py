@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import gettempdir
 
 from medmvl.errors import UserError
 
@@ -13,6 +15,24 @@ _CAUGHT = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n")
 _DIED = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: ([^.]+)|exited unexpectedly)"
 )
+
+LONGEST_TEMPORARY_FOLDER = 75
+"""Bytes of the temporary folder's path: sockets of processes that read lie in it (`pymp-XXXXXXXX/listener-XXXXXXXX`), and the
+path of a socket has at most 107 (unix(7)). Beyond that such a process hands nothing over, and training waits for ever."""
+
+
+def check_temporary_folder(workers: int) -> None:
+    """Refuse a temporary folder whose path is too long for the sockets of processes that read.
+
+    Raises:
+        UserError: it is, and there are such processes.
+    """
+    length = len(os.fsencode(gettempdir()))
+    if workers and length > LONGEST_TEMPORARY_FOLDER:
+        raise UserError(
+            f"the temporary folder {gettempdir()} has a path of {length} bytes; processes that read the data need sockets in "
+            f"it, which allow {LONGEST_TEMPORARY_FOLDER}: set TMPDIR to a shorter path, or num_workers to 0"
+        )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from medmvl.models.processing import MedMVLProcessor
 from medmvl.models.tuning import apply_tuning, has_lora, merge_lora
 from medmvl.models.visuals import ProcessedSample, ProcessedVisual, VisualLoader
 from medmvl.schema import ImageBlock, VolumeBlock
-from medmvl.training.loader_errors import plain_loader_errors
+from medmvl.training.loader_errors import check_temporary_folder, plain_loader_errors
 from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.run import training_texts
@@ -98,6 +98,7 @@ def prepare(
         RecipeError: no encoder is frozen in a stage before it trains.
         FullCacheError: the cache cannot keep all of them.
     """
+    check_temporary_folder(workers)
     state = processes()
     with naming_lost_ranks(state), plain_loader_errors():
         return _prepare(recipe, state, progress, features=features, workers=workers)

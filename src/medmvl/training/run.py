@@ -20,7 +20,7 @@ from medmvl.models.progress_bars import without_weight_bars
 from medmvl.outputs import continued_folder
 from medmvl.training.checkpoints import is_complete, is_intact, link_folder
 from medmvl.training.history import write_curves, write_history
-from medmvl.training.loader_errors import plain_loader_errors
+from medmvl.training.loader_errors import check_temporary_folder, plain_loader_errors
 from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe
@@ -47,6 +47,7 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
     state, out = processes(), Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     check_trackers(recipe.report_to)
+    check_temporary_folder(max(stage.num_workers for stage in recipe.stages))
     with (
         naming_lost_ranks(state),
         continued_folder(out, first=state.is_main_process),
