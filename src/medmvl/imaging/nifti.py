@@ -252,7 +252,7 @@ def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:
 def surplus_of(path: Path, layout: Layout) -> list[str]:
     """A warning about bytes beyond the last voxel.
 
-    Of a `.gz` the size is that in its last four bytes, which a file of several members has of the last member alone.
+    The size of a `.gz` is that in its last four bytes; in a file of several members they count the last member alone.
     """
     promised = layout.offset + layout.times * check_size(layout.shape, layout.dtype.itemsize)
     with path.open("rb") as file:
