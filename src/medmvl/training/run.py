@@ -47,7 +47,7 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
     state, out = processes(), Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     check_trackers(recipe.report_to)
-    check_temporary_folder(max(stage.num_workers for stage in recipe.stages))
+    check_temporary_folder(max((stage.num_workers for stage in recipe.stages), default=0))
     with (
         naming_lost_ranks(state),
         continued_folder(out, first=state.is_main_process),
