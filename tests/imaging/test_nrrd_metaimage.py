@@ -128,26 +128,31 @@ def test_metaimage_time_modality_and_silence(tmp_path):
         read(tmp_path / "b.mha#time=1")
 
 
-def nrrd_of(folder, pixels, slices, attached):
-    fields = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 {slices}\nspacings: 1 1 1\nendian: little\nencoding: raw\n"
-    (folder / "a.raw").write_bytes(pixels)
-    rest = b"\n" + pixels if attached else b"data file: a.raw\n\n"
-    (folder / "a.nrrd").write_bytes(fields.encode() + rest)
-    return folder / "a.nrrd"
+BEYOND = {
+    "a.nrrd": (
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 {}\nspacings: 1 1 1\nendian: little\nencoding: raw\n",
+        "\n",
+        "data file: a.raw\n\n",
+    ),
+    "a.mhd": (
+        "NDims = 3\nDimSize = 5 4 {}\nElementSpacing = 1 1 1\nElementType = MET_SHORT\n",
+        "ElementDataFile = LOCAL\n",
+        "ElementDataFile = a.raw\n",
+    ),
+}
+"""Header with a place for the number of slices, and its end where pixels follow it and where they lie in a file."""
 
 
-def metaimage_of(folder, pixels, slices, attached):
-    fields = f"NDims = 3\nDimSize = 5 4 {slices}\nElementSpacing = 1 1 1\nElementType = MET_SHORT\n"
-    (folder / "a.raw").write_bytes(pixels)
-    rest = b"ElementDataFile = LOCAL\n" + pixels if attached else b"ElementDataFile = a.raw\n"
-    (folder / "a.mhd").write_bytes(fields.encode() + rest)
-    return folder / "a.mhd"
-
-
-@pytest.mark.parametrize("write", [nrrd_of, metaimage_of])
+@pytest.mark.parametrize("name", BEYOND)
 @pytest.mark.parametrize("attached", [True, False])
 @pytest.mark.parametrize(("slices", "told"), [(3, False), (2, True)])
-def test_what_lies_beyond_the_count_is_told(tmp_path, write, attached, slices, told):
-    image = read(write(tmp_path, np.arange(3 * 4 * 5, dtype="<i2").tobytes(), slices, attached))
+def test_what_lies_beyond_the_count_is_told(tmp_path, name, attached, slices, told):
+    pixels = np.arange(3 * 4 * 5, dtype="<i2").tobytes()
+    header, end, elsewhere = BEYOND[name]
+    header = header.format(slices) + (end if attached else elsewhere)
+    (tmp_path / name).write_bytes(header.encode() + (pixels if attached else b""))
+    if not attached:
+        (tmp_path / "a.raw").write_bytes(pixels)
+    image = read(tmp_path / name)
     assert image.shape[0] == slices
     assert any("more than its header counts" in warning for warning in image.warnings) is told

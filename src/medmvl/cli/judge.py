@@ -40,14 +40,11 @@ def agreement(
         }  # fmt: skip
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("answers", overflow="fold")  # the only one that gives way
-    for name in ("n", "agreement", "kappa", "right by\nfirst", "right by\nsecond"):
-        table.add_column(name, justify="right", no_wrap=True)
+    from medmvl.evaluation.number_table import number_table
+
+    table = number_table("answers", ("n", "agreement", "kappa", "right by\nfirst", "right by\nsecond"))
     for group in found:
         shares = (f"{group.right_first:.3f}", f"{group.right_second:.3f}")
         intervals = [f"{i.value:.3f} \\[{i.low:.3f}, {i.high:.3f}]" for i in (group.agreement, group.kappa)]

@@ -157,17 +157,14 @@ def _judge(endpoint: str | None, model: str | None) -> LLMJudge | None:
 
 
 def _show(result: JsonObject) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+
+    from medmvl.evaluation.number_table import number_table
 
     console = Console()
     for judged in result["protocols"]:
-        table = Table(title=f"{judged['protocol']}: {judged['title']}", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("what", overflow="fold")  # the only one that gives way
-        table.add_column("metric", no_wrap=True)
-        for name in ("value", "of samples", "n"):
-            table.add_column(name, justify="right", no_wrap=True)
+        title = f"{judged['protocol']}: {judged['title']}"
+        table = number_table("what", ("value", "of samples", "n"), texts=["metric"], title=title)
         seen: Counter[str] = Counter()
         for row in judged["scores"]:
             seen[row["group"]] += 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medmvl.atomic_files import write_json
+from medmvl.evaluation.number_table import number_table
 from medmvl.evaluation.significance import detectable_difference
 from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
 from medmvl.json_types import JsonMapping, JsonObject
@@ -185,15 +186,10 @@ def extra_lines(results: Results) -> list[str]:
 
 def to_table(results: Results, title: str = "Evaluation") -> Table:
     """The rows for a terminal of 80 columns, closed questions first; intervals are 95 %."""
-    from rich import box
-    from rich.table import Table
-
     cluster = str(results.about.get("cluster", "patient"))
     caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better of the first two."
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("question", overflow="fold")  # the only one that gives way
-    for name in ("n", "score", "major-\nity", "no\nimage", "swapped\nimage", "needs\nimage"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = ("n", "score", "major-\nity", "no\nimage", "swapped\nimage", "needs\nimage")
+    table = number_table("question", columns, title=title, caption=caption, padding=0)
     for metric, heading in HEADINGS.items():
         rows = [row for row in results.rows if row.metric == metric]
         if rows:

@@ -79,6 +79,8 @@ CREATORS = {
 }
 """Private elements that are read, each with the element that must name its owner."""
 
+ACQUISITION_DAY = "acquisition day"
+"""The one identity that does not separate scans by itself: a scan may run past midnight."""
 IDENTITY = {
     "patient": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     "study": ("StudyInstanceUID", "StudyID", "AccessionNumber", "StudyDate", "StudyDescription"),
@@ -86,12 +88,9 @@ IDENTITY = {
     "scanner": ("Manufacturer", "ManufacturerModelName", "StationName", "DeviceSerialNumber"),
     "reconstruction": ("ReconstructionAlgorithm", "ReconstructionMethod", "FilterType"),
     "description": ("SeriesDescription", "ProtocolName", "SeriesTime"),
-    "acquisition day": ("AcquisitionDate",),
+    ACQUISITION_DAY: ("AcquisitionDate",),
 }
 """Compared with one another and forgotten: their values are never kept, and never shown."""
-
-ACQUISITION_DAY = "acquisition day"
-"""The one identity that does not separate scans by itself: a scan may run past midnight."""
 IDENTITY_NUMBERS = tuple(pydicom.tag.Tag(keyword) for keywords in IDENTITY.values() for keyword in keywords)
 READ = [
     *(NUMBERS[keyword] for keyword in (*TAGS, *SETTINGS)),

@@ -102,8 +102,8 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
         raise ReadError(f"voxels of type {fields['ElementType'][:40]} are not supported")
     most_significant_first = fields.get("ElementByteOrderMSB", fields.get("BinaryDataByteOrderMSB", "False"))
     dtype = np.dtype((">" if _true(most_significant_first) else "<") + _TYPES[fields["ElementType"]])
-    array = _load(path, fields, start, tuple(sizes), dtype).reshape(sizes[::-1])
-    surplus = _surplus(path, fields, start, tuple(sizes), array.nbytes)
+    flat, surplus = _load(path, fields, start, tuple(sizes), dtype)
+    array = flat.reshape(sizes[::-1])
     plane = sizes[0] * sizes[1] * dtype.itemsize
     if len(sizes) == 2:
         array = array[None]
@@ -132,8 +132,12 @@ def _choose_time(selector: Selector, count: int) -> int:
 
 def _load(
     path: Path, fields: dict[str, str], start: int, sizes: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Read all files the header names, each with its own `HeaderSize`, one after the other."""
+) -> tuple[NDArray[Any], int]:
+    """Read all files the header names, each with its own `HeaderSize`, one after the other.
+
+    Returns:
+        the numbers, and how many bytes of uncompressed pixels lie beyond them.
+    """
     size = check_size(sizes, dtype.itemsize)
     names = pixel_names(path, fields, sizes, start)
     if names is None:
@@ -144,18 +148,10 @@ def _load(
         raise ReadError(f"the header names {len(files)} files, over which its pixels cannot be spread evenly")
     share = size // len(files)
     parts = [_load_file(file, fields, start, share, dtype) for file in files]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _surplus(path: Path, fields: dict[str, str], start: int, sizes: tuple[int, ...], size: int) -> int:
-    """Bytes of uncompressed pixels beyond those that the header counts."""
-    names = pixel_names(path, fields, sizes, start)
-    skipped = start if names is None else int(fields.get("HeaderSize", "0"))
-    text = not _true(fields.get("BinaryData", "True"))
-    if skipped < 0 or text or _true(fields.get("CompressedData", "False")):
-        return 0
-    files = [path] if names is None else [beside(path, name) for name in names]
-    return sum(file.stat().st_size - skipped for file in files) - size
+    array = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    plain = _true(fields.get("BinaryData", "True")) and not _true(fields.get("CompressedData", "False"))
+    surplus = sum(file.stat().st_size - start for file in files) - size if plain and start >= 0 else 0
+    return array, surplus
 
 
 def _load_file(

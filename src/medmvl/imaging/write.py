@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,6 @@ from medmvl.errors import UserError
 from medmvl.imaging.geometry import reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.write_dicom import write_dicom_image, write_dicom_series
-from medmvl.json_types import JsonObject
 
 __all__ = ["write_dicom_image", "write_dicom_series", "write_image", "write_nifti", "write_npy"]
 
@@ -43,7 +43,7 @@ def write_npy(image: MedicalImage, path: Path) -> None:
         return
     if path.suffix != ".npz":
         raise UserError(f"{path.name}: expected a name that ends in .npy or .npz")
-    parts: JsonObject = {"array": image.array, "units": np.array(image.units)}
+    parts: dict[str, Any] = {"array": image.array, "units": np.array(image.units)}
     for key in ("affine", "spacing_mm", "modality", "acquired_axcodes", "slice_positions_mm"):
         value = getattr(image, key)
         if value is not None:

@@ -152,6 +152,6 @@ def foreign_block(block: object) -> str | None:
         else f"{kind!r}"
     )
     return (
-        f'{found} is not read in a record; write {{"type": "image", "image": "PATH"}} for a picture, '
+        f'{found} is not read in a record; write {{"type": "image", "image": "PATH"}} for an image, '
         '{"type": "volume", "volume": "PATH"} for a scan, {"type": "text", "text": "..."} for words'
     )

@@ -22,6 +22,7 @@ import psutil
 import torch
 from accelerate import PartialState
 
+from medmvl.atomic_files import atomic_write
 from medmvl.errors import ToldElsewhereError, UserError
 
 NOTICED_S = 3.0
@@ -114,8 +115,8 @@ class _Words:
                 return self.of_another()
             said = json.dumps([*self.own, text])
             if self.own == self.holder:  # the store ends with this process
-                _note_of(self.own).touch(mode=0o600)
-                _note_of(self.own).write_text(said)
+                with suppress(OSError), atomic_write(_note_of(self.own), mode=0o600, durable=False) as file:
+                    file.write(said.encode())
             self.store.set(self.key, said)
         except RuntimeError:  # gone by now
             return self._noted()
@@ -145,6 +146,8 @@ class _Words:
             return None
         note = _note_of(self.holder)
         try:
+            if note.stat().st_uid != os.geteuid():
+                return None
             number, host, pid, text = json.loads(note.read_text())
         except (OSError, ValueError):
             return None

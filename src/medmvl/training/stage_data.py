@@ -20,7 +20,6 @@ from medmvl.data.sampler import Mixture
 from medmvl.data.sources import LoadedSource
 from medmvl.data.views import SampleView
 from medmvl.errors import SampleError
-from medmvl.json_types import JsonObject
 from medmvl.models.answer_loss import supervised_positions
 from medmvl.models.collation import Batch
 from medmvl.models.packing import pack
@@ -123,7 +122,7 @@ def open_dataset(
     Raises:
         SampleError: there is nothing for the stage's objective to learn from.
     """
-    limits: JsonObject = {"max_length": max_length, "drop_too_long": drop_too_long, "prepared": prepared}
+    limits: dict[str, Any] = {"max_length": max_length, "drop_too_long": drop_too_long, "prepared": prepared}
     if stage.objective != "grpo" and any(source.replay for source in sources):
         raise SampleError(
             f"stage '{stage.name}': replay is for the objective grpo; '{stage.objective}' learns from all of its data"

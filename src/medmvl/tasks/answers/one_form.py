@@ -95,11 +95,7 @@ _ORDERED = frozenset(
 
 def names_lobe(text: str) -> bool:
     """Whether a text names a lobe of a lung with its side."""
-    return any(_side_of(match) for match in (*_ENGLISH.finditer(text), *_HAN_LOBE.finditer(text)))
-
-
-def _side_of(match: re.Match[str]) -> bool:
-    return match["alone"] is None
+    return any(match["alone"] is None for match in (*_ENGLISH.finditer(text), *_HAN_LOBE.finditer(text)))
 
 
 def lobes_in_one_form(text: str, *, chinese: bool) -> str:
