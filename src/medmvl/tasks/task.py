@@ -58,7 +58,8 @@ class Task:
 
     def judge(self, sample: Sample, text: str) -> Judgement:
         """Judge an answer to one of the samples."""
-        return judge(text, self.target(sample))
+        asked = next((message.text for message in reversed(sample.messages) if message.role == "user"), "")
+        return judge(text, self.target(sample), asked)
 
 
 def group_of(sample: Sample) -> Group:

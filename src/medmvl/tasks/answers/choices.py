@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from medmvl.tasks.answers.contrast import affirmed_part, closed_part, names_normal, normal_part, places_of
 from medmvl.tasks.answers.denial import PAUSE, denied_after, denied_before, masked
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
 from medmvl.tasks.answers.measured import same_value
@@ -104,26 +105,30 @@ class Mention:
     denied: bool
 
 
-def find_choice(answer: str, choices: Sequence[str]) -> str | None:
+def find_choice(answer: str, choices: Sequence[str], question: str = "") -> str | None:
     """The one choice that the answer settles on, or None where it names none, several, or only denies some.
 
     Longer choices are looked for first and use up their words, so "left lower lobe" does not also name
     "left", and 没有 does not also name 有. Choices that are single letters are letters; choices that carry their letters
-    ("A. axial") may be named by letter, by text or by both. Yes and no may be said in any wording.
+    ("A. axial") may be named by letter, by text or by both. Yes and no may be said in any wording. The question tells whether
+    what is called normal was asked for, and of which side yes or no is meant.
     """
     if not choices:
         return None
-    place = choose(answer, choices)
+    place = choose(answer, choices, question=question)
     return None if place is None else choices[place]
 
 
-def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) -> int | None:
+def choose(
+    answer: str, choices: Sequence[str], *, letters: bool | None = None, question: str = ""
+) -> int | None:
     """Index of the choice that the answer settles on, or None.
 
     Args:
         answer: what was said.
         choices: letters alone, options alone, or options after their letters.
         letters: whether options may be named by their letters; None: where the choices are or carry letters.
+        question: what was asked, where it is known.
     """
     named = letters_of(choices)
     marks = named if named else list(ascii_uppercase[: len(choices)]) if letters else []
@@ -134,9 +139,14 @@ def choose(answer: str, choices: Sequence[str], *, letters: bool | None = None) 
     )
     polarities = [word_polarity(choice) for choice in (options or choices)]
     is_closed = polarities.count(True) == polarities.count(False) == 1
+    if is_closed:
+        answer = closed_part(visible_answer(answer), question)
     if is_closed and not marks:
         return _closed(answer, choices, polarities)
-    reading = _read_in_one_form(visible_answer(answer), options, marks)
+    said = visible_answer(answer)
+    if any(map(places_of, options)) and not any(map(names_normal, options)):
+        said = normal_part(said) if names_normal(question) else affirmed_part(said)
+    reading = _read_in_one_form(said, options, marks)
     place = _settled(reading, options)
     if place is None and options and not reading.mentions:
         place = same_value(reading.text, [compared(spell_with_case(option)) for option in options])

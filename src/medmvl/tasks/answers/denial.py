@@ -89,6 +89,8 @@ def denied_before(
         between = spelled[word.end : end]
         if BREAK.search(between) or BREAK.fullmatch(word.text) or _breaks(words, index):
             break
+        if word.text == "nor":
+            return True
         if (PAUSE.search(between) or PAUSE.fullmatch(word.text)) and not _joins(words, index, members):
             break
         if "\x00" not in spelled[word.start : word.end] and word.text in (CHINESE_BEFORE | BEFORE):

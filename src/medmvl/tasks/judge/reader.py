@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medmvl.tasks.answers import visible_answer
+from medmvl.tasks.answers.contrast import affirmed_part, closed_part, names_normal
 from medmvl.tasks.answers.one_form import modalities_in_one_form, results_in_one_form, signed_names
 from medmvl.tasks.judge.claims import Claims, read_claims, values_of
 from medmvl.tasks.judge.compare import Comparison, Relation, compare
@@ -21,6 +22,8 @@ MAIN = frozenset(
 )
 SEGMENT = frozenset(("seg", "depth", "course", "zone"))
 DETAIL = frozenset(("zone", "depth", "course", "seg", "finding"))
+PLACES = frozenset(("side", "level", "segment", "where"))
+"""What a question can ask for that an answer meets by naming a place."""
 FACTORS: dict[Relation, tuple[float, float, float]] = {
     "same": (1.0, 1.0, 1.0),
     "told": (1.0, 1.0, 1.0),
@@ -62,10 +65,18 @@ class Reading:
 
 def read_answer(question: str, answer: str, reference: str) -> Reading:
     """Judge one answer."""
-    reference, answer = _alike(reference, visible_answer(answer))
-    score, why = _score(read_question(question), read_claims(reference), read_claims(answer))
+    asked = read_question(question)
+    reference, answer = _alike(reference, _about(asked, question, visible_answer(answer), reference))
+    score, why = _score(asked, read_claims(reference), read_claims(answer))
     verdict: Verdict = "right" if score >= RIGHT else "partly" if score >= PARTLY else "wrong"
     return Reading(verdict, round(score, 3), why)
+
+
+def _about(asked: Question, question: str, answer: str, reference: str) -> str:
+    """What an answer says of the place that was asked about, or of where something is."""
+    if asked.asked & PLACES and not any(map(names_normal, (question, reference))):
+        return affirmed_part(answer)
+    return closed_part(answer, question) if asked.closed and not asked.alternatives else answer
 
 
 def _alike(reference: str, answer: str) -> tuple[str, str]:

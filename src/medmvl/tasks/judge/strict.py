@@ -29,13 +29,13 @@ class Judgement:
     """True where the whole answer, without its thoughts, equals a reference after normalisation."""
 
 
-def judge(text: str, target: Target) -> Judgement:
-    """Judge the answer `text` by the truth. An empty answer is wrong, never left out."""
+def judge(text: str, target: Target, question: str = "") -> Judgement:
+    """Judge the answer `text` to a question by the truth. An empty answer is wrong, never left out."""
     said = visible_answer(text)
     exact = exact_match(said, target.answers)
     if not target.choices:
         return Judgement("token_f1", token_f1(said, target.answers), None, exact)
-    parsed = find_choice(text, target.choices)
+    parsed = find_choice(text, target.choices, question)
     right = exact or (parsed is not None and any(_same(parsed, answer) for answer in target.answers))
     return Judgement("accuracy", float(right), parsed, exact)
 
@@ -57,7 +57,7 @@ def judge_record(record: Record) -> Judgement:
     """
     if record.form == "choice" and record.letter is not None:
         return _judge_choice(record, record.letter)
-    judgement = judge(record.answer, record.target)
+    judgement = judge(record.answer, record.target, record.question)
     if not record.choices and record.form in ("closed", "choice", "class"):
         judgement = Judgement("accuracy", float(judgement.exact), None, judgement.exact)
     return judgement
@@ -68,7 +68,7 @@ def _judge_choice(record: Record, letter: str) -> Judgement:
     said = visible_answer(record.answer)
     exact = exact_match(said, record.references)
     options = record.options or record.choices
-    place = choose(record.answer, options, letters=True)
+    place = choose(record.answer, options, letters=True, question=record.question)
     parsed = None if place is None else options[place]
     return Judgement(
         "accuracy", float(exact or (place is not None and place == record.place_of(letter))), parsed, exact
