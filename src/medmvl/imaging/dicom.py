@@ -22,6 +22,7 @@ from medmvl.imaging.dicom_decode import PixelError
 from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
 from medmvl.imaging.dicom_header import read_header, sniff_dicom
+from medmvl.imaging.dicom_image_spacing import image_spacing
 from medmvl.imaging.dicom_labels import names_of
 from medmvl.imaging.dicom_meaning import PARAMETRIC_MAP, SECONDARY_CAPTURE
 from medmvl.imaging.dicom_pixels import Values, is_colour, read_values
@@ -29,7 +30,7 @@ from medmvl.imaging.dicom_series import Series, choose, group_frames, set_aside
 from medmvl.imaging.dicom_slides import assemble, place_of_tile
 from medmvl.imaging.dicom_tags import ULTRASOUND_VOLUME
 from medmvl.imaging.dicom_unplaced import SECTIONS, place_faults, stack_spacing, uneven
-from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats, tag_value
+from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_value
 from medmvl.imaging.geometry import axcodes_of, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
@@ -276,7 +277,7 @@ def _to_plane(frame: Frame, values: Values, notes: tuple[str, ...]) -> MedicalIm
     if modality in SECTIONS and (faults := place_faults(frame)):
         lacking = f"the slice has {' and '.join(faults)}: where it lies, or its size, is not known"
         notes = (*notes, lacking)
-    spacing, spacing_note = _image_spacing(frame)
+    spacing, spacing_note = image_spacing(frame)
     known = _patient_orientation(frame)
     turned, swapped = array, False
     shown: tuple[str, ...] | None = known
@@ -302,28 +303,6 @@ def _patient_orientation(frame: Frame) -> tuple[str, str] | None:
     if rows is None or columns is None or any(rows in pair and columns in pair for pair in pairs):
         return None
     return rows, columns
-
-
-def _image_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    at_detector = "spacing is measured at the detector: things in the patient are smaller"
-    imager = tag_floats(frame.file.header, "ImagerPixelSpacing", 2)
-    if frame.spacing is not None:
-        # Equal to Imager Pixel Spacing and not said to be calibrated: not corrected for magnification (PS3.3 10.7.1.3).
-        raw = imager is not None and np.allclose(frame.spacing, imager, rtol=1e-4)
-        return frame.spacing, (at_detector,) if raw and not frame.file.text(
-            "PixelSpacingCalibrationType"
-        ) else ()
-    for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        found = tag_floats(frame.file.header, keyword, 2)
-        if found is not None and min(found) > 1e-6:
-            return (found[0], found[1]), (at_detector,)
-    aspect = tag_floats(frame.file.header, "PixelAspectRatio", 2)
-    if aspect is not None and min(aspect) > 0 and abs(aspect[0] / aspect[1] - 1) > 0.01:
-        return None, (
-            f"a pixel is not square (Pixel Aspect Ratio {aspect[0]:g}:{aspect[1]:g}, height to width): shapes in the array are "
-            "stretched; declare spacing_mm if you know the size of a pixel",
-        )
-    return None, ()
 
 
 def _burned_in(series: Series) -> tuple[str, ...]:

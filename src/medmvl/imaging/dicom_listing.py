@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medmvl.imaging.dicom_image_spacing import image_spacing
 from medmvl.imaging.dicom_marks import SCAN_MARKS, SUV_TYPES, TELLING_APART, TIME_MARKS
 from medmvl.imaging.dicom_tags import ACQUISITION_DAY, IDENTITY
 
@@ -135,7 +136,8 @@ def _label(name: str, value: float | str | None, rank: int) -> str:
 
 
 def _pixel_size(series: Series) -> str:
-    spacing = series.frames[0].spacing
+    first = series.frames[0]
+    spacing = first.spacing or image_spacing(first)[0]
     return "no pixel spacing" if spacing is None else f"pixels of {spacing[0]:.4g} x {spacing[1]:.4g} mm"
 
 

@@ -29,6 +29,7 @@ TAGS = [
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "SequenceOfUltrasoundRegions",
 ]  # fmt: skip
 """Kept of every file, where it has them."""
 SETTINGS = [
@@ -54,6 +55,7 @@ _INNER_TAGS = [
     "PlanePositionVolumeSequence", "PlaneOrientationVolumeSequence", "ImagePositionVolume", "ImageOrientationVolume",
     "PlanePositionSlideSequence", "RowPositionInTotalImagePixelMatrix", "ColumnPositionInTotalImagePixelMatrix",
     "OpticalPathIdentificationSequence", "OpticalPathIdentifier", "ZOffsetInSlideCoordinateSystem",
+    "RegionSpatialFormat", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection", "PhysicalDeltaX", "PhysicalDeltaY",
 ]  # fmt: skip
 
 NUMBERS = {keyword: pydicom.tag.Tag(keyword) for keyword in (*TAGS, *SETTINGS, *_INNER_TAGS)}

@@ -17,8 +17,10 @@ from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging.geometry import Affine
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
+from medmvl.imaging.nrrd_claims import steps_between_ends, value_units
 from medmvl.imaging.nrrd_pixels import BINARY, NrrdHeader, dtype_of, load_pixels
 from medmvl.imaging.selector import Selector, pick
+from medmvl.imaging.units import hounsfield_doubts
 from medmvl.imaging.volume_files import (
     beside,
     numbered_names,
@@ -36,6 +38,8 @@ _FIELD_NAMES = {
     "lineskip": "line skip",
     "byteskip": "byte skip",
     "centerings": "centers",
+    "axismins": "axis mins",
+    "axismaxs": "axis maxs",
 }
 """Other spellings that the format allows."""
 MAX_NAME = 64
@@ -169,15 +173,17 @@ def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector, surplus:
     array = array[None] if array.ndim == 2 else array
     scales = _scales(header, spatial)
     affine = _affine(header, [directions[axis] for axis in spatial], scales)
-    spacing = _spacing(header, spatial, scales)
+    spacing, lengths = _spacing(header, spatial, scales)
     names = _segments(header) if array.dtype.kind in "iu" else {}
+    units, told = ("label", []) if names else value_units(header)
+    told = [*told, *(hounsfield_doubts(array, "volume", "the file says") if units == "HU" else [])]
     return spatial_volume(
         array,
         affine,
         spacing,
         source_format="nrrd",
-        notes=[*_notes(header, scales), *surplus_notes(surplus, plane)],
-        units="label" if names else "arbitrary",
+        notes=[*_notes(header, scales), *lengths, *told, *surplus_notes(surplus, plane)],
+        units=units,
         label_names=names or None,
     )
 
@@ -303,14 +309,28 @@ def _space(header: NrrdHeader) -> str:
     return name[:3] if len(name) == 4 and name.endswith("t") else name.removesuffix("-time")
 
 
-def _spacing(header: NrrdHeader, spatial: list[int], scales: _Scales) -> tuple[float, ...] | None:
+def _spacing(
+    header: NrrdHeader, spatial: list[int], scales: _Scales
+) -> tuple[tuple[float, ...] | None, list[str]]:
+    """Return the spacing by directions, spacings, or the ends of the axes, and what is to be told of the last."""
+    ends, notes = steps_between_ends(header, spatial)
     if "space directions" in header:
         rows = [header["space directions"][axis] for axis in spatial]
         vectors = [np.asarray(row, dtype=np.float64)[:3] for row in rows if row is not None]
-        steps = [float(np.linalg.norm(vector * scales.space[: len(vector)])) for vector in vectors]
-    elif "spacings" in header:
-        pairs = zip(spatial, scales.axes, strict=True)
-        steps = [float(header["spacings"][axis]) * scale for axis, scale in pairs]
-    else:
-        return None
+        return _in_array_order(
+            [float(np.linalg.norm(vector * scales.space[: len(vector)])) for vector in vectors]
+        ), []
+    if "spacings" not in header and ends is None:
+        return None, notes
+    by_ends = None if ends is None else [step * scale for step, scale in zip(ends, scales.axes, strict=True)]
+    if "spacings" not in header:
+        return _in_array_order(by_ends or []), notes
+    pairs = zip(spatial, scales.axes, strict=True)
+    steps = [float(header["spacings"][axis]) * scale for axis, scale in pairs]
+    differ = by_ends is not None and not np.allclose(steps, by_ends, rtol=0.01)
+    told = ["axis mins and axis maxs say another spacing than spacings, which was taken"] if differ else []
+    return _in_array_order(steps), told
+
+
+def _in_array_order(steps: list[float]) -> tuple[float, ...] | None:
     return (*([1.0] * (3 - len(steps))), *reversed(steps)) if len(steps) in (2, 3) else None

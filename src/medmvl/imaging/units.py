@@ -46,16 +46,14 @@ def known_units(said: str) -> str:
     return found
 
 
-def hounsfield_doubts(array: NDArray[Any], kind: str) -> list[str]:
-    """Return a warning where values that were declared as Hounsfield units can hardly be such."""
+def hounsfield_doubts(array: NDArray[Any], kind: str, said: str = "declared as") -> list[str]:
+    """Return a warning where values can hardly be the Hounsfield units that they are said to be."""
     low, high = float(array.min()), float(array.max())
     if kind == "image" and low >= 0 and array.dtype.kind == "u":
         return [
-            f"declared as HU, but the image holds only positive numbers ({low:g} to {high:g}): a CT saved as an image has "
+            f"{said} HU, but the image holds only positive numbers ({low:g} to {high:g}): a CT saved as an image has "
             "lost its offset or its window; use the DICOM or NIfTI it was made from"
         ]
     if low > _NOT_HOUNSFIELD_ABOVE or low < -33000 or high > 66000:
-        return [
-            f"declared as HU, but the values run from {low:g} to {high:g}: no air, or beyond what CT measures"
-        ]
+        return [f"{said} HU, but the values run from {low:g} to {high:g}: no air, or beyond what CT measures"]
     return []

@@ -1,7 +1,7 @@
 """Sides and lobes that an answer sets against each other: `the right one is normal, the left is not` names the left.
 
-A clause that only calls a place normal names no place of a finding, the other side is the one that was not named, and a yes or no
-about one side is not answered by what is said of the other.
+A clause that only calls a place normal names no place of a finding, the other side is the one that was not named, and a yes or
+no about one side is not answered by what is said of the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from functools import lru_cache
 
 from medmvl.tasks.answers.one_form import lobes_in_one_form
 from medmvl.tasks.answers.yes_no import find_polarity
-from medmvl.tasks.metrics.text import has_chinese
 
 _SIDE = re.compile(r"\b(left|right)\b|([左右])(?!右)", re.IGNORECASE)
 _LOBE = re.compile(r"\b(left|right) (upper|middle|lower) lobe\b", re.IGNORECASE)
@@ -32,12 +31,13 @@ _NOTHING_ELSE = re.compile(
     re.IGNORECASE,
 )
 _SOUND = (
-    r"(?:normal(?:ly)?|unremarkable|healthy|spared|unaffected|uninvolved|intact|within normal limits|clear|free(?: (?:of|from)\b)?"
-    r"|sharp)"
+    r"(?:normal(?:ly)?|unremarkable|healthy|spared|unaffected|uninvolved|intact|within normal limits|clear|sharp"
+    r"|free(?: (?:of|from)\b)?)"
 )
 _NORMAL = re.compile(
-    r"(?<!than )(?<!above )(?<!below )\bnormal(?:ly)?\b(?!-| (?:size|variant)d?)|\b(?:unremarkable|healthy|spared|spares|sparing"
-    r"|unaffected|uninvolved|within normal limits)\b|\bno (?:abnormalit\w+|findings?)\b"
+    r"(?<!than )(?<!above )(?<!below )\bnormal(?:ly)?\b(?!-| (?:size|variant)d?)"
+    r"|\b(?:unremarkable|healthy|spared|spares|sparing|unaffected|uninvolved|within normal limits)\b"
+    r"|\bno (?:abnormalit\w+|findings?)\b"
     r"|\b(?:is|are|was|were|remains?|appears?|looks?|lungs?|side|one)\s+(?:\w+ly\s+|both\s+)?(?:clear|sharp|intact|free)\b"
     r"|(?<!不)正常|(?:未见|未見|无|無)(?:明显|明確|明确)?(?:异常|異常|病变)|(?<!不)(?<!欠)清晰|未受累|未累及",
     re.IGNORECASE,
@@ -50,7 +50,8 @@ _ABNORMAL = re.compile(r"\babnormal\w*|异常|異常", re.IGNORECASE)
 _ASKED_NORMAL = re.compile(r"\b(?:clear|intact|sharp)\b", re.IGNORECASE)
 _NOTHING = re.compile(r"\b(?:none|nothing|nil)\b(?! of (?:the|these|those)\b)", re.IGNORECASE)
 _NOT_SO = re.compile(
-    r"\s*,?\s*\b(?:is|are|was|were|does|do|has|have|looks?)(?:\s+not|n't)(?: so)?\s*$|(?:则|卻|却)?(?:不是|不然|并非如此|并不|否)\s*$",
+    r"\s*,?\s*\b(?:is|are|was|were|does|do|has|have|looks?)(?:\s+not|n't)(?: so)?\s*$"
+    r"|(?:则|卻|却)?(?:不是|不然|并非如此|并不|否)\s*$",
     re.IGNORECASE,
 )
 _NOT_THIS = re.compile(r"^\s*not\s+(?=(?:so )?(?:on |in )?(?:the )?(?:left|right)\b[\w\s]*$)", re.IGNORECASE)
@@ -60,7 +61,8 @@ _SO_TOO = re.compile(
 )
 _SO = re.compile(r"\b(?:is|are|was|were)\s*$", re.IGNORECASE)
 _OTHER = re.compile(
-    r"\b(?:the )?(?:other|opposite|contralateral) (?:side|lung|one|hemithorax|kidney|breast)\b|对侧|對側|另外?一?[侧側边邊](?:肺)?",
+    r"\b(?:the )?(?:other|opposite|contralateral) (?:side|lung|one|hemithorax|kidney|breast)\b"
+    r"|对侧|對側|另外?一?[侧側边邊](?:肺)?",
     re.IGNORECASE,
 )
 _MOVED = re.compile(r"\b(?:shift|deviat|displac|push|mov)\w*[^.;,]*$|[移推偏][^。；，]*$", re.IGNORECASE)
@@ -80,7 +82,7 @@ Place = tuple[str, str]
 class _Clause:
     text: str
     end: str
-    """What separates it from the next one."""
+    """Separator from the next one."""
 
 
 def names_normal(text: str) -> bool:
