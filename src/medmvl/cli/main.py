@@ -18,6 +18,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
+from medmvl.cli.told_once import is_one_of_many, tells_it
 from medmvl.errors import ToldElsewhereError
 
 
@@ -135,6 +136,8 @@ def medmvl(
         os.environ["MEDMVL_DEBUG"] = "1"  # so that `main` and the processes it starts know
 
 
+USAGE_ERRORS = typer.BadParameter.__bases__
+"""What typer raises for unknown verbs and options: a class without a public name of its own."""
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 RESUMABLE = ". What was finished is whole: when there is room to write, run the same command again"
 
@@ -158,10 +161,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("medmvl").setLevel(logging.INFO)
     try:
-        typer.main.get_command(app).main(args=cast(Any, arguments), prog_name="medmvl")
+        _run(arguments)
     except (ValueError, OSError) as error:
         if os.environ.get("MEDMVL_DEBUG", "").lower() in {"1", "true", "yes"}:
             raise
-        if not isinstance(error, ToldElsewhereError):
-            typer.echo(f"Error: {describe_error(error)}", err=True)
+        if not isinstance(error, ToldElsewhereError) and tells_it(message := describe_error(error)):
+            typer.echo(f"Error: {message}", err=True)
         sys.exit(2)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    """Run the verb; of several processes that a launcher started, one per host tells what is wrong with the options."""
+    command = typer.main.get_command(app)
+    if not is_one_of_many():
+        command.main(args=cast(Any, arguments), prog_name="medmvl")
+        return
+    try:
+        code = command.main(args=cast(Any, arguments), prog_name="medmvl", standalone_mode=False)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, USAGE_ERRORS):
+            raise
+        if tells_it(str(error)):
+            cast(Any, error).show()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
