@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 import medmvl
+from medmvl.data.entry_cache import FOLDER_VARIABLE
 from medmvl.data.trained_on import TrainedOn
 from medmvl.errors import RecipeError, SampleError, UserError
 from medmvl.models.assemble import load
 from medmvl.models.tuning import load_adapter
-from medmvl.phantoms import write_dataset
+from medmvl.phantoms import dataset, iter_patient_samples, make_patient, write_dataset
 from medmvl.training.checkpoints import checkpoints, is_complete
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe, parse_recipe
@@ -191,6 +193,25 @@ def test_a_dry_run_shows_what_would_train() -> None:
         and "samples x weight 1" in texts[1]
     )
     assert "lora" in texts[2]
+
+
+def test_a_dry_run_of_phantoms_draws_none_and_counts_what_all_would_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(dataset, "draw_ct", lambda patient: drawn.append("ct"))
+    monkeypatch.setattr(dataset, "draw_xray", lambda patient: drawn.append("xray"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    phantoms = {"phantoms": {"preset": "tiny", "patients": 400}}  # 320 of them are for training
+    sources = [phantoms, phantoms | {"no_image": True, "limit": 1000}]
+    speak = stage("speak", parts={"llm": "full"}, epochs=2, max_steps=None, batch_size=32)
+    text, note = dry_run(parse_recipe(recipe(speak, train=sources), "some"))
+    patients = (make_patient(0, index, "tiny") for index in range(320))
+    number = sum(1 for patient in patients for _ in iter_patient_samples(patient, boxes=False))
+    assert f"{2 * math.ceil((number + 1000) / 32)} steps of 32, about {number + 1000} samples" in text
+    assert f"train), {number} samples x weight 1" in text
+    assert "estimated from 80 patients per split" in note
+    assert not drawn and not list(tmp_path.iterdir())
 
 
 def expect_refusal(document: dict[str, Any], folder: Path, error: type[Exception], message: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,8 @@ Split = Literal["train", "validation", "test", "train_reports", "validation_repo
 _CHOOSING = {"limit", "question_types", "languages", "no_image", "images", "volumes"}
 FEW_PATIENTS = 200
 """Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
+OUTLINE_PATIENTS = 80
+"""Patients per split that a dry run asks: two whole blocks, in which every finding is as frequent as in all."""
 
 
 class PhantomSource(StrictModel):
@@ -102,9 +104,12 @@ class LoadedSource:
     """SHA-256 over the file's bytes and everything that chooses from it: equal digests mean equal samples."""
     weight: float = 1.0
     title: str = ""
-    """Tells the source from others of a recipe: its path as the recipe says it, and what was chosen from it."""
+    """Title that distinguishes the source from others of a recipe: its path as the recipe says it, and what was chosen from
+    it."""
     replay: bool = False
     """Answers of its samples are learned where others are prompts."""
+    stands_for: float = 1.0
+    """Samples that training reads per sample here: above 1 in a dry run, which asks few of many phantoms."""
 
 
 def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSource:
@@ -121,17 +126,61 @@ def load_source(source: DataSource, base_dir: Path, cache_dir: Path) -> LoadedSo
     """
     path = base_dir / source.path if source.path is not None else _phantom_file(source, cache_dir)
     samples = SampleFile(path)
+    digest = _digest(samples.digest(), source)
+    return _loaded(source, base_dir, path, _choose(samples, source, str(path)), digest)
+
+
+def outline_source(source: DataSource, base_dir: Path) -> LoadedSource:
+    """Open a source for a dry run: of phantoms the samples of few patients, without drawing one; a file as it is.
+
+    Raises:
+        SampleError: where the file is no data set, or no sample is left.
+        OSError: where the file cannot be read.
+    """
+    if source.phantoms is None:
+        return load_source(source, base_dir, base_dir)
+    samples, ratio = _outline(source.phantoms)
+    title = _title(source)
+    chosen = _choose(samples, source, title)
+    if source.limit is not None:
+        ratio = 1.0 if len(chosen) == source.limit else min(ratio, source.limit / len(chosen))
+    name = f"{source.phantoms.split}.jsonl"
+    return replace(
+        _loaded(source, base_dir, base_dir / name, chosen, _digest(title, source)), stands_for=ratio
+    )
+
+
+def _outline(wanted: PhantomSource) -> tuple[list[Sample], float]:
+    """Samples of the first patients of a split, and how many patients of it each of them stands for."""
+    from medmvl.phantoms import default_splits, iter_patient_samples, make_patient
+    from medmvl.phantoms.dataset import one_report_per_study
+
+    split, _, reports = wanted.split.partition("_")
+    splits = default_splits(wanted.patients)
+    first = sum(splits[earlier] for earlier in list(splits)[: list(splits).index(split)])
+    count = min(OUTLINE_PATIENTS, splits[split])
+    if not count:
+        raise SampleError(
+            f"phantoms of {wanted.patients} patients have none in the split '{split}'; ask for more"
+        )
+    patients = (make_patient(wanted.seed, first + number, wanted.preset) for number in range(count))
+    samples = [one for patient in patients for one in iter_patient_samples(patient, boxes=False)]
+    return one_report_per_study(samples) if reports else samples, splits[split] / count
+
+
+def _loaded(
+    source: DataSource, base_dir: Path, path: Path, chosen: Sequence[Sample], digest: str
+) -> LoadedSource:
     roots = [None if root is None else base_dir / root for root in (source.image_root, source.volume_root)]
     declared = {
         "image": source.images.declared,
         "volume": source.volumes.declared,
     }
-    chosen = _choose(samples, source)
     return LoadedSource(
         name=path.name,
         samples=NoImageSamples(chosen) if source.no_image else chosen,
         load=BlockLoader(path.parent, roots[0], roots[1], declared),
-        digest=_digest(samples, source),
+        digest=digest,
         weight=source.weight,
         title=_title(source),
         replay=source.replay,
@@ -159,12 +208,18 @@ def open_sources(sources: Collection[DataSource], cache: Path) -> list[LoadedSou
     Raises:
         UserError: data files are not here; all of them are named, with what to do.
     """
-    _check_here([source.path for source in sources if source.path is not None])
+    check_here(sources)
     return [load_source(source, Path.cwd(), cache) for source in sources]
 
 
-def _check_here(paths: Sequence[str]) -> None:
-    missing = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
+def check_here(sources: Iterable[DataSource]) -> None:
+    """Check that the data files of sources exist; paths start from the working folder.
+
+    Raises:
+        UserError: data files are not here; all of them are named, with what to do.
+    """
+    paths = dict.fromkeys(source.path for source in sources if source.path is not None)
+    missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise UserError(
             f"data that the recipe names is not here: {first_of(missing, separator=', ')} (paths start from {Path.cwd()}). "
@@ -211,17 +266,20 @@ def _phantom_file(source: DataSource, cache_dir: Path) -> Path:
     return folder / f"{wanted.split}.jsonl"
 
 
-def _choose(samples: SampleFile, source: DataSource) -> Sequence[Sample]:
+def _choose(samples: Sequence[Sample], source: DataSource, origin: str) -> Sequence[Sample]:
+    """The samples that a source keeps; `origin` names them in errors."""
     if source.task is not None:
         task = find_task(source.task)
-        return PromptedSamples(_filter(samples, source, task.indices(samples)), task)
+        return PromptedSamples(_filter(samples, source, task.indices(samples), origin), task)
     if source.question_types is None and source.languages is None:
         count = len(samples) if source.limit is None else min(source.limit, len(samples))
         return samples if count == len(samples) else SampleSubset(samples, range(count))
-    return _filter(samples, source, range(len(samples)))
+    return _filter(samples, source, range(len(samples)), origin)
 
 
-def _filter(samples: SampleFile, source: DataSource, candidates: Iterable[int]) -> SampleSubset:
+def _filter(
+    samples: Sequence[Sample], source: DataSource, candidates: Iterable[int], origin: str
+) -> SampleSubset:
     indices: list[int] = []
     for index in candidates:
         if _wanted(samples[index], source):
@@ -231,7 +289,7 @@ def _filter(samples: SampleFile, source: DataSource, candidates: Iterable[int]) 
     if not indices:
         wanted = {"task": source.task, "question_types": source.question_types, "languages": source.languages}
         chosen = ", ".join(f"{key} {_listed(value)}" for key, value in wanted.items() if value is not None)
-        raise SampleError(f"{samples.path}: none of its {len(samples)} samples has {chosen}")
+        raise SampleError(f"{origin}: none of its {len(samples)} samples has {chosen}")
     return SampleSubset(samples, indices)
 
 
@@ -246,9 +304,10 @@ def _wanted(sample: Sample, source: DataSource) -> bool:
     )
 
 
-def _digest(samples: SampleFile, source: DataSource) -> str:
+def _digest(content: str, source: DataSource) -> str:
+    """Digest of what a source gives: of its content and everything that chooses from it."""
     choice = source.model_dump(include=_CHOOSING, mode="json")
     if source.task is not None:
         choice["task"] = [source.task, dict(find_task(source.task).prompts)]
-    text = samples.digest() + json.dumps(choice, sort_keys=True)
+    text = content + json.dumps(choice, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -80,8 +80,8 @@ def write_dataset(
 
     Args:
         out: the folder; must not exist, be empty, or hold this very data set, which is then left as it is.
-        patients: how many; patient `i` is the same in every data set of this seed and preset.
-        seed: of everything.
+        patients: number of patients; patient `i` is the same in every data set of this seed and preset.
+        seed: seed for everything.
         preset: a name in `presets.PRESETS` or a preset of your own.
         format: how volumes and images are stored.
         splits: patients in each of `train`, `validation`, `test`; consecutive patients, never divided.
@@ -107,20 +107,23 @@ def write_dataset(
     return summary
 
 
-def iter_patient_samples(patient: Patient) -> Iterator[Sample]:
-    """Yield a patient's samples with `phantom://` references, without pixels; `source.load` renders them."""
+def iter_patient_samples(patient: Patient, *, boxes: bool = True) -> Iterator[Sample]:
+    """Yield a patient's samples with `phantom://` references, without pixels; `source.load` renders them.
+
+    Boxes are known after drawing; without them nothing is drawn.
+    """
     from medmvl.phantoms.source import reference
 
     for view in ("ct", "xray"):
         if _asks(patient.preset, view):
-            rendering = _draw(patient, view)
+            drawn = _draw(patient, view).findings if boxes else ()
             block = _block(view, reference(patient, view), {})
             earlier = patient.at_prior()
             prior = None
             if earlier is not None and patient.prior is not None:
                 days = {"days_before_current": patient.prior.days_before}
                 prior = _block(view, reference(earlier, view), days)
-            yield from make_samples(patient, Study(view, block, rendering.findings, prior))
+            yield from make_samples(patient, Study(view, block, drawn, prior))
 
 
 def _check(patients: int, splits: dict[str, int], format: str, workers: int) -> None:
@@ -214,7 +217,7 @@ def _block(view: View, path: str, declared: JsonObject) -> VolumeBlock | ImageBl
 
 
 def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, int]) -> JsonObject:
-    """Write one JSON Lines file a split, and one report per study for alignment and label training."""
+    """Write one JSON Lines file per split, and one report per study for alignment and label training."""
     answers: Counter[tuple[str, str, str]] = Counter()
     sizes: dict[str, list[float]] = {}
     counts = {}
@@ -225,7 +228,7 @@ def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, i
             for finding_type, size in patient.sizes:
                 sizes.setdefault(finding_type, []).append(size)
         counts[split] = write_samples(folder / f"{split}.jsonl", samples)
-        write_samples(folder / f"{split}_reports.jsonl", _one_report_a_study(samples))
+        write_samples(folder / f"{split}_reports.jsonl", one_report_per_study(samples))
         for sample in samples:
             assert sample.target is not None
             if sample.target.choices:
@@ -239,7 +242,7 @@ def _write_splits(folder: Path, written: Iterator[_Written], splits: dict[str, i
     }
 
 
-def _one_report_a_study(samples: list[Sample]) -> list[Sample]:
+def one_report_per_study(samples: list[Sample]) -> list[Sample]:
     """Keep the report samples, English and Chinese by turns: each image once."""
     reports = [s for s in samples if s.target is not None and s.target.question_type.endswith("_report")]
     kept, seen = [], set()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmvl.data.sources import DataSource
+from medmvl.data.sources import DataSource, outline_source
 from medmvl.models.assemble import preprocessor_of
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.part_names import PARTS
@@ -99,8 +99,8 @@ class Estimate:
     def lines(self) -> Iterator[str]:
         """The estimate as text, line by line."""
         yield f"{'part':18}{'type':34}{'parameters':>16}"
-        for name, (told, count) in self.parts.items():
-            yield f"{name:18}{told:34}{count:>16,}"
+        for name, (type_name, count) in self.parts.items():
+            yield f"{name:18}{type_name:34}{count:>16,}"
         yield f"{'total':52}{sum(count for _, count in self.parts.values()):>16,}"
         text = self.assumptions.text_tokens
         for kind, count in self.visual_tokens.items():
@@ -194,13 +194,12 @@ def _read_seconds(sources: Sequence[DataSource], work: Work, ours: Assumptions) 
 
 def _samples(recipe: Recipe, stage: Stage, ours: Assumptions) -> float:
     """Samples per epoch; a source that is not on this machine counts as assumed."""
-    from medmvl.data.prepared import default_cache_dir
-    from medmvl.data.sources import load_source
-
     total = 0.0
     for source in recipe.data_of(stage).train:
-        here = source.path is None or Path(source.path).is_file()
-        count = len(load_source(source, Path.cwd(), default_cache_dir()).samples) if here else ours.samples
+        count: float = ours.samples
+        if source.path is None or Path(source.path).is_file():
+            outlined = outline_source(source, Path.cwd())
+            count = len(outlined.samples) * outlined.stands_for
         total += source.weight * count
     return total
 

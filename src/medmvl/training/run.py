@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medmvl.data.prepared import default_cache_dir
-from medmvl.data.sources import DataSource, LoadedSource, open_sources, source_key
+from medmvl.data.sources import (
+    OUTLINE_PATIENTS,
+    DataSource,
+    LoadedSource,
+    check_here,
+    open_sources,
+    outline_source,
+    source_key,
+)
 from medmvl.data.trained_on import TrainedOn
 from medmvl.models.assemble import assemble
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -97,14 +105,24 @@ def set_damaged_models_aside(recipe: Recipe, out: Path) -> None:
 
 
 def dry_run(recipe: Recipe) -> Iterator[str]:
-    """Yield a block of text per stage: what would train on how much. Makes every check that comes before a first step."""
-    sources = load_sources(recipe, default_cache_dir())
+    """Yield a block of text per stage: what would train on how much. Makes every check that comes before a first step.
+
+    No phantom is drawn: numbers are estimates from the first patients of each split, and the last text says so.
+    """
+    named = named_sources(recipe)
+    check_here(named.values())
+    sources = {key: outline_source(source, Path.cwd()) for key, source in named.items()}
     model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
     before = trained_before(recipe, Path(), number=1)
     for stage in recipe.stages:
         plan = plan_stage(recipe, stage, model, processor, sources, before)
         before = plan.trained_on
         yield plan.describe()
+    if any(source.stands_for > 1 for source in sources.values()):
+        yield (
+            f"samples and tokens of phantoms are estimated from {OUTLINE_PATIENTS} patients per split; "
+            "training draws all of them"
+        )
 
 
 def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
@@ -113,11 +131,17 @@ def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
     Raises:
         UserError: data files are not here; all of them are named, with what to do.
     """
-    needed: dict[str, DataSource] = {}
+    named = named_sources(recipe)
+    return dict(zip(named, open_sources(named.values(), cache), strict=True))
+
+
+def named_sources(recipe: Recipe) -> dict[str, DataSource]:
+    """Sources that stages train on and validate with, each once, by their keys."""
+    named: dict[str, DataSource] = {}
     for stage in recipe.stages:
         data = recipe.data_of(stage)
-        needed |= {source_key(source): source for source in (*data.train, *data.validation)}
-    return dict(zip(needed, open_sources(needed.values(), cache), strict=True))
+        named |= {source_key(source): source for source in (*data.train, *data.validation)}
+    return named
 
 
 def training_texts(recipe: Recipe, sources: dict[str, LoadedSource]) -> Iterator[str]:
@@ -145,7 +169,7 @@ def start_model(
 
 
 def trained_before(recipe: Recipe, out: Path, number: int) -> TrainedOn:
-    """Whom the model was trained on before a stage, as far as is known."""
+    """Patients that the model was trained on before a stage, as far as is known."""
     if number > 1:
         model = stage_folder(out, number - 1, recipe.stages[number - 2]) / "model"
     elif recipe.model.init is not None:

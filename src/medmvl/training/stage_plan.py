@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from medmvl.data.prepared import PreparedCache, default_cache_dir
@@ -65,12 +67,7 @@ class StagePlan:
 
     def describe(self) -> str:
         """What trains on how much, as a table of text."""
-        stage = self.stage
-        lines = [
-            f"stage {stage.name}: {stage.objective}, {self.order.num_steps} steps of {stage.batch_size}, "
-            f"{len(self.train)} samples, {self.num_tokens} tokens per pass",
-            *self._shares(),
-        ]
+        lines = [self._amounts(), *self._shares()]
         if self.labels:
             lines.append(f"  labels: {', '.join(self.labels)}")
         lines.append(f"  {'part':18}{'mode':8}{'trains':>14}{'of':>14}{'learning rate':>16}")
@@ -81,13 +78,34 @@ class StagePlan:
             )
         return "\n".join(lines)
 
+    def _amounts(self) -> str:
+        """Steps, samples and tokens; estimates (about) where few phantoms stand for many."""
+        stage, mixture, sizes = self.stage, self.train.mixture, self._sizes()
+        about = "about " if any(source.stands_for > 1 for source in mixture.sources) else ""
+        steps, tokens = self.order.num_steps, self.num_tokens
+        if about:
+            ratios = np.repeat([source.stands_for for source in mixture.sources], mixture.sizes)
+            tokens = round(float(np.dot(mixture.lengths, ratios)))
+            epoch = sum(size * weight for size, weight in zip(sizes, mixture.weights, strict=True))
+            steps = stage.max_steps or math.ceil((stage.epochs or 0) * math.ceil(epoch / stage.batch_size))
+        return (
+            f"stage {stage.name}: {stage.objective}, {steps} steps of {stage.batch_size}, "
+            f"{about}{sum(sizes)} samples, {about}{tokens} tokens per pass"
+        )
+
+    def _sizes(self) -> list[int]:
+        """Samples of each source that training reads."""
+        mixture = self.train.mixture
+        return [
+            round(size * source.stands_for)
+            for size, source in zip(mixture.sizes, mixture.sources, strict=True)
+        ]
+
     def _shares(self) -> Iterator[str]:
         """Samples of each source, and their share of an epoch."""
-        mixture = self.train.mixture
-        drawn = [size * weight for size, weight in zip(mixture.sizes, mixture.weights, strict=True)]
-        for source, size, weight, number in zip(
-            mixture.sources, mixture.sizes, mixture.weights, drawn, strict=True
-        ):
+        mixture, sizes = self.train.mixture, self._sizes()
+        drawn = [size * weight for size, weight in zip(sizes, mixture.weights, strict=True)]
+        for source, size, weight, number in zip(mixture.sources, sizes, mixture.weights, drawn, strict=True):
             yield f"  {number / sum(drawn):6.1%} of an epoch: {source.title or source.name}, {size} samples x weight {weight:g}"
 
     def describe_reading(self) -> str:
@@ -112,7 +130,7 @@ def plan_stage(
 ) -> StagePlan:
     """Check a stage against model and data without reading pixels, and make the model ready for it.
 
-    `before` says whom the model was trained on already; None: nobody.
+    `before` names the patients that the model was trained on already; None: nobody.
 
     Raises:
         UserError: something would train nothing, or a sample cannot be learned from; the message names it.
