@@ -25,7 +25,7 @@ _SIDES = (
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of an Analyze header: its size, 348, without NIfTI's mark."""
+    """Return whether these are the first bytes of an Analyze header: its size, 348, without NIfTI's mark."""
     if len(head) < _SIZE or head[_MAGIC_AT : _MAGIC_AT + 2] in (b"n+", b"ni"):
         return False
     for order in ("<", ">"):
@@ -42,7 +42,7 @@ def read_analyze(path: Path, selector: Selector) -> MedicalImage:
         AmbiguousSourceError: for several time points.
         ReadError: where it is damaged, cut short, in colour, or its .img is missing.
     """
-    from nibabel.spm99analyze import Spm99AnalyzeHeader  # most of a second
+    from nibabel.spm99analyze import Spm99AnalyzeHeader  # takes most of a second to import
 
     selector.refuse_others("time")
     with opened(path) as stream:

@@ -49,7 +49,7 @@ _SELF_DESCRIBING = (
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of an .npy file, or of a zip archive that holds some."""
+    """Return whether these are the first bytes of an .npy file, or of a zip archive that holds some."""
     return head.startswith(b"\x93NUMPY") or (head.startswith(b"PK\x03\x04") and b".npy" in head[:512])
 
 

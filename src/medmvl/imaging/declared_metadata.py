@@ -17,7 +17,7 @@ _SPATIAL_FORMATS = ("nifti", "nrrd", "metaimage", "numpy", "mgh", "analyze")
 
 @dataclass(frozen=True)
 class Declared:
-    """Facts given next to a path; each holds only where the file is silent, and must not contradict it."""
+    """Facts that the user gives with a path; each is used only where the file does not say it, and must not contradict it."""
 
     units: str | None = None
     spacing_mm: tuple[float, ...] | None = None

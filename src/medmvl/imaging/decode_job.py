@@ -1,4 +1,4 @@
-"""One call of the pool: batches are handed to processes, and what ends a process is found and tried again by itself."""
+"""One call of the decoding pool: batches go to processes; a request that ends its process is found and tried again alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def start_pays(left: float, num_workers: int, start: float) -> bool:
     (left - n start) / (n (n + 1)) earlier.
 
     Args:
-        left: CPU seconds of what nobody has begun.
+        left: CPU seconds of the work that nobody has begun.
         num_workers: n, the processes at work.
         start: CPU seconds of a start.
     """
@@ -47,7 +47,7 @@ class DecodeJob:
         """Workers that have not been given anything yet."""
         self.answers: dict[int, Decoded | Failure] = {}
         self.seconds, self.num_bytes = 0.0, 0
-        """CPU of the answers so far, and bytes that they may fill."""
+        """CPU seconds of the answers so far, and bytes that they may fill."""
 
     def advance(self, number: int) -> None:
         """Hand out work and wait for an answer; `number` is the request whose turn it is."""
@@ -111,7 +111,7 @@ class DecodeJob:
         try:
             worker.submit(batch, self.requests)
         except OSError:  # it ended while it was idle
-            self._bury(worker)
+            self._give_up(worker)
 
     def _collect(self) -> None:
         busy = {worker.connection: worker for worker in self.workers if worker.running}
@@ -132,8 +132,8 @@ class DecodeJob:
             KeyError,
             TypeError,
             AssertionError,
-        ):  # it ended, or talks nonsense
-            self._bury(worker)
+        ):  # it ended, or its answer cannot be parsed
+            self._give_up(worker)
             return
         if received is not None:
             self.answers.update(zip(received.batch.numbers, received.answers, strict=True))
@@ -149,10 +149,10 @@ class DecodeJob:
         megapixels = options["rows"] * options["columns"] / 1e6
         seconds = 10 * (CPU_SECONDS + CPU_SECONDS_PER_MEGAPIXEL * megapixels)
         if now - worker.since > (seconds if worker.ready else START_SECONDS):
-            self._bury(worker, late=True)
+            self._give_up(worker, late=True)
 
-    def _bury(self, worker: DecodeProcess, *, late: bool = False) -> None:
-        """Deal with a worker that has ended or must: blame the request it was at, and put the others back."""
+    def _give_up(self, worker: DecodeProcess, *, late: bool = False) -> None:
+        """Give up a worker that has ended or must end: the request it was decoding fails, the others are queued again."""
         batches, mark = list(worker.running.values()), worker.mark() if worker.running else -1
         was_fresh = not worker.used and mark <= 0
         status = worker.ended(kill=late)
@@ -179,7 +179,7 @@ class DecodeJob:
             self.waiting.appendleft(Batch(after))
         if late or batch.alone or was_fresh:
             self.answers[culprit] = Failure("time" if late else "ended")
-        else:  # an earlier file may have harmed the worker: this one is tried again by itself
+        else:  # an earlier file may have damaged the worker: this one is tried again alone
             self.waiting.appendleft(Batch([culprit], alone=True))
         if before:
             self.waiting.appendleft(Batch(before))

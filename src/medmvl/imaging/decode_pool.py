@@ -1,4 +1,4 @@
-"""A small pool of decoding processes, so that a codec that ends its process on damaged bytes ends nothing else.
+"""A small pool of decoding processes: a codec that crashes on damaged bytes ends its own process and nothing else.
 
 Started at the first compressed frame, further ones where what is left to decode is worth their start, and reused; safe under
 threads, and forgotten after a fork, so that every process has its own. A worker runs decode_worker.py in a fresh interpreter.
@@ -68,7 +68,7 @@ class DecodePool:
             job.close()
 
     def take(self, *, wait: bool) -> DecodeProcess | None:
-        """Borrow a worker, in turn; without `wait`, None where all are busy. Who holds one already is never made to wait."""
+        """Borrow a worker, in turn; without `wait`, None where all are busy. A caller that holds one already never waits."""
         held = getattr(self._own, "held", 0)
         with self._changed:
             if not held and wait:

@@ -54,7 +54,7 @@ class Answered(NamedTuple):
     batch: Batch
     answers: list[Decoded | Failure]
     seconds: float
-    """CPU that they took."""
+    """CPU seconds that they took."""
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Slot:
 
 @dataclass(eq=False)
 class DecodeProcess:
-    """A process, the socket to it, and the memory that its answers come in."""
+    """A process, the socket to it, and the shared memory for its answers."""
 
     process: subprocess.Popen[bytes]
     connection: socket.socket
@@ -98,7 +98,7 @@ class DecodeProcess:
     """Batches that it has, by slot, oldest first."""
     ready: bool = False
     start_seconds: float = 0.0
-    """CPU that its start took, once it is ready."""
+    """CPU seconds of its start, once it is ready."""
     used: bool = False
     progress: tuple[int, int] = (-1, -1)
     since: float = field(default_factory=time.monotonic)

@@ -43,14 +43,14 @@ class OtherSizeError(Exception):
 def main() -> None:
     """Serve until the other end of the socket closes."""
     connection, lifeline = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    _outlive_nobody(lifeline)
+    _end_with_parent(lifeline)
     greeting, _ = receive(connection)
     sys.path[:] = greeting["path"]
     sys.modules.update(dict.fromkeys(NOT_NEEDED))  # type: ignore[arg-type]
     import numpy
     import pydicom.pixels
 
-    assert numpy and pydicom.pixels  # imported before the terminal is cut off: a failure here is told
+    assert numpy and pydicom.pixels  # imported before the terminal is cut off: a failure here is shown
     send(connection, {"ready": True, "cpu": time.process_time()})
     _cut_off_terminal()
     memory: dict[int, mmap.mmap] = {}
@@ -66,7 +66,7 @@ def main() -> None:
             send(connection, {"slot": slot, "answers": answers, "cpu": time.process_time() - began})
 
 
-def _outlive_nobody(lifeline: int) -> None:
+def _end_with_parent(lifeline: int) -> None:
     """End with the parent even within a codec; leave no core with a patient's pixels; the parent decides about signals."""
     import fcntl
     import resource
@@ -171,7 +171,7 @@ def _answer(request: dict[str, Any], memory: mmap.mmap, at: int) -> tuple[dict[s
 
 
 def decode(request: dict[str, Any]) -> Iterator[tuple[Any, str]]:
-    """Yield stored values of each frame asked for, `(rows, columns[, samples])`, and what their colours are."""
+    """Yield stored values of each frame asked for, `(rows, columns[, samples])`, and their photometric interpretation."""
     import pydicom.pixels
 
     options = request["options"]
@@ -197,15 +197,15 @@ def _check_size(encoded: bytes, options: dict[str, Any]) -> None:
 
 
 def _encoded_frames(request: dict[str, Any]) -> Iterator[bytes]:
-    """Yield the compressed bytes of each frame asked for; what was read of the last file is gone on with."""
+    """Yield the compressed bytes of each frame asked for; reading goes on in the file that was open last."""
     source = (request["path"], _identity(request["path"]), request["offset"], request["frames"])
     if request["spans"] is not None:
         yield from _spans(request)
         return
-    in_hand: _FileInHand | None = getattr(_last, "file", None)
+    in_hand: _OpenFile | None = getattr(_last, "file", None)
     for index in request["indices"]:
         if in_hand is None or in_hand.source != source or in_hand.next > index:
-            in_hand = _FileInHand(source)
+            in_hand = _OpenFile(source)
         yield in_hand.frame(index)
     _last.file = None if in_hand is None or in_hand.next >= request["frames"] else in_hand
 
@@ -228,7 +228,7 @@ def _spans(request: dict[str, Any]) -> Iterator[bytes]:
             yield stream.read(length)
 
 
-class _FileInHand:
+class _OpenFile:
     """The compressed frames of one file, in order."""
 
     def __init__(self, source: tuple[str, tuple[int, ...], int, int]) -> None:

@@ -1,7 +1,7 @@
 """More than 8 bits as they are stored, where Pillow keeps the high bytes only (colour, transparency) or swaps them twice.
 
-Pillow unpacks 16-bit samples with a byte order that is part of the decoder's name: told the wrong one, it keeps the low
-byte. Both halves together are every bit that is stored.
+Pillow unpacks 16-bit samples with a byte order that is part of the decoder's name: given the wrong one, it keeps the low
+byte. Both readings together hold every stored bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SWAPPED_TWICE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"}
 
 
 def is_deep_colour(pil_image: Image.Image) -> bool:
-    """Tell whether an image that was opened, but not yet decoded, holds several samples of 16 bits."""
+    """Return whether an image that was opened, but not yet decoded, holds several samples of 16 bits."""
     return ";16" in _unpacker(pil_image) and pil_image.mode not in (
         "I",
         "I;16",

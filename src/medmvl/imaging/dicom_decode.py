@@ -1,7 +1,7 @@
 """Decoding: the stored values of one frame, from every transfer syntax that the installed codecs know.
 
 Uncompressed pixels are read straight into NumPy. Compressed ones are decoded by pydicom's plugins in processes of their own
-(decode_pool): on damaged bytes a codec may end its process, or print what it thinks.
+(decode_pool): on damaged bytes a codec may crash, or print warnings that quote the file.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def decode_files(wanted: Iterable[Wanted]) -> Iterator[NDArray[Any]]:
 
 
 def _needs_codec(file: DicomFile) -> bool:
-    """Whether pixels are compressed by something that may take its process along."""
+    """Whether the pixels need a codec, which may crash its process."""
     return file.encapsulated and file.syntax != DEFLATED_IMAGE_FRAME
 
 
@@ -138,7 +138,7 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
 
 
 def _native_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Colours, single bits and big-endian bytes that are not compressed: no codec has a part in these."""
+    """Colours, single bits and big-endian bytes that are not compressed: no codec is needed."""
     dataset = _with_pixels(file)
     decoder = pydicom.pixels.get_decoder(file.syntax)
     for array, about in decoder.iter_array(dataset, indices=list(indices)):
@@ -180,7 +180,7 @@ def _compressed_frames(wanted: Sequence[Wanted]) -> Iterator[NDArray[Any]]:
 
 
 def _requests(file: DicomFile, indices: Sequence[int]) -> Iterator[Request]:
-    """Say what the decoding process must know, a few megabytes of decoded pixels at a time."""
+    """Requests for the decoding process, a few megabytes of decoded pixels each."""
     if file.syntax not in uid.AllTransferSyntaxes:
         raise ReadError(_decode_failure(file))
     if not file.syntax.is_encapsulated:

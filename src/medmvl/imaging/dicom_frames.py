@@ -26,7 +26,7 @@ Vector = NDArray[np.float64]
 _EMPTY = Dataset()
 """Functional groups of a classic file; never written to."""
 MAX_COMPRESSION = 2000
-"""A compressed file over 256 MiB when decoded must not claim more than this many bytes a byte."""
+"""A compressed file over 256 MiB when decoded must not claim more than this many bytes per stored byte."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +106,13 @@ def frames_of(file: DicomFile) -> list[Frame]:
     shared, per_frame = _functional_groups(file, count)
     frames = [_frame(file, index, (rows, columns), shared, per_frame[index]) for index in range(count)]
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PhotometricInterpretation"):
-        file.text(keyword)  # what cannot be understood is told here, where the file is known
+        file.text(keyword)  # a tag that cannot be parsed is refused here, where the file is known
     left_out = _left_out(file, rows, columns, count)
     return spread(file, [replace(frame, notes=left_out) for frame in frames] if left_out else frames)
 
 
 BITS_OF_PADDING = 128
-"""Smaller frames could be made of the bytes that pad a value."""
+"""Bits that may pad a value: smaller frames beyond the count cannot be recognised."""
 
 
 def _left_out(file: DicomFile, rows: int, columns: int, count: int) -> tuple[str, ...]:
@@ -120,9 +120,7 @@ def _left_out(file: DicomFile, rows: int, columns: int, count: int) -> tuple[str
     if file.encapsulated:
         stored = _num_offsets(file) or count
     else:
-        bits = rows * columns * file.integer("SamplesPerPixel", 1) * file.integer("BitsAllocated")
-        if file.value("PhotometricInterpretation") == "YBR_FULL_422":
-            bits = bits * 2 // 3
+        bits = _frame_bits(file, rows, columns)
         stored = file.num_pixel_bytes * 8 // bits if bits > BITS_OF_PADDING else count
     described = file.value("PerFrameFunctionalGroupsSequence")
     most = max(stored, 0 if described is None else len(described))
@@ -133,6 +131,12 @@ def _left_out(file: DicomFile, rows: int, columns: int, count: int) -> tuple[str
         f"the file has {what} of {most} frames of this size, and its header counts {count}: what is beyond was left out "
         "(or Number of Frames, Rows, Columns or Bits Allocated is wrong)",
     )
+
+
+def _frame_bits(file: DicomFile, rows: int, columns: int) -> int:
+    """Bits of one frame without compression; colours in 4:2:2 share two of their three samples with a neighbour."""
+    bits = rows * columns * file.integer("SamplesPerPixel", 1) * file.integer("BitsAllocated")
+    return bits * 2 // 3 if file.value("PhotometricInterpretation") == "YBR_FULL_422" else bits
 
 
 def _num_offsets(file: DicomFile) -> int:
@@ -150,9 +154,7 @@ def _check_claim(file: DicomFile, rows: int, columns: int, count: int) -> None:
         raise ReadError(f"{bits} bits and {samples} samples per pixel are not a DICOM image")
     slide = file.value("TotalPixelMatrixRows") is not None  # its tiles are never all decoded at once
     check_size((1 if slide else count, rows, columns, samples), max(1, bits // 8))
-    claimed, there = (rows * columns * count * samples * bits + 7) // 8, file.num_pixel_bytes
-    if file.value("PhotometricInterpretation") == "YBR_FULL_422":
-        claimed = claimed * 2 // 3
+    claimed, there = (_frame_bits(file, rows, columns) * count + 7) // 8, file.num_pixel_bytes
     if not file.encapsulated and there < claimed:
         raise ReadError(
             f"the file is cut off: its header claims {claimed} bytes of pixels, {there} are there"

@@ -42,7 +42,7 @@ _NUMBERS = {
 _HIDDEN = (
     "acquisition clock", "content clock", "reference time", "whole image type", "dimension", ACQUISITION_DAY,
 )  # fmt: skip
-"""Times of the day and free terms: only which of them it is may be said."""
+"""Times of day and free terms: never shown, only numbered."""
 
 
 def tell_apart(series: Sequence[Series]) -> list[Series]:
@@ -50,13 +50,13 @@ def tell_apart(series: Sequence[Series]) -> list[Series]:
     alike: dict[str, list[int]] = defaultdict(list)
     for at, one in enumerate(series):
         alike[one.plain].append(at)
-    told = list(series)
+    named = list(series)
     for places in alike.values():
         if len(places) > 1:
             words = _words([series[at] for at in places])
             for at, said in zip(places, words, strict=True):
-                told[at] = replace(series[at], apart=said)
-    return told
+                named[at] = replace(series[at], apart=said)
+    return named
 
 
 def _words(series: Sequence[Series]) -> list[str]:

@@ -27,7 +27,7 @@ from medmvl.imaging.dicom_values import PARSER_ERRORS, TagValue, tag_value
 
 
 class Mark(NamedTuple):
-    """One fact, where it is kept, and how near two numbers of one scan are."""
+    """One fact: where a file keeps it, and how far two numbers of one scan may differ."""
 
     keyword: str = ""
     """Keyword at the top of the file."""
@@ -105,7 +105,7 @@ SCAN_MARKS = (
     "flip angle", "real world value", "stack", "segment", "optical path", "focal plane",
     "energy window", "detector",
 )  # fmt: skip
-"""Slices that differ here are of different scans."""
+"""Marks of a scan: slices that differ in one are of different scans."""
 TIME_MARKS = (
     "time",
     "time offset",
@@ -115,13 +115,14 @@ TIME_MARKS = (
     "cardiac phase",
     "respiratory phase",
 )
-"""Slices that differ here are different images of one scan: `#time=N` chooses among them."""
+"""Marks of a time point: slices that differ in one are different images of one scan: `#time=N` chooses among them."""
 SETTINGS = (
     ACQUISITION_DAY, "repetition time", "field strength", "receive coil", "sequence name", "scanning sequence",
     "sequence variant", "scan options", "averages", "echo train", "bandwidth", "pitch", "rotation time", "field of view",
     "tilt",
 )  # fmt: skip
-"""Scans that are made otherwise differ here. A slice of one scan may, too; every other slice of one scan does not."""
+"""Settings of the scanner. Single slices of one scan may differ in one; where two values take turns slice by slice, they
+are two scans."""
 TELLING_APART = (
     *TIME_MARKS[:4], "diffusion direction", *TIME_MARKS[4:], "trigger time", "reference time", "acquisition",
     "whole image type", "rescale type", *SETTINGS, "dimension", "acquisition clock", "content clock",

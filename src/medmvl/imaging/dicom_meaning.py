@@ -65,10 +65,10 @@ class Meaning(NamedTuple):
 
     units: str
     by: str
-    """Tag that says so, for the message where frames differ."""
+    """Name of the tag that gives the meaning, for the message where frames differ."""
     line: Line
     pieces: tuple[Piece, ...] = ()
-    """Used instead of the line where there are any."""
+    """Mappings that replace the line, where there are any."""
     table: bool = False
     """True where a modality table is used instead of the line."""
     notes: tuple[str, ...] = ()
@@ -94,20 +94,21 @@ def meanings_of(frames: Sequence[Frame]) -> list[Meaning]:
 
 
 def _own_lines(frames: Sequence[Frame], found: Sequence[Meaning]) -> tuple[str, ...]:
-    """Warn of a CT whose slices have rescales of their own: scanners write one, so one that differs may be a fault."""
+    """Warn of a CT whose slices differ in their rescale: scanners write one per series, so this may be a fault."""
     counts = Counter(meaning.line for meaning in found)
     if found[0].units != "HU" or len(counts) == 1 or frames[0].file.modality != "CT" or found[0].pieces:
         return ()
     usual = counts.most_common(1)[0][0]
     at = next(at for at, meaning in enumerate(found) if meaning.line != usual)
-    odd, who = found[at].line, _who(frames, at)
+    odd, frame_name = found[at].line, _named_frame(frames, at)
     return (
-        f"{len(found) - counts[usual]} of {len(found)} slices have a rescale of their own, such as {who} (slope {odd.slope:g}, "
-        f"intercept {odd.intercept:g}; most: {usual.slope:g}, {usual.intercept:g}): each was read by its own",
+        f"{len(found) - counts[usual]} of {len(found)} slices have a rescale of their own, such as {frame_name} "
+        f"(slope {odd.slope:g}, intercept {odd.intercept:g}; most: {usual.slope:g}, {usual.intercept:g}): "
+        "each was read by its own",
     )
 
 
-def _who(frames: Sequence[Frame], at: int) -> str:
+def _named_frame(frames: Sequence[Frame], at: int) -> str:
     one_file = len({id(frame.file) for frame in frames}) == 1
     return f"frame {frames[at].index + 1}" if one_file else f"file {frames[at].file.path.name}"
 
@@ -118,11 +119,11 @@ def _agree(frames: Sequence[Frame], said: list[Any], describe: Callable[[Any], s
         return
     usual = counts.most_common(1)[0][0]
     at = next(at for at, one in enumerate(said) if one != usual)
-    who = _who(frames, at)
+    frame_name = _named_frame(frames, at)
     more = len(said) - counts[usual] - 1
     others = f" (and {more} more)" if more else ""
     raise ReadError(
-        f"the slices do not mean the same: {who}{others} has {describe(said[at])}, the others {describe(usual)}; "
+        f"the slices do not mean the same: {frame_name}{others} has {describe(said[at])}, the others {describe(usual)}; "
         "take it out, or repair its header"
     )
 
@@ -225,7 +226,7 @@ def _contradicted_polarity(frame: Frame, units: str) -> tuple[str, ...]:
 
 
 def inverted(frame: Frame, units: str) -> bool:
-    """Whether a smaller stored value is brighter: a matter of images alone, never of what has units (C.7.6.3.1.2)."""
+    """Whether a smaller stored value is brighter: only where values have no units (C.7.6.3.1.2)."""
     if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
         return False
     return frame.file.text("PhotometricInterpretation") == "MONOCHROME1"

@@ -1,4 +1,4 @@
-"""Padding: the stored values that are stored where the scanner measured nothing (PS3.3 C.7.5.1.1.2)."""
+"""Padding: the values stored where the scanner measured nothing (PS3.3 C.7.5.1.1.2)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _widened(around: Padding, stack: NDArray[Any]) -> Padding:
     within = distance <= reach
     if around.low == around.high and within.any():
         off = abs(float(stack[within].mean(dtype=np.float64)) - around.low)
-        reach = 0.0 if off > max(1.0, reach / 2) else reach  # these are tissue beside it, not padding
+        reach = 0.0 if off > max(1.0, reach / 2) else reach  # these are tissue next to it, not padding
     return Padding(around.low - reach, around.high + reach, lossy=True)
 
 

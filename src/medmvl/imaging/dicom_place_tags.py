@@ -27,7 +27,7 @@ POSITION = Place("Image Position (Patient)", "PlanePositionSequence", "ImagePosi
 ORIENTATION = Place("Image Orientation (Patient)", "PlaneOrientationSequence", "ImageOrientationPatient", 6)
 SPACING = Place("Pixel Spacing", "PixelMeasuresSequence", "PixelSpacing", 2)
 SKEW = 0.05
-"""Two directions may be off by so much in length, and in the cosine between them."""
+"""Largest error of two directions in their length, and in the cosine between them."""
 
 
 @lru_cache(maxsize=256)

@@ -1,7 +1,8 @@
 """A fast walk over the elements of an ordinary DICOM file: little endian, in order, with a meta header, up to its pixels.
 
 pydicom's parser makes an object of each element and asks the file for its bytes one by one, which is most of the time that
-a series of 300 slices takes. This one skips what nobody asked for, and knows no repair: whatever is not as the standard
+a series of 300 slices takes. This one skips the elements that are not needed and repairs nothing: whatever is not as the
+standard
 (PS3.5, section 7) says is left to pydicom, which knows what writers do.
 """
 
@@ -24,7 +25,7 @@ from medmvl.imaging.dicom_tags import READ
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 WINDOW_BYTES = 2**15
-"""Read at a time: the header of a slice, in most cases."""
+"""Bytes read at a time: the header of a slice, in most cases."""
 MAX_VALUE_BYTES, MAX_DEPTH = 2**24, 16
 _CHARACTER_SET = BaseTag(0x00080005)
 _WANTED = {int(tag): tag for tag in (*READ, _CHARACTER_SET)}
@@ -109,7 +110,7 @@ def scan_header(descriptor: int) -> Scanned | None:
     """Return the elements of `READ` and where the pixels are; None where pydicom's parser must decide.
 
     Args:
-        descriptor: of an open file; where it is at plays no part.
+        descriptor: descriptor of an open file; its position does not matter.
     """
     window = _Window(descriptor)
     if window.data[128:132] != b"DICM":
@@ -176,7 +177,7 @@ def _elements(window: _Window, place: int, implicit: bool) -> tuple[dict[BaseTag
 def _within(
     window: _Window, place: int, last: int, implicit: bool, found: dict[BaseTag, RawDataElement]
 ) -> tuple[int, int]:
-    """Take what lies in the window and needs no care; return where something else is, and the tag before it.
+    """Take the plain elements of the window; return where another kind of element begins, and the tag before it.
 
     One loop without calls: it runs for every element of every slice.
     """

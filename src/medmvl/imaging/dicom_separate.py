@@ -1,4 +1,4 @@
-"""Separating: frames that differ in a mark of their scan go apart, by what the headers say and never by the order of files."""
+"""Separating: frames that differ in a mark of their scan are separated by their headers, never by the order of files."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], int]:
     alike: dict[tuple[object, ...], list[Frame]] = {}
     for frame, place in zip(frames, places, strict=True):
         if place in shared:
-            told = tuple(frame.mark(name) for name in (*TIME_MARKS, *TELLING_APART))
-            alike.setdefault((place, frame.slope, frame.intercept, told), []).append(frame)
+            marks = tuple(frame.mark(name) for name in (*TIME_MARKS, *TELLING_APART))
+            alike.setdefault((place, frame.slope, frame.intercept, marks), []).append(frame)
     dropped: set[int] = set()
     for group in alike.values():
         seen: set[bytes] = set()
@@ -109,7 +109,7 @@ def _partition(frames: list[Frame], marks: Sequence[str]) -> list[list[Frame]]:
 
 
 def _rank(value: float | str | None) -> tuple[int, float, str]:
-    """Order numbers as numbers and text as text; what is not said comes first."""
+    """Order numbers as numbers and text as text; a missing value comes first."""
     if isinstance(value, str) and value.replace(".", "", 1).isdigit():
         return (1, float(value), "")
     return (0, 0.0, "") if value is None else (1, value, "") if isinstance(value, float) else (2, 0.0, value)

@@ -31,13 +31,13 @@ TAGS = [
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "SequenceOfUltrasoundRegions",
 ]  # fmt: skip
-"""Kept of every file, where it has them."""
+"""Tags kept of every file, where it has them."""
 SETTINGS = [
     "RepetitionTime", "MagneticFieldStrength", "ReceiveCoilName", "SequenceName", "ScanningSequence", "SequenceVariant",
     "ScanOptions", "NumberOfAverages", "EchoTrainLength", "PixelBandwidth", "SpiralPitchFactor", "RevolutionTime",
     "ReconstructionDiameter", "GantryDetectorTilt", "AcquisitionMatrix",
 ]  # fmt: skip
-"""Kept, too: how a scan was made, compared alone, so that a wrong number of values refuses no file."""
+"""Settings of the scan, kept as well. They are only compared, so a wrong number of values refuses no file."""
 
 _INNER_TAGS = [
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
@@ -92,7 +92,7 @@ IDENTITY = {
     "description": ("SeriesDescription", "ProtocolName", "SeriesTime"),
     ACQUISITION_DAY: ("AcquisitionDate",),
 }
-"""Compared with one another and forgotten: their values are never kept, and never shown."""
+"""Tags that are compared with one another and forgotten: their values are never kept, and never shown."""
 IDENTITY_NUMBERS = tuple(pydicom.tag.Tag(keyword) for keywords in IDENTITY.values() for keyword in keywords)
 READ = [
     *(NUMBERS[keyword] for keyword in (*TAGS, *SETTINGS)),
@@ -100,7 +100,7 @@ READ = [
     *CREATORS,
     *dict.fromkeys(creator for creator, _ in CREATORS.values()),
 ]
-"""What the parser is asked for; of these, `IDENTITY_NUMBERS` do not outlive it."""
+"""Tags that the parser reads; values of `IDENTITY_NUMBERS` are dropped right after."""
 ULTRASOUND_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
 """Enhanced US Volume Storage."""
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

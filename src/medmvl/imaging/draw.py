@@ -40,7 +40,7 @@ def preview(image: MedicalImage, window: Window = None) -> Image.Image:
 def slice_image(
     image: MedicalImage, index: int = 0, boxes: Sequence[Sequence[float]] = (), window: Window = None
 ) -> Image.Image:
-    """Draw one axial slice, or the image of a 2D image, at one pixel a voxel, with boxes.
+    """Draw one axial slice, or the image of a 2D image, at one pixel per voxel, with boxes.
 
     Args:
         image: any image.

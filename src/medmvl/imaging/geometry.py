@@ -48,7 +48,7 @@ def axcodes_of(affine: Affine) -> tuple[str, ...]:
     if np.count_nonzero(linear) == 3:  # along the patient's axes, each on one: nothing to decide
         rows = np.argmax(linear != 0, axis=0)
         return tuple(_CODES[int(row), bool(linear[row, axis] > 0)] for axis, row in enumerate(rows))
-    from nibabel import orientations  # most of a second
+    from nibabel import orientations  # takes most of a second to import
 
     codes = orientations.aff2axcodes(reverse_axes(affine))
     return tuple(str(code) for code in reversed(codes))

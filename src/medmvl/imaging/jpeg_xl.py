@@ -23,7 +23,7 @@ _MAX_BOXES = 64
 
 
 def sniff(head: bytes) -> bool:
-    """Tell whether these are the first bytes of a JPEG XL image."""
+    """Return whether these are the first bytes of a JPEG XL image."""
     return head.startswith((_CODESTREAM, _CONTAINER))
 
 

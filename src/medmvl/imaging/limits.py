@@ -13,14 +13,14 @@ MAX_BYTES = 2**31
 """Largest decoded array, in bytes: a CT of 1024 x 1024 x 1024 voxels in 16 bit."""
 
 MAX_EXPANSION, FREE_BYTES = 200, 2**26
-"""Compressed bytes may become this many times as many; what ends below 64 MiB is taken whatever it is packed to."""
+"""Largest growth of compressed bytes; results below 64 MiB are accepted at any ratio."""
 
 _max_voxels: ContextVar[int | None] = ContextVar("max_voxels", default=None)
 
 
 @contextmanager
 def at_most(voxels: int) -> Iterator[None]:
-    """Within this, what claims more voxels is refused before it is decoded, as a server wants of what others send."""
+    """Refuse, within this context, files of others that claim more voxels, before they are decoded."""
     token = _max_voxels.set(voxels)
     try:
         yield
@@ -29,7 +29,7 @@ def at_most(voxels: int) -> Iterator[None]:
 
 
 def claims_are_limited() -> bool:
-    """Tell whether this is within `at_most`: a file that somebody else sent."""
+    """Return whether this runs within `at_most`, for a file that somebody else sent."""
     return _max_voxels.get() is not None
 
 
@@ -56,7 +56,7 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int) -> int:
 
 
 def max_expanded(stored: int) -> int:
-    """Return how many bytes `stored` ones may become: a scan packs 2 to 20 times, what was made to fill memory 1000."""
+    """Return how many bytes `stored` ones may become: a scan grows 2 to 20 times, a file made to fill memory 1,000 times."""
     return min(MAX_BYTES, max(FREE_BYTES, MAX_EXPANSION * stored))
 
 

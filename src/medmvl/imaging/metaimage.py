@@ -40,7 +40,7 @@ _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of a MetaImage header."""
+    """Return whether these are the first bytes of a MetaImage header."""
     return _START.match(head) is not None
 
 
@@ -118,7 +118,7 @@ def _build(path: Path, fields: dict[str, str], start: int, selector: Selector) -
 
 
 def _true(value: str) -> bool:
-    """Tell whether a field says yes; MetaIO looks at the first letter only."""
+    """Return whether a field says yes; MetaIO looks at the first letter only."""
     return value[:1] in ("T", "t", "1")
 
 

@@ -25,7 +25,7 @@ _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of an MGH header: version 1, four sizes, a known type."""
+    """Return whether these are the first bytes of an MGH header: version 1, four sizes, a known type."""
     if len(head) < _DATA_AT:
         return False
     version, *sizes, code = (int(n) for n in np.frombuffer(head[:24], ">i4"))
@@ -39,7 +39,7 @@ def read_mgh(path: Path, selector: Selector) -> MedicalImage:
         AmbiguousSourceError: for several frames.
         ReadError: where it is damaged, cut short or absurdly large.
     """
-    from nibabel.freesurfer.mghformat import MGHError, MGHHeader  # most of a second
+    from nibabel.freesurfer.mghformat import MGHError, MGHHeader  # takes most of a second to import
 
     selector.refuse_others("time")
     try:

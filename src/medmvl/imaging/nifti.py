@@ -57,7 +57,7 @@ class Layout(NamedTuple):
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of a NIfTI header."""
+    """Return whether these are the first bytes of a NIfTI header."""
     return _header_size(head) is not None
 
 
@@ -127,7 +127,7 @@ def _parse(head: bytes) -> Nifti1Header:
     size = _header_size(head)
     if size is None or len(head) < size:
         raise ReadError("the NIfTI header is cut short")
-    import nibabel  # most of a second
+    import nibabel  # takes most of a second to import
 
     header = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header
     return header(binaryblock=head[:size], check=False)

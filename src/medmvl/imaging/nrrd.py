@@ -60,7 +60,7 @@ _DAMAGE = (
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of an NRRD header."""
+    """Return whether these are the first bytes of an NRRD header."""
     return head.startswith(b"NRRD00")
 
 

@@ -34,7 +34,7 @@ from medmvl.imaging.unread_formats import refuse_unreadable_jpeg
 MAX_PIXELS = 2**28
 """Largest image: 16384 x 16384. A small file can claim far more, and would be decoded into memory."""
 MAX_PIXELS_PER_BYTE = 10_000
-"""No image of a patient is packed tighter: deflate ends at 8256 pixels of one bit a byte, JPEG far below."""
+"""No image of a patient is packed tighter: deflate ends at 8256 pixels of one bit per byte, JPEG far below."""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "La", "P", "PA", "CMYK", "YCbCr")
@@ -49,7 +49,7 @@ _SEPARATED, _UNSIGNED, _SIGNED = 5, 1, 2
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of an image; a DICOM file may begin like a TIFF to please other programs."""
+    """Return whether these are the first bytes of an image; a DICOM file may begin like a TIFF to please other programs."""
     if head[128:132] == b"DICM":
         return False
     if head[:1] == b"P" and head[1:2] in b"2356" and head[2:3].isspace():
@@ -164,7 +164,7 @@ def _decode(
 def _samples(
     pil_image: Image.Image, opened: Callable[[], AbstractContextManager[Image.Image]], path: Path
 ) -> tuple[NDArray[Any], str]:
-    """Return pixels and units, by the road on which none of their bits is lost."""
+    """Return pixels and units, read in the way that loses none of their bits."""
     if pil_image.format == "PPM":
         with path.open("rb") as file:
             deep = deep_netpbm(pil_image, file)

@@ -134,7 +134,7 @@ def _read_source(path: Path, selector: Selector, *, archives: bool = True) -> Me
 
 
 def recognised(path: Path) -> bool:
-    """Tell whether a file begins like an image in a format that is read."""
+    """Return whether a file begins like an image in a format that is read."""
     try:
         head = read_head(path)
     except (OSError, ReadError):
@@ -157,7 +157,7 @@ def other_images(folder: Path) -> list[tuple[Path, str]]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins like DICOM, and like no other format."""
+    """Return whether a file begins like DICOM, and like no other format."""
     try:
         head = read_head(path)
     except (OSError, ReadError):

@@ -155,7 +155,7 @@ def crop_or_pad(volume: NDArray[Any], shape: Sequence[int], fill: float) -> tupl
 
 
 def is_sheared(affine: Affine) -> bool:
-    """Tell whether the axes of a grid are not at right angles, as with gantry tilt."""
+    """Return whether the axes of a grid are not at right angles, as with gantry tilt."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
 

@@ -72,7 +72,7 @@ def _speak() -> None:
 def silence_libtiff() -> None:
     """Keep the libtiff that Pillow has loaded from printing about damaged images; where none is found nothing is done.
 
-    Pillow turns what went wrong into an exception; libtiff prints it to standard error besides, past every handler of Python.
+    Pillow turns what went wrong into an exception; libtiff also prints it to standard error, past every handler of Python.
     """
     maps = Path("/proc/self/maps")
     if not maps.exists():

@@ -1,4 +1,4 @@
-"""The few tags of a TIFF that decide what its numbers mean, and the same file told that black is zero.
+"""The few tags of a TIFF that decide what its numbers mean, and the same file marked as black-is-zero.
 
 Pillow turns white-is-zero images round in 8 bits and fewer, and leaves them as they are in 16: here every depth is
 read as it is stored, and turned round once. Tags: TIFF 6.0; BigTIFF: https://libtiff.gitlab.io/libtiff/specification/bigtiff.html

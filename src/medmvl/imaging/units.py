@@ -23,7 +23,7 @@ UNITS: dict[str, str] = {
 }
 """What can be declared. A DICOM file may say others itself."""
 CT_MODALITIES = ("CT", "OT")
-"""Whose values may be Hounsfield units; OT is what converters write."""
+"""Modalities whose values may be Hounsfield units; OT is what converters write."""
 _NOT_HOUNSFIELD_ABOVE = -200
 _NAMES = {name.lower(): name for name in UNITS} | {
     "hounsfield": "HU",

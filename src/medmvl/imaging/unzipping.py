@@ -15,7 +15,7 @@ from medmvl.errors import ReadError
 
 _CHUNK = 2**20
 _END_BYTES = 22 + 2**16
-"""An end record and the longest comment after it."""
+"""Bytes of an end record and the longest comment after it."""
 _ELSEWHERE = 0xFFFF
 """The count is in the record of ZIP64 instead."""
 

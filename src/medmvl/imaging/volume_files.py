@@ -7,6 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -239,6 +240,14 @@ def spatial_volume(
         modality: what the file says.
         label_names: what the labels stand for, where the file says.
     """
+    volume = partial(
+        MedicalImage,
+        kind="volume",
+        units=units,
+        modality=modality,
+        source_format=source_format,
+        label_names=label_names,
+    )
     values, more = plain_numbers(array)
     notes = [*notes, *more]
     if units == "arbitrary" and modality is None and looks_like_hounsfield(values):
@@ -250,30 +259,16 @@ def spatial_volume(
     if affine is None:
         notes.append("the orientation is unknown: the array keeps the file's order (slices, rows, columns)")
         known = spacing_mm if spacing_mm and all(np.isfinite(s) and s > 0 for s in spacing_mm) else None
-        return MedicalImage(
-            array=np.ascontiguousarray(values),
-            kind="volume",
-            units=units,
-            modality=modality,
-            spacing_mm=known,
-            source_format=source_format,
-            warnings=tuple(notes),
-            label_names=label_names,
-        )
+        return volume(array=np.ascontiguousarray(values), spacing_mm=known, warnings=tuple(notes))
     check_affine(affine)
     canonical = to_canonical(values, affine)
-    return MedicalImage(
+    return volume(
         array=canonical.array,
-        kind="volume",
-        units=units,
-        modality=modality,
-        source_format=source_format,
         affine=canonical.affine,
         axcodes=CANONICAL_VOLUME_AXES,
         acquired_axcodes=canonical.acquired_axcodes,
         spacing_mm=spacing_of(canonical.affine),
         warnings=tuple(notes),
-        label_names=label_names,
     )
 
 
@@ -327,5 +322,5 @@ def spatial_image(
 
 
 def looks_like_hounsfield(array: NDArray[Any]) -> bool:
-    """Tell whether values span air to soft tissue; a hint for a warning, never a decision."""
+    """Return whether values span air to soft tissue; a hint for a warning, never a decision."""
     return bool(array.size) and -5000 < float(array.min()) <= -900 and 200 <= float(array.max()) < 40000

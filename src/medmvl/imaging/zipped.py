@@ -19,7 +19,7 @@ _NO_SCANS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether these are the first bytes of a zip archive."""
+    """Return whether these are the first bytes of a zip archive."""
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
