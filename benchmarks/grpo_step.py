@@ -135,7 +135,7 @@ def ct(arguments: argparse.Namespace, folder: Path) -> None:
     )
 
 
-def pictures(folder: Path, count: int) -> Path:
+def image_samples(folder: Path, count: int) -> Path:
     """Images of noise with one question."""
     from PIL import Image
 
@@ -155,9 +155,9 @@ def pictures(folder: Path, count: int) -> Path:
     return folder / "data.jsonl"
 
 
-def ours_on_pictures(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], int]:
+def ours_on_images(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], int]:
     """CPU seconds of steps on images, and the size of the vocabulary."""
-    data = pictures(folder, arguments.prompts * (arguments.steps + 1))
+    data = image_samples(folder, arguments.prompts * (arguments.steps + 1))
     model = {
         "max_length": 512, "llm": {"tokenizer_vocab_size": 1024, "config": LLM},
         "image_encoder": {"type": "hf_vision", "config": TOWER, "layer": -2}, "image_connector": {"type": "mlp"},
@@ -176,7 +176,7 @@ def ours_on_pictures(arguments: argparse.Namespace, folder: Path) -> tuple[list[
     return steps, int(trainer.rollouts.engine.model.config.llm.vocab_size)
 
 
-def trl_on_pictures(arguments: argparse.Namespace, folder: Path) -> list[float]:
+def trl_on_images(arguments: argparse.Namespace, folder: Path) -> list[float]:
     """CPU seconds of trl's steps on the same images with a Llava of the same sizes."""
     from PIL import Image
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -274,8 +274,8 @@ def main() -> None:
             return
         folder = Path(name) / "images"
         folder.mkdir()
-        ours, _ = ours_on_pictures(arguments, folder)
-        theirs = trl_on_pictures(arguments, folder)
+        ours, _ = ours_on_images(arguments, folder)
+        theirs = trl_on_images(arguments, folder)
         one, other = statistics.median(ours), statistics.median(theirs)
         print(
             f"  a step of ours {one:.2f}, of trl's {other:.2f} CPU seconds: {other / one:.2f} times as fast (bar: 1.5)"

@@ -151,7 +151,7 @@ def start(model: Path, uploads: Path, *options: str) -> Server:
     raise RuntimeError("the server did not start:\n" + "".join(log))
 
 
-def picture(seed: int) -> str:
+def png_url(seed: int) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 64), np.uint8)).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -180,7 +180,7 @@ async def questions_of(server: Server) -> list[Question]:
         await client.files.create(file=(f"{n}.nii.gz", volume(n)), purpose="user_data") for n in range(4)
     ]
     shown: list[list[dict[str, Any]]] = [[]]
-    shown += [[{"type": "image_url", "image_url": {"url": picture(seed)}}] for seed in range(4)]
+    shown += [[{"type": "image_url", "image_url": {"url": png_url(seed)}}] for seed in range(4)]
     shown += [[{"type": "volume", "volume": {"file_id": file.id}}] for file in files]
     shown += [[*shown[1], *shown[5]]]
     ways: list[dict[str, Any]] = [

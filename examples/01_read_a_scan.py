@@ -24,6 +24,6 @@ print(image.affine)
 for warning in image.warnings:
     print("warning:", warning)
 
-picture = Path(tempfile.mkdtemp()) / "preview.png"
-preview(image).save(picture)
-print("image:  ", picture)
+png = Path(tempfile.mkdtemp()) / "preview.png"
+preview(image).save(png)
+print("image:  ", png)

@@ -53,9 +53,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sample(
-    name: str, picture: int, question: str, answer: str, categories: list[str] | None
-) -> dict[str, Any]:
+def sample(name: str, image: int, question: str, answer: str, categories: list[str] | None) -> dict[str, Any]:
     """A question about an image as the converter writes it."""
     turns = (
         ("user", [{"type": "image", "image": "x.jpg"}, {"type": "text", "text": question}]),
@@ -64,7 +62,7 @@ def sample(
     question_type = "open" if name[0] in "ou" else "closed"
     return {
         "id": name,
-        "image_group": f"image-{picture}",
+        "image_group": f"image-{image}",
         "target": {"question_type": question_type, "categories": categories},
         "messages": [{"role": role, "content": content} for role, content in turns],
     }
@@ -100,7 +98,7 @@ def test_a_model_that_is_as_good_without_its_image_does_not_reach_the_bar(
     assert "**not reached**" in text and "+0.000 [+0.000, +0.000] over no image" in text
 
 
-def test_what_a_lookup_of_the_same_picture_answers_is_said(real: ModuleType, out: Path) -> None:
+def test_what_a_lookup_of_the_same_image_answers_is_said(real: ModuleType, out: Path) -> None:
     """Five of twenty images have the same question with the same answer in the training half, five with the other answer."""
     write_run(out, "vqa-rad-small-seed-0", lambda n: True, lambda n: n % 2)
     text = " ".join(real.page(out).split())

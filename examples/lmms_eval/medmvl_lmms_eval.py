@@ -40,23 +40,23 @@ class MedMVL(lmms):
     def _answer(self, args: tuple[Any, ...]) -> str:
         context, settings, doc_to_visual, doc_id, task, split = args
         found = doc_to_visual(self.task_dict[task][split][doc_id]) or []
-        if not all(isinstance(picture, Image.Image) for picture in found):
+        if not all(isinstance(image, Image.Image) for image in found):
             raise UserError(f"{task} {doc_id}: only images are shown to the model")
-        pictures = {str(number): picture for number, picture in enumerate(found)}
-        blocks = [*(ImageBlock(image=name) for name in pictures), TextBlock(text=context)]
+        images = {str(number): image for number, image in enumerate(found)}
+        blocks = [*(ImageBlock(image=name) for name in images), TextBlock(text=context)]
         until = settings.get("until") or ()
         options = GenerationOptions(
             max_new_tokens=int(settings.get("max_new_tokens", 256)),
             stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
         )
         message = Message(role="user", content=tuple(blocks))
-        load = self.engine.processor.visual_loader(lambda block: _image(pictures[block.path]))
+        load = self.engine.processor.visual_loader(lambda block: _image(images[block.path]))
         request = Request((message,), load, f"{task} {doc_id}")
         return str(self.engine.answer([request], options)[0].text)
 
 
-def _image(picture: Image.Image) -> MedicalImage:
-    plain = picture if picture.mode == "L" else picture.convert("RGB")
+def _image(image: Image.Image) -> MedicalImage:
+    plain = image if image.mode == "L" else image.convert("RGB")
     return MedicalImage(array=np.asarray(plain), kind="image", units="display", source_format="png")
 
 

@@ -33,5 +33,5 @@ class BusyError(UserError):
     """Another process writes the same output; the message names it."""
 
 
-class ToldElsewhereError(UserError):
-    """Another process of the same run tells on this machine why all of them end; the command line adds nothing to it."""
+class ReportedElsewhereError(UserError):
+    """Another process of the same run reports on this machine why all of them end; the command line adds nothing."""

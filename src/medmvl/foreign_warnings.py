@@ -1,6 +1,6 @@
 """Messages of other libraries about things that nobody here uses, kept from the terminal; everything else of theirs is shown.
 
-transformers imports torchao wherever it is installed, and torchao then tells of GPU kernels that this machine has no use for.
+transformers imports torchao wherever it is installed, and torchao then warns of GPU kernels that this machine has no use for.
 Each process of a `torchrun` would say that its model uses all of its weights, which some models do and others do not.
 """
 

@@ -8,6 +8,6 @@ from typing import Any
 JsonValue = Any
 """Null, boolean, number, string, list or object."""
 JsonObject = dict[str, Any]
-"""Object whose keys and values no type of ours says."""
+"""Object whose keys and values have no type of ours."""
 JsonMapping = Mapping[str, Any]
 """The same where it is only read."""

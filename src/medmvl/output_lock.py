@@ -126,9 +126,9 @@ def _refuse_other_host(lock_file: Path, output: Path) -> None:
 
 
 def _busy(output: Path, holder: Holder | None, lock_file: Path) -> str:
-    who = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
+    writer = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
     gone = "" if holder is None or holder.is_here else f" (if that process is gone, remove {lock_file})"
-    return f"{output} is being written by {who}; wait until it is done, or name another output{gone}"
+    return f"{output} is being written by {writer}; wait until it is done, or name another output{gone}"
 
 
 def _beat(lock_file: Path, stop: Event) -> None:

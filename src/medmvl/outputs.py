@@ -29,9 +29,9 @@ REQUEST = ".request.json"
 """In a whole folder: digests of what was asked for, so that the same command knows that it is done."""
 LOCK = ".lock"
 CUT_SHORT = ("PytorchStreamWriter failed", "iostream error", "unexpected pos", "requested and")
-"""In errors of torch and NumPy that tell of a file cut short, and not why."""
+"""Words in errors of torch and NumPy about a file cut short, which do not say why."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Errors of writing alone."""
+"""Error numbers that only writing has."""
 OWNER_ONLY = 0o077
 """The umask while something about patients is written."""
 
@@ -50,7 +50,7 @@ def whole_folder(
         out: must not exist, be empty, or hold what the same request made.
         request: everything that decides what is written; only digests of it are kept.
         write: fills the folder it is given.
-        private: it tells of patients: owner only, unless the user made `out` with another mode.
+        private: it is about patients: owner only, unless the user made `out` with another mode.
         wait: wait for another writer of `out` instead of refusing.
 
     Returns:
@@ -118,7 +118,7 @@ def continued_folder(out: Path, *within: str, first: bool = True) -> Iterator[No
     During the block, the process makes all its new files and folders owner-only.
 
     Args:
-        out: made with mode 0700 where it is not there; a folder that is there keeps its mode, and it is told.
+        out: made with mode 0700 where it is not there; a folder that is there keeps its mode, with a warning.
         within: folders in `out` that this command writes into, too.
         first: False in the further processes of a `torchrun`, which share the lock of the first.
 
@@ -205,8 +205,9 @@ def _name_of(error: OSError, out: Path) -> object:
 def _error_number(text: str, out: Path) -> int | None:
     if found := re.search(r"\(os error (\d+)\)", text):
         return int(found[1])
-    if (told := next((number for number in NO_ROOM if os.strerror(number) in text), None)) is not None:
-        return told
+    named = next((number for number in NO_ROOM if os.strerror(number) in text), None)
+    if named is not None:
+        return named
     if any(words in text for words in CUT_SHORT):
         return errno.EIO if shutil.disk_usage(out.parent).free > 1 << 24 else errno.ENOSPC
     return None

@@ -50,7 +50,7 @@ class Plugin:
         except (ImportError, AttributeError) as error:
             raise UserError(
                 f"{self.source} offers {self.name!r} ({self.group}) but it cannot be imported: {error}. "
-                "Mend or uninstall the package."
+                "Fix or uninstall the package."
             ) from error
 
 

@@ -10,7 +10,7 @@ from medmvl.data.check import PROBLEMS, DataCheck, check
 from medmvl.data.sources import open_data
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import Sample, Target, write_samples
-from tests.factories.data import dataset, picture, processor, sample
+from tests.factories.data import dataset, image_file, processor, sample
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_a_sound_data_set(tmp_path: Path, tiny: MedMVLProcessor) -> None:
 
 
 def test_every_problem_is_found(tmp_path: Path, tiny: MedMVLProcessor) -> None:
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     image = {"type": "image", "image": "a.png"}
     write_samples(

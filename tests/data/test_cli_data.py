@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medmvl.cli.main import main
-from tests.factories.data import dataset, picture
+from tests.factories.data import dataset, image_file
 from tests.factories.training import recipe, write_recipe
 
 
@@ -49,7 +49,7 @@ def test_check_counts_tokens_with_the_processor_of_a_recipe(
 
 def test_from_csv_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(10):
-        picture(tmp_path / "x" / f"{number}.png", number)
+        image_file(tmp_path / "x" / f"{number}.png", number)
     rows = "\n".join(f"{number},{number}.png,All clear." for number in range(10))
     (tmp_path / "t.csv").write_text(f"patient,image,report\n{rows}\n11,none.png,x\n")
     out = tmp_path / "out"

@@ -14,7 +14,7 @@ from medmvl.data.sources import DataSource, LoadedSource, load_source
 from medmvl.errors import SampleError, UserError
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import write_samples
-from tests.factories.data import dataset, picture, processor, sample
+from tests.factories.data import dataset, image_file, processor, sample
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_memory_keeps_the_last_scans_within_its_limit(
 ) -> None:
     data = SampleDataset([source], tiny)
     first = data[0].visuals[0].pixels
-    picture(tmp_path / "images" / "0.png", seed=99)
+    image_file(tmp_path / "images" / "0.png", seed=99)
     assert data[1].visuals[0].pixels is first  # no second look at the file
     small = SampleDataset([source], tiny, memory_bytes=first.nbytes)
     small[0], small[3]

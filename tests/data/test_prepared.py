@@ -14,7 +14,7 @@ from medmvl.datasets.loader import BlockLoader
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, VolumeBlock
 from tests.factories import dicom
-from tests.factories.data import VOLUME_BLOCK, picture, processor, volume
+from tests.factories.data import VOLUME_BLOCK, image_file, processor, volume
 from tests.factories.imaging import nifti_file
 
 
@@ -28,7 +28,7 @@ def mode(path: Path) -> int:
 
 
 def test_only_the_owner_reads_it(tmp_path: Path, tiny: MedMVLProcessor) -> None:
-    picture(tmp_path / "Smith_John.png")
+    image_file(tmp_path / "Smith_John.png")
     cache = PreparedCache(tmp_path / "cache")
     cache.wrap(BlockLoader(tmp_path), tiny)(ImageBlock(image="Smith_John.png"))
     (entry,) = cache.entries()
@@ -58,12 +58,12 @@ def test_a_changed_file_is_read_anew_and_a_damaged_entry_is_replaced(
 ) -> None:
     load = PreparedCache(tmp_path / "cache").wrap(BlockLoader(tmp_path), tiny)
     block = ImageBlock(image="a.png")
-    picture(tmp_path / "a.png", seed=0)
+    image_file(tmp_path / "a.png", seed=0)
     first = load(block).pixels
     (entry,) = PreparedCache(tmp_path / "cache").entries()
     entry.write_bytes(entry.read_bytes()[:100])
     assert torch.equal(load(block).pixels, first)
-    picture(tmp_path / "a.png", seed=1)
+    image_file(tmp_path / "a.png", seed=1)
     assert not torch.equal(load(block).pixels, first)
 
 
@@ -71,13 +71,13 @@ def test_the_least_recently_used_go_first(tmp_path: Path, tiny: MedMVLProcessor)
     unlimited = PreparedCache(tmp_path / "cache")
     load = unlimited.wrap(BlockLoader(tmp_path), tiny)
     for number in range(3):
-        picture(tmp_path / f"{number}.png", number)
+        image_file(tmp_path / f"{number}.png", number)
         load(ImageBlock(image=f"{number}.png"))
     for entry, moment in zip(unlimited.entries(), (10, 20, 30), strict=True):
         os.utime(entry, (moment, moment))
     oldest = unlimited.entries()[0]
     limited = PreparedCache(tmp_path / "cache", limit=unlimited.num_bytes())
-    picture(tmp_path / "new.png", 9)
+    image_file(tmp_path / "new.png", 9)
     limited.wrap(BlockLoader(tmp_path), tiny)(ImageBlock(image="new.png"))
     assert limited.num_bytes() <= limited.limit
     assert oldest not in limited.entries()
@@ -87,7 +87,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path, tiny: MedMVLProcessor)
 def test_clear_and_place(tmp_path: Path, tiny: MedMVLProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDMVL_CACHE", str(tmp_path / "mine"))
     cache = PreparedCache(default_cache_dir())
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     cache.wrap(BlockLoader(tmp_path), tiny)(ImageBlock(image="a.png"))
     assert cache.clear() == 1
     assert cache.entries() == []
@@ -97,7 +97,7 @@ def test_models_with_other_connectors_share_pixels_and_count_their_own_tokens(
     tmp_path: Path, tiny: MedMVLProcessor
 ) -> None:
     other = processor(image_connector={"type": "spatial_pooling", "factors": [1, 2, 2]})
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     block = ImageBlock(image="a.png")
     cache = PreparedCache(tmp_path / "cache")
     first = cache.wrap(BlockLoader(tmp_path), tiny)(block)
@@ -120,7 +120,7 @@ def test_many_writes_count_the_folder_once(
     monkeypatch.setattr(cache, "num_bytes", lambda: counted.append(1) or count())
     load = cache.wrap(BlockLoader(tmp_path), tiny)
     for number in range(20):
-        picture(tmp_path / f"{number}.png", number)
+        image_file(tmp_path / f"{number}.png", number)
         load(ImageBlock(image=f"{number}.png"))
     assert len(counted) == 1 and cache._total == count()
 
@@ -176,7 +176,7 @@ def test_other_pixels_need_another_version(tmp_path: Path, tiny: MedMVLProcessor
 def test_the_key_follows_the_version_and_no_source_text(
     tmp_path: Path, tiny: MedMVLProcessor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     ask = (BlockLoader(tmp_path), ImageBlock(image="a.png"), settings_digest(tiny))
     opened: list[str] = []
     real = Path.open

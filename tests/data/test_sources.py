@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from medmvl.data.sources import DataSource, LoadedSource, load_source
 from medmvl.errors import ReadError, SampleError
 from medmvl.schema import ImageBlock, VolumeBlock
-from tests.factories.data import dataset, llava_record, picture, volume, write_json_file
+from tests.factories.data import dataset, image_file, llava_record, volume, write_json_file
 
 
 def load(folder: Path, **fields: Any) -> LoadedSource:
@@ -26,7 +26,7 @@ def test_paths_start_from_the_data_file(tmp_path: Path) -> None:
 
 def test_roots_absolute_paths_and_selectors(tmp_path: Path) -> None:
     write_json_file(tmp_path / "d.json", [llava_record()])
-    picture(tmp_path / "images" / "a.png")
+    image_file(tmp_path / "images" / "a.png")
     source = load(tmp_path, path="d.json", image_root="images", volume_root="volumes")
     assert source.load(source.samples[0].visuals[0]).shape == (20, 24)  # type: ignore[arg-type]
     absolute = str(tmp_path / "elsewhere.png")
@@ -50,7 +50,7 @@ def test_a_source_declares_what_files_do_not_say_and_a_block_knows_better(tmp_pa
 def test_a_volume_is_not_taken_for_an_image(tmp_path: Path) -> None:
     write_json_file(tmp_path / "d.json", [llava_record()])
     volume(tmp_path / "v.npy")
-    picture(tmp_path / "a.png")
+    image_file(tmp_path / "a.png")
     source = load(tmp_path, path="d.json")
     with pytest.raises(ReadError, match="asked for as an image, but it holds a volume"):
         source.load(ImageBlock(image="v.npy"))

@@ -22,7 +22,7 @@ from tests.factories.public_datasets import (
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_medxpertqa_shows_every_picture_and_lists_options_once(tmp_path: Path, zipped: bool) -> None:
+def test_medxpertqa_shows_every_image_and_lists_options_once(tmp_path: Path, zipped: bool) -> None:
     summary = convert("medxpertqa", medxpertqa(tmp_path / "raw", zipped), tmp_path / "out")
     assert {name: part["samples"] for name, part in summary["splits"].items()} == {"validation": 1, "test": 2}
     assert summary["splits"]["test"]["question_types"] == {"choice_reasoning": 1, "choice_understanding": 1}

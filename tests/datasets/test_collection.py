@@ -13,7 +13,7 @@ from medmvl.datasets.gathering.collection import WHOLE_BYTES, file_digest
 from medmvl.datasets.public import DATASETS, find_dataset
 from medmvl.datasets.public_dataset import keep_published
 from medmvl.errors import UserError
-from tests.factories.public_datasets import convert, document, everything, picture, samples, table, vqa_rad
+from tests.factories.public_datasets import convert, document, everything, image_file, samples, table, vqa_rad
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -26,7 +26,7 @@ def test_published_test_is_kept_and_leaking_training_samples_are_left_out(tmp_pa
     assert summary["split"] == {"by": "as published", "left_out": 1}
 
 
-def test_equal_bytes_under_two_names_are_one_picture(tmp_path: Path) -> None:
+def test_equal_bytes_under_two_names_are_one_image(tmp_path: Path) -> None:
     raw = vqa_rad(tmp_path / "raw")
     folder = raw / "VQA_RAD Image Folder"
     (folder / "synpic9.jpg").write_bytes((folder / "synpic0.jpg").read_bytes())
@@ -97,7 +97,7 @@ def test_unknown_names_folders_and_layouts(tmp_path: Path) -> None:
 
 
 def _iu_xray(folder: Path) -> Path:
-    picture(folder / "images" / "1.png")
+    image_file(folder / "images" / "1.png")
     table(folder / "indiana_projections.csv", [{"uid": 1, "filename": "1.png", "projection": "Frontal"}])
     table(folder / "indiana_reports.csv", [{"uid": 1, "findings": "Clear.", "impression": ""}])
     return folder

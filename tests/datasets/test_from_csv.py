@@ -18,7 +18,7 @@ from medmvl.datasets.pseudonyms import Pseudonyms
 from medmvl.datasets.table import find_columns, read_table
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock, Sample, VolumeBlock, iter_samples
-from tests.factories.data import picture, volume
+from tests.factories.data import image_file, volume
 from tests.factories.dicom import ct_series, stored_volume
 
 TABLE = """Patient ID,study_date,path,question,answer
@@ -33,7 +33,7 @@ Wang,2024/1/5 08:00,sub/v.npy,What is it?,CT
 def files(tmp_path: Path) -> Path:
     root = tmp_path / "files"
     for number, name in enumerate(("a.png", "b.png")):
-        picture(root / name, number)
+        image_file(root / name, number)
     volume(root / "sub" / "v.npy")
     ct_series(root / "ct", stored_volume())
     return root
@@ -92,7 +92,7 @@ def test_ids_can_be_kept(tmp_path: Path, files: Path) -> None:
 
 def test_patients_are_not_divided(tmp_path: Path, files: Path) -> None:
     for number in range(20):
-        picture(files / f"p{number}.png", number)
+        image_file(files / f"p{number}.png", number)
     rows = "\n".join(f"P{number % 10},p{number}.png,q,a" for number in range(20))
     fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
     result = convert(tmp_path, files, f"patient,image,question,answer\n{rows}\n", fractions=fractions)
@@ -274,7 +274,7 @@ def test_repeated_rows_are_counted(tmp_path: Path, files: Path) -> None:
     assert any(warning.startswith("2 of 5 samples repeat") for warning in result.warnings)
 
 
-def test_a_picture_among_volumes_is_questioned(tmp_path: Path, files: Path) -> None:
+def test_an_image_among_volumes_is_questioned(tmp_path: Path, files: Path) -> None:
     text = "volume,question,answer\na.png,q,no\n"
     assert any("column of volumes" in warning for warning in convert(tmp_path, files, text).warnings)
     with pytest.raises(UserError, match="expected one volume, but the file holds one image"):

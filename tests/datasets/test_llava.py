@@ -114,7 +114,7 @@ def test_what_does_not_add_up_names_the_sample(changes: dict[str, Any], message:
 TURNS = [{"from": "human", "value": "<image>Is it large?"}, {"from": "gpt", "value": "yes"}]
 
 
-def test_pictures_under_either_key_and_a_system_text_are_used() -> None:
+def test_images_under_either_key_and_a_system_text_are_used() -> None:
     for key in ("image", "images"):
         sample = convert({"id": "1", key: ["a.png"], "system": "Be brief.", "conversations": TURNS})
         assert [block.path for block in sample.visuals] == ["a.png"]
@@ -148,7 +148,7 @@ def test_no_key_of_a_turn_is_lost(key: str) -> None:
         convert({"id": "1", "image": "a.png", "conversations": turns})
 
 
-def test_pictures_that_are_listed_twice_or_shown_nowhere() -> None:
+def test_images_that_are_listed_twice_or_shown_nowhere() -> None:
     with pytest.raises(SampleError, match="both 'image' and 'images'"):
         convert({"id": "1", "image": "a.png", "images": ["b.png"], "conversations": TURNS})
     with pytest.raises(SampleError, match="'images'"):

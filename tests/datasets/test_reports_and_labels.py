@@ -19,8 +19,8 @@ from tests.factories.public_datasets import (
     convert,
     document,
     everything,
+    image_file,
     mimic_cxr,
-    picture,
     pixels,
     samples,
     table,
@@ -66,7 +66,7 @@ def test_mimic_cxr(tmp_path: Path) -> None:
 
 def test_iu_xray_in_three_layouts(tmp_path: Path) -> None:
     for number in range(4):
-        picture(tmp_path / "tables" / "images" / "images_normalized" / f"{number}.png", number)
+        image_file(tmp_path / "tables" / "images" / "images_normalized" / f"{number}.png", number)
     table(tmp_path / "tables" / "indiana_projections.csv", [
         {"uid": 1, "filename": "1.png", "projection": "Lateral"},
         {"uid": 1, "filename": "0.png", "projection": "Frontal"},
@@ -89,7 +89,7 @@ def test_iu_xray_in_three_layouts(tmp_path: Path) -> None:
     )
 
     for name in ("CXR1_1_IM-0001", "CXR2_IM-0652"):
-        picture(tmp_path / "r2gen" / "images" / name / "0.png", len(name))
+        image_file(tmp_path / "r2gen" / "images" / name / "0.png", len(name))
     document(tmp_path / "r2gen" / "annotation.json", {
         "train": [{"id": "CXR1_1_IM-0001", "report": "Clear .", "image_path": ["CXR1_1_IM-0001/0.png"]}],
         "val": [], "test": [{"id": "CXR2_IM-0652", "report": "Big .", "image_path": ["CXR2_IM-0652/0.png"]}],
@@ -100,7 +100,7 @@ def test_iu_xray_in_three_layouts(tmp_path: Path) -> None:
     }  # fmt: skip
 
     for number in (1, 2):
-        picture(tmp_path / "openi" / "NLMCXR_png" / f"CXR{number}_IM-1.png", number)
+        image_file(tmp_path / "openi" / "NLMCXR_png" / f"CXR{number}_IM-1.png", number)
         text(tmp_path / "openi" / "NLMCXR_reports" / "ecgen-radiology" / f"{number}.xml", (
             f'<eCitation><AbstractText Label="FINDINGS">Heart {number}.</AbstractText>'
             f'<AbstractText Label="IMPRESSION"/><parentImage id="CXR{number}_IM-1"/></eCitation>'
@@ -121,7 +121,7 @@ def medmnist(path: Path, categories: int, colour: bool, counts: tuple[int, int, 
     np.savez(path, **arrays)
 
 
-def test_medmnist_pictures_categories_and_leaks(tmp_path: Path) -> None:
+def test_medmnist_images_categories_and_leaks(tmp_path: Path) -> None:
     medmnist(tmp_path / "raw" / "dermamnist.npz", 7, colour=True, counts=(1, 1, 1))
     medmnist(tmp_path / "raw" / "dermamnist_64.npz", 7, colour=True)
     medmnist(tmp_path / "raw" / "organsmnist_224.npz", 11, colour=False)
@@ -177,7 +177,7 @@ def test_sa_med2d_cases_stay_together(tmp_path: Path) -> None:
         ("test", "0003", 1),
     ):
         name = f"ct_00--AbdomenCT1K--{case}--x_{cut:04d}"
-        picture(tmp_path / "images" / "ct" / f"{name}.png", int(case) * 10 + cut)
+        image_file(tmp_path / "images" / "ct" / f"{name}.png", int(case) * 10 + cut)
         document(tmp_path / split / "ct" / f"{name}.json", [{"liver": [1, 2, 3, 4]}])
     summary = convert("sa-med2d", tmp_path, tmp_path / "out")
     assert summary["left_out"]["leaks"] == 2, "refer and identify of the other slice of case 0001"
@@ -186,8 +186,8 @@ def test_sa_med2d_cases_stay_together(tmp_path: Path) -> None:
 
 
 def test_medpix_takes_captions_only(tmp_path: Path) -> None:
-    picture(tmp_path / "images" / "a.png", 1)
-    picture(tmp_path / "images" / "b.png", 2)
+    image_file(tmp_path / "images" / "a.png", 1)
+    image_file(tmp_path / "images" / "b.png", 2)
     rows = [{"name": "a.png", "context": "CT of a mass.", "type": "caption"}]
     table(
         tmp_path / "MedPix_single_train.csv", [*rows, {"name": "a.png", "context": "What?", "type": "plane"}]
@@ -201,7 +201,7 @@ def test_rocov2_keeps_its_published_split_and_no_training_twin(tmp_path: Path) -
     for part, seeds in (("train", (1, 2)), ("valid", (3,)), ("test", (4, 1))):
         names = [f"ROCOv2_2023_{part}_{number:06d}" for number, _ in enumerate(seeds)]
         for name, seed in zip(names, seeds, strict=True):
-            picture(tmp_path / part / f"{name}.jpg", seed)
+            image_file(tmp_path / part / f"{name}.jpg", seed)
         table(
             tmp_path / f"{part}_captions.csv",
             [{"ID": name, "Caption": f"Caption of {name}."} for name in names],
@@ -222,7 +222,7 @@ SIDES = st.integers(1, 400)
 
 
 @given(SIDES, SIDES, st.data())
-def test_boxes_lie_in_the_picture_and_cover_what_they_were(
+def test_boxes_lie_in_the_image_and_cover_what_they_were(
     height: int, width: int, data: st.DataObject
 ) -> None:
     x = data.draw(st.floats(0, width - 0.5))

@@ -16,7 +16,7 @@ from tests.factories.public_datasets import (
     convert,
     document,
     everything,
-    picture,
+    image_file,
     png,
     samples,
     slake,
@@ -39,7 +39,7 @@ def groups(out: Path) -> dict[str, set[str | None]]:
     return {split: {one.image_group for one in part} for split, part in samples(out).items()}
 
 
-def test_vqa_rad_is_split_by_picture(tmp_path: Path) -> None:
+def test_vqa_rad_is_split_by_image(tmp_path: Path) -> None:
     convert("vqa-rad", vqa_rad(tmp_path / "raw"), tmp_path / "out")
     assert targets(tmp_path / "out") == {("closed", ("No",), ("yes", "no")), ("open", ("Left lung",), ())}
     parts = groups(tmp_path / "out")
@@ -48,7 +48,7 @@ def test_vqa_rad_is_split_by_picture(tmp_path: Path) -> None:
     assert source.load(source.samples[0].visuals[0]).kind == "image"
 
 
-def test_vqa_rad_exactly_as_published_keeps_shared_pictures_and_says_so(tmp_path: Path) -> None:
+def test_vqa_rad_exactly_as_published_keeps_shared_images_and_says_so(tmp_path: Path) -> None:
     raw = vqa_rad(tmp_path / "raw", question_type="PRSE, pos")
     summary = convert("vqa-rad", raw, tmp_path / "out", split="official")
     parts = samples(tmp_path / "out")
@@ -80,7 +80,7 @@ def test_vqa_rad_and_path_vqa_as_parquet(tmp_path: Path) -> None:
 
 def test_path_vqa_of_the_authors_unpickles_plain_records_only(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
-        picture(tmp_path / "images" / split / f"{split}_0001.jpg", len(split))
+        image_file(tmp_path / "images" / split / f"{split}_0001.jpg", len(split))
         folder = tmp_path / "qas" / split
         folder.mkdir(parents=True)
         record = {"image": f"{split}_0001", "question": "what is this?", "answer": "tumor cells"}
@@ -94,7 +94,7 @@ def test_path_vqa_of_the_authors_unpickles_plain_records_only(tmp_path: Path) ->
         convert("path-vqa", tmp_path, tmp_path / "again")
 
 
-def test_slake_keeps_a_picture_in_one_split_across_languages_and_boxes(tmp_path: Path) -> None:
+def test_slake_keeps_an_image_in_one_split_across_languages_and_boxes(tmp_path: Path) -> None:
     summary = convert("slake", slake(tmp_path / "raw"), tmp_path / "out")
     parts = samples(tmp_path / "out")
     assert groups(tmp_path / "out") == {
@@ -127,7 +127,7 @@ def test_slake_boxes_are_half_open_rows_first_and_asked_as_in_uni_med(tmp_path: 
 def test_real_slake_questions_in_two_languages(tmp_path: Path, real_data: Path) -> None:
     records = json.loads((real_data / "slake_text" / "slake_train_20img_en_zh.json").read_text())
     for number, name in enumerate(sorted({record["img_name"] for record in records})):
-        picture(tmp_path / "raw" / "imgs" / name, number)
+        image_file(tmp_path / "raw" / "imgs" / name, number)
     document(tmp_path / "raw" / "train.json", records)
     summary = convert("slake", tmp_path / "raw", tmp_path / "out", split={"train": 0.7, "test": 0.3})
     answered = [record for record in records if record["answer"]]
@@ -155,7 +155,7 @@ def test_the_real_vqa_rad_sample(tmp_path: Path, real_data: Path) -> None:
 
 def test_pmc_vqa_letters_and_options(tmp_path: Path) -> None:
     def row(number: int, **more: Any) -> dict[str, Any]:
-        picture(tmp_path / "figures" / f"PMC{number}_F1.jpg", number)
+        image_file(tmp_path / "figures" / f"PMC{number}_F1.jpg", number)
         options = {
             "Choice A": " A:Axial ",
             "Choice B": " B:Coronal ",
@@ -184,7 +184,7 @@ def test_pmc_vqa_letters_and_options(tmp_path: Path) -> None:
 
 def test_vqa_med_reads_the_files_of_all_three_years(tmp_path: Path) -> None:
     for number in range(6):
-        picture(tmp_path / f"{'Val' if number % 2 else 'Train'}_images" / f"synpic{number}.jpg", number)
+        image_file(tmp_path / f"{'Val' if number % 2 else 'Train'}_images" / f"synpic{number}.jpg", number)
     text(
         tmp_path / "a" / "All_QA_Pairs_train.txt", "synpic0|what is the modality?|ct\nsynpic1|is it mr?|no\n"
     )
@@ -208,7 +208,7 @@ def test_vqa_med_reads_the_files_of_all_three_years(tmp_path: Path) -> None:
 
 
 def test_omnimedvqa_is_test_only(tmp_path: Path) -> None:
-    picture(tmp_path / "Images" / "ACRIMA" / "Im1.png")
+    image_file(tmp_path / "Images" / "ACRIMA" / "Im1.png")
     record = {
         "dataset": "ACRIMA", "question_id": "ACRIMA_0000", "question_type": "Disease Diagnosis",
         "question": "What is seen?", "gt_answer": "Glaucoma", "image_path": "Images/ACRIMA/Im1.png",

@@ -33,7 +33,7 @@ def test_a_volume_is_the_same_as_path_array_or_image(tmp_path: Path) -> None:
     assert ask(volumes=CT).seen[0]["units"] == "arbitrary"
 
 
-def test_an_image_is_the_same_as_path_array_or_pillow_picture(tmp_path: Path) -> None:
+def test_an_image_is_the_same_as_path_array_or_pillow_image(tmp_path: Path) -> None:
     Image.fromarray(XRAY).save(tmp_path / "x.png")
     forms: list[Any] = [tmp_path / "x.png", XRAY, Image.fromarray(XRAY), medmvl.read(tmp_path / "x.png")]
     assert len({ask(images=form).tokens for form in forms}) == 1

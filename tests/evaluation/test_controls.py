@@ -49,7 +49,7 @@ def seen(name: str, patient: str | None, *visuals: str, **fields: object) -> Sam
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=25), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_nobody_gets_a_picture_of_their_own(owners: list[int], seed: int) -> None:
+def test_nobody_gets_an_image_of_their_own(owners: list[int], seed: int) -> None:
     samples = [seen(f"{i}", f"p{owner}", f"ct-{i}") for i, owner in enumerate(owners)]
     swapped = swap_images(samples, seed)
     owner_of = {f"ct-{i}": owner for i, owner in enumerate(owners)}

@@ -163,7 +163,7 @@ def test_volumes_are_slices_or_a_refusal(odd: str, tmp_path: Path) -> None:
     assert answers == {"plain": "yes"} and [part["type"] for part in content] == [*["image_url"] * 3, "text"]
 
 
-def test_pictures_arrive_as_they_are(odd: str, tmp_path: Path) -> None:
+def test_images_arrive_as_they_are(odd: str, tmp_path: Path) -> None:
     import base64
     import io
 

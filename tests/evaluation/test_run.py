@@ -111,7 +111,7 @@ def test_small_groups_are_named_where_the_whole_is_large(tmp_path: Path) -> None
     assert not any("rough" in text for text in enough.warnings)
 
 
-def test_shifted_pictures_are_answered_apart(tmp_path: Path) -> None:
+def test_shifted_images_are_answered_apart(tmp_path: Path) -> None:
     options = EvaluationOptions(6, 8, controls=False, robustness=("noise", "slices"))
     results = evaluate(tiny_engine(), SAMPLES, image_of, tmp_path, about=ABOUT, options=options)
     rows = {(row["shift"], row["modality"]): row for row in results.more["robustness"]}

@@ -59,7 +59,7 @@ def save(model: Any, processor: Any, folder: Path) -> Path:
     return folder
 
 
-def picture(folder: Path) -> Path:
+def image_file(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     path = folder / "image.png"
     Image.fromarray(rng.integers(0, 255, (45, 60, 3), dtype=np.uint8)).save(path)
@@ -78,7 +78,7 @@ def ours(folder: Path, image: Path) -> tuple[Any, torch.Tensor]:
 def test_a_llava_gives_the_same_ids_and_logits_in_plain_transformers(tmp_path: Path) -> None:
     source = save(*tiny("qwen2", **IMAGES), tmp_path / "ours")
     export("llava", Export(source, tmp_path / "llava"))
-    image = picture(tmp_path)
+    image = image_file(tmp_path)
     command = [
         sys.executable,
         "-c",
@@ -108,9 +108,9 @@ def test_a_llava_has_the_names_that_all_its_readers_know(tower: str, tmp_path: P
     assert config[text]["rope_theta"] == config[text]["rope_parameters"]["rope_theta"]
     settings = json.loads((out / "processor_config.json").read_text())
     assert "image_processor" not in settings
-    pictures = json.loads((out / "preprocessor_config.json").read_text())
+    image_settings = json.loads((out / "preprocessor_config.json").read_text())
     assert (
-        pictures["image_processor_type"]
+        image_settings["image_processor_type"]
         == {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}[tower]
     )
     assert first_damage(out) is None
@@ -134,7 +134,7 @@ def test_import_export_import_changes_nothing(tower: str, tmp_path: Path) -> Non
     write_folder(read(tmp_path / "first", Components()).save, tmp_path / "ours")
     export("llava", Export(tmp_path / "ours", tmp_path / "second"))
     write_folder(read(tmp_path / "second", Components()).save, tmp_path / "again")
-    image = picture(tmp_path)
+    image = image_file(tmp_path)
     (ids, logits), (ids_again, logits_again) = ours(tmp_path / "ours", image), ours(tmp_path / "again", image)
     assert ids.tolist() == ids_again.tolist()
     assert torch.equal(logits, logits_again)
@@ -160,7 +160,7 @@ def test_merged_and_cast_weights_answer_alike(tmp_path: Path) -> None:
     export("merged", Export(source, tmp_path / "merged", torch.bfloat16))
     model, _ = load(tmp_path / "merged")
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
-    image = picture(tmp_path)
+    image = image_file(tmp_path)
     (_, expected), (_, found) = ours(source, image), ours(tmp_path / "merged", image)
     assert (expected - found.float()).abs().max() < 0.1 * expected.abs().max()
     assert "## Parts" in (tmp_path / "merged" / "README.md").read_text("utf-8")
@@ -188,7 +188,7 @@ def test_an_adapter_alone_and_its_base_make_the_model_again(tmp_path: Path) -> N
     with pytest.raises(UserError, match="--base"):
         export("merged", Export(tmp_path / "adapter", tmp_path / "merged"))
     export("merged", Export(tmp_path / "adapter", tmp_path / "merged", base=base))
-    image = picture(tmp_path)
+    image = image_file(tmp_path)
     assert (ours(trained, image)[1] - ours(tmp_path / "merged", image)[1]).abs().max() < 1e-5
 
 

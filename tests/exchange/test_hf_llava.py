@@ -34,7 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def pictures(count: int) -> list[Image.Image]:
+def pil_images(count: int) -> list[Image.Image]:
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 255, (40 + 9 * n, 52, 3), dtype=np.uint8)) for n in range(count)]
 
@@ -56,7 +56,7 @@ def test_ids_pixels_logits_and_greedy_answers_are_theirs(way: str, tmp_path: Pat
     write_folder(read(tmp_path / "llava", Components()).save, tmp_path / "ours")
     model, processor = load(tmp_path / "ours")
     model.eval()
-    first, second, third = pictures(3)
+    first, second, third = pil_images(3)
     questions = [asked(first, second, text="Is there a nodule?"), asked(third, text="Describe the findings.")]
     expected = their_inputs(their_processor, questions)
     ours = processor.apply_chat_template(
@@ -97,7 +97,7 @@ def test_its_format_is_told_by_its_configuration(tmp_path: Path) -> None:
     given = Components()
     assert recognise(tmp_path / "llava", given) and not recognise(tmp_path, given)
     assert read_checkpoint(tmp_path / "llava", Components())[0] == "hf-llava"
-    assert as_medical_image(pictures(1)[0]).kind == "image"
+    assert as_medical_image(pil_images(1)[0]).kind == "image"
 
 
 def test_missing_tensors_are_listed(tmp_path: Path) -> None:

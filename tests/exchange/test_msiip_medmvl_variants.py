@@ -50,17 +50,17 @@ CONVERSATIONS = {
 }
 
 
-def blocks(text: str, pictures: list[Image.Image]) -> list[dict[str, Any]]:
+def blocks(text: str, pil_images: list[Image.Image]) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
     for number, piece in enumerate(text.split("<image>")):
         if number:
-            content.append({"type": "image", "image": pictures.pop(0)})
+            content.append({"type": "image", "image": pil_images.pop(0)})
         if piece:
             content.append({"type": "text", "text": piece})
     return content
 
 
-def pictures() -> list[Image.Image]:
+def pil_images() -> list[Image.Image]:
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 255, (40 + 7 * n, 50, 3), dtype=np.uint8)) for n in range(2)]
 
@@ -78,7 +78,7 @@ def test_prompts_ids_and_logits_are_those_of_a_plain_computation(
         prompt = SYSTEM + "".join(
             f"USER: {q.strip()} ASSISTANT: {a}{end}" for q, a in zip(turns[::2], turns[1::2], strict=True)
         )
-        shown = pictures()
+        shown = pil_images()
         conversation = [
             {"role": "assistant" if number % 2 else "user", "content": blocks(turn, shown)}
             for number, turn in enumerate(turns)

@@ -34,7 +34,7 @@ def sample(
     return Sample.model_validate({"id": f"s{number}", "messages": messages, **more})
 
 
-def picture(path: Path, seed: int = 0) -> Path:
+def image_file(path: Path, seed: int = 0) -> Path:
     """An 8-bit grey PNG of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (20, 24), dtype=np.uint8)
@@ -56,7 +56,7 @@ def dataset(folder: Path, patients: int = 4, questions: int = 3, name: str = "tr
     """A file with questions about one image a patient, and one about a volume."""
     samples = []
     for patient in range(patients):
-        picture(folder / "images" / f"{patient}.png", patient)
+        image_file(folder / "images" / f"{patient}.png", patient)
         visual = {"type": "image", "image": f"images/{patient}.png"}
         who = {
             "patient": f"p{patient}",

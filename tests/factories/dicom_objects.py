@@ -160,19 +160,19 @@ def dose(stored: np.ndarray, offsets: Sequence[float], **tags: Any) -> Dataset:
 
 
 def slide(
-    picture: np.ndarray, tile: int = 8, *, sparse: bool = False, leave_out: int = 0, **tags: Any
+    pixels: np.ndarray, tile: int = 8, *, sparse: bool = False, leave_out: int = 0, **tags: Any
 ) -> Dataset:
     """One level of a whole slide, cut into tiles; sparse tiles say where they lie and come last first."""
-    down, across = (math.ceil(side / tile) for side in picture.shape[:2])
+    down, across = (math.ceil(side / tile) for side in pixels.shape[:2])
     padded = np.zeros((down * tile, across * tile, 3), np.uint8)
-    padded[: picture.shape[0], : picture.shape[1]] = picture
+    padded[: pixels.shape[0], : pixels.shape[1]] = pixels
     corners = [(row * tile, column * tile) for row in range(down) for column in range(across)]
     if sparse:
         corners = corners[::-1][leave_out:]
     tiles = np.stack([padded[r : r + tile, c : c + tile] for r, c in corners])
     made = make.dataset(
-        tiles, "SM", ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], TotalPixelMatrixRows=picture.shape[0],
-        TotalPixelMatrixColumns=picture.shape[1], DimensionOrganizationType="TILED_SPARSE" if sparse else "TILED_FULL",
+        tiles, "SM", ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], TotalPixelMatrixRows=pixels.shape[0],
+        TotalPixelMatrixColumns=pixels.shape[1], DimensionOrganizationType="TILED_SPARSE" if sparse else "TILED_FULL",
         **tags,
     )  # fmt: skip
     made.SOPClassUID = uid.VLWholeSlideMicroscopyImageStorage

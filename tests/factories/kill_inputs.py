@@ -18,7 +18,7 @@ from tests.factories.dicom import ct_series, stored_volume
 from tests.factories.engine import save_tiny_model
 from tests.factories.exchange import llava
 from tests.factories.pretrained import wheel
-from tests.factories.public_datasets import picture, vqa_rad
+from tests.factories.public_datasets import image_file, vqa_rad
 from tests.factories.training import phantoms, recipe, stage, write_recipe
 
 ENCODERS = {"image_encoder": "full", "volume_encoder": "full"}
@@ -40,7 +40,7 @@ def prepare(folder: Path) -> Inputs:
 
     folder.mkdir(parents=True)
     for number in range(8):
-        picture(folder / "images" / f"{number}.png", number)
+        image_file(folder / "images" / f"{number}.png", number)
     rows = [f"p{n // 2},{n}.png,Is it large?,{'yes' if n % 3 else 'no'}" for n in range(8)]
     (folder / "table.csv").write_text("\n".join(["patient,path,question,answer", *rows]) + "\n")
     vqa_rad(folder / "vqa-rad")

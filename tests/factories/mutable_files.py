@@ -28,7 +28,7 @@ def write_all(folder: Path) -> None:
     """Write them all; partners of two-file formats have the suffixes `.img` and `.raw`."""
     write_dicom(folder)
     write_volumes(folder)
-    write_pictures(folder)
+    write_images(folder)
 
 
 def write_dicom(folder: Path) -> None:
@@ -88,7 +88,7 @@ def write_volumes(folder: Path) -> None:
     np.savez_compressed(folder / "deflated.npz", array=voxels, affine=affine)
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     """PNG, JPEG, TIFF, BMP and WebP, grey, deep and coloured."""
     rng = np.random.default_rng(2)
     grey, colour = (

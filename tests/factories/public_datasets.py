@@ -50,7 +50,7 @@ def png(seed: int, shape: Sequence[int] = (20, 24)) -> bytes:
     return buffer.getvalue()
 
 
-def picture(path: Path, seed: int = 0, shape: Sequence[int] = (20, 24)) -> Path:
+def image_file(path: Path, seed: int = 0, shape: Sequence[int] = (20, 24)) -> Path:
     """An image file of any suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(seed, shape)).save(path)
@@ -113,7 +113,7 @@ def vqa_rad(folder: Path, **changes: Any) -> Path:
     """Two questions about each of ten images; the last three images are test, one of them in train, too."""
     records = []
     for number in range(20):
-        picture(folder / "VQA_RAD Image Folder" / f"synpic{number // 2}.jpg", number // 2)
+        image_file(folder / "VQA_RAD Image Folder" / f"synpic{number // 2}.jpg", number // 2)
         closed = number % 2 == 0
         test = number >= 14 and number != 15
         record = {
@@ -133,7 +133,7 @@ def slake(folder: Path) -> Path:
     files: dict[str, list[dict[str, Any]]] = {"train": [], "validate": [], "test": []}
     for number in range(6):
         name = f"xmlab{number}"
-        picture(folder / "imgs" / name / "source.jpg", number)
+        image_file(folder / "imgs" / name / "source.jpg", number)
         boxes = [{"Liver": [2.0, 3.0, 10, 8]}, {"Lung": [0, 0, 4, 5]}, {"Lung": [12, 0, 6.5, 5]}]
         document(folder / "imgs" / name / "detection.json", boxes)
         for language, home, asked, answer, form in (
@@ -174,7 +174,7 @@ def mimic_cxr(folder: Path) -> Path:
         })  # fmt: skip
         for view, position in enumerate(views):
             name = f"dicom-{study}-{view}"
-            picture(home / f"s{study}" / f"{name}.jpg", 10 * number + view)
+            image_file(home / f"s{study}" / f"{name}.jpg", 10 * number + view)
             splits.append({"dicom_id": name, "study_id": study, "subject_id": subject, "split": split})
             metadata.append(
                 {"dicom_id": name, "subject_id": subject, "study_id": study, "ViewPosition": position}
@@ -343,7 +343,7 @@ def deeptumorvqa(folder: Path) -> Path:
     for case in ("BDMAP_00000001", "BDMAP_00000002"):
         scan(folder / "benchmark" / "ct" / case / "ct.nii.gz", zlib.crc32(case.encode()), 1.0, -1024.0)
     lines(folder / "benchmark" / "test_qa.jsonl", records)
-    picture(folder / "train" / "images_2d" / "whole" / "BDMAP_00000003.png", 3)
+    image_file(folder / "train" / "images_2d" / "whole" / "BDMAP_00000003.png", 3)
     table(folder / "train" / "train_qa.csv", [records[0] | {"image_id": "BDMAP_00000003"}])
     return folder
 
@@ -365,7 +365,7 @@ def medxpertqa(folder: Path, zipped: bool = True) -> Path:
     names = [str(name) for one in asked for name in one["images"]]
     if not zipped:
         for number, name in enumerate(names):
-            picture(folder / "images" / name, number)
+            image_file(folder / "images" / name, number)
         return folder
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for number, name in enumerate(names):
@@ -381,7 +381,7 @@ def rexvqa(folder: Path) -> Path:
         study = f"1.2.840.{number}"
         names = [f"../deid_png/{patient}/studies/{study}/{view}.png" for view in (0, 1)]
         for view, name in enumerate(names):
-            picture(folder / name.removeprefix("../"), 10 * number + view)
+            image_file(folder / name.removeprefix("../"), 10 * number + view)
         shared = {
             "StudyInstanceUid": study, "study_id": f"{patient}_{study}", "PatientID": patient, "ImagePath": names,
             "ImageViewPosition": ["PA", "LATERAL"], "category": "Pleura", "correct_answer_explanation": "Because.",
@@ -404,7 +404,7 @@ def medthinkvqa(folder: Path) -> Path:
     for split, case, count in (("train", 11, 1), ("test", 19254, 3)):
         names = [f"images/case{case}/img{number}.jpg" for number in range(count)]
         for number, name in enumerate(names):
-            picture(folder / name, case + number)
+            image_file(folder / name, case + number)
         record = {
             "title": f"Case number {case}", "CLINICAL_HISTORY": "A man with pain.", "IMAGING_FINDINGS": "Oedema of muscle.",
             "options": {letter: f"Disease {letter}" for letter in "ABCDE"}, "correct_answer": "B",
@@ -447,7 +447,7 @@ def reportqa(folder: Path) -> Path:
     """An English report on CT-RATE, one on MIMIC-CXR, and a Chinese one; CT-RATE's table names folders of elsewhere."""
     scan(folder / "ct-rate" / "valid_fixed" / "valid_1" / "valid_1_a" / "valid_1_a_1.nii.gz", 1, 1.0, -1024.0)
     scan(folder / "ctrg-brain-zh" / "abnormal" / "7.nii.gz", 2)
-    picture(folder / "mimic-cxr" / "files" / "p10" / "p10000032" / "s50414267" / "a.jpg", 3)
+    image_file(folder / "mimic-cxr" / "files" / "p10" / "p10000032" / "s50414267" / "a.jpg", 3)
 
     def asked(
         report: str, entity: str, attribute: str, kind: str, options: list[str], answer: int

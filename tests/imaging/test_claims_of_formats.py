@@ -112,15 +112,15 @@ def test_a_number_above_the_largest_is_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 @pytest.mark.parametrize("opacity", [0, 128, 255])
 def test_transparent_pixels_are_told(tmp_path: Path, mode: str, opacity: int) -> None:
-    picture = Image.new(mode, (6, 5), (200,) * (len(mode) - 1) + (opacity,))
-    picture.save(tmp_path / "a.png")
+    pil_image = Image.new(mode, (6, 5), (200,) * (len(mode) - 1) + (opacity,))
+    pil_image.save(tmp_path / "a.png")
     assert warned(tmp_path / "a.png", "30 of 30 pixels are transparent") is (opacity < 255)
     assert int(read(tmp_path / "a.png").array.max()) == 200
 
 
 def test_a_transparent_palette_entry_is_told(tmp_path: Path) -> None:
-    picture = Image.fromarray((GREY // 16).astype(np.uint8)).convert("P")
-    picture.save(tmp_path / "p.png", transparency=0)
+    pil_image = Image.fromarray((GREY // 16).astype(np.uint8)).convert("P")
+    pil_image.save(tmp_path / "p.png", transparency=0)
     assert warned(tmp_path / "p.png", "8 of 256 pixels")
 
 

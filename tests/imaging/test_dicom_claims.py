@@ -149,7 +149,7 @@ def test_a_mosaic_whose_type_is_gone_is_told_by_its_count(tmp_path: Path) -> Non
         (None, False), ([6, 6], False),
     ],
 )  # fmt: skip
-def test_a_picture_of_far_more_pixels_than_were_acquired_may_be_a_mosaic(
+def test_an_image_of_far_more_pixels_than_were_acquired_may_be_a_mosaic(
     tmp_path: Path, matrix: list[int] | None, told: bool
 ) -> None:
     made = objects.mosaic(make.stored_volume(9, 6, 6))

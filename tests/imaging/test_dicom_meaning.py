@@ -104,7 +104,7 @@ def test_dose_in_monochrome1_is_as_stored(tmp_path: Path) -> None:
     assert image.units == "GY"
 
 
-def test_pictures_without_units_are_inverted_in_every_form(tmp_path: Path) -> None:
+def test_images_without_units_are_inverted_in_every_form(tmp_path: Path) -> None:
     inverted = 4095 - STORED.astype(int)
     tags: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12}
     multi = make.set_tags(make.enhanced(STORED, "MR"), **tags)

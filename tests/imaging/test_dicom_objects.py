@@ -285,16 +285,16 @@ def test_tomosynthesis_is_a_volume(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_level_of_a_slide_is_put_together(tmp_path: Path, sparse: bool) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (20, 28, 3)).astype(np.uint8)
-    path = make.save(objects.slide(picture, sparse=sparse), tmp_path / "s")
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 3)).astype(np.uint8)
+    path = make.save(objects.slide(pixels, sparse=sparse), tmp_path / "s")
     image = read_dicom(path)
-    np.testing.assert_array_equal(image.array, picture)
+    np.testing.assert_array_equal(image.array, pixels)
     assert (
         image.kind == "image" and image.modality == "SM" and image.spacing_mm == pytest.approx((0.001, 0.001))
     )
     tile = read_dicom(path, Selector(frame=2))
     row, column = (16, 16) if sparse else (0, 8)
-    np.testing.assert_array_equal(tile.array[: 20 - row], picture[row : row + 8, column : column + 8])
+    np.testing.assert_array_equal(tile.array[: 20 - row], pixels[row : row + 8, column : column + 8])
     assert any(
         f"rows {row} to {row + 7}, columns {column} to {column + 7}" in warning for warning in tile.warnings
     )
@@ -303,20 +303,20 @@ def test_a_level_of_a_slide_is_put_together(tmp_path: Path, sparse: bool) -> Non
 def test_missing_tiles_are_told_and_large_slides_are_read_by_tile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    image = read_dicom(make.save(objects.slide(picture, sparse=True, leave_out=1), tmp_path / "hole"))
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    image = read_dicom(make.save(objects.slide(pixels, sparse=True, leave_out=1), tmp_path / "hole"))
     assert (image.array[8:, 8:] == 255).all() and any("25 %" in warning for warning in image.warnings)
     monkeypatch.setattr("medmvl.imaging.dicom_slides.MAX_PIXELS", 100)
-    path = make.save(objects.slide(picture), tmp_path / "large")
+    path = make.save(objects.slide(pixels), tmp_path / "large")
     with pytest.raises(AmbiguousSourceError, match=r"4 frames.*#frame"):
         read_dicom(path)
-    np.testing.assert_array_equal(read_dicom(path, Selector(frame=4)).array, picture[8:, 8:])
+    np.testing.assert_array_equal(read_dicom(path, Selector(frame=4)).array, pixels[8:, 8:])
 
 
 def test_the_label_of_a_slide_is_set_aside(tmp_path: Path) -> None:
-    picture = np.full((16, 16, 3), 200, np.uint8)
-    make.save(objects.slide(picture), tmp_path / "level")
-    label = make.set_tags(objects.slide(picture[:8]), ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
+    pixels = np.full((16, 16, 3), 200, np.uint8)
+    make.save(objects.slide(pixels), tmp_path / "level")
+    label = make.set_tags(objects.slide(pixels[:8]), ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
     make.save(label, tmp_path / "label")
     image = read_dicom_folder(tmp_path)
     assert image.shape == (16, 16, 3) and any("label" in warning for warning in image.warnings)

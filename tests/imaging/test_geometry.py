@@ -72,7 +72,7 @@ def test_the_acquired_plane_is_looked_at_the_same_way_whatever_the_file_order(co
     ("codes", "expected"),
     [("IL", "IL"), ("SR", "IL"), ("LI", "IL"), ("AR", "PL"), ("PS", "IP"), ("LP", "PL")],
 )
-def test_pictures_stand_upright_and_the_matrix_says_where_pixels_went(codes, expected):
+def test_images_stand_upright_and_the_matrix_says_where_pixels_went(codes, expected):
     array = numbered((3, 4))
     turned, matrix, axcodes = orient_image(array, codes)
     assert "".join(axcodes) == expected

@@ -67,8 +67,8 @@ def test_planes_show_head_up_and_left_on_the_right():
     array = np.full((40, 40, 40), -1000, np.int16)
     array[30:, :, 30:] = 1000  # upper left of the patient
     image = volume((40, 40, 40), spacing_mm=(1.0, 1.0, 1.0)).with_array(array)
-    picture = np.asarray(preview(image, "full").convert("L")).astype(int)
-    coronal = picture[:384, 388:772]
+    drawn = np.asarray(preview(image, "full").convert("L")).astype(int)
+    coronal = drawn[:384, 388:772]
     assert coronal[40, 340] > 200 > coronal[340, 340]
     assert coronal[40, 60] < 50
 

@@ -56,7 +56,7 @@ def test_mr_slices_keep_their_brightness_beside_each_other():
     assert (np.diff(means) > 0).all()
 
 
-def test_pictures_scale_by_what_they_are():
+def test_images_scale_by_what_they_are():
     eight = MedicalImage(
         array=np.array([[0, 255]], np.uint8), kind="image", units="display", source_format="png"
     )

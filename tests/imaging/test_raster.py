@@ -15,7 +15,7 @@ GREY = numbered((8, 12), np.uint8)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff", "bmp", "webp"])
-def test_eight_bit_pictures(tmp_path, suffix):
+def test_eight_bit_images(tmp_path, suffix):
     colour = np.stack([GREY, GREY + 50, GREY + 100], axis=-1)
     Image.fromarray(colour).save(tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
     image = read(tmp_path / f"a.{suffix}")
@@ -85,7 +85,7 @@ def test_a_bomb_is_refused_before_decoding(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "bmp", "webp"])
-def test_a_cut_picture_is_refused(tmp_path, suffix):
+def test_a_cut_image_is_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)

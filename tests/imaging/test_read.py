@@ -172,9 +172,9 @@ def seed_files(folder: Path) -> list[bytes]:
     head += "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
     body = f"{head}ElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode()
     (folder / "f.mha").write_bytes(body + numbered((3, 4, 5)).tobytes())
-    picture = Image.fromarray(numbered((9, 9, 3), np.uint8))
+    pil_image = Image.fromarray(numbered((9, 9, 3), np.uint8))
     for suffix in ("png", "jpg", "tiff", "bmp", "webp"):
-        picture.save(folder / f"g.{suffix}")
+        pil_image.save(folder / f"g.{suffix}")
     Image.fromarray(numbered((9, 9), np.uint16)).save(folder / "deep.png")
     return [path.read_bytes() for path in sorted(folder.iterdir())]
 

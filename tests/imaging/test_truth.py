@@ -49,7 +49,7 @@ class Table:
             self.wrong.append((case, "units", image.units))
         return image
 
-    def picture(self, case, source, expected, units):
+    def image(self, case, source, expected, units):
         self.files += 1
         try:
             image = read(source)
@@ -344,7 +344,7 @@ def test_tiff_grey(table):
                         options = {"byteorder": order, "compression": compression, "tile": tile}
                         tifffile.imwrite(table.path("a.tif"), pixels, photometric=polarity, **options)
                         units = "display" if dtype == "u1" else "arbitrary"
-                        table.picture(
+                        table.image(
                             (dtype, polarity, order, compression, tile), table.path("a.tif"), expected, units
                         )
     table.check(at_least=190)
@@ -358,10 +358,10 @@ def test_colour_and_transparency_keep_their_depth(table, dtype):
         pixels = _pixels(dtype, channels)
         expected = pixels[..., 0] if channels == 2 else pixels[..., :3]
         table.path("a.png").write_bytes(imagecodecs.png_encode(pixels))
-        table.picture((dtype, channels, "png"), table.path("a.png"), expected, units)
+        table.image((dtype, channels, "png"), table.path("a.png"), expected, units)
         table.path("a.jxl").write_bytes(imagecodecs.jpegxl_encode(pixels, lossless=True))
         if channels != 2:
-            table.picture((dtype, channels, "jxl"), table.path("a.jxl"), expected, units)
+            table.image((dtype, channels, "jxl"), table.path("a.jxl"), expected, units)
         if channels == 2:
             continue
         for order in "<>":
@@ -369,5 +369,5 @@ def test_colour_and_transparency_keep_their_depth(table, dtype):
                 extra = ["unassalpha"] if channels == 4 else None
                 options = {"byteorder": order, "compression": compression, "extrasamples": extra}
                 tifffile.imwrite(table.path("a.tif"), pixels, photometric="rgb", **options)
-                table.picture((dtype, channels, order, compression), table.path("a.tif"), expected, units)
+                table.image((dtype, channels, order, compression), table.path("a.tif"), expected, units)
     table.check(at_least=17)

@@ -43,7 +43,7 @@ def test_a_batch_answers_as_each_conversation_alone(parts):
             assert differs(*log_probs) < 1e-4
 
 
-def test_the_pictures_decide_the_answer(parts):
+def test_the_images_decide_the_answer(parts):
     """With other volumes the logits differ by far more than the tolerance above."""
     model, processor = parts
     first, _ = generate(model, prompts(processor, [("ct:a", "ct:b", "any?")]))

@@ -17,7 +17,7 @@ GREY = {"channels": 1, "mean": (0.0,), "std": (1.0,)}
 sizes = st.tuples(st.integers(9, 70), st.integers(9, 70))
 
 
-def picture(array: np.ndarray, units: str = "display", modality: str | None = None) -> MedicalImage:
+def medical_image(array: np.ndarray, units: str = "display", modality: str | None = None) -> MedicalImage:
     return MedicalImage(array=array, kind="image", units=units, source_format="png", modality=modality)
 
 
@@ -46,7 +46,7 @@ LIBRARY = library_processors()
 def test_pixels_are_those_of_the_librarys_processor(name, size, colour):
     theirs = LIBRARY[name]
     array = noise((*size, 3) if colour else size)
-    ours, _, _ = ImageProcessor.from_huggingface(theirs.to_dict())(picture(array))
+    ours, _, _ = ImageProcessor.from_huggingface(theirs.to_dict())(medical_image(array))
     image = Image.fromarray(array).convert("RGB")
     expected = torch.as_tensor(np.asarray(theirs(image, return_tensors="np")["pixel_values"][0]))
     assert ours.shape == expected.shape
@@ -68,7 +68,7 @@ def test_the_matrix_leads_from_a_bright_pixel_back_to_its_place(fit, size, data)
     row, column = data.draw(st.integers(4, size[0] - 5)), data.draw(st.integers(4, size[1] - 5))
     array = np.zeros(size, np.uint8)
     array[row - 3 : row + 4, column - 3 : column + 4] = 255
-    pixels, matrix, _ = processor(picture(array))
+    pixels, matrix, _ = processor(medical_image(array))
     values = pixels[0].double().numpy()
     at_the_edge = values[[0, -1]].any() or values[:, [0, -1]].any()
     if values.sum() == 0 or at_the_edge:
@@ -82,7 +82,7 @@ def test_the_matrix_leads_from_a_bright_pixel_back_to_its_place(fit, size, data)
 
 
 def test_fits():
-    wide = picture(np.full((20, 40), 255, np.uint8))
+    wide = medical_image(np.full((20, 40), 255, np.uint8))
     padded, matrix, _ = ImageProcessor(size=(32, 32), fit="pad", **GREY)(wide)
     assert (padded[0, 8:24] == 1).all()
     assert (padded[0, :8] == 0).all()
@@ -101,7 +101,7 @@ def test_a_16_bit_radiograph_keeps_its_depth():
     """More grey levels reach the model than eight bits hold."""
     array = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
     processor = ImageProcessor(size=(64, 64), interpolation="nearest", **GREY)
-    pixels, _, notes = processor(picture(array, units="arbitrary", modality="DX"))
+    pixels, _, notes = processor(medical_image(array, units="arbitrary", modality="DX"))
     assert len(pixels.unique()) > 1000
     assert 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
     assert (pixels.flatten().diff() >= 0).all()
@@ -111,17 +111,17 @@ def test_a_16_bit_radiograph_keeps_its_depth():
 def test_a_ct_slice_goes_through_the_window():
     array = np.array([[-1000.0, -160.0], [40.0, 240.0]]).repeat(8, 0).repeat(8, 1)
     processor = ImageProcessor(size=(16, 16), interpolation="nearest", window="mediastinum", **GREY)
-    pixels, _, _ = processor(picture(array, units="HU", modality="CT"))
+    pixels, _, _ = processor(medical_image(array, units="HU", modality="CT"))
     assert pixels[0, ::8, ::8].flatten().tolist() == pytest.approx([0, 0, 0.5, 1])
 
 
 def test_colour_and_grey_meet_the_channels_of_the_encoder():
     grey = noise((16, 16))
-    three, _, _ = ImageProcessor(size=(16, 16), interpolation="nearest")(picture(grey))
+    three, _, _ = ImageProcessor(size=(16, 16), interpolation="nearest")(medical_image(grey))
     assert torch.equal(three[0], three[1])
     assert torch.equal(three[0], three[2])
     colour = np.stack([grey, grey, grey], axis=2)
-    one, _, _ = ImageProcessor(size=(16, 16), interpolation="nearest", **GREY)(picture(colour))
+    one, _, _ = ImageProcessor(size=(16, 16), interpolation="nearest", **GREY)(medical_image(colour))
     assert one[0].numpy() == pytest.approx(grey / 255, abs=1e-6)
 
 
@@ -129,7 +129,7 @@ def test_wrong_settings_name_the_key():
     with pytest.raises(RecipeError, match="sise"):
         ImageProcessor.from_settings({"sise": (16, 16)})
     with pytest.raises(UserError, match="no window 'lungs'"):
-        ImageProcessor(window="lungs", **GREY)(picture(np.zeros((4, 4)), units="HU"))
+        ImageProcessor(window="lungs", **GREY)(medical_image(np.zeros((4, 4)), units="HU"))
 
 
 def test_settings_survive_json():

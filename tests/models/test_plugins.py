@@ -67,7 +67,7 @@ def known(monkeypatch):
         del sys.modules[name]
 
 
-def write_pictures(folder: Path, count: int) -> Path:
+def write_images(folder: Path, count: int) -> Path:
     """Grey images, and a question about each."""
     lines = []
     for number in range(count):
@@ -122,7 +122,7 @@ def test_an_installed_package_trains_a_step_and_is_recorded(site, known, tmp_pat
     monkeypatch.setenv("MEDMVL_CACHE", str(tmp_path / "cache"))
     parts = {name: mode for name, mode in ALL_FULL.items() if not name.startswith("volume")}
     document = recipe(stage(max_steps=1, parts=parts), model=WITH_PLUGINS)
-    document["data"] = {"train": [{"path": str(write_pictures(tmp_path, 4))}]}
+    document["data"] = {"train": [{"path": str(write_images(tmp_path, 4))}]}
     wanted = Recipe.model_validate(document)
     folder = train(wanted, tmp_path / "run")
     recorded = {"image_encoder": "medmvl-example 0.1.0", "image_connector": "medmvl-example 0.1.0"}

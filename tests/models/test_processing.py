@@ -84,13 +84,13 @@ def test_every_road_gives_the_same_tokens(processor):
         assert [row.length for row in to_rows(batch["visual_table"])] == [16, 8]
 
 
-def test_pictures_and_paths_are_taken_as_well(processor, tmp_path):
+def test_images_and_paths_are_taken_as_well(processor, tmp_path):
     array = np.random.default_rng(0).integers(0, 255, (20, 30)).astype(np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
     prompt = f"{IMAGE_TOKEN} what?"
     from_path = processor(text=[prompt], images=[tmp_path / "a.png"])
-    from_picture = processor(text=prompt, images=[Image.fromarray(array)])
-    assert torch.equal(from_path["pixel_values"], from_picture["pixel_values"])
+    from_image = processor(text=prompt, images=[Image.fromarray(array)])
+    assert torch.equal(from_path["pixel_values"], from_image["pixel_values"])
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_settings_of_another_release_are_refused_by_name(processor, tmp_path):
     processor.save_pretrained(tmp_path)
     file = tmp_path / "processor_config.json"
     settings = json.loads(file.read_text())
-    settings["pictures"] = settings.pop("image_processor")
+    settings["images"] = settings.pop("image_processor")
     file.write_text(json.dumps(settings))
-    with pytest.raises(UserError, match="unknown to this release: pictures"):
+    with pytest.raises(UserError, match="unknown to this release: images"):
         MedMVLProcessor.from_pretrained(tmp_path)
 
 

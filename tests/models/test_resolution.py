@@ -29,13 +29,13 @@ from medmvl.models.visuals import ProcessedSample
 from medmvl.models.volume_processing import VolumeProcessor
 from medmvl.schema import Message
 
-PICTURE = {"size": [16, 16], "channels": 1, "mean": [0.5], "std": [0.5]}
+IMAGE = {"size": [16, 16], "channels": 1, "mean": [0.5], "std": [0.5]}
 VOLUME = {"size": [8, 16, 16]}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "tiles": {"image_processor": {**PICTURE, "max_tiles": 4}},
-    "padded tiles": {"image_processor": {**PICTURE, "max_tiles": 6, "fit": "pad"}},
-    "native": {"image_processor": {**PICTURE, "fit": "native", "multiple": 4}},
-    "padded": {"image_processor": {**PICTURE, "fit": "pad"}},
+    "tiles": {"image_processor": {**IMAGE, "max_tiles": 4}},
+    "padded tiles": {"image_processor": {**IMAGE, "max_tiles": 6, "fit": "pad"}},
+    "native": {"image_processor": {**IMAGE, "fit": "native", "multiple": 4}},
+    "padded": {"image_processor": {**IMAGE, "fit": "pad"}},
     "own voxels": {"volume_processor": {"size": [12, 32, 24], "fit": "variable", "multiple": [4, 8, 8]}},
     "spacing": {
         "volume_processor": {
@@ -62,7 +62,7 @@ def parts(name: str) -> tuple[Any, Any]:
     return tiny(**SETTINGS[name])
 
 
-def picture(shape: tuple[int, int], seed: int = 0) -> MedicalImage:
+def image2d(shape: tuple[int, int], seed: int = 0) -> MedicalImage:
     array = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     return MedicalImage(array=array, kind="image", units="display", source_format="png")
 
@@ -83,7 +83,7 @@ def volume(
 
 def image_for(name: str, data: st.DataObject, seed: int = 0) -> MedicalImage:
     if "image_processor" in SETTINGS[name]:
-        return picture(data.draw(shapes2d), seed)
+        return image2d(data.draw(shapes2d), seed)
     return volume(data.draw(shapes3d), seed)
 
 
@@ -179,7 +179,7 @@ def check_way_back(seen: np.ndarray, matrix: np.ndarray, image: MedicalImage, ax
 )
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(shape=st.tuples(st.integers(30, 120), st.integers(30, 120)))
-def test_every_tile_leads_back_to_the_picture(axis, changes, shape):
+def test_every_tile_leads_back_to_the_image(axis, changes, shape):
     array = ramp(shape, axis).astype(np.float32)
     image = MedicalImage(array=array, kind="image", units="HU", source_format="dicom", modality="CT")
     processor = ImageProcessor(
@@ -276,7 +276,7 @@ def test_a_batch_of_many_sizes_gives_what_each_gives_alone(name, data):
 def test_tiles_and_crops_cannot_change_places(name):
     model, processor = parts(name)
     images = (
-        [picture((40, 40), 1), picture((40, 40), 2)]
+        [image2d((40, 40), 1), image2d((40, 40), 2)]
         if "image_processor" in SETTINGS[name]
         else [volume((20, 32, 32))]
     )
@@ -295,8 +295,8 @@ def test_each_tile_and_crop_is_connected_with_the_question(name):
     """A connector that the question guides gets it for every view, and a batch gives what each gives alone."""
     connector = {"type": "text_selection", "keep": 3}
     model, processor = tiny(**SETTINGS[name], image_connector=connector, volume_connector=connector)
-    make = picture if "image_processor" in SETTINGS[name] else volume
-    shape = (40, 20) if make is picture else (12, 30, 40)
+    make = image2d if "image_processor" in SETTINGS[name] else volume
+    shape = (40, 20) if make is image2d else (12, 30, 40)
     samples = [prepare(processor, make(shape, 1)), prepare(processor, make(shape[::-1], 2), make(shape, 3))]
     names = (
         "pixel_values",
@@ -325,7 +325,7 @@ def test_one_checkpoint_reads_every_size(name, tmp_path):
     processor.save_pretrained(tmp_path)
     engine = Engine.load(tmp_path, "cpu")
     images = (
-        [picture((16, 16), 1), picture((9, 30), 2), picture((40, 11), 3)]
+        [image2d((16, 16), 1), image2d((9, 30), 2), image2d((40, 11), 3)]
         if name == "native"
         else [volume((4, 16, 16), 1), volume((12, 24, 8), 2), volume((8, 32, 24), 3)]
     )
@@ -347,7 +347,7 @@ def test_sizes_train_together(name):
     """The loss of a batch of several sizes is that of its samples, and its gradients are theirs."""
     model, processor = tiny(**SETTINGS[name])
     images = (
-        [picture((16, 16), 1), picture((9, 40), 2), picture((40, 11), 3)]
+        [image2d((16, 16), 1), image2d((9, 40), 2), image2d((40, 11), 3)]
         if "image_processor" in SETTINGS[name]
         else [volume((4, 16, 16), 1), volume((12, 24, 8), 2), volume((8, 32, 24), 3)]
     )
@@ -376,14 +376,14 @@ def test_a_model_trained_at_one_size_reads_others(tmp_path):
     for settings_ in (SETTINGS["native"], SETTINGS["tiles"]):
         reader.image_processor = ImageProcessor.from_settings(settings_["image_processor"])
         with torch.no_grad():
-            assert torch.isfinite(again(**reader.collate([prepare(reader, picture((12, 40)))])).logits).all()
+            assert torch.isfinite(again(**reader.collate([prepare(reader, image2d((12, 40)))])).logits).all()
 
 
 @pytest.mark.parametrize("name", ["tiles", "crops"])
 def test_the_cache_on_disk_keeps_tiles_and_crops(name, tmp_path):
     processor = parts(name)[1]
     kind = "image" if name == "tiles" else "volume"
-    np.save(tmp_path / "scan.npy", picture((50, 20)).array if name == "tiles" else volume((12, 40, 30)).array)
+    np.save(tmp_path / "scan.npy", image2d((50, 20)).array if name == "tiles" else volume((12, 40, 30)).array)
     block = Message.model_validate(
         {
             "role": "user",
@@ -406,7 +406,7 @@ def test_the_cache_on_disk_keeps_tiles_and_crops(name, tmp_path):
 
 def test_what_is_seen_is_described_and_drawn():
     tiled, cropped = parts("tiles")[1].visual_preprocessor, parts("crops")[1].visual_preprocessor
-    visual = tiled.process(picture((40, 40)))
+    visual = tiled.process(image2d((40, 40)))
     assert describe(visual)["tiles"] == 5
     assert len(describe(visual)["tile_matrices"]) == 5
     drawn = np.asarray(tiled.draw(visual)) / 255
@@ -428,7 +428,7 @@ def test_inspect_shows_tiles_and_crops(name, tmp_path):
     for part in parts(name):
         part.save_pretrained(tmp_path / "model")
     kind = ["--units", "HU"] if name == "crops" else []
-    np.save(tmp_path / "scan.npy", volume((20, 40, 40)).array if kind else picture((40, 40)).array)
+    np.save(tmp_path / "scan.npy", volume((20, 40, 40)).array if kind else image2d((40, 40)).array)
     shown = [str(tmp_path / "scan.npy"), "--model", str(tmp_path / "model"), *kind]
     seen = json.loads(CliRunner().invoke(app, [*shown, "--json"]).output)["model"]
     assert (seen["tiles"], len(seen.get("crops", ()))) == ((1, 4) if kind else (5, 0))
@@ -441,15 +441,15 @@ def test_inspect_shows_tiles_and_crops(name, tmp_path):
     ("changes", "message"),
     [
         (
-            {"image_processor": {**PICTURE, "size": [18, 16], "fit": "native", "multiple": 4}},
+            {"image_processor": {**IMAGE, "size": [18, 16], "fit": "native", "multiple": 4}},
             "whole multiples of 4",
         ),
         (
-            {"image_processor": {**PICTURE, "max_tiles": 4, "fit": "native", "multiple": 4}},
+            {"image_processor": {**IMAGE, "max_tiles": 4, "fit": "native", "multiple": 4}},
             "max_tiles needs fit",
         ),
         (
-            {"image_processor": {**PICTURE, "fit": "native", "multiple": 2}},
+            {"image_processor": {**IMAGE, "fit": "native", "multiple": 2}},
             "may make pixels of .* patch size",
         ),
         ({"volume_processor": {**VOLUME, "crop_size": [4, 8, 8]}}, "need crops"),
@@ -458,12 +458,12 @@ def test_inspect_shows_tiles_and_crops(name, tmp_path):
         ({"volume_processor": {**VOLUME, "crops": 2, "crop_size": [4, 12, 8]}}, "may make pixels of .*12"),
         (
             {
-                "image_processor": {**PICTURE, "fit": "native", "multiple": 4},
+                "image_processor": {**IMAGE, "fit": "native", "multiple": 4},
                 "image_connector": {"type": "pixel_shuffle"},
             },
             "may make pixels of",
         ),
-        ({"image_processor": {**PICTURE, "max_tiles": 60}}, "one image takes 976 tokens"),
+        ({"image_processor": {**IMAGE, "max_tiles": 60}}, "one image takes 976 tokens"),
     ],
 )
 def test_settings_that_cannot_run_are_refused_at_once(changes, message):

@@ -16,7 +16,7 @@ def preprocessor():
     return preprocessor_of(recipe())
 
 
-def test_a_picture_is_drawn_pixel_by_pixel(preprocessor):
+def test_an_image_is_drawn_pixel_by_pixel(preprocessor):
     visual = preprocessor.process(image_of(conversation("xray:a")[0].visuals[0]))
     drawn = np.asarray(preprocessor.draw(visual))
     assert drawn.shape == (16, 16)

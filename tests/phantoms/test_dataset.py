@@ -141,7 +141,7 @@ def test_command_prints_sizes_and_counts(tmp_path, capsys):
     assert "three whole numbers" in capsys.readouterr().err
 
 
-def test_preview_is_a_picture(tmp_path):
+def test_preview_is_an_image(tmp_path):
     from PIL import Image
 
     from medmvl.phantoms.preview import write_preview

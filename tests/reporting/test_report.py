@@ -261,7 +261,7 @@ def test_a_full_disk_stops_the_run_and_is_not_blamed_on_a_study(
     assert {p.name for p in (out / "sr").iterdir()} == {p.name for p in (reports / "sr").iterdir()}
 
 
-def test_a_damaged_slice_stops_its_series_not_the_pictures(
+def test_a_damaged_slice_stops_its_series_not_the_images(
     model: Path, studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "mixed"

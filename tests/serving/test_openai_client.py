@@ -61,7 +61,7 @@ def series(scans: Path) -> Path:
     return next(path.parent for path in sorted(scans.rglob("*.dcm")) if len(list(path.parent.glob("*"))) > 3)
 
 
-def picture(seed: int) -> bytes:
+def png(seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -96,10 +96,10 @@ def test_models_and_text(client: Any) -> None:
     assert answer.choices[0].finish_reason in ("stop", "length")
 
 
-def test_a_picture_is_answered_as_by_the_engine(client: Any, engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(picture(1))
+def test_an_image_is_answered_as_by_the_engine(client: Any, engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(1))
     expected = engine.ask("Is the heart enlarged?", images=[tmp_path / "x.png"], max_new_tokens=8)
-    part = {"type": "image_url", "image_url": {"url": uri(picture(1))}}
+    part = {"type": "image_url", "image_url": {"url": uri(png(1))}}
     found = ask(client, [part, text_part("Is the heart enlarged?")], logprobs=True, top_logprobs=2)
     assert found.choices[0].message.content == expected.text
     given = [entry.logprob for entry in found.choices[0].logprobs.content]
@@ -166,7 +166,7 @@ def test_stop_and_length(client: Any) -> None:
 def test_keys_share_nothing(address: str, client: Any) -> None:
     with pytest.raises(openai.AuthenticationError):
         client_of(address, "another-key-altogether").models.list()
-    file = client.files.create(file=("x.png", picture(3)), purpose="user_data")
+    file = client.files.create(file=("x.png", png(3)), purpose="user_data")
     other = client_of(address, KEYS[1])
     assert file.id not in {found.id for found in other.files.list()}
     with pytest.raises(openai.NotFoundError) as stranger:

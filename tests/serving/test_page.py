@@ -100,13 +100,11 @@ def test_every_series_of_an_upload_becomes_a_study_and_broken_files_are_named(
 def test_files_without_dicom_are_taken_one_by_one(visitor: httpx.Client, tmp_path: Path) -> None:
     image = render_ct(make_patient(0, 0, "tiny"))
     write_nifti(image, tmp_path / "a.nii.gz")
-    picture = io.BytesIO()
-    Image.fromarray(np.zeros((5, 7), np.uint8)).save(picture, format="PNG")
+    png = io.BytesIO()
+    Image.fromarray(np.zeros((5, 7), np.uint8)).save(png, format="PNG")
     found = taken(
         visitor,
-        zipped(
-            {"a.nii.gz": (tmp_path / "a.nii.gz").read_bytes(), "b.png": picture.getvalue(), "c.txt": b"no"}
-        ),
+        zipped({"a.nii.gz": (tmp_path / "a.nii.gz").read_bytes(), "b.png": png.getvalue(), "c.txt": b"no"}),
     )
     assert sorted(study["kind"] for study in found["studies"]) == ["image", "volume"]
     assert len(found["bad"]) == 1
@@ -178,7 +176,7 @@ def test_boxes_of_an_answer_are_corners_in_the_body(visitor: httpx.Client) -> No
     assert np.allclose(last[:3], (width * 0.5 - 1, height * 0.75 - 1, depth - 1), atol=1e-3)
 
 
-def test_pictures_are_laid_into_the_body_where_it_is_known() -> None:
+def test_images_are_laid_into_the_body_where_it_is_known() -> None:
     frontal = MedicalImage(
         array=np.zeros((4, 6), np.uint8), kind="image", units="display", source_format="png",
         axcodes=("I", "L"), spacing_mm=(2.0, 1.0),

@@ -1,1 +1,1 @@
-"""The command line: one thin file a verb. A verb parses, calls one library function and prints."""
+"""The command line: one thin file per verb. A verb parses, calls one library function and prints."""

@@ -115,7 +115,7 @@ def named_as_options() -> Iterator[None]:
         raise UserError(as_options(str(error))) from error
 
 
-def tell_warnings(found: Iterable[tuple[str, Sequence[str]]], hint: str = "") -> None:
+def print_warnings(found: Iterable[tuple[str, Sequence[str]]], hint: str = "") -> None:
     """Print what the reader could not settle about scans on stderr, each scan once.
 
     Args:

@@ -93,11 +93,11 @@ class Conversation:
 
     def add(self, block: VisualBlock) -> str:
         """Read a scan for the next question, and say what was read; warnings of the reader go to stderr."""
-        from medmvl.cli.asking import tell_warnings
+        from medmvl.cli.asking import print_warnings
 
         visual = self.engine.processor.process_visual(self.read(block))
         if block not in self.seen:
-            tell_warnings([(block.path, visual.warnings)])
+            print_warnings([(block.path, visual.warnings)])
         self.seen[block] = visual
         self.waiting.append(block)
         shape = "x".join(str(length) for length in visual.source["shape"])

@@ -218,7 +218,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Tell what this machine has, and what is missing for what; or whether a model is as it was written.
+    """Show what this machine has, and what is missing for what; or whether a model is as it was written.
 
     Exit code 2 where something needed is broken.
     """
@@ -264,7 +264,7 @@ def _cpu_flags() -> set[str]:
 
 
 def _memory_gib() -> float | None:
-    """Memory available to new programs; None where the system does not tell."""
+    """Memory available to new programs; None where the system does not say."""
     information = Path("/proc/meminfo")
     if not information.is_file():
         return None

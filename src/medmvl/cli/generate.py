@@ -134,7 +134,7 @@ def _answer_one(
     where: tuple[str, str],
     as_json: bool,
 ) -> None:
-    from medmvl.cli.asking import tell_warnings
+    from medmvl.cli.asking import print_warnings
     from medmvl.datasets.loader import BlockLoader
     from medmvl.engine import Engine, Request
     from medmvl.schema import Message, TextBlock
@@ -145,7 +145,7 @@ def _answer_one(
         options = options.model_copy(update={"logprobs": 0})
     read = BlockLoader(Path.cwd())
     seen = {block: engine.processor.process_visual(read(block)) for block in dict.fromkeys(visuals)}
-    tell_warnings((block.path, visual.warnings) for block, visual in seen.items())
+    print_warnings((block.path, visual.warnings) for block, visual in seen.items())
     request = Request((Message(role="user", content=blocks),), seen.__getitem__)
     answer = engine.answer([request], options)[0]
     if as_json:
@@ -168,7 +168,7 @@ def _answer_all(
     where: tuple[str, str],
     batch_size: int,
 ) -> None:
-    from medmvl.cli.asking import progress_bars, raise_failures, tell_warnings
+    from medmvl.cli.asking import print_warnings, progress_bars, raise_failures
     from medmvl.data.sources import open_data
     from medmvl.engine import Engine, answer_samples, joined_process_group, model_digest, read_answers
 
@@ -189,13 +189,13 @@ def _answer_all(
         )
     if processes.first:
         scans = {sample.id: "; ".join(block.path for block in sample.visuals) for sample in samples}
-        tell_warnings((scans[one.id], one.warnings) for one in read_answers(out) if one.id in scans)
-        _tell_unanswered(out)
+        print_warnings((scans[one.id], one.warnings) for one in read_answers(out) if one.id in scans)
+        _warn_of_unanswered(out)
         raise_failures(failures, len(samples))
         typer.echo(f"{len(samples)} answers in {out}")
 
 
-def _tell_unanswered(out: Path) -> None:
+def _warn_of_unanswered(out: Path) -> None:
     """Say on stderr how many answers are empty because their reasoning took all tokens."""
     from medmvl.engine import read_answers
 

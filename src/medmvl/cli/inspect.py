@@ -83,7 +83,7 @@ def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> JsonObjec
 
 
 def _preprocessor_of(model: str) -> VisualPreprocessor:
-    """The eyes of a saved model, or of the model that a recipe will build."""
+    """The visual preprocessor of a saved model, or of the model that a recipe will build."""
     from medmvl.models.assemble import preprocessor_of
     from medmvl.models.model_recipe import ModelRecipe
     from medmvl.training.recipe_files import load_recipe

@@ -18,8 +18,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
-from medmvl.cli.told_once import is_one_of_many, tells_it
-from medmvl.errors import ToldElsewhereError
+from medmvl.cli.once_per_host import is_one_of_many, reports_it
+from medmvl.errors import ReportedElsewhereError
 
 
 class Verb(NamedTuple):
@@ -76,7 +76,7 @@ VERBS: dict[str, Verb] = {
         "Run variants of a recipe times seeds; state what the evidence supports.",
     ),
     "doctor": Verb(
-        "medmvl.cli.doctor", "doctor", "Tell what this machine has, and what is missing for what."
+        "medmvl.cli.doctor", "doctor", "Show what this machine has, and what is missing for what."
     ),
 }
 
@@ -165,13 +165,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("MEDMVL_DEBUG", "").lower() in {"1", "true", "yes"}:
             raise
-        if not isinstance(error, ToldElsewhereError) and tells_it(message := describe_error(error)):
+        if not isinstance(error, ReportedElsewhereError) and reports_it(message := describe_error(error)):
             typer.echo(f"Error: {message}", err=True)
         sys.exit(2)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    """Run the verb; of several processes that a launcher started, one per host tells what is wrong with the options."""
+    """Run the verb; of several processes that a launcher started, one per host reports what is wrong with the options."""
     command = typer.main.get_command(app)
     if not is_one_of_many():
         command.main(args=cast(Any, arguments), prog_name="medmvl")
@@ -183,7 +183,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     except Exception as error:
         if not isinstance(error, USAGE_ERRORS):
             raise
-        if tells_it(str(error)):
+        if reports_it(str(error)):
             cast(Any, error).show()
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

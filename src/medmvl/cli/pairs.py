@@ -24,7 +24,7 @@ def pairs(
         float, typer.Option(min=0.0, max=1.0, help="Least difference of the best and the worst answer.")
     ] = 0.1,
 ) -> None:
-    """Write the best and the worst of each sample's answers as a pair, with the margin; tell what gave none."""
+    """Write the best and the worst of each sample's answers as a pair, with the margin; say why the others gave none."""
     from medmvl.data.sources import open_data
     from medmvl.errors import UserError
     from medmvl.outputs import continued_file

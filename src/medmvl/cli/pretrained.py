@@ -32,7 +32,7 @@ def list_parts(
         typer.echo(f"{name}: {part.role}, {size}, {part.licence}")
         typer.echo(f"  {part.about}")
         typer.echo(f"  from {part.source.where}")
-        typer.echo(f"  SHA-256 {part.sha256 or 'as the source tells (not pinned here)'}")
+        typer.echo(f"  SHA-256 {part.sha256 or 'as the source gives it (not pinned here)'}")
         if part.needs:
             typer.echo(f"  needs {', '.join(part.needs)}")
 

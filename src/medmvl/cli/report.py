@@ -95,11 +95,11 @@ def _report(
             progress=lambda count: advance("reports", count, len(found.studies)),
         )
     if processes.first:
-        _tell(outcome, found, out)
+        _print_outcome(outcome, found, out)
 
 
-def _tell(outcome: Outcome, found: Found, out: Path) -> None:
-    from medmvl.cli.asking import tell_warnings
+def _print_outcome(outcome: Outcome, found: Found, out: Path) -> None:
+    from medmvl.cli.asking import print_warnings
 
     lines = [f"  {bad.path} ({bad.step}): {bad.error}" for bad in outcome.bad]
     listed = first_of(lines, hint=f", see {out / 'bad.csv'}")
@@ -108,6 +108,6 @@ def _tell(outcome: Outcome, found: Found, out: Path) -> None:
     typer.echo(f"{outcome.num_reports} reports in {out}; unverified machine output")
     if found.num_ignored:
         typer.echo(f"{found.num_ignored} files that are no images were passed over")
-    tell_warnings(outcome.warnings, hint=f", see {out / 'reports.csv'}")
+    print_warnings(outcome.warnings, hint=f", see {out / 'reports.csv'}")
     if lines:
         typer.echo(f"Notice: {len(outcome.bad)} could not be done:\n{listed}", err=True)

@@ -67,7 +67,6 @@ def audit(
     has, or with --data, every built-in reward that fits the data is, or those that are named.
     """
     from medmvl.errors import UserError
-    from medmvl.rewards import audit_rewards
 
     if (recipe is None) == (not data):
         raise UserError("give either a recipe or --data FILE")
@@ -77,12 +76,7 @@ def audit(
         if recipe is None
         else _of_recipe(recipe, overrides or (), patients, limit)
     )
-    shown = []
-    for job in jobs:
-        own = None if reward else job.rewards
-        rewards = _fitting(job.records, reward or (), labeler) if own is None else own.by_name
-        found = audit_rewards(job.records, rewards, own, further)
-        shown.append((job.name, found, len(job.records)))
+    shown = [(job.name, _audit_job(job, reward or (), labeler, further), len(job.records)) for job in jobs]
     if as_json:
         plain = {name: _plain(found) for name, found, _ in shown}
         typer.echo(json.dumps(plain if recipe else next(iter(plain.values())), indent=2, ensure_ascii=False))
@@ -160,6 +154,17 @@ def _fitting(records: Sequence[Record], names: Sequence[str], labeler: str) -> M
     return {
         name: one for name, one in rewards.items() if any(one.missing(record) is None for record in records)
     }
+
+
+def _audit_job(
+    job: _Job, names: Sequence[str], labeler: str, answers: Mapping[str, Mapping[str, str]]
+) -> Audit:
+    """Audit the named rewards; where none is named, those of the stage, or else all that fit."""
+    from medmvl.rewards import audit_rewards
+
+    own = None if names else job.rewards
+    rewards = _fitting(job.records, names, labeler) if own is None else own.by_name
+    return audit_rewards(job.records, rewards, own, answers)
 
 
 def _answers(given: Sequence[str]) -> dict[str, dict[str, str]]:

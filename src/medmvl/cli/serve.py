@@ -138,7 +138,7 @@ def _run(
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=math.ceil(settings.limits.seconds)
-            + GRACE_SECONDS,  # who never reads keeps nobody
+            + GRACE_SECONDS,  # a client that never reads keeps nobody waiting
         )
         server = app.state.server
         server.readers.start()

@@ -100,7 +100,7 @@ class DataCheck:
 
     def reasoning_words(self) -> str:
         """What becomes of the data's reasoning; empty where there is none and none is wanted."""
-        return tell_reasoning(
+        return reasoning_note(
             self.reasoning, self.earlier_reasoning, sum(self.samples.values()), thinking=self.thinking
         )
 
@@ -226,7 +226,7 @@ class _Survey:
             self.found.problems["too_long"].add(f"{name}: {text + visual} tokens, limit {self.found.limit}")
 
 
-def tell_reasoning(last: int, earlier: int, total: int, *, thinking: bool | None) -> str:
+def reasoning_note(last: int, earlier: int, total: int, *, thinking: bool | None) -> str:
     """What becomes of reasoning in data; empty where there is none and none is wanted.
 
     Args:

@@ -1,7 +1,7 @@
 """SampleDataset: samples of all sources by one index, each turned into tokens and pixels by the processor.
 
-A sample that cannot be learned from is an error that names it. Told to drop what is too long, the data set
-counts and lists it.
+A sample that cannot be learned from is an error that names it. With `drop_too_long` the data set leaves out, counts and
+lists what is too long.
 """
 
 from __future__ import annotations

@@ -93,10 +93,10 @@ class EntryCache:
     """One part of the cache: entries in `folder`, at most `limit` bytes of them. Processes and threads may share it.
 
     Args:
-        folder: for this kind alone.
+        folder: folder for this part alone.
         limit: bytes; None: `default_limit`.
         what: names the entries in messages, such as `scans`.
-        strict: raise FullCacheError for what cannot be kept, instead of telling it once and reading on.
+        strict: raise FullCacheError for what cannot be kept, instead of warning once and reading on.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class EntryCache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            self._tell(
+            self._warn_once(
                 "damaged", f"an entry in {self.folder} cannot be used ({_reason(error)}); it is made again"
             )
             return None
@@ -215,7 +215,7 @@ class EntryCache:
             raise FullCacheError(
                 f"{full}; what was kept stays. Make room or set a larger {LIMIT_VARIABLE}, and run the same command again"
             )
-        self._tell(
+        self._warn_once(
             "full", f"{full}: what does not fit is computed each time ({LIMIT_VARIABLE} sets another limit)"
         )
 
@@ -226,14 +226,14 @@ class EntryCache:
                 "When there is room to write, run the same command again"
             ) from error
         self._is_off = True
-        self._tell(
+        self._warn_once(
             "off",
             f"the cache of {self.what} in {self.folder} takes no more ({error.strerror or error}): what is missing is computed "
             "each time",
         )
 
-    def _tell(self, about: str, message: str) -> None:
-        """Say it once, and in one of several reading processes."""
+    def _warn_once(self, about: str, message: str) -> None:
+        """Warn once, and in one of several reading processes."""
         worker = torch.utils.data.get_worker_info()
         if about not in self._told and (worker is None or worker.id == 0):
             logger.warning("%s", message)

@@ -135,7 +135,7 @@ def view_of(
     pixels: Tensor,
     **more: Any,
 ) -> ProcessedVisual:
-    """The view that `view_tensors` and `view_facts` tell of, as this preprocessor counts its tokens."""
+    """The view that `view_tensors` and `view_facts` describe, with the tokens that this preprocessor counts."""
     matrices = tensors["matrices"].numpy()
     return preprocessor.visual_of(
         facts["kind"],

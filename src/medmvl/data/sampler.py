@@ -17,7 +17,7 @@ BATCHES_SORTED_TOGETHER = 50
 SHARDS_TOGETHER = 4
 """Number of shards whose samples are shuffled together, so that a reader needs no others for a while."""
 PER_STUDY = 4
-"""Samples of the same files next to each other, where a stage says nothing else."""
+"""Default number of samples of the same files next to each other."""
 Indices = NDArray[np.int64]
 
 
@@ -60,10 +60,10 @@ def epoch_order(
         mixture: sizes and weights of the sources, and what the groups are made by.
         seed: seed of the run.
         epoch: counted from 0.
-        batch_size: over all ranks.
+        batch_size: samples per step, over all ranks.
         group: `"length"` puts samples of like length in a batch (less padding), `"study"` samples of the same files side by
             side (their pixels are encoded once), `"none"` neither.
-        per_study: with `"study"`: so many of the same files at most, so that a batch still mixes studies.
+        per_study: with `"study"`, most samples of the same files next to each other, so that a batch still mixes studies.
 
     Raises:
         RecipeError: for an unknown group.
@@ -99,7 +99,7 @@ def mixture_order(
 ) -> Indices:
     """Draw an epoch from all sources and shuffle it.
 
-    A source of n samples and weight w gives w * n of them an epoch (rounded so that nothing is lost over
+    A source of n samples and weight w gives w * n of them per epoch (rounded so that nothing is lost over
     epochs). It goes through its samples in random order, all of them once before any comes again, and goes
     on where the last epoch ended. A source in shards goes through `SHARDS_TOGETHER` of them at a time, in random order.
 

@@ -1,4 +1,4 @@
-"""Whom a model was trained on: hashes of pseudonyms that travel with the model, so that an evaluation on them says so."""
+"""Patients that a model was trained on: hashes of pseudonyms that travel with it, so that an evaluation on them says so."""
 
 from __future__ import annotations
 

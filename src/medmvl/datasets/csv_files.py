@@ -25,7 +25,7 @@ class CsvOptions:
     """What a table cannot say itself."""
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    """Role to column, for what the names do not tell; see `table.COLUMN_NAMES`."""
+    """Column by role, where its name does not show the role; see `table.COLUMN_NAMES`."""
     question: str | None = None
     """Question about every row that has none; reports have a default."""
     kind: Literal["image", "volume"] | None = None
@@ -96,7 +96,7 @@ class FileBlocks:
         return blocks
 
     def _look(self, reference: str, kind: str | None, units: str | None, modality: str | None) -> _Facts:
-        """Read the file where its kind is not told or something is declared, which holds only where it is silent."""
+        """Read the file where no kind is given or something is declared; declarations fill what the file leaves out."""
         said = None if units is None else known_units(units)
         wanted = {"units": said or self.options.units, "modality": modality or self.options.modality}
         doubtful = kind == "volume" and reference.lower().endswith(EIGHT_BIT_SUFFIXES)

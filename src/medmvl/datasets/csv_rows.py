@@ -1,4 +1,4 @@
-"""The rows of a table: files, questions and answers, who and when."""
+"""The rows of a table: files, questions and answers, patient and date."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ def _read_row(line: int, cells: Mapping[str, str], files: FileBlocks, options: C
         block
         for role in ("path", "image", "volume")
         for block in files.make(
-            cells.get(role, ""), _told_kind(role, options), cells.get("units") or None, _modality(cells), role
+            cells.get(role, ""),
+            _given_kind(role, options),
+            cells.get("units") or None,
+            _modality(cells),
+            role,
         )
     ]
     if not blocks:
@@ -100,8 +104,8 @@ def _priors(cells: Mapping[str, str], files: FileBlocks, kind: str) -> list[Visu
     return [block.model_copy(update={"days_before_current": int(days)}) for block in made]
 
 
-def _told_kind(role: str, options: CsvOptions) -> str | None:
-    """Only what a user said counts: a column that happens to be called 'image' may hold CT."""
+def _given_kind(role: str, options: CsvOptions) -> str | None:
+    """The kind that the user gave; the name of a column does not decide, as one called 'image' may hold CT."""
     return options.kind or (role if role != "path" and options.columns.get(role) is not None else None)
 
 
@@ -111,7 +115,7 @@ def _turns(cells: Mapping[str, str], options: CsvOptions) -> tuple[tuple[str, st
     reasoning = cells.get("reasoning") or None
     if reasoning and answer and report:
         raise UserError(
-            "reasoning next to an answer and a report: it cannot be told to which of them it leads"
+            "reasoning next to an answer and a report: it is not clear which of them it belongs to"
         )
     if reasoning and holds_marks(reasoning):
         raise UserError("the reasoning holds a mark such as <think>; give the text between the marks")

@@ -24,7 +24,7 @@ from medmvl.schema import Message, Sample, Target, TextBlock
 from medmvl.tasks.answers import yes_no_choices
 
 FOLLOWS = {"prior_days": "prior"}
-"""Role of a column that says something only next to another one."""
+"""Roles of columns that need another column, by that column's role."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _list_bad(path: Path, bad: list[str], total: int) -> str:
 def _make_samples(
     rows: list[CsvRow], out: Path, options: CsvOptions
 ) -> tuple[list[Sample], list[str | None], list[str]]:
-    """The samples, the split that the table gives each, and what is to be told."""
+    """The samples, the split that the table gives each, and warnings."""
     names = None if options.keep_ids else Pseudonyms.from_file(out.with_name(f"{out.name}.key"))
     latest: dict[str, date] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Names of patients that say nothing: keyed hashes, whose key never leaves the folder next to the data set."""
+"""Pseudonyms of patients: keyed hashes, whose key never leaves the folder next to the data set."""
 
 from __future__ import annotations
 

@@ -104,9 +104,7 @@ class PublicDataset:
         official = [entry.split for entry in found.entries]
         wanted = found.options.split
         if wanted in ("published", "official") and not any(official):
-            raise UserError(
-                f"{self.name}: the files in {found.raw} tell of no published split; ask for shares"
-            )
+            raise UserError(f"{self.name}: the files in {found.raw} name no published split; ask for shares")
         if wanted is None:
             wanted = "published" if self.as_published and any(official) else DEFAULT_FRACTIONS
         if not isinstance(wanted, str):

@@ -162,7 +162,7 @@ def _find_in_array(path: Path) -> NDArray[np.int64]:
         length = len(text[at:end].encode())
         spans.extend((bytes_before, bytes_before + length, 0))
         after = _next_element(text, end, path, len(spans) // 3)
-        bytes_before += length + (after - end)  # only ASCII stands between elements
+        bytes_before += length + (after - end)  # only ASCII is between elements
         at = after
     if not spans:
         raise SampleError(f"{path}: no samples in it")

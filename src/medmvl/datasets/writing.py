@@ -1,4 +1,4 @@
-"""A data set on disk: one JSON Lines file a split and `dataset.json` about them."""
+"""A data set on disk: one JSON Lines file per split and `dataset.json` about them."""
 
 from __future__ import annotations
 

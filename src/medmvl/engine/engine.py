@@ -69,7 +69,7 @@ class Engine(SequenceDecoder):
 
     @cached_property
     def trained_on(self) -> TrainedOn | None:
-        """Whom the model was trained on, as its folder says."""
+        """Patients that the model was trained on, as its folder says."""
         return None if self.folder is None else TrainedOn.read(self.folder)
 
     @cached_property
@@ -223,9 +223,7 @@ class Engine(SequenceDecoder):
     def stream(self, request: Request, options: GenerationOptions = GREEDY) -> Iterator[str]:
         """Answer one request piece by piece; the pieces joined are the text that `answer` gives.
 
-        Reasoning comes before it as `ReasoningPiece`s.
-
-        Closing the iterator stops the decoding.
+        Reasoning comes before it as `ReasoningPiece`s. Closing the iterator stops the decoding.
 
         Raises:
             UserError: at once, when the request cannot be answered or beams are asked for.
@@ -265,15 +263,7 @@ class Engine(SequenceDecoder):
         room = self.room(prepared)
         wanted = 1 if options.shrink_to_fit else options.max_new_tokens
         if room is not None and wanted > room:
-            count = len(prepared.input_ids)
-            return Failure(
-                request.name,
-                f"{count} tokens and an answer of up to {options.max_new_tokens} are more than the {count + room} "
-                f"the LLM reads; ask with fewer images or turns, or set max_new_tokens to at most {room}"
-                if room > 0
-                else f"{count} tokens leave no room for an answer, as the LLM reads {count + room}; ask with fewer "
-                "images or turns",
-            )
+            return Failure(request.name, _too_long(len(prepared.input_ids), options.max_new_tokens, room))
         return prepared
 
     @staticmethod
@@ -290,3 +280,14 @@ class Engine(SequenceDecoder):
             reasoning=sequence.reasoning,
             num_reasoning_tokens=sequence.num_reasoning_tokens,
         )
+
+
+def _too_long(num_tokens: int, max_new_tokens: int, room: int) -> str:
+    """Why a conversation and its answer do not fit into what the LLM reads, and what to do."""
+    reads = num_tokens + room
+    if room <= 0:
+        return f"{num_tokens} tokens leave no room for an answer, as the LLM reads {reads}; ask with fewer images or turns"
+    return (
+        f"{num_tokens} tokens and an answer of up to {max_new_tokens} are more than the {reads} the LLM reads; "
+        f"ask with fewer images or turns, or set max_new_tokens to at most {room}"
+    )

@@ -1,4 +1,4 @@
-"""How an answer is decoded: greedy unless told otherwise; free text unless a form is asked for."""
+"""How an answer is decoded: greedy by default; free text unless a form is asked for."""
 
 from __future__ import annotations
 

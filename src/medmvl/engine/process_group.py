@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among its equals."""
+    """This process and the number of all that share the work."""
 
     rank: int = 0
     size: int = 1

@@ -1,4 +1,4 @@
-"""Many askers, one engine: questions are read ahead, wait together, are decoded in batches and streamed back one by one.
+"""Many clients, one engine: questions are read ahead, wait together, are decoded in batches and streamed back one by one.
 
 The asynchronous core of the server. A new batch is formed as soon as the last one ends, from questions of like length,
 those about one scan first; owners take turns. A broken scan, a lack of memory or a client that left harms one question,

@@ -122,7 +122,7 @@ class SequenceDecoder:
         limits: dict[int, list[int]] = {}
         for index, sequence in enumerate(sequences):
             limits.setdefault(sequence.options.max_new_tokens, []).append(index)
-        # one length per search, so that no answer depends on who shares its batch
+        # one length per search, so that no answer depends on what shares its batch
         for same in limits.values():
             self.search_beams(
                 [samples[index] for index in same],

@@ -1,7 +1,7 @@
 """A batch as it is decoded: each sequence keeps its own options, seed, form, stop texts, marks of reasoning and listener.
 
 The decoding loop takes the likeliest token; a sequence that samples adds Gumbel noise of its own seed to its logits, which
-makes the likeliest token a sample, so that nobody's answer depends on who shares the batch.
+makes the likeliest token a sample, so that nobody's answer depends on what shares the batch.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class SequenceState:
         else:
             self._append(token)
             self.finish = self._end()
-        self._tell(final=self.finish is not None)
+        self._release(final=self.finish is not None)
 
     def _append(self, token: int) -> None:
         self.tokens.append(token)
@@ -198,8 +198,8 @@ class SequenceState:
         found = [place for stop in self.options.stop if (place := text.find(stop)) >= 0]
         return min(found, default=len(text))
 
-    def _tell(self, *, final: bool) -> None:
-        """Give out text that will not change: no half characters, nothing that may begin a stop text or a mark."""
+    def _release(self, *, final: bool) -> None:
+        """Hand final text to the listener: no half characters, nothing that may begin a stop text or a mark."""
         if self.listen is None:
             return
         found = self._parts(self._text if final else self._text.rstrip(INCOMPLETE), final=final)

@@ -33,7 +33,7 @@ WRONG_WORDS = {
 
 @dataclass(frozen=True)
 class Verdicts:
-    """One judge's word on answers."""
+    """One judge's verdicts on answers."""
 
     name: str
     right: Mapping[str, bool]

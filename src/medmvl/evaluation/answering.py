@@ -66,12 +66,12 @@ class Answerer(Protocol):
 
     @property
     def trained_on(self) -> TrainedOn | None:
-        """Whom the model was trained on; None where it does not say."""
+        """Patients that the model was trained on; None where it does not say."""
         ...
 
     @property
     def notes(self) -> Sequence[str]:
-        """What was not done as it was asked for."""
+        """Notes on what was not done as asked."""
         ...
 
     @property

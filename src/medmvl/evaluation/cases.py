@@ -16,6 +16,7 @@ from medmvl.tasks import Group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL import Image
 
 CJK_FONTS = (
@@ -74,8 +75,6 @@ def draw_cases(
         count: how many.
     """
     from matplotlib import font_manager
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     cjk = [name for name in CJK_FONTS if name in installed]
@@ -83,8 +82,25 @@ def draw_cases(
     if not cases:
         return False
     by_id = {sample.id: sample for sample in samples}
-    columns = min(4, len(cases))
-    rows = -(-len(cases) // columns)
+    figure, panels = _empty_panels(len(cases))
+    fonts = [*cjk[:1], "DejaVu Sans"]
+    known = _glyphs(fonts)
+    for axes, case in zip(panels, cases, strict=True):
+        _draw_case(axes, case, by_id[case.id], load, fonts, known)
+    if note:
+        figure.text(0.5, 0.008, note, ha="center", va="bottom", fontsize=9, style="italic", color="#57606a")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
+    return True
+
+
+def _empty_panels(count: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """A figure with two axes per case: its image, and its words below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(4, count)
+    rows = -(-count // columns)
     height = 4.4 * rows + 0.4
     figure = Figure(figsize=(3.3 * columns, height), facecolor="white")
     FigureCanvasAgg(figure)
@@ -99,17 +115,12 @@ def draw_cases(
         hspace=0.08,
         wspace=0.08,
     )
-    fonts = [*cjk[:1], "DejaVu Sans"]
-    known = _glyphs(fonts)
-    for number, case in enumerate(cases):
-        row, column = divmod(number, columns)
-        axes = figure.add_subplot(grid[2 * row, column]), figure.add_subplot(grid[2 * row + 1, column])
-        _draw_case(axes, case, by_id[case.id], load, fonts, known)
-    if note:
-        figure.text(0.5, 0.008, note, ha="center", va="bottom", fontsize=9, style="italic", color="#57606a")
-    with atomic_write(path) as file:
-        figure.savefig(file, dpi=110, format="png")
-    return True
+    places = (divmod(number, columns) for number in range(count))
+    panels = [
+        (figure.add_subplot(grid[2 * row, column]), figure.add_subplot(grid[2 * row + 1, column]))
+        for row, column in places
+    ]
+    return figure, panels
 
 
 def _glyphs(fonts: Sequence[str]) -> set[int]:

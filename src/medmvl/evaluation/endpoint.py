@@ -64,7 +64,7 @@ class Endpoint:
     """An OpenAI-compatible endpoint as an `Answerer`: `evaluate` takes it in place of an engine."""
 
     def __init__(self, options: EndpointOptions) -> None:
-        """Look who is there.
+        """Find out which server answers.
 
         Raises:
             UserError: the address is another machine's without leave, nobody answers, or the model is unknown.
@@ -88,7 +88,7 @@ class Endpoint:
 
     @property
     def trained_on(self) -> None:
-        """An endpoint does not say whom its model was trained on."""
+        """None: an endpoint does not say which patients its model was trained on."""
         return None
 
     @property
@@ -185,9 +185,9 @@ class Endpoint:
         processes: ProcessGroup = SINGLE_PROCESS,
         progress: Progress | None = None,
     ) -> dict[str, list[float]]:
-        """Raise UserError: an endpoint does not tell the likelihood of given answers."""
+        """Raise UserError: an endpoint gives no likelihood of given answers."""
         raise UserError(
-            "calibration scores given answers by their likelihood, which an endpoint does not tell; leave it out"
+            "calibration scores given answers by their likelihood, which an endpoint does not give; leave it out"
         )
 
     def _answer_scan(
@@ -197,8 +197,8 @@ class Endpoint:
         with ScanContent(self.client, load, self.volume_as) as content:
             for same in groups:
                 try:
-                    told = self._ask(same[0].prompt().messages, content, options)
-                    keep([replace(told, id=sample.id) for sample in same], [])
+                    answer = self._ask(same[0].prompt().messages, content, options)
+                    keep([replace(answer, id=sample.id) for sample in same], [])
                 except (ValueError, OSError, _api_error()) as error:
                     words = self._words(error)
                     keep([], [Failure(sample.id, words) for sample in same])
@@ -265,7 +265,7 @@ class Endpoint:
 
 
 def _stored(choice: Choice) -> StoredAnswer:
-    """The answer without its reasoning, which servers tell apart or leave in the text between marks."""
+    """The answer without its reasoning, which servers return separately or leave in the text between marks."""
     text = str(choice.message.content or "")
     reasoning = getattr(choice.message, "reasoning", None) or getattr(
         choice.message, "reasoning_content", None

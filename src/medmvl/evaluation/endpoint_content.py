@@ -99,7 +99,7 @@ class ScanContent:
         return [_png(image, round(float(place))) for place in places]
 
     def _upload(self, image: MedicalImage) -> str:
-        """Pixels, spacing and units, nothing else; as a zip, which the server tells from other uploads."""
+        """Pixels, spacing and units, nothing else; as a zip, which the server recognises among other uploads."""
         with tempfile.TemporaryDirectory(prefix="medmvl-endpoint-") as folder:
             path = Path(folder) / "scan.npz"
             write_npy(image, path)

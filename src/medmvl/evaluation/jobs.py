@@ -93,7 +93,7 @@ def evaluate(
         device: where a model folder is loaded; see `Engine.load`.
         dtype: number type that a model folder is loaded in; see `Engine.load`.
         processes: the processes that share the work; all call this alike, and all get the results.
-        progress: is told how far it is.
+        progress: called with what runs, how many more samples are done, and how many there are.
         **options: fields of `EvaluationOptions`, such as `batch_size=8` or `robustness=("noise",)`.
 
     Returns:

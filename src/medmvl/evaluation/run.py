@@ -62,7 +62,7 @@ def evaluate_samples(
             the control.
         options: sizes and controls.
         processes: the processes that share the work; all call this alike, and all get the results.
-        progress: is told how far it is.
+        progress: called with what runs, how many more samples are done, and how many there are.
 
     Raises:
         SampleError: a sample has no truth, or an id twice.
@@ -79,21 +79,21 @@ def evaluate_samples(
     judged = [_judge(task, sample, cluster, answers, majority) for sample, cluster in pairs]
     rows = summarise(judged, options.seed)
     seen = answerer.trained_on.shared(samples) if answerer.trained_on else None
+    facts = {
+        "protocol": "strict",
+        **about,
+        **_versions(),
+        "options": dict(options.__dict__),
+        "samples": len(samples),
+        "cluster": name,
+        "clusters": len(set(clusters)),
+        "majority_from": "training answers" if train_samples else "the evaluated answers themselves",
+        "trained_on": None if seen is None else seen[0],
+        "date": time.strftime("%Y-%m-%d"),
+    }
     results = Results(
         rows=rows,
-        about={
-            "protocol": "strict",
-            **about,
-            **_versions(),
-            "options": dict(options.__dict__),
-            "samples": len(samples),
-            "cluster": name,
-            "clusters": len(set(clusters)),
-            "majority_from": "training answers" if train_samples else "the evaluated answers themselves",
-            "trained_on": None if seen is None else seen[0],
-            "date": time.strftime("%Y-%m-%d"),
-            "seconds": round(time.perf_counter() - started, 1),
-        },
+        about=facts | {"seconds": round(time.perf_counter() - started, 1)},
         warnings=(
             *trained_on_warnings(answerer.trained_on, seen, name),
             *_warnings(answers, rows, name, clusters, options.controls and not train_samples),

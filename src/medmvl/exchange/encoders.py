@@ -118,7 +118,7 @@ def read(source: Path, components: Components) -> ImportedEncoder:
 def _processor(
     layout: PublishedEncoder, tensors: Mapping[str, Tensor], components: Components
 ) -> tuple[JsonObject | None, str]:
-    """Settings of the processor that the encoder was trained with, and what to tell of them."""
+    """Settings of the processor that the encoder was trained with, and notes about them."""
     known = tuple(dict.fromkeys(layout.conventions.values()))
     chosen = components.convention
     if chosen is not None and chosen not in known:
@@ -133,7 +133,7 @@ def _processor(
         if chosen is None and landmark.startswith(beginning):
             chosen, said = convention, bool(beginning)
     assert chosen is not None
-    why = "" if said else f"; its tensors do not tell, --convention takes another of {', '.join(known)}"
+    why = "" if said else f"; its tensors do not show it, --convention takes another of {', '.join(known)}"
     return (
         resnet_processor(cast("ConventionName", chosen)),
         f"preprocessing of its origin: volume_processor: {{path: FOLDER}} (convention {chosen}{why})",

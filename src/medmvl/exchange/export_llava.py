@@ -73,7 +73,7 @@ def export_llava(
 
 
 def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor) -> list[str]:
-    """Why a model cannot be a LLaVA, a sentence a reason; none where it can."""
+    """Why a model cannot be a LLaVA, one sentence per reason; none where it can."""
     reasons = []
     if model.volume_encoder is not None:
         reasons.append(

@@ -1,4 +1,4 @@
-"""The checkpoints that `medmvl import` reads: one line a format, tried in this order."""
+"""The checkpoints that `medmvl import` reads: one line per format, tried in this order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORMATS: dict[str, Format] = {
 def read_checkpoint(
     source: Path, components: Components, name: str | None = None
 ) -> tuple[str, Imported | ImportedEncoder | ImportedLLM]:
-    """The format of a checkpoint, told by its content unless named, and what was read.
+    """The format of a checkpoint, recognised by its content unless named, and what was read.
 
     A folder that is no checkpoint may hold one, such as `ckpt` next to its images.
 

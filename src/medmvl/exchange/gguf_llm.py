@@ -168,8 +168,8 @@ def _plain_model(path: Path, header: _Header) -> PreTrainedModel:
         )
     except (*_DAMAGE, RuntimeError, OSError) as error:
         raise UserError(f"{path} could not be loaded by transformers: {str(error).splitlines()[0]}") from None
-    loaded, told = found
-    _check_whole(path, header, loaded, told)
+    loaded, loading = found
+    _check_whole(path, header, loaded, loading)
     config = loaded.config
     config._name_or_path = ""
     for key in ("quantization_config", "_model_name_or_path"):
@@ -183,20 +183,20 @@ def _plain_model(path: Path, header: _Header) -> PreTrainedModel:
 
 
 def _gemma_scale(config: PreTrainedConfig) -> int:
-    """What Gemma divides its scores by, squared: no key says it; llama.cpp tells the two models of 27 B by their layers."""
+    """Square of the divisor of Gemma's scores: no key says it; llama.cpp knows the two models of 27 B by their layers."""
     if config.num_hidden_layers in _GEMMA_27B_LAYERS:
         return int(config.hidden_size // config.num_attention_heads)
     return int(config.head_dim)
 
 
-def _check_whole(path: Path, header: _Header, model: PreTrainedModel, told: JsonMapping) -> None:
+def _check_whole(path: Path, header: _Header, model: PreTrainedModel, loading: JsonMapping) -> None:
     """Every weight of the model is from the file, every tensor of the file is in the model."""
     from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
 
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    missing = sorted(set(told["missing_keys"]) - tied)
+    missing = sorted(set(loading["missing_keys"]) - tied)
     unfit = [f"{name} (not in the file)" for name in missing]
-    unfit += [f"{entry[0]} (another shape)" for entry in told["mismatched_keys"]]
+    unfit += [f"{entry[0]} (another shape)" for entry in loading["mismatched_keys"]]
     places = get_gguf_hf_weights_map(model, TensorProcessor())
     unfit += [f"{name} (no place in the model)" for name in sorted(header.tensors - places.keys())]
     if unfit:
@@ -226,7 +226,7 @@ def _tokenizer(path: Path, header: _Header) -> tuple[PreTrainedTokenizerFast | N
 
 
 def _split_as_taught(tokenizer: PreTrainedTokenizerFast, header: _Header) -> tuple[str, ...]:
-    """Give a byte-level tokenizer its own rule for splitting text; tell where that rule is not known."""
+    """Give a byte-level tokenizer its own rule for splitting text; a note says where that rule is not known."""
     if header.fields["tokenizer.ggml.model"] != "gpt2":
         return ()
     rule = header.fields.get("tokenizer.ggml.pre")

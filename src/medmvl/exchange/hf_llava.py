@@ -59,24 +59,7 @@ def read(source: Path, components: Components) -> Imported:
     Raises:
         UserError: a tower or projector that ours cannot be, missing weights, or no tokenizer or image processor.
     """
-    from transformers import LlavaForConditionalGeneration
-
-    if not has_weights(source):
-        raise UserError(f"{source} holds no weights.")
-    try:
-        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-            source,
-            local_files_only=True,
-            output_loading_info=True,
-            dtype="auto",
-            weights_only=not components.trust_pickle,
-        )
-        tokenizer = read_tokenizer(source, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
-    theirs, found = loaded
-    if missing := sorted(found["missing_keys"]):
-        raise UserError(f"{source}: {len(missing)} tensors are missing: {', '.join(missing[:20])}")
+    theirs, tokenizer = _load_theirs(source, components)
     config = theirs.config
     encoder = _encoder_settings(config)
     image_processor = ImageProcessor.from_huggingface(_image_processor(source))
@@ -107,6 +90,27 @@ def read(source: Path, components: Components) -> Imported:
     fit_vocabulary(model, processor)
     settle_generation(model, processor)
     return Imported(model.eval(), processor, ("reads images only",))
+
+
+def _load_theirs(source: Path, components: Components) -> tuple[Any, PreTrainedTokenizerFast]:
+    """The model as transformers loads it, whole, and its tokenizer."""
+    if not has_weights(source):
+        raise UserError(f"{source} holds no weights.")
+    try:
+        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
+            source,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype="auto",
+            weights_only=not components.trust_pickle,
+        )
+        tokenizer = read_tokenizer(source, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{source}: {str(error).splitlines()[0]}") from error
+    theirs, found = loaded
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(f"{source}: {len(missing)} tensors are missing: {', '.join(missing[:20])}")
+    return theirs, tokenizer
 
 
 def _encoder_settings(config: Any) -> HFVisionConfig:

@@ -23,7 +23,7 @@ class Components:
     image_encoder: str | None = None
     volume_encoder: str | None = None
     convention: str | None = None
-    """The preprocessing that a 3D encoder was trained with, where its tensors do not tell."""
+    """The preprocessing that a 3D encoder was trained with, where its tensors do not show it."""
     trust_pickle: bool = False
     """Run the code that pickled weights may hold; only for files from a trusted source."""
 

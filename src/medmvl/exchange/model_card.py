@@ -1,4 +1,4 @@
-"""The README.md of an exported model: what it is made of, what it was trained on and measured with, what it is not."""
+"""The README.md of an exported model: its parts, its training data and results, and its limits."""
 
 from __future__ import annotations
 

@@ -283,7 +283,7 @@ def chat_template(tokenizer: PreTrainedTokenizerFast, end_of_turn: str) -> str:
 def _model(
     recipe: _Recipe, processor: MedMVLProcessor, llm_folder: Path, weights: dict[str, Tensor]
 ) -> MedMVLForConditionalGeneration:
-    """The model with its LLM's weights; whether the head is tied is told by the weights, not by any configuration."""
+    """The model with its LLM's weights; the weights decide whether the head is tied, not the configuration."""
     from transformers import AutoConfig
 
     try:

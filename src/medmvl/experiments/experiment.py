@@ -28,14 +28,14 @@ class Variant(StrictModel):
     """A recipe in place of the experiment's base, such as the published variant with another encoder."""
     change: JsonObject = Field(default_factory=dict)
     together: str = ""
-    """Why several keys change at once, where they do: differences cannot be told apart afterwards."""
+    """Why several keys change at once, where they do: differences cannot be separated afterwards."""
 
     @model_validator(mode="after")
     def _must_change_one_thing(self) -> Variant:
         changed = [*(["base"] if self.base else []), *self.change]
         if (len(changed) > 1 or self.base) and not self.together:
             raise ValueError(
-                f"{' and '.join(changed)} change at once; change one key a variant, or say in `together` why they "
+                f"{' and '.join(changed)} change at once; change one key per variant, or say in `together` why they "
                 "belong together"
             )
         return self

@@ -90,7 +90,7 @@ def plan(
 
 
 def describe(planned: Sequence[PlannedRun]) -> Iterator[str]:
-    """One line per run, and how long the missing ones will take, as far as finished ones tell."""
+    """One line per run, and how long the missing ones will take, judged by finished ones."""
     seconds = [json.loads((run.folder / DONE).read_text())["seconds"] for run in planned if run.is_done]
     for run in planned:
         steps = "unknown" if run.steps is None else str(run.steps)

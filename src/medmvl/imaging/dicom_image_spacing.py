@@ -39,7 +39,7 @@ def image_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, 
 
 
 def _of_regions(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    """Return the scale that all 2D regions of an ultrasound image share, and what is to be told of it."""
+    """Return the scale that all 2D regions of an ultrasound image share, and a warning about it."""
     regions = tag_value(frame.file.header, "SequenceOfUltrasoundRegions") or ()
     if not len(regions):
         return None, ()

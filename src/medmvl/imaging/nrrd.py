@@ -312,7 +312,7 @@ def _space(header: NrrdHeader) -> str:
 def _spacing(
     header: NrrdHeader, spatial: list[int], scales: _Scales
 ) -> tuple[tuple[float, ...] | None, list[str]]:
-    """Return the spacing by directions, spacings, or the ends of the axes, and what is to be told of the last."""
+    """Return the spacing by directions, spacings, or the ends of the axes, and a warning about the last."""
     ends, notes = steps_between_ends(header, spatial)
     if "space directions" in header:
         rows = [header["space directions"][axis] for axis in spatial]

@@ -34,7 +34,7 @@ def value_units(header: NrrdHeader) -> tuple[str, list[str]]:
 
 
 def steps_between_ends(header: NrrdHeader, axes: Sequence[int]) -> tuple[list[float] | None, list[str]]:
-    """Return the step along each axis that `axis mins` and `axis maxs` make, in the header's unit, and what is to be told.
+    """Return the step along each axis that `axis mins` and `axis maxs` make, in the header's unit, and warnings.
 
     Without `centers` samples lie in the middle of cells, which is Teem's default.
     """

@@ -20,7 +20,7 @@ from medmvl.models.encoders.saved import (
     load_encoder,
     processor_settings,
     saved_settings,
-    tell_other_processor,
+    warn_of_other_processor,
 )
 from medmvl.models.image_processing import ImageProcessor
 from medmvl.models.model_recipe import ModelRecipe
@@ -37,7 +37,7 @@ from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 logger = logging.getLogger(__name__)
 
 SLICE_READERS = ("encoder", "slices")
-"""Keys, and attributes, by which a volume encoder holds what reads its slices; an image encoder is somewhere inside."""
+"""Keys and attributes of the encoder inside a volume encoder that reads its slices; an image encoder may be deeper inside."""
 
 
 @without_weight_bars()
@@ -225,7 +225,7 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
     _load_encoders(model.volume_encoder, recipe.volume_encoder)
     if isinstance(recipe.volume_encoder, dict) and "path" in recipe.volume_encoder:
         settings = processor_settings(recipe.volume_processor) or {}
-        tell_other_processor(recipe.volume_encoder["path"], settings)
+        warn_of_other_processor(recipe.volume_encoder["path"], settings)
 
 
 def _load_encoders(module: nn.Module | None, settings: object) -> None:

@@ -37,8 +37,8 @@ VOLUME_EXAMPLES: dict[str, JsonObject] = {
     "slices": SLICES,
     "volume_and_slices": {"volume": {"type": "vit3d"}, "slices": SLICES},
 }
-"""Settings to show encoders with that have no defaults; each Hugging Face family is shown as transformers has it."""
-BEHIND: dict[str, JsonObject] = {
+"""Settings shown for encoders that have no defaults; each Hugging Face family is shown as transformers has it."""
+ENCODERS_OF_CONNECTORS: dict[str, JsonObject] = {
     "mlp_mixer": {"type": "dcformer"},
     "text_guided_slices": {"type": "volume_and_slices", **VOLUME_EXAMPLES["volume_and_slices"]},
 }
@@ -161,10 +161,14 @@ def _connector_entry(
     settings = {"type": part.name}
     widths: tuple[int, ...] = (VIT_WIDTH,)
     offered: list[tuple[Grid, ...]] = [(grid,) for grid in grids]
-    if part.name in BEHIND:
-        encoder = parse_volume_encoder_config(BEHIND[part.name])
+    if part.name in ENCODERS_OF_CONNECTORS:
+        encoder = parse_volume_encoder_config(ENCODERS_OF_CONNECTORS[part.name])
         widths = encoder.widths
-        offered = [encoder.grids(volume_size or own_size(encoder, BEHIND[part.name]["type"], VOLUME_SIZE))]
+        offered = [
+            encoder.grids(
+                volume_size or own_size(encoder, ENCODERS_OF_CONNECTORS[part.name]["type"], VOLUME_SIZE)
+            )
+        ]
     reads = [_streams(each) for each in offered]
     try:
         parsed = parse_connector_config(settings)

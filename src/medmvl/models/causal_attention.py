@@ -33,9 +33,9 @@ class PackedGroup(NamedTuple):
     """Samples next to each other in a packed row that share their beginning, or one sample alone."""
 
     shared: int
-    """Tokens that all begin with, which come once; 0: nothing is shared."""
+    """Number of tokens that all samples begin with, stored once; 0: nothing is shared."""
     lengths: tuple[int, ...]
-    """Tokens that each has after them."""
+    """Number of tokens of each sample after the shared ones."""
 
     @property
     def total(self) -> int:

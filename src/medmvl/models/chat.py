@@ -92,7 +92,7 @@ class ChatTokenizer:
         return sorted({self.end_of_turn_id, self.tokenizer.eos_token_id} - {None})
 
     def check_teachable(self, *, thinking: bool | None = None) -> None:
-        """Raise SampleError where the template can be asked with but not trained with, such as one without an end of turn.
+        """Raise SampleError where the template works for prompts but not for training, such as one without an end of turn.
 
         Args:
             thinking: whether reasoning is to be taught; None: as the model is asked.
@@ -104,7 +104,7 @@ class ChatTokenizer:
 
     @property
     def reasoning_cue(self) -> ReasoningCue:
-        """What asks this model to reason.
+        """The text that asks this model to reason.
 
         Raises:
             SampleError: its chat template has no place for reasoning.
@@ -187,7 +187,7 @@ class ChatTokenizer:
         return self.reasoning_cue.opening if thinking and add_generation_prompt else ""
 
     def _taught(self, found: Rendered, thinking: bool) -> list[Span]:
-        """What of the text is to be learned, ends of turns apart."""
+        """Spans of the text that are learned, without ends of turns."""
         prefix = self.reasoning_cue.opening if thinking else self._answer_prefix
         if not thinking and self._flaw is not None:
             return []

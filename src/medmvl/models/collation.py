@@ -44,7 +44,7 @@ def collate(samples: Sequence[ProcessedSample], *, pad_id: int, padding_side: st
 def visual_inputs(
     samples: Sequence[ProcessedSample], offsets: Sequence[int], *, one_row: bool = False
 ) -> Batch:
-    """What a batch says of its visuals: their table, and the pixels or features of each once.
+    """The visual part of a batch: the table, and the pixels or features of each visual once.
 
     Args:
         samples: whose visuals they are.
@@ -106,7 +106,7 @@ class _PixelStore:
         self._tiles = 0
 
     def add(self, visual: ProcessedVisual) -> tuple[int, bool]:
-        """The visual's index in the list of its pixels, or of its features; and whether these it is."""
+        """The visual's index in the list of its pixels, or of its features; and whether it is stored as features."""
         shape = (visual.kind, tuple(visual.pixels.shape), visual.fingerprint)
         same = self._known.setdefault(shape, [])
         for other, index in same:
@@ -144,7 +144,7 @@ def _equal_positions(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def _stack_tiles(images: Sequence[ProcessedVisual]) -> Tensor | list[Tensor]:
-    """`(tiles, C, H, W)`, or one `(C, H, W)` a tile where their sizes differ."""
+    """`(tiles, C, H, W)`, or one `(C, H, W)` per tile where their sizes differ."""
     if len({image.pixels.shape[1:] for image in images}) > 1:
         return [tile for image in images for tile in image.pixels]
     return torch.cat([image.pixels for image in images])

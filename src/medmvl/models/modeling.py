@@ -161,14 +161,14 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
             visuals_to_keep: see `encode`.
             use_cache: whether the LLM returns its cache.
             logits_to_keep: without labels: how many last positions, or which, get logits; 0 for all.
-            num_items_in_batch: what the summed loss is divided by: supervised tokens over all ranks and accumulation steps.
+            num_items_in_batch: divisor of the summed loss: supervised tokens over all ranks and accumulation steps.
             return_logits: with labels: whether `logits` holds those that predict the supervised tokens, `(supervised tokens,
                 vocabulary)`; None: not while training. Without them the loss is computed in chunks.
-            supervised_positions: with labels: what `answer_loss.supervised_positions` says of them; None: it is computed, for
-                which the host waits.
+            supervised_positions: with labels: result of `answer_loss.supervised_positions`; None: it is computed, and the host
+                waits for it.
             packed: with labels and one row: the samples that are packed into it; each sees itself and what it shares, and
                 `position_ids` count from 0 in each.
-            sampling: with labels: log-probabilities of the supervised tokens under this distribution are asked for, as
+            sampling: with labels: return log-probabilities of the supervised tokens under this distribution, as
                 `token_logprobs`, and no loss.
             **kwargs: for the LLM.
 
@@ -207,6 +207,7 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         return_logits: bool | None,
         sampling: Sampling | None,
     ) -> AnswerOutput:
+        """Run the LLM on embeddings, and compare with the labels; arguments as of `forward`."""
         mask = mask_of(self.llm.config, inputs["inputs_embeds"], inputs["attention_mask"], packed)
         return answer_output(
             self.llm,

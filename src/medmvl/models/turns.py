@@ -22,7 +22,7 @@ class TurnWriter:
     suffix_before_words: bool
     prior_prefix: str
     reasons: bool
-    """True where the model learns to reason: reasoning is told apart from answers."""
+    """True where the model learns to reason: reasoning is separated from answers."""
 
     def write(self, messages: Sequence[Message], name: str, *, thinking: bool) -> list[Turn]:
         """One turn per message, with its reasoning where `thinking` says that it is rendered.

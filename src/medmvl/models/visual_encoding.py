@@ -2,7 +2,7 @@
 
 An encoder that trains reads all visuals of one shape together. One that passes no gradient reads each visual alone, all
 tiles of an image or one volume at a time: a matrix product over other numbers of rows may differ in its last bits, and what
-is kept must not depend on who shared its batch. The same holds for a connector without gradient after such an encoder.
+is kept must not depend on what shared its batch. The same holds for a connector without gradient after such an encoder.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class VisualInputs:
             _check_fingerprints(rows, found, training=training)
 
     def _check_number(self, row: VisualRow) -> None:
-        """The batch holds what a row counts on."""
+        """Check that the batch holds the pixels or features of a row."""
         if row.encoded:
             if row.index >= len(self.features):
                 raise ValueError(

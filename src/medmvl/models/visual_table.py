@@ -57,7 +57,7 @@ def to_tensor(rows: Sequence[VisualRow]) -> Tensor:
 
 
 def to_rows(table: Tensor | Sequence[Sequence[int]]) -> list[VisualRow]:
-    """The table as named rows. A tensor on a device is waited for; rows are there already."""
+    """The table as named rows. The host waits for a tensor on a device; rows are returned as they are."""
     return [VisualRow(*values) for values in (table.tolist() if isinstance(table, Tensor) else table)]
 
 

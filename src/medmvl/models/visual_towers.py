@@ -185,7 +185,7 @@ def _trains(encoder: Encoder, connector: Connector) -> bool:
 
 
 def _of_row(row: VisualRow, buckets: Sequence[Bucket]) -> VisualFeatures:
-    """The features of a row, one entry a tile."""
+    """The features of a row, one entry per tile."""
     key = (row.encoded, row.index)
     bucket = next(bucket for bucket in buckets if key in bucket.places)
     return bucket.features.pick(bucket.places[key], row.tiles)

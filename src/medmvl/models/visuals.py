@@ -35,7 +35,7 @@ def digest(*tensors: Tensor | None) -> str:
 
 
 class PixelNames(NamedTuple):
-    """Stand for pixels where these are compared."""
+    """Digests that replace pixels in comparisons."""
 
     digest: str
     """Digest of every bit, and of the positions of slices."""

@@ -29,7 +29,7 @@ from medmvl.models.volume_conventions import ConventionName, by_convention
 from medmvl.schema.strict import StrictModel
 
 BODY_HU = -500
-"""What is denser is body (or table); what is not is air, in or around it."""
+"""Threshold in HU: denser voxels are body (or table), others are air, in or around it."""
 
 
 Shape3 = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -66,7 +66,7 @@ class _Oriented(NamedTuple):
 class VolumeProcessor(StrictModel):
     """Resampling and windows of 3D volumes, as plain settings that are saved with the model.
 
-    Resampling happens in the scan's own units before any window. One channel a window; a scan that is not in HU has no
+    Resampling happens in the scan's own units before any window. One channel per window; a scan that is not in HU has no
     windows: it is scaled between its own percentiles, the same in every channel.
     """
 
@@ -101,8 +101,8 @@ class VolumeProcessor(StrictModel):
     average over their voxels; None keeps all."""
 
     crops: NonNegativeInt = 0
-    """Behind the whole scan come this many crops of it, or fewer, in full resolution: a grid over the body, overlapping
-    where there is room. 0: none."""
+    """Maximum number of crops in full resolution that follow the whole scan: a grid over the body, overlapping where there
+    is room. 0: none."""
     crop_size: Shape3 | None = None
     """Depth, height and width of a crop; None: `size`."""
     crop_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None

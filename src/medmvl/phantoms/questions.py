@@ -1,6 +1,6 @@
 """From a patient to samples: each type of question is a row of `QUESTIONS`, about CT or X-ray, in two languages.
 
-Phrasings come from a stream of their own, so a question never tells its answer. A side or lobe is asked only
+Phrasings come from a stream of their own, so a question never reveals its answer. A side or lobe is asked only
 of what is there.
 """
 

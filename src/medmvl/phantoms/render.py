@@ -138,7 +138,7 @@ def draw_xray(patient: Patient, shape: tuple[int, int] | None = None) -> Renderi
 def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
     if min(shape) < 4:
         raise UserError(
-            f"a phantom of shape {'x'.join(map(str, shape))} is too small; expected 4 or more an axis"
+            f"a phantom of shape {'x'.join(map(str, shape))} is too small; expected 4 or more per axis"
         )
     return shape
 

@@ -1,4 +1,4 @@
-"""Parts of the Hugging Face hub, compared with the digests that the hub itself tells. `HF_ENDPOINT` names a mirror."""
+"""Parts of the Hugging Face hub, compared with the digests that the hub itself gives. `HF_ENDPOINT` names a mirror."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def download(hub: Hub, folder: Path) -> Path:
     for name in chosen:
         told = getattr(files[name], "lfs", None)
         if told is None and not name.endswith(TEXT):
-            logger.warning("%s: the hub tells no digest of %s, so it was not compared", hub.repo, name)
+            logger.warning("%s: the hub gives no digest of %s, so it was not compared", hub.repo, name)
         if told is not None and file_sha256(folder / name) != told.sha256:
             raise UserError(
                 f"{hub.repo}: {name} is not what the hub says it is (its SHA-256 differs); fetch it again"

@@ -72,7 +72,7 @@ class PretrainedPart:
     needs: tuple[str, ...] = ()
     """Extras of this package, or packages, without which the part cannot be made or used."""
     convention: str | None = None
-    """Preprocessing that the encoder was trained with, where its tensors do not tell."""
+    """Preprocessing that the encoder was trained with, where its tensors do not show it."""
     settings: tuple[tuple[str, str], ...] = ()
     """Settings that are written next to image weights, for the plug-in that builds the tower."""
 

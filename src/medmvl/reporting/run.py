@@ -181,7 +181,7 @@ def _export(out: Path, study: Study, report: _Text, settings: ReportSettings) ->
 
 
 def _said(error: Exception) -> str:
-    """The first line: what a validation found is told without the values it quotes, which may name the patient."""
+    """The first line of an error: a validation's further lines quote values, which may name the patient."""
     if isinstance(error, UserError | OSError):
         return str(error)
     return f"not accepted by the library that checks it ({type(error).__name__})"

@@ -37,9 +37,9 @@ FILLER = {
 LENGTHS = (10, 60, 250)
 """Words to which an answer is padded."""
 FEW = 3
-"""Answers of other patients that make a question, or its group, large enough to count its usual answers."""
+"""Fewest answers of other patients from which usual answers of a question, or else of its group, are counted."""
 CONSTANTS = 6
-"""Usual answers of a question that are tried as the one for all."""
+"""Number of usual answers that are tried, each as the answer to all."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _written(view: DataView, answers: Mapping[str, Mapping[str, str]]) -> dict[s
 
 
 def _labeler_of(rewards: Iterable[Reward]) -> Labeler | None:
-    """The labeler that a reward of findings has as an option: it tells which sentences of the data's reports name one."""
+    """The labeler that a reward of findings has as an option: it finds the sentences of the data's reports that name one."""
     names = [getattr(one, "labeler", None) for one in rewards]
     return next((find_labeler(name) for name in names if isinstance(name, str)), None)
 

@@ -94,7 +94,7 @@ _DENIALS = (
 
 
 def _takes_back(record: Record) -> bool:
-    """Whether the answer denies all that it says of the reference: the right words, and not them.
+    """Whether the answer denies every word of the reference that it repeats.
 
     Words of yes and no are left to their own parser, which reads `yes. It is not yes.` as neither.
     """
@@ -122,7 +122,8 @@ def _denies(answer: str, reference: str, question: str) -> bool:
 class ClosedAccuracy(Reward):
     """1 where the answer settles on the right one of a closed set such as yes and no, else 0.
 
-    Fooled by: guessing. A constant answer earns the share of its class; only the no-image control tells that from seeing.
+    Fooled by: guessing. A constant answer earns the share of its class; only the no-image control distinguishes that from
+    seeing.
     """
 
     def missing(self, record: Record) -> str | None:
@@ -212,7 +213,7 @@ class BoxIoU(Reward):
     """Overlap of the one box that the answer names with the true one, above what the whole image would have.
 
     Boxes are read in the formats of `medmvl.tasks.metrics.grounding`, 2D and 3D. Naming several boxes earns nothing. Fooled
-    by: a box at the usual place of its organ; only the control of another patient's image tells that from seeing.
+    by: a box at the usual place of its organ; only the control of another patient's image distinguishes that from seeing.
     """
 
     def missing(self, record: Record) -> str | None:

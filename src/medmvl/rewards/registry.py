@@ -38,7 +38,8 @@ class RewardRecipe(StrictModel):
     name: str
     """Name of a built-in reward, `medmvl rewards list` shows them, or of a plug-in's."""
     weight: PositiveFloat = 1.0
-    """Share among the rewards of content; of a reward of form, 0 to 1: the share of the content's reward that hangs on it."""
+    """Weight among the rewards of content; for a reward of form the share, 0 to 1, of the content's reward that depends on
+    it."""
     question_types: tuple[str, ...] = ()
     """Types of question that it is paid for; empty: all."""
     options: JsonObject = Field(default_factory=dict)

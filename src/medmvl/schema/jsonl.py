@@ -1,4 +1,4 @@
-"""Samples in and out of JSON Lines: one sample a line, UTF-8, written atomically, errors that name file and line."""
+"""Samples in and out of JSON Lines: one sample per line, UTF-8, written atomically, errors that name file and line."""
 
 from __future__ import annotations
 

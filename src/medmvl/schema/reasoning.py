@@ -1,4 +1,4 @@
-"""Reasoning before an answer: the marks around it, and how it is told from the answer. No other file knows the marks.
+"""Reasoning before an answer: the marks around it, and how it is separated from the answer. No other file knows the marks.
 
 A model of ours writes `<think>`, its reasoning, `</think>`, its answer, unless its LLM's chat template has marks of its own
 (`medmvl.models.thinking` finds them). Answers from elsewhere may hold any of the marks that are in use.
@@ -59,7 +59,7 @@ def holds_marks(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Split:
-    """What of a text written so far is sure: it will not change, whatever follows."""
+    """The part of a text so far that is final: whatever follows, it does not change."""
 
     reasoning: str
     answer: str

@@ -1,4 +1,4 @@
-"""Sample: one conversation about images and volumes, with who it is about (pseudonymous) and what the truth is."""
+"""Sample: one conversation about images and volumes, with its patient (a pseudonym) and the truth about it."""
 
 from __future__ import annotations
 

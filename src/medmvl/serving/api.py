@@ -29,7 +29,7 @@ from medmvl.serving.conversation import Conversation
 from medmvl.serving.guard import DOCS_FOLDER, Guard, error_body
 from medmvl.serving.metrics import CountRequests
 from medmvl.serving.protocol import ChatRequest
-from medmvl.serving.server import Asker, Server
+from medmvl.serving.server import Requester, Server
 from medmvl.serving.settings import ServeSettings
 from medmvl.serving.store import NotFoundError, QuotaError, Study
 from medmvl.serving.turns import TooManyError
@@ -126,7 +126,7 @@ def _add_files(app: FastAPI, server: Server) -> None:
     ) -> JsonObject:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
         declared = Declared.parse(units=units or None, modality=modality or None)
-        return _file(await server.take(_asker(request), file, select, declared), purpose)
+        return _file(await server.take(_requester(request), file, select, declared), purpose)
 
     @app.get("/v1/files")
     async def files(request: HttpRequest) -> JsonObject:
@@ -152,7 +152,7 @@ def _add_chat(app: FastAPI, server: Server) -> None:
         """Answer a conversation with images and volumes."""
         if not _is_json(request):
             raise HTTPException(415, "send the request as JSON, with Content-Type: application/json")
-        body, inline = await server.read_body(_asker(request), request.stream())
+        body, inline = await server.read_body(_requester(request), request.stream())
         if body.model != server.settings.model_name:
             raise HTTPException(404, _no_model(body.model, server.settings.model_name))
         options = body.options(server.settings.limits)
@@ -213,8 +213,8 @@ def _error(status: int, message: str, code: str | None, param: str | None = None
     return JSONResponse(error_body(status, message, code, param), status, headers)
 
 
-def _asker(request: HttpRequest) -> Asker:
-    return Asker(request.state.owner, request.state.client)
+def _requester(request: HttpRequest) -> Requester:
+    return Requester(request.state.owner, request.state.client)
 
 
 def _is_json(request: HttpRequest) -> bool:
@@ -225,7 +225,7 @@ def _is_json(request: HttpRequest) -> bool:
 
 
 def _describe_bodies(app: FastAPI) -> None:
-    """Say in the server's description what a chat request holds, as FastAPI does for bodies that it parses itself."""
+    """Add the schema of chat requests to the server's description, as FastAPI does for bodies that it parses itself."""
     describe = app.openapi
 
     def described() -> JsonObject:

@@ -144,7 +144,7 @@ def _named(part: Part, names: Iterator[str]) -> Part:
 
 
 def _check_form(given: object, limits: Limits) -> None:
-    """Count what each error would be told about, so that a body of errors costs no more than another."""
+    """Check counts first, so that a body full of errors costs no more than another."""
     if not isinstance(given, dict):
         raise BodyError("the body is no JSON object")
     messages = given.get("messages")

@@ -21,7 +21,7 @@ STATUS = {"input": 400, "memory": 503, "deadline": 503, "cancelled": 499, "inter
 
 
 class FailedError(Exception):
-    """A question that could not be answered, with the status that says whose fault it was."""
+    """A question that could not be answered, with the HTTP status that says whose fault it was."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error.replace("max_new_tokens", "max_tokens"))  # as the protocol calls it

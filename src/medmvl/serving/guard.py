@@ -1,4 +1,4 @@
-"""Checks before every route: the size of a body, the name the server is called by, and who asks."""
+"""Checks before every route: the size of a body, the host name in the request, and the client."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RefusedError(Exception):
 class Guard:
     """ASGI middleware: 401 without a key, 408 and 413 for slow and large bodies, 421 for a foreign host name on loopback.
 
-    A client that is refused again and again waits before it is heard again.
+    A client that is refused again and again waits before its next request is read.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Guard:
         key = owner_of(headers.get("authorization"), self.settings.keys)
         client = client_of((scope.get("client") or ("",))[0], key)
         if _is_open(scope["path"]):
-            await self._hear(scope, receive, send, headers, client)
+            await self._admit_body(scope, receive, send, headers, client)
             return
 
         async def noting(message: Message) -> None:
@@ -70,11 +70,11 @@ class Guard:
             await send(message)
 
         if await self.refusals.wait(client, self.stopping):
-            await self._hear(scope, receive, noting, headers, client)
+            await self._admit_body(scope, receive, noting, headers, client)
         else:
             await respond(send, 429, "refused too often; try again later", "refused_often")
 
-    async def _hear(
+    async def _admit_body(
         self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str], client: str
     ) -> None:
         """Answer a request, or let it pass with a place for its body."""
@@ -249,4 +249,4 @@ def _is_large(headers: dict[str, str]) -> bool:
 
 
 def _nothing() -> None:
-    """There is no place to give back."""
+    """Do nothing: there is no place to give back."""

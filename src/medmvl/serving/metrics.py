@@ -1,4 +1,4 @@
-"""What `/metrics` tells Prometheus: counts, times and queues; never words, pixels or names."""
+"""What `/metrics` reports to Prometheus: counts, times and queues; never words, pixels or names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Metrics:
 class CountRequests:
     """ASGI middleware that counts requests by route and status.
 
-    Plain ASGI on purpose: behind Starlette's own base class a route does not learn that its client has left.
+    Plain ASGI on purpose: with Starlette's own base class in front, a route does not learn that its client has left.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -20,7 +20,7 @@ from medmvl.imaging.intensity import WINDOWS
 from medmvl.json_types import JsonObject
 from medmvl.phantoms import make_patient, render_ct, render_xray
 from medmvl.schema.strict import StrictModel
-from medmvl.serving.server import Asker, Server
+from medmvl.serving.server import Requester, Server
 from medmvl.serving.store import Study
 from medmvl.serving.views import corners_mm, pixels_nifti, seen_nifti, thumbnail
 from medmvl.serving.visitors import VISITOR_COOKIE
@@ -55,7 +55,7 @@ class DeclareRequest(StrictModel):
 
 
 class BoxesRequest(StrictModel):
-    """An answer in which boxes may occur, and the study it speaks of."""
+    """An answer in which boxes may occur, and the study it is about."""
 
     text: str = Field(max_length=100_000)
     study: str
@@ -68,13 +68,13 @@ def add_page(app: FastAPI, server: Server) -> None:
     @app.get("/", include_in_schema=False)
     async def index(request: HttpRequest) -> HTMLResponse:
         response = HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8"), headers=HEADERS)
-        _tell_apart(server, request, response)
+        _give_cookie(server, request, response)
         return response
 
     @app.get("/page/about")
     async def about(request: HttpRequest, response: Response) -> JsonObject:
         """What the page must know of model and server; a page that outlived its server gets a new cookie."""
-        _tell_apart(server, request, response)
+        _give_cookie(server, request, response)
         return describe(server)
 
     _add_taking(app, server)
@@ -107,8 +107,8 @@ def _add_taking(app: FastAPI, server: Server) -> None:
         file: Annotated[UploadFile, File(description="A file, or a zip of files")],
     ) -> JsonObject:
         """Take everything an upload holds: each series and file becomes a study."""
-        asker = Asker(_visitor(request), request.state.client)
-        studies, bad = await server.take_all(asker, file)
+        requester = Requester(_visitor(request), request.state.client)
+        studies, bad = await server.take_all(requester, file)
         return {"studies": [_about(study) for study in studies], "bad": bad}
 
     @app.post("/page/example")
@@ -174,7 +174,7 @@ def _add_showing(app: FastAPI, server: Server) -> None:
         return {"boxes": [corners_mm(image, box[: sides // 2], box[sides // 2 :]) for box in found]}
 
 
-def _tell_apart(server: Server, request: HttpRequest, response: Response) -> None:
+def _give_cookie(server: Server, request: HttpRequest, response: Response) -> None:
     """Give a visitor without a cookie of this server one."""
     if server.visitors.known(request.cookies.get(VISITOR_COOKIE)) is None:
         response.set_cookie(
@@ -187,7 +187,7 @@ def _visitor(request: HttpRequest) -> str:
     """The visitor who asks.
 
     Raises:
-        HTTPException: the browser keeps no cookies, so that one visitor could not be told from another.
+        HTTPException: the browser keeps no cookies, so that visitors cannot be distinguished.
     """
     owner = str(request.state.owner)
     if "/" not in owner:

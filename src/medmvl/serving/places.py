@@ -28,7 +28,7 @@ class Places:
             nonlocal held
             if held:
                 self._held[client] -= 1
-                self._held += Counter()  # forgets who holds none
+                self._held += Counter()  # forgets clients that hold none
             held = False
 
         return release

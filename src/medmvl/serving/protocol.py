@@ -208,7 +208,7 @@ class ResponseFormat(RequestModel):
 
 
 class StreamOptions(RequestModel):
-    """What a stream tells besides the text."""
+    """What a stream sends besides the text."""
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[Unused, Unserved(False)] = None

@@ -23,7 +23,7 @@ MAX_CLIENTS = 10_000
 
 
 class Refusals:
-    """Who was refused how often of late."""
+    """How often each client was refused lately."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -77,7 +77,7 @@ class Refusals:
 
 
 def client_of(address: str, key: str | None) -> str:
-    """Who asks, as far as waiting goes: the key from the address; of IPv6 the first 64 bits, which one client has whole."""
+    """The client that waits: an address with its key; of IPv6 the first 64 bits, all of which one client owns."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -33,8 +33,8 @@ SWEEP_SECONDS = 30.0
 LATE_SECONDS = 0.5
 
 
-class Asker(NamedTuple):
-    """Who asks."""
+class Requester(NamedTuple):
+    """The sender of a request."""
 
     owner: str
     """Owner of the scans that it may see."""
@@ -69,27 +69,27 @@ class Server:
             await asyncio.sleep(LATE_SECONDS)
             self.scheduler.end_late()
 
-    async def take(self, asker: Asker, file: UploadFile, select: str, declared: Declared) -> Study:
+    async def take(self, requester: Requester, file: UploadFile, select: str, declared: Declared) -> Study:
         """Read an upload, and keep its pixels and geometry.
 
         Raises:
             UserError: it cannot be read, contradicts what was declared, or the owner holds too much already.
         """
-        async with self._received(asker, file) as received:
+        async with self._received(requester, file) as received:
             arguments = (received, select, self.settings.limits, declared)
-            stored = await self.readers.run(asker.client, read_one, *arguments)
-            return self.store.adopt(asker.owner, stored)
+            stored = await self.readers.run(requester.client, read_one, *arguments)
+            return self.store.adopt(requester.owner, stored)
 
-    async def take_all(self, asker: Asker, file: UploadFile) -> tuple[list[Study], list[str]]:
+    async def take_all(self, requester: Requester, file: UploadFile) -> tuple[list[Study], list[str]]:
         """As `take`, of everything an upload holds: the studies, and in words what could not be read."""
-        async with self._received(asker, file) as received:
-            found = await self.readers.run(asker.client, read_all, received, self.settings.limits)
-            return [self.store.adopt(asker.owner, stored) for stored in found.images], found.bad
+        async with self._received(requester, file) as received:
+            found = await self.readers.run(requester.client, read_all, received, self.settings.limits)
+            return [self.store.adopt(requester.owner, stored) for stored in found.images], found.bad
 
     @asynccontextmanager
-    async def _received(self, asker: Asker, file: UploadFile) -> AsyncIterator[Path]:
+    async def _received(self, requester: Requester, file: UploadFile) -> AsyncIterator[Path]:
         """A file on disk with what is uploaded, for as long as it is read."""
-        self.store.check_quota(asker.owner)
+        self.store.check_quota(requester.owner)
         received = self.store.incoming() / "upload"
         try:
             with received.open("xb") as target:
@@ -100,7 +100,7 @@ class Server:
             await run_in_threadpool(self.store.discard, received.parent)
 
     async def read_body(
-        self, asker: Asker, pieces: AsyncIterable[bytes]
+        self, requester: Requester, pieces: AsyncIterable[bytes]
     ) -> tuple[ChatRequest, dict[str, MedicalImage]]:
         """The body of a chat request, and the images that came inside it by their names there.
 
@@ -125,7 +125,7 @@ class Server:
                 async for piece in pieces:
                     target.write(piece)
             del data
-            read = await self.readers.run(asker.client, read_body, folder / "body", limits)
+            read = await self.readers.run(requester.client, read_body, folder / "body", limits)
             return read.request, await run_in_threadpool(_loaded, read.inline)
         finally:
             await run_in_threadpool(self.store.discard, folder)

@@ -17,7 +17,7 @@ LARGE_BODY = 1 * MIB
 
 
 class Limits(StrictModel):
-    """Everything a client could ask too much of."""
+    """Limits on everything that a client could ask too much of."""
 
     upload_bytes: PositiveInt = 2048 * MIB
     """Bytes per uploaded file."""

@@ -33,7 +33,7 @@ class StoredImage:
 
 
 def store_image(image: MedicalImage, path: Path) -> StoredImage:
-    """Write an image, and tell what is known about it."""
+    """Write an image, and return what is known about it."""
     save_image(image, path)
     about = {
         "kind": image.kind, "shape": list(image.shape), "spacing_mm": image.spacing_mm, "modality": image.modality,

@@ -60,7 +60,7 @@ class Turns:
     def _leave(self, client: str) -> None:
         self._free += 1
         self._held[client] -= 1
-        self._held += Counter()  # forgets who holds nothing
+        self._held += Counter()  # forgets clients that hold nothing
         self._admit()
 
     def _forget(self, client: str, turn: asyncio.Future[None]) -> None:

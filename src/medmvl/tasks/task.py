@@ -37,7 +37,7 @@ class Task:
         """Check that every sample has a truth and an id of its own.
 
         Raises:
-            SampleError: naming the first sample that cannot be judged or told apart.
+            SampleError: naming the first sample that cannot be judged, or shares its id.
         """
         seen: set[str] = set()
         for sample in self.samples:

@@ -1,7 +1,7 @@
 """Folders that are there whole or not at all: written under another name, listed with digests, then renamed.
 
-A process killed at any moment, also while it saves, leaves whole folders and leftovers that are told apart by name
-and list; leftovers are removed at the next start. A whole folder that was damaged later is set aside, by name.
+A process killed at any moment, also while it saves, leaves whole folders and leftovers, which differ by name and list;
+leftovers are removed at the next start. A whole folder that was damaged later is set aside, by name.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether every file of a complete folder is as it was written; one that is not is set aside, and it is told."""
+    """Whether every file of a complete folder is as it was written; one that is not is set aside, with a warning."""
     damage = first_damage(folder)
     if damage is None:
         return True

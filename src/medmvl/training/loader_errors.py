@@ -1,4 +1,4 @@
-"""What goes wrong in a process that reads the training data, told as where the training reads by itself."""
+"""What goes wrong in a process that reads the training data, reported as where the training process reads itself."""
 
 from __future__ import annotations
 

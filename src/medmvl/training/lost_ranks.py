@@ -1,7 +1,7 @@
 """A rank that is lost: when processes can no longer speak, the error names the one that ended.
 
 A rank that ends for an error of the user says so, and leaves its message in the store of the process group; the others,
-whose connections break then, have nothing of their own to tell.
+whose connections break then, have nothing of their own to report.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from accelerate import PartialState
 
 from medmvl.atomic_files import atomic_write
-from medmvl.errors import ToldElsewhereError, UserError
+from medmvl.errors import ReportedElsewhereError, UserError
 
 NOTICED_S = 3.0
 """Seconds that a dying process gets until it counts as alive: its connections close first."""
@@ -54,10 +54,10 @@ class Rank(NamedTuple):
 
 @contextmanager
 def naming_lost_ranks(state: PartialState) -> Iterator[None]:
-    """Turn a failed exchange between processes into an error that names the lost rank, and let one rank tell what ended all.
+    """Turn a failed exchange between processes into an error that names the lost rank; one rank reports what ended all.
 
     Raises:
-        ToldElsewhereError: another rank ended for an error of the user, and tells it.
+        ReportedElsewhereError: another rank ended for an error of the user, and reports it.
         UserError: naming a rank of this run that ended without a word.
     """
     if state.num_processes == 1:
@@ -90,12 +90,12 @@ class _Said(NamedTuple):
 
 def _error_of(said: _Said) -> UserError:
     """What another rank said; on another machine it has to be said again."""
-    error_class = ToldElsewhereError if said.rank.host == socket.gethostname() else UserError
+    error_class = ReportedElsewhereError if said.rank.host == socket.gethostname() else UserError
     return error_class(f"{said.rank} ended: {said.text}")
 
 
 class _Words:
-    """Why this run ended, as the first rank that knew it told; kept in the process group's store."""
+    """Why this run ended, as reported by the first rank that knew; kept in the process group's store."""
 
     _runs = itertools.count()
 
@@ -157,7 +157,7 @@ class _Words:
 
 
 def _note_of(rank: Rank) -> Path:
-    """File for what a rank has to tell when nobody else keeps it: the owner's alone, and of this host and start."""
+    """File for what a rank has to report when nobody else keeps it: the owner's alone, and of this host and start."""
     return Path(gettempdir()) / f"{_NOTE}{rank.pid}-{os.environ.get('MASTER_PORT', '')}"
 
 
@@ -179,11 +179,11 @@ def lost_message(ranks: Sequence[Rank], error: RuntimeError) -> str | None:
     if not lost and not speaks_of_connections:
         return None
     others = sorted({rank.host for rank in ranks} - {socket.gethostname()})
-    who = ", ".join(map(str, lost)) or (
+    named = ", ".join(map(str, lost)) or (
         f"a rank on {' or '.join(others)}" if others else "the connection to another rank"
     )
     return (
-        f"{who} was lost. Its own message says why; without one it was killed, often for memory (see dmesg). "
+        f"{named} was lost. Its own message says why; without one it was killed, often for memory (see dmesg). "
         "The same command goes on from the last checkpoint"
     )
 

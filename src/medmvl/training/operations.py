@@ -45,7 +45,7 @@ class Work:
             pixels = torch.empty(1, settings.channels, *settings.size, device="meta")
             flops[f"{kind}_encoder"], features = _counted(encoder, pixels)
             flops[f"{kind}_connector"], out = _counted(connector, features)
-            views = preprocessor.max_tokens(kind) / out.shape[1]  # tiles and crops beside the whole
+            views = preprocessor.max_tokens(kind) / out.shape[1]  # tiles and crops next to the whole
             for name in (f"{kind}_encoder", f"{kind}_connector"):
                 flops[name] *= views
             tokens[f"{kind}_encoder"] = round(features.streams[0].shape[1] * views)

@@ -55,7 +55,7 @@ class Prompts(SampleView):
         truth = target_of(sample)
         if truth is None:
             raise SampleError(
-                f"sample '{sample.id}' has no target, no solution and no answer at its end, so nothing tells what its answers "
+                f"sample '{sample.id}' has no target, no solution and no answer at its end, so it is unknown what its answers  "
                 "should earn"
             )
         return sample.prompt().model_copy(update={"target": truth})

@@ -63,7 +63,7 @@ class PolicyTrainer(StageTrainer):
         self._batches: list[Batch] = []
         self._items: Tensor | None = None
         self._passed = 0
-        self._told = AGREEMENT
+        self._reported = AGREEMENT
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -217,8 +217,8 @@ class PolicyTrainer(StageTrainer):
         drawn = ~engine.isnan()
         gap = float((engine - training)[drawn].abs().max()) if drawn.any() else 0.0
         self.watched.gap = max(self.watched.gap, gap)
-        if not gap <= self._told:
-            self._told = 10 * gap
+        if not gap <= self._reported:
+            self._reported = 10 * gap
             logger.warning(
                 "step %d: log-probabilities of the engine and of the training pass differ by up to %.2g, more than %.0e; "
                 "the ratio is taken between training passes, so answers come from a slightly other model than the one that "

@@ -226,9 +226,12 @@ def _reader(
         if frozen and recipe.data_of(stage).features is not False:
             break
     else:
-        told = "; ".join(f"the {kind} encoder trains in stage '{name}'" for kind, name in trained.items())
+        trained_in = "; ".join(
+            f"the {kind} encoder trains in stage '{name}'" for kind, name in trained.items()
+        )
         raise RecipeError(
-            f"no features can be made before the training: {told or 'data.features is off'}. They are kept as training goes."
+            f"no features can be made before the training: {trained_in or 'data.features is off'}. "
+            "They are kept as training goes."
         )
     left_out += [
         f"{kind} features: the encoder trains in stage '{name}' before" for kind, name in trained.items()

@@ -50,24 +50,24 @@ def prepare_on_ray(
     total = num_scans(recipe)  # phantoms are made here, before many ask for them
     ray = _started(workers)
     per_worker, count = _shares(ray, features, workers, total)
-    told: dict[int, JsonObject] = {}
+    done: dict[int, JsonObject] = {}
     deaths = 0
-    while len(told) < total:
-        left = np.setdiff1d(np.arange(total), np.fromiter(told, np.int64, len(told)))
-        before = len(told)
+    while len(done) < total:
+        left = np.setdiff1d(np.arange(total), np.fromiter(done, np.int64, len(done)))
+        before = len(done)
         try:
             for row in _rows(ray, recipe, features, left, count, per_worker):
                 if row["state"] == "failed":
-                    raise UserError(f"no worker could begin on {row['worker']}: {row['told']}")
+                    raise UserError(f"no worker could begin on {row['worker']}: {row['message']}")
                 if row["state"] == "full":
-                    raise FullCacheError(row["told"])
-                told[int(row["number"])] = row
+                    raise FullCacheError(row["message"])
+                done[int(row["number"])] = row
                 if progress is not None:
-                    progress(len(told), total)
+                    progress(len(done), total)
         except ray.exceptions.RayError as error:
-            deaths = 1 if len(told) > before else deaths + 1
-            _tell_of_death(error, total - len(told), deaths)
-    return _summary([told[number] for number in range(total)])
+            deaths = 1 if len(done) > before else deaths + 1
+            _warn_of_death(error, total - len(done), deaths)
+    return _summary([done[number] for number in range(total)])
 
 
 def _started(workers: int) -> Any:
@@ -114,7 +114,7 @@ def _rows(
         fn_constructor_args=(recipe, features, str(Path.cwd()), str(default_cache_dir().absolute())),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        max_restarts=0, max_task_retries=0,  # who dies is named, not silently started again
+        max_restarts=0, max_task_retries=0,  # a worker that dies is named, not silently started again
         **per_worker,
     )  # fmt: skip
     yield from done.iter_rows()
@@ -139,9 +139,15 @@ class Worker:
         return {key: [row[key] for row in rows] for key in rows[0]}
 
     def _row(self, number: int) -> JsonObject:
-        state, told = ("failed", self.failure) if self.failure else self._prepared(number)
+        state, message = ("failed", self.failure) if self.failure else self._prepared(number)
         left_out = "" if self.failure else "\n".join(self.work.left_out)
-        return {"number": number, "state": state, "told": told, "worker": self.name, "left_out": left_out}
+        return {
+            "number": number,
+            "state": state,
+            "message": message,
+            "worker": self.name,
+            "left_out": left_out,
+        }
 
     def _prepared(self, number: int) -> tuple[str, str]:
         if not self.work.is_wanted(number):
@@ -160,7 +166,7 @@ class Worker:
         return "made", ""
 
 
-def _tell_of_death(error: Exception, left: int, deaths: int) -> None:
+def _warn_of_death(error: Exception, left: int, deaths: int) -> None:
     """Warn that a worker has died, by its machine and process; raise where they do nothing else."""
     lines = [line.strip() for line in str(error).splitlines()]
     known = [
@@ -168,19 +174,19 @@ def _tell_of_death(error: Exception, left: int, deaths: int) -> None:
         for line in lines
         if line.split(":")[0] in ("actor_id", "pid", "ip") and line.split(":")[1].strip()
     ]
-    who = ", ".join(known) or type(error).__name__
+    worker = ", ".join(known) or type(error).__name__
     if deaths >= MAX_DEATHS:
         raise UserError(
-            f"{deaths} workers died one after another and did nothing between (the last: {who}); {left} scans are left. "
+            f"{deaths} workers died one after another and did nothing between (the last: {worker}); {left} scans are left. "
             "Look for their memory, then run the same command again: it goes on from here"
         ) from None
-    logger.warning("a worker died (%s); the %d scans that are left go to others", who, left)
+    logger.warning("a worker died (%s); the %d scans that are left go to others", worker, left)
 
 
 def _summary(rows: list[JsonObject]) -> Prepared:
     wanted = [row for row in rows if row["state"] != "not wanted"]
     return Prepared(
         scans=len(wanted), made=sum(row["state"] == "made" for row in wanted),
-        unread=[row["told"] for row in wanted if row["state"] == "unread"],
+        unread=[row["message"] for row in wanted if row["state"] == "unread"],
         left_out=list(filter(None, rows[0]["left_out"].split("\n"))) if rows else [],
     )  # fmt: skip

@@ -23,7 +23,7 @@ GATHERED_BYTES = 2
 
 @dataclass(frozen=True)
 class Workload:
-    """What one stage asks for, on whatever it runs."""
+    """The work of one stage, whatever it runs on."""
 
     batch_size: int
     steps: float
@@ -76,8 +76,8 @@ def simulate(
 
     Args:
         load: what the stage asks for.
-        device: of which there are `gpus`, eight to a node.
-        gpus: their number.
+        device: type of the GPUs, eight per node.
+        gpus: number of GPUs.
         utilisation: share of the peak that computing reaches.
         network: gigabytes per second of a GPU between nodes; None: as usual for the device.
     """

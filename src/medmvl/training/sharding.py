@@ -1,4 +1,4 @@
-"""Sharding: FSDP2 and DeepSpeed's ZeRO through accelerate, and what parts that some ranks do not use need besides.
+"""Sharding: FSDP2 and DeepSpeed's ZeRO through accelerate, and what parts need that some ranks do not use.
 
 The LLM is sharded layer by layer. Encoders, connectors and heads differ from rank to rank in order and number of runs, as one
 rank holds text and another volumes; collectives that follow them would wait forever, or add up gradients of different

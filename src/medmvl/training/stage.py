@@ -52,7 +52,7 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     """Train from the newest complete checkpoint, or from the start, and publish the finished model."""
     state = processes()
     if state.is_main_process:
-        _tell(plan)
+        _log_plan(plan)
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         set_damaged_aside(folder / "checkpoints")
@@ -95,7 +95,7 @@ def run_stage(plan: StagePlan, folder: Path) -> None:
     interruption.check(f"after stage {plan.stage.name}")
 
 
-def _tell(plan: StagePlan) -> None:
+def _log_plan(plan: StagePlan) -> None:
     """Log what will train on how much, and what may not be what was meant."""
     logger.info("%s", plan.describe())
     if plan.watched[0]:

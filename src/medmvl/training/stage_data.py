@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch.utils.data import Dataset
 
-from medmvl.data.check import tell_reasoning
+from medmvl.data.check import reasoning_note
 from medmvl.data.dataset import SampleDataset
 from medmvl.data.prepared import PreparedCache
 from medmvl.data.sampler import Mixture
@@ -180,7 +180,7 @@ def describe_reasoning(stage: Stage, dataset: StageDataset, *, thinking: bool) -
     if stage.objective not in ("lm", "dpo"):
         return "", False
     last, earlier = dataset.samples.count_reasoning()
-    said = tell_reasoning(last, earlier, len(dataset.samples), thinking=thinking)
+    said = reasoning_note(last, earlier, len(dataset.samples), thinking=thinking)
     return said, bool(said) and (earlier > 0 or thinking != (last > 0))
 
 
@@ -191,10 +191,10 @@ def label_names(dataset: StageDataset) -> list[str]:
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes the batches of one objective, with all that the host must know in the host's hands.
+    """Makes the batches of one objective, with what the host needs to know in its own memory.
 
-    A device is not waited for while it computes a step: the visual table and slice positions stay with the host, and where
-    supervised tokens are is told by index.
+    A device is not waited for while it computes a step: the visual table and slice positions stay with the host, and
+    supervised tokens are given by index.
     """
 
     processor: MedMVLProcessor

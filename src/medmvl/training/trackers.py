@@ -24,7 +24,7 @@ SETTINGS = (
     "objective", "batch_size", "micro_batch_size", "learning_rate", "weight_decay", "schedule", "warmup", "max_grad_norm",
     "epochs", "max_steps", "group", "precision",
 )  # fmt: skip
-"""Keys of a stage that are shown with its numbers: none of them tells of data or of this machine."""
+"""Keys of a stage that are shown with its numbers: none of them reveals data or this machine."""
 
 
 class Tracker(Protocol):
@@ -182,5 +182,5 @@ def _is_number(value: object) -> bool:
 
 
 def _identity(folder: Path) -> str:
-    """Equal for the same stage of the same run, which is resumed so; tells nothing of its path."""
+    """Equal for the same stage of the same run, which is resumed so; reveals nothing of its path."""
     return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]

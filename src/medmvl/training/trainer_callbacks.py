@@ -1,4 +1,4 @@
-"""What the Trainer tells while it runs: the loss of the last steps, and how far it is."""
+"""What the Trainer reports while it runs: the loss of the last steps, and how far it is."""
 
 from __future__ import annotations
 

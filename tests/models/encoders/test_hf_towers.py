@@ -108,7 +108,7 @@ def test_siglip2_reads_native_aspect_ratios_as_the_librarys_processor_cuts_them(
     tower, pixels = whole("siglip2_vision_model"), torch.randn(2, 3, 12, 29)
     features = ours_of(tower, "siglip2_vision_model", layer=layer)(pixels)
     flat = torch.stack([
-        torch.as_tensor(convert_image_to_patches(picture[:, :, :28].numpy(), 4)) for picture in pixels
+        torch.as_tensor(convert_image_to_patches(image[:, :, :28].numpy(), 4)) for image in pixels
     ])  # fmt: skip
     hidden = tower(
         flat, torch.ones(2, 21), torch.tensor([[3, 7], [3, 7]]), output_hidden_states=True

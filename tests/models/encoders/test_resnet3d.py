@@ -68,9 +68,9 @@ def test_a_volume_of_equal_slices_gives_the_2d_features_in_every_layer(resnet2d,
     weights = inflated(resnet2d)
     encoder = build_volume_encoder(merlin_settings(weights, stage=stage)).eval()
     encoder.load_state_dict(merlin_weights(weights, encoder.part_config))
-    picture = torch.randn(2, 3, 45, 40)
-    features = encoder(picture.unsqueeze(2).repeat(1, 1, 19, 1, 1))
-    expected = resnet2d(picture, output_hidden_states=True).hidden_states[stage]
+    image = torch.randn(2, 3, 45, 40)
+    features = encoder(image.unsqueeze(2).repeat(1, 1, 19, 1, 1))
+    expected = resnet2d(image, output_hidden_states=True).hidden_states[stage]
     depth, height, width = features.grid
     assert (height, width) == expected.shape[2:] and depth == -(-19 // 2**stage)
     layers = features.streams[0].transpose(1, 2).reshape(2, -1, *features.grid)

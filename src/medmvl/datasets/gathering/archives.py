@@ -15,7 +15,7 @@ from medmvl.errors import ReadError
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[ZipFile]:
-    """Around reading an archive.
+    """Context for reading an archive.
 
     Raises:
         ReadError: where it is damaged, or holds something that cannot be unpacked.

@@ -29,7 +29,7 @@ from medmvl.schema.jsonl import describe_validation_error
 SPOOL = "samples.jsonl.partial"
 EDGE_BYTES = 1 << 20
 WHOLE_BYTES = 64 << 20
-"""Larger files are told apart by their size and their first and last MiB: equal files stay equal."""
+"""Size above which files are compared by their size and their first and last MiB."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Collection:
 
     @contextmanager
     def record(self, where: str) -> Iterator[None]:
-        """Around the making of one record: what is wrong with it is listed, and the next one follows."""
+        """Context for one record: an error is listed with its place, and the next record follows."""
         try:
             yield
         except ValidationError as error:

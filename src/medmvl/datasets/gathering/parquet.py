@@ -27,7 +27,7 @@ SPLITS = {
 
 
 def gather_parquet(found: Collection, task: str) -> bool:
-    """Take every question of the Parquet files; tell whether there are any."""
+    """Take every question of the Parquet files; return whether there are any."""
     files = sorted(found.raw.rglob("*.parquet"))
     for path in files:
         split = SPLITS.get(path.name.split("-")[0].removesuffix(".parquet"))

@@ -57,7 +57,7 @@ def half_open(box: JsonValue, size: tuple[int, int]) -> Rows:
 def unimed_text(box: Rows, size: tuple[int, int]) -> str:
     """Write a box as Uni-Med does: `{<x1><y1><x2><y2>}`, parts of a hundred of width and height, cut off.
 
-    A box thinner than a part is written one part wide, so that the text always tells of a box.
+    A box thinner than a part is written one part wide, so that the text always holds a box.
     """
     y0, x0, y1, x1 = box
     height, width = size

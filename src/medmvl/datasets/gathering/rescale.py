@@ -32,13 +32,13 @@ def write_in_hounsfield(
         spacing_mm: columns, rows and slices by the table, or None where it does not say.
 
     Returns:
-        What is to be known about the copy, or None.
+        A note about the copy, or None.
 
     Raises:
         ReadError: where the file cannot be read, or nothing says its spacing: a header of 1 x 1 x 1 mm is what saving
             writes by default.
     """
-    import nibabel as nib  # most of a second
+    import nibabel as nib  # takes most of a second to import
     from nibabel.filebasedimages import ImageFileError
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write_in_hounsfield(
         raise ReadError(f"{source.name} is not a readable NIfTI volume ({error})") from None
     if spacing_mm is None and np.allclose(steps, 1, rtol=_SAME):
         raise ReadError(
-            f"nothing says the spacing of {source.name}: the table has none, and its header is that of saving"
+            f"nothing says the spacing of {source.name}: the table has none, and its header has the default of 1 mm"
         )
     affine = np.array(image.affine, dtype=np.float64)
     if spacing_mm is not None:

@@ -166,7 +166,7 @@ class _Volumes:
         return self._blocks[volume]
 
     def identity(self, volume: str) -> JsonObject:
-        """Who it is about, when, and which of the 18 abnormalities it shows."""
+        """Patient, study and date of a volume, and which of the 18 abnormalities it shows."""
         return {
             **identity_of(volume),
             "task": "ct_rate",

@@ -64,7 +64,7 @@ class _Scans:
     def __init__(self, found: Collection) -> None:
         self.found = found
         self.files: dict[str, Path] = {}
-        for suffix in reversed(SUFFIXES):  # prepared arrays win
+        for suffix in reversed(SUFFIXES):  # prepared arrays are preferred
             for path in sorted(found.raw.rglob(f"*{suffix}")):
                 self.files[_same(path.name.removesuffix(suffix))] = path
         self.studies: dict[str, dict[str, list[str]]] = {}

@@ -3,14 +3,15 @@
 Layout: a folder per source (`ct-rate/`, `amos-mm/`, `mimic-cxr/`, `ctrg-brain-zh/`), in it `full/qas_filtered_wrong.jsonl`, or
 that file alone, and the source's own scans. A line has `report_id` (path of the scan), `clinical_entity_type`,
 `clinical_entity`, `clinical_entity_idx`, `attribute`, `question_idx`, `question_type`, `question`, `options` and `answer`
-(place of the right option, from 0). The folder tells the language. As published, "insufficient information" is one more
+(place of the right option, from 0). The folder gives the language. As published, "insufficient information" is one more
 option, and a question is asked once per turn of its options, so that every letter is right once.
 Checked in github.com/MSIIP/ReportQA (generation, filter, scoring and their scripts): names of folders and files, fields, turns,
 the gate. Not checked: the files released on Hugging Face, and what their paths of scans look like; the longest end of a path
 that is a file is taken, which is one image per study of MIMIC-CXR. CTRG-Brain's scans are read there as 0 to 255, so their
 units are left unknown. RadEvalX, which those scripts score as well, is not read.
 
-The gate, `gated_accuracy`: who misses an entity that is there has all questions about it wrong. Evaluation scores questions one
+The gate, `gated_accuracy`: where an entity that is there is missed, all questions about it count as wrong. Evaluation
+scores questions one
 by one and has no place for it, so it is a function. Rows of `medmvl evaluate` are without the gate. The published script
 gates only where the answer is the English "yes", so no Chinese question; here both languages are gated. On 140 made-up
 English verdicts both gave the same three numbers, and its turns of options were the same. Its QAScore is left
@@ -68,7 +69,7 @@ def gather(found: Collection) -> None:
 
 
 class _Shown(NamedTuple):
-    """The scan of a report, and whose it is."""
+    """The scan of a report, and its patient."""
 
     number: int
     block: Visual

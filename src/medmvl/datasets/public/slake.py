@@ -7,8 +7,8 @@ together train on 142 of 180 test images.
 
 The English part as Parquet (huggingface.co/datasets/mdwiratathya/SLAKE-vqa-english: `image`, `question`, `answer` in
 `data/{train,validation,test}-*.parquet`) is read as well. It says neither which questions are closed nor where boxes are,
-so what is answered with yes or no is closed. Columns and rows (4,919 / 1,053 / 1,061) are as public code that loads it
-tells; the files themselves were not seen. The hub's `validation.json` is read like `validate.json`.
+so what is answered with yes or no is closed. Columns and rows (4,919 / 1,053 / 1,061) are as in public code that loads it;
+the files themselves were not seen. The hub's `validation.json` is read like `validate.json`.
 """
 
 from __future__ import annotations

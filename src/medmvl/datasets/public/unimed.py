@@ -75,7 +75,7 @@ UNIMED_RATIOS: Mapping[str, float] = {task.name: ratio for task, ratio in MIXTUR
 
 
 def mixture_weights(ratios: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return the weight (passes an epoch) of each source so that samples are drawn by the ratios.
+    """Return the weight (passes per epoch) of each source so that samples are drawn by the ratios.
 
     An epoch keeps as many samples as the sources have together.
 

@@ -33,7 +33,7 @@ class ConvPoolingConfig(ConnectorConfig):
         check_factors(self.type, self.factors, grid)
 
     def num_tokens(self, grid: Grid) -> int:
-        """One a block."""
+        """One per block."""
         self.check(grid)
         return math.prod(coarser(grid, self.factors))
 
@@ -50,7 +50,7 @@ class ConvPooling(Connector):
         self.mlp = mlp(width, output_width, config.num_layers)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """One token a block, ordered depth, height, width."""
+        """One token per block, ordered depth, height, width."""
         self.check(features.grid)
         stream = real_tokens(features, self.conv.weight.dtype)
         volume = stream.transpose(1, 2).reshape(len(stream), -1, *features.grid)

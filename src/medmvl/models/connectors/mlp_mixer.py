@@ -32,7 +32,7 @@ class MLPMixerConfig(ConnectorConfig):
     @model_validator(mode="after")
     def _fits(self) -> MLPMixerConfig:
         if not self.tokens or len(self.grids) != len(self.tokens):
-            raise ValueError("grids and tokens have one entry a stream, at least one.")
+            raise ValueError("grids and tokens have one entry per stream, at least one.")
         if not all(self.tokens) or len({len(layers) for layers in self.tokens}) > 1:
             raise ValueError(f"tokens {self.tokens}: every stream has as many mixing layers, at least one.")
         return self
@@ -77,7 +77,7 @@ class MLPMixer(Connector):
         if len(widths) != len(config.tokens):
             raise RecipeError(
                 f"connector 'mlp_mixer': tokens and grids are for {len(config.tokens)} stream(s) of features, the "
-                f"encoder gives {len(widths)}; give one entry a stream, or choose an encoder with as many."
+                f"encoder gives {len(widths)}; give one entry per stream, or choose an encoder with as many."
             )
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 Uni-Med (arXiv 2409.17508) connects like this, its router reading each token next to a token of the task, so that tasks
 that would disturb one another use different experts. It learns one for each of five tasks; here it is a map of the
-question, since who asks a model names no task. It joins four patches first: `factors: [1, 1, 4]`.
+question, since a question names no task. It joins four patches first: `factors: [1, 1, 4]`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MoEConfig(ConnectorConfig):
         check_factors(self.type, self.factors, grid)
 
     def num_tokens(self, grid: Grid) -> int:
-        """One a block."""
+        """One per block."""
         self.check(grid)
         return math.prod(coarser(grid, self.factors))
 
@@ -73,7 +73,7 @@ class MoE(Connector):
         )
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """One token a block, ordered depth, height, width."""
+        """One token per block, ordered depth, height, width."""
         self.check(features.grid)
         stream = real_tokens(features, next(self.router.parameters()).dtype)
         tokens = space_to_depth(stream, features.grid, self.settings.factors)

@@ -30,7 +30,7 @@ class PixelShuffleConfig(ConnectorConfig):
         check_factors(self.type, self.factors, grid)
 
     def num_tokens(self, grid: Grid) -> int:
-        """One a block."""
+        """One per block."""
         self.check(grid)
         return math.prod(coarser(grid, self.factors))
 
@@ -46,7 +46,7 @@ class PixelShuffle(Connector):
         self.mlp = mlp(widths[0] * math.prod(config.factors), output_width, config.num_layers)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
-        """One token a block, ordered depth, height, width."""
+        """One token per block, ordered depth, height, width."""
         self.check(features.grid)
         stream = real_tokens(features, next(self.mlp.parameters()).dtype)
         tokens: Tensor = self.mlp(space_to_depth(stream, features.grid, self.factors))

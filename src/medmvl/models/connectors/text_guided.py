@@ -38,7 +38,7 @@ class TextGuidedSlicesConfig(SpatialPoolingConfig):
 
 
 class TextGuidedSlices(Connector):
-    """For encoders of two streams: the volume's, then one with a layer a slice."""
+    """For encoders of two streams: the volume's, then one with one layer per slice."""
 
     Config = TextGuidedSlicesConfig
     num_streams = 2

@@ -169,7 +169,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention by the angle of queries and keys, scaled a channel; keys and values see tokens before the norm."""
+    """Attention by the angle of queries and keys, scaled per channel; keys and values see tokens before the norm."""
 
     def __init__(self, config: CTViTConfig) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ def ct_clip_settings(state_dict: Mapping[str, Tensor], patch_size: tuple[int, in
     voxels = len(theirs["to_patch_emb.1.weight"])
     if voxels % math.prod(patch_size):
         raise RecipeError(
-            f"CT-CLIP: the weights read {voxels} voxels a patch, which patches of {patch_size} do not fill."
+            f"CT-CLIP: the weights read {voxels} voxels per patch, which patches of {patch_size} do not fill."
         )
     return {
         "type": "ct_vit",

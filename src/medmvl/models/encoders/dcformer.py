@@ -1,4 +1,4 @@
-"""DCFormer, the volume encoder of Med3DVLM: large kernels decomposed into three lines, one an axis.
+"""DCFormer, the volume encoder of Med3DVLM: large kernels decomposed into three lines, one per axis.
 
 Sources: Med3DVLM (arXiv 2503.20047), DCFormer (arXiv 2502.05091), the block of ConvNeXt (arXiv 2201.03545).
 It gives two streams: many tokens of low level and few of high level.
@@ -47,7 +47,7 @@ class DCFormerConfig(BatchNormedConfig):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """One stream a chosen stage."""
+        """One stream per chosen stage."""
         return tuple(self.stage_widths[stage] for stage in self.stages)
 
     @property
@@ -128,7 +128,7 @@ class Lines(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise lines and a small network on each cell, scaled a channel, next to a shortcut."""
+    """Depthwise lines and a small network on each cell, scaled per channel, next to a shortcut."""
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ class TowerConfig(BatchNormedConfig):
 
     in_channels: PositiveInt = 3
     layer: int = -1
-    """Index of the library's list of feature maps, a layer or stage each: 0 is the first, -1 the last."""
+    """Index of the library's list of feature maps, one per layer or stage: 0 is the first, -1 the last."""
 
     @abstractmethod
     def build(self) -> nn.Module:

@@ -67,8 +67,8 @@ def processor_settings(wanted: JsonObject | None) -> JsonObject | None:
     return found | {key: value for key, value in wanted.items() if key != "path"}
 
 
-def tell_other_processor(folder: str | Path, settings: JsonMapping) -> None:
-    """Warn where an encoder is given other pixels than it was trained with; another size is a choice and is not told."""
+def warn_of_other_processor(folder: str | Path, settings: JsonMapping) -> None:
+    """Warn where an encoder is given other pixels than it was trained with; another size is a choice, without a warning."""
     path = Path(folder) / PROCESSOR_FILE
     if not path.is_file():
         return

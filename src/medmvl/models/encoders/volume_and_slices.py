@@ -62,7 +62,7 @@ class BoundVolumeAndSlicesConfig(VolumeAndSlicesConfig, EncoderConfig):
         return self.whole.grid(size)
 
     def grids(self, size: tuple[int, ...]) -> tuple[Grid, ...]:
-        """Those of both streams; the second has a layer a slice."""
+        """Those of both streams; the second has one layer per slice."""
         return (self.whole.grid(size), self.detail.grid(size))
 
 

@@ -85,7 +85,7 @@ _CORRECT = re.compile(
     r"|\s*(?:项|項|选项|選項)?(?:才)?(?:是|为|為)?(?:最)?(?:正确|正確|对的|對的|符合题意|佳|合适)"
 )
 _REASON = re.compile(r"\b(?:because|since|as|than|unlike|whereas|while)\b|因为|由于|而不是|而非")
-"""Begins why an answer is given, where other choices may be named."""
+"""Words that begin the reason of an answer, where other choices may be named."""
 _NEGATED_CHOICE = re.compile(
     r"^(?:no|not|non|without|absence of|absent|lack of|free of|negative for|无|無|没 有|沒 有|未 见|未 見|不|非"
     r"|否)\s*(?:evidence of |signs? of |any )?"

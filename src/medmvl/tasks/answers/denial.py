@@ -44,7 +44,7 @@ AFTER = re.compile(
     r"|improbable\b|implausible\b|inconsistent\b|rejected\b|out\b(?! of)|is no\b|(?:has |have )?(?:resolved|disappeared)\b"
     r"|doubtful\b)"
 )
-"""After a word: says it is not so."""
+"""Words that deny the word before them."""
 AFTER_CHINESE = re.compile(
     r"\s*(?:项|項|选项|選項)?\s*(?:的?(?:说法|說法|描述|选项|可能性))?(?:都|均|就|也|则|是|可以|可|应|應|被|已|很"
     r"|较|較|明显|明顯)*"
@@ -57,9 +57,9 @@ BREAK = re.compile(
     r"[.;:!?\n。；：！？]|\b(?:but|however|although|though|while|whereas|yet|leaves|leaving|hence|therefore|thus)\b"
     r"|而是|但|然而|却"
 )
-"""A denial reaches no further."""
+"""Marks that end the reach of a denial."""
 PAUSE = re.compile(r"[,，、]|\b(?:and|or|nor|&)\b|和|或|及|与")
-"""Joins the members of a list; between other words it ends a denial."""
+"""Marks between the members of a list; between other words they end a denial."""
 ENGLISH_REACH, CHINESE_REACH = 7, 6
 _HAN = re.compile(f"[{HAN}]")
 

@@ -1,4 +1,4 @@
-"""Choices that are numbers or measurements, told by their value: `3 cm` names `30 mm`, `three nodules` names `3`."""
+"""Choices that are numbers or measurements, compared by value: `3 cm` names `30 mm`, `three nodules` names `3`."""
 
 from __future__ import annotations
 

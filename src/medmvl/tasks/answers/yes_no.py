@@ -138,7 +138,7 @@ def word_polarity(text: str) -> bool | None:
 
 
 def said_polarity(said: str) -> bool | None:
-    """What `word_polarity` tells, of text that `normalise` gave."""
+    """Yes or no as in `word_polarity`, for text that is normalised already."""
     return True if said in YES else False if said in NO else None
 
 

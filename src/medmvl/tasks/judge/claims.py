@@ -21,13 +21,13 @@ DENIALS = frozenset(
 DENYING_PHRASE = re.compile(
     r"\b(?:far from|fail(?:s|ed|ing)? to|devoid of|rul(?:es|ed|ing) out|hardly|ain't)\b"
 )
-"""Denies what follows, as one of `DENIALS` does."""
+"""Phrases that deny what follows them, as the words of `DENIALS` do."""
 DENIED_AFTER = re.compile(
     r"\s*(?:(?:is|are|was|were|has been|have been|can be)\s+)?(?:clearly |definitely |therefore )?(?:excluded|ruled out|absent"
     r"|negative|unlikely|resolved|not (?:seen|present|visible|detected|identified|observed|evident|found|noted))\b"
     r"|\s*[:=]\s*(?:no|negative|absent|none)\b|\s*(?:已|可|被|可以)*(?:排除|除外)"
 )
-"""After a claim: says it is not so."""
+"""Words directly after a claim that deny it."""
 NOT_DENIED = re.compile(
     r"\bnot only\b|\bno doubt|\bnot un\w+|whether or not|是否|有无|有没有|是不是|能否|能不能|非常|不仅|不规则"
     r"|不均|不张|膨胀不全|没错|不典型|不清"
@@ -38,7 +38,7 @@ DOUBLY_DENIED = re.compile(
     r"\b(?:can(?:not|'t| not)|could not|couldn't) (?:be )?(?:excluded?|rule[ds]? out)|\bnot (?:be )?(?:excluded|ruled out)"
     r"|\bnot (?:absent|without|negative)|\bno absence of|不除外|不能除外|不能排除|不排除|无法排除|不是没有|并非没有"
 )
-"""Denies a denial or leaves a doubt, which counts as said."""
+"""Phrases that deny a denial, or leave a doubt: the claim counts as affirmed."""
 BREAK = re.compile(r"[.;:!?\n。；：！？,，]|\b(?:but|however|although|though|while|whereas|yet|with)\b|但|而")
 ASIDE = re.compile(
     r"\b(?:especially|particularly|more prominent(?:ly)?|most prominent(?:ly)?|predominantly|mostly|mainly"
@@ -46,7 +46,7 @@ ASIDE = re.compile(
     r"compared (?:to|with)|than|with a|with an|extending|reaching|entering|tending|e\.g\.|i\.e\.|according to"
     r"|because|since)\b|\(|尤其|特别|主要|以.{1,8}为主|伴"
 )
-"""Begins what is said besides: it may be left out."""
+"""Words that begin a detail: an answer may leave it out."""
 REFUSAL = re.compile(
     r"\bcannot be (?:determined|assessed|identified from)|\bunclear\b|\bunable to\b|\bnot (?:specified|mentioned"
     r"|provided|stated|clear|known|sure|possible)\b|\bunknown\b|\bi (?:don't|do not|cannot|can't)\b"
@@ -69,7 +69,7 @@ ROMAN = {
 
 @dataclass(frozen=True)
 class Claims:
-    """What a text says."""
+    """The claims of a text."""
 
     text: str
     words: tuple[str, ...]
@@ -78,25 +78,27 @@ class Claims:
     opens: bool
     """True where it begins with yes or no."""
     said: frozenset[str]
-    """Affirmed claims as they were said, such as `seg:lingula`."""
+    """Affirmed claims, without what they imply, such as `seg:lingula`."""
     main: frozenset[str]
-    """Those before the first aside (`especially ...`, `measuring ...`)."""
+    """Affirmed claims before the first detail (`especially ...`, `measuring ...`)."""
     denied: frozenset[str]
+    """Denied claims and words."""
     pairs: frozenset[tuple[str, str]]
-    """Side and level that were said of one thing: `left upper and right lower lobe` are two pairs."""
+    """Pairs of a side and a level that belong together: `left upper and right lower lobe` are two pairs."""
     quantities: tuple[Quantity, ...]
     others: frozenset[str]
     """Words outside the lexicon that may carry a claim."""
     refuses: bool
     """True where it declines to answer."""
     names_everything: bool
+    """True where it accepts every option: `all of the above`."""
 
     def affirmed(self) -> Claims:
-        """The claims with what was denied as if it were said: of use where the question itself denies."""
+        """The claims with denied ones counted as affirmed, for questions that deny: `what is absent?`."""
         return replace(self, said=self.said | self.denied, main=self.main | self.denied)
 
     def completed(self, asked: Claims) -> Claims:
-        """The claims with places that only question and text together name: `thoracic`, asked about the spine."""
+        """The claims with places that question and text name together: `thoracic`, asked about the spine."""
         own = {claim.partition(":")[2] for claim in self.said}
         whole = own | asked.values("place")
         added = frozenset(
@@ -105,7 +107,7 @@ class Claims:
         return replace(self, said=self.said | added, main=self.main | added) if added else self
 
     def named(self, facet: str) -> frozenset[str]:
-        """The values of a facet that were said themselves, not implied by others."""
+        """The values of a facet that the text names, without implied ones; both sides are left and right."""
         found = frozenset(claim.partition(":")[2] for claim in self.said if claim.startswith(facet + ":"))
         return found - {"both"} | {"left", "right"} if "both" in found else found
 
@@ -179,7 +181,7 @@ def _without_denied_numbers(tokens: Sequence[str]) -> list[str]:
 
 
 def _ends(spelled: str, word: Word) -> bool:
-    """Whether a first `no` stands alone (`No, ...`) and is no article of denial (`no nodule`)."""
+    """Whether a first `no` is an answer by itself (`No, ...`) and does not deny the next word (`no nodule`)."""
     rest = spelled[word.end :].lstrip()
     return not rest or rest[0] in ",.;:!?，。"
 
@@ -193,7 +195,7 @@ def _polarity(tokens: Sequence[str], opens: bool, denials: int) -> bool | None:
 
 
 def _pairs(items: Sequence[set[str]]) -> frozenset[tuple[str, str]]:
-    """Sides with the levels said of them; a member of a list without a side has that of the one before it."""
+    """Sides with their levels; a member of a list without a side has that of the member before it."""
     found: set[tuple[str, str]] = set()
     sides: frozenset[str] = frozenset()
     for item in items:
@@ -204,7 +206,10 @@ def _pairs(items: Sequence[set[str]]) -> frozenset[tuple[str, str]]:
 
 
 class _Walk:
-    """One pass over the words of a text."""
+    """One pass over the words of a text that collects its claims.
+
+    A denial reaches to the next break (`BREAK`); a comma or `and` begins a new member of a list.
+    """
 
     def __init__(
         self, hidden: str, placed: Sequence[Word], tokens: Sequence[str], taken: frozenset[int], aside: int
@@ -216,7 +221,7 @@ class _Walk:
         self.others: set[str] = set()
         self.denials = 0
         self.items: list[set[str]] = [set()]
-        """Claims said, a set for each member of a list."""
+        """Affirmed claims of each member of a list."""
 
     def run(self) -> None:
         """Sort every phrase into claims said, claims denied and other words."""
@@ -280,6 +285,6 @@ class _Walk:
         return self.tokens[index] if index < len(self.tokens) else ""
 
     def _number(self, index: int) -> str:
-        """A number in digits, also of a Roman numeral; empty where the word is none."""
+        """The number at a place in digits, Roman numerals included; empty where there is none."""
         word = ROMAN.get(self._word(index), self._word(index))
         return word if word.isdigit() else ""

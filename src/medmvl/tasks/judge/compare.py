@@ -1,4 +1,4 @@
-"""How the claims of an answer relate to those of a reference, facet by facet, given what the question already tells."""
+"""How the claims of an answer relate to those of a reference, facet by facet, given what the question says itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from medmvl.tasks.judge.claims import Claims, closure, values_of
 from medmvl.tasks.judge.question import Question
 
 Relation = Literal[
-    "same", "told", "part", "beyond", "mixed", "against", "coarser", "finer", "missing", "extra"
+    "same", "known", "part", "beyond", "mixed", "against", "coarser", "finer", "missing", "extra"
 ]
-"""Told: the question says it already. Part: some of it. Beyond: all of it and more. Mixed: some of it and other things.
-Against: other things. Coarser, finer: what contains it, what is contained in it. Missing: nothing said. Extra: said where
-the reference says nothing."""
+"""What an answer says in one facet, compared with the reference.
+
+Same: the same. Known: only what the question says itself. Part: some of it. Beyond: all of it and more. Mixed: some of it and
+other values. Against: other values only. Coarser: a whole that contains it. Finer: a part of it. Missing: nothing. Extra:
+something where the reference says nothing.
+"""
 
 ORDERED = (
     "side", "level", "zone", "depth", "course", "seg", "vertebra", "ordinal", "extent", "state", "size", "degree", "change",
@@ -25,14 +28,14 @@ BACKGROUND = frozenset(
     ("lung", "chest", "parenchyma", "wall", "lumen", "vessel", "fat", "junction", "corpus", "pole", "cortex", "abdomen",
      "lymph_node", "airspace", "pleural_space", "bone")
 )  # fmt: skip
-"""Places that are implied where they are not named."""
+"""Places too general to be missed, or to count as added."""
 AGREEING = {"state": frozenset(("normal", "open"))}
-"""Values of a facet that say the same of one thing."""
+"""Values of a facet that agree with each other: a vessel that is open is normal."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One facet of an answer against the reference's."""
+    """One facet of an answer next to the reference's."""
 
     facet: str
     relation: Relation
@@ -41,14 +44,14 @@ class Comparison:
 
     @property
     def why(self) -> str:
-        """In words, such as `side: right against left`."""
+        """The comparison in words, such as `side: right against left`."""
         wanted, given = _spoken(self.wanted), _spoken(self.given)
         return f"{self.facet}: " + WORDING[self.relation].format(wanted=wanted, given=given)
 
 
 WORDING: dict[Relation, str] = {
     "same": "{given}",
-    "told": "{given}, as the question says",
+    "known": "{given}, as the question says",
     "part": "{given}, only a part of {wanted}",
     "beyond": "{given}, more than {wanted}",
     "mixed": "{given} against {wanted}",
@@ -65,18 +68,18 @@ def _spoken(values: frozenset[str]) -> str:
 
 
 def compare(question: Question, reference: Claims, answer: Claims) -> Iterator[Comparison]:
-    """Every facet in which reference or answer say something that the question does not tell."""
+    """Every facet in which reference or answer say something that the question does not say itself."""
     others = _other_part(question, reference, answer)
     if others is not None:
         yield others
     if _exchanged(reference, answer):
         yield Comparison("sides and levels", "against", _bound(reference), _bound(answer))
     for facet in ORDERED:
-        told, wanted, given = question.claims.values(facet), reference.values(facet), answer.values(facet)
+        known, wanted, given = question.claims.values(facet), reference.values(facet), answer.values(facet)
         if question.alternatives and wanted and given:
-            told -= wanted ^ given
-        found = _ordered(facet, told, wanted, values_of(reference.main, facet), given, question.alternatives)
-        if found is not None and not (found == "extra" and not answer.named(facet) - told):
+            known -= wanted ^ given
+        found = _ordered(facet, known, wanted, values_of(reference.main, facet), given, question.alternatives)
+        if found is not None and not (found == "extra" and not answer.named(facet) - known):
             yield Comparison(facet, found, wanted, given)
     for facet in ("place", "finding"):
         things = _things(facet, question, reference, answer)
@@ -85,9 +88,9 @@ def compare(question: Question, reference: Claims, answer: Claims) -> Iterator[C
 
 
 def _other_part(question: Question, reference: Claims, answer: Claims) -> Comparison | None:
-    """Parts named by different words, such as `anterior segment` against `apex`: each says what the other does not."""
-    told = frozenset() if question.alternatives else _parts(question.claims)
-    wanted, given = _parts(reference) - told, _parts(answer) - told
+    """Parts named in different facets, such as `anterior segment` (depth) and `apex` (zone): they contradict each other."""
+    known = frozenset() if question.alternatives else _parts(question.claims)
+    wanted, given = _parts(reference) - known, _parts(answer) - known
     if not wanted or not given or wanted & given:
         return None
     facets = {claim.partition(":")[0] for claim in wanted} & {claim.partition(":")[0] for claim in given}
@@ -95,7 +98,7 @@ def _other_part(question: Question, reference: Claims, answer: Claims) -> Compar
 
 
 def _exchanged(reference: Claims, answer: Claims) -> bool:
-    """Whether the same sides and levels are bound otherwise: left upper and right lower for right upper and left lower."""
+    """Whether the same sides and levels are paired differently: left upper and right lower for right upper and left lower."""
     same = all(reference.values(facet) == answer.values(facet) for facet in ("side", "level"))
     bound = all(
         len({pair[place] for pair in claims.pairs}) > 1 for claims in (reference, answer) for place in (0, 1)
@@ -122,18 +125,18 @@ def _bare(claims: frozenset[str]) -> frozenset[str]:
 
 def _ordered(
     facet: str,
-    told: frozenset[str],
+    known: frozenset[str],
     wanted: frozenset[str],
     main: frozenset[str],
     given: frozenset[str],
     alternatives: bool = False,
 ) -> Relation | None:
     if not wanted:
-        return "extra" if given - told else None
+        return "extra" if given - known else None
     if not given:
-        return "missing" if (main or wanted) - told else None
+        return "missing" if (main or wanted) - known else None
     if wanted == given or (main and main <= given <= wanted):
-        return "same" if wanted - told else "told"
+        return "same" if wanted - known else "known"
     if facet in AGREEING and wanted <= AGREEING[facet] and given <= AGREEING[facet]:
         return "same"
     if facet == "side" and "one" in wanted | given:
@@ -143,9 +146,9 @@ def _ordered(
         if nested:
             return "same" if alternatives else nested
     if given < wanted:
-        return "part" if (wanted - given) - told else "told"
+        return "part" if (wanted - given) - known else "known"
     if given > wanted:
-        return "beyond" if (given - wanted) - told else "same"
+        return "beyond" if (given - wanted) - known else "same"
     return "mixed" if given & wanted else "against"
 
 
@@ -154,7 +157,7 @@ def _claims(facet: str, values: frozenset[str]) -> frozenset[str]:
 
 
 def _one_side(wanted: frozenset[str], given: frozenset[str], alternatives: bool) -> Relation:
-    """`unilateral` next to left or right: the same number of sides, less or more exactly said."""
+    """`unilateral` next to left or right: both mean one side, and only one of them says which."""
     sides = (wanted | given) - {"one"}
     if len(sides) != 1:
         return "against"
@@ -171,7 +174,7 @@ def _nested(wanted: frozenset[str], given: frozenset[str]) -> Relation | None:
 
 
 def _leaves(said: frozenset[str], facet: str) -> frozenset[str]:
-    """The most exact things that are named."""
+    """The most specific values that are named: a segment, not its lobe."""
     named = {claim for claim in closure(said) if claim.startswith(facet + ":")}
     above = {claim for one in named for claim in closure(frozenset((one,))) if claim != one}
     return frozenset(claim.partition(":")[2] for claim in named - above)
@@ -182,17 +185,17 @@ def _above(facet: str, leaf: str) -> frozenset[str]:
 
 
 def _things(facet: str, question: Question, reference: Claims, answer: Claims) -> Comparison | None:
-    """Places and findings: nested in one another, several in one answer."""
-    told = question.claims.values(facet)
+    """Places or findings of both: values may contain one another, and an answer may name several."""
+    known = question.claims.values(facet)
     named, said = _leaves(reference.said, facet), _leaves(answer.said, facet)
     if question.alternatives and named and said:
-        told -= named ^ said
-    wanted, given = named - told - BACKGROUND, said - told - BACKGROUND
+        known -= named ^ said
+    wanted, given = named - known - BACKGROUND, said - known - BACKGROUND
     if not wanted and not given:
         return _understood(facet, named, said)
     hit = frozenset(leaf for leaf in wanted if leaf in answer.values(facet))
     coarse = frozenset(leaf for leaf in wanted - hit if _above(facet, leaf) & given)
-    within = named & (told | BACKGROUND) - {"chest", "abdomen", "lung"}
+    within = named & (known | BACKGROUND) - {"chest", "abdomen", "lung"}
     finer = frozenset(
         leaf for leaf in given if leaf not in wanted and _above(facet, leaf) & (wanted | within)
     )
@@ -201,9 +204,9 @@ def _things(facet: str, question: Question, reference: Claims, answer: Claims) -
 
 
 def _understood(facet: str, named: frozenset[str], said: frozenset[str]) -> Comparison | None:
-    """Nothing beyond the question and what goes without saying: the same where both say it."""
+    """What both say where neither goes beyond the question and general places; None where they share nothing."""
     both = named & said
-    return Comparison(facet, "told", both, both) if both else None
+    return Comparison(facet, "known", both, both) if both else None
 
 
 def _relation(

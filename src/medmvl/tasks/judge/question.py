@@ -50,20 +50,22 @@ ASKED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, and what is told on the way."""
+    """What a question asks, and what it states itself."""
 
     claims: Claims
+    """Claims of its own words: `the nodule in the right lung` states a side."""
     denies: bool
-    """Asks about what is not there: `where was no effusion seen`."""
+    """True where it asks about what is absent: `where was no effusion seen`."""
     closed: bool
-    """Answered by yes or no, or by one of two alternatives it names."""
+    """True where the answer is yes or no, or one of two alternatives that it names."""
     alternatives: bool
+    """True where it names alternatives: `left or right`."""
     asks_more: bool
-    """Two things in one: `is there any, and if so, where`."""
+    """True where it asks two things: `is there any, and if so, where`."""
     counts: bool
-    """Asks how many."""
+    """True where it asks how many."""
     asked: frozenset[str]
-    """Asked of number, side, level, segment and where; empty where the form does not tell."""
+    """Facets of `ASKED` that it asks for; empty where its wording names none."""
 
 
 @lru_cache(maxsize=8192)

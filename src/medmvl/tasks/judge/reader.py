@@ -16,7 +16,7 @@ from medmvl.tasks.metrics.text import spell_with_case
 
 Verdict = Literal["right", "partly", "wrong"]
 RIGHT, PARTLY = 0.7, 0.3
-"""Scores from which an answer is right, or partly right."""
+"""Lowest scores of a right and of a partly right answer."""
 MAIN = frozenset(
     ("sides and levels", "part", "side", "level", "place", "state", "nature", "number", "vertebra", "ordinal")
 )
@@ -26,7 +26,7 @@ PLACES = frozenset(("side", "level", "segment", "where"))
 """What a question can ask for that an answer meets by naming a place."""
 FACTORS: dict[Relation, tuple[float, float, float]] = {
     "same": (1.0, 1.0, 1.0),
-    "told": (1.0, 1.0, 1.0),
+    "known": (1.0, 1.0, 1.0),
     "coarser": (0.65, 0.9, 1.0),
     "finer": (0.5, 0.8, 1.0),
     "part": (0.4, 0.6, 0.9),
@@ -36,7 +36,7 @@ FACTORS: dict[Relation, tuple[float, float, float]] = {
     "missing": (0.75, 0.86, 0.98),
     "extra": (0.45, 0.72, 0.95),
 }
-"""Factor on a score by relation: for main facets, details, and qualities."""
+"""Factors on the score by relation: for main facets, for details, and for qualities."""
 MISSED = {
     "level": 1.0,
     "place": 1.0,
@@ -48,9 +48,9 @@ MISSED = {
     "course": 0.5,
     "finding": 0.5,
 }
-"""Weight of what an answer leaves out, next to 1 for each claim it makes."""
+"""Weight of a missing claim by facet; a claim that the answer makes weighs 1."""
 NOT_SAID = 0.3
-"""Factor where what was asked for is missing."""
+"""Factor where the answer lacks a facet that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,17 @@ class Reading:
 
     verdict: Verdict
     score: float
-    """0 to 1."""
+    """Score from 0 to 1."""
     why: str
+    """Reason: relations facet by facet, such as `side: right against left`."""
 
 
 def read_answer(question: str, answer: str, reference: str) -> Reading:
-    """Judge one answer."""
+    """Judge an answer to a question by its reference, in English or Chinese.
+
+    The steps: claims of all three texts are read; each facet is compared; a closed question is judged by yes or no first; else
+    the share of the reference's claims that the answer makes is multiplied by one factor per facet.
+    """
     asked = read_question(question)
     reference, answer = _alike(reference, _about(asked, question, visible_answer(answer), reference))
     score, why = _score(asked, read_claims(reference), read_claims(answer))
@@ -114,7 +119,7 @@ def _score(question: Question, reference: Claims, answer: Claims) -> tuple[float
 def _closed(
     question: Question, reference: Claims, answer: Claims, found: Sequence[Comparison]
 ) -> tuple[float, str] | None:
-    """Yes or no; None where the answer is neither."""
+    """Score by yes or no; None where the answer says neither."""
     truth, said = reference.polarity, answer.polarity
     if truth is None and reference.opens is False and said is None:
         return None
@@ -143,22 +148,22 @@ def _closed(
 
 
 def _stated(question: Question, answer: Claims) -> bool | None:
-    """Yes or no by what an answer states: that nothing is wrong, or what was asked about."""
+    """Yes or no by what an answer states: `normal` means no, a finding or place means yes; None where it states nothing."""
     if answer.refuses or not (answer.said or answer.others):
         return None
     return not ("normal" in answer.values("state") and not question.claims.values("state"))
 
 
 def _normality(question: Question, claims: Claims, polarity: bool | None) -> bool | None:
-    """Asked whether something is normal, `normal` means yes and `abnormal` or `not normal` no."""
+    """Polarity where the question asks whether something is normal: `normal` means yes, `abnormal` or a finding no."""
     if claims.opens or "normal" not in question.claims.values("state") or question.alternatives:
         return polarity
     if claims.values("state"):
         return "normal" in claims.values("state") and "abnormal" not in claims.values("state")
-    told = question.claims.values("finding")
-    if claims.values("finding") - told:  # `cardiomegaly` says that the heart is not normal
+    known = question.claims.values("finding")
+    if claims.values("finding") - known:  # `cardiomegaly` says that the heart is not normal
         return False
-    if values_of(claims.denied, "finding") - told:
+    if values_of(claims.denied, "finding") - known:
         return True
     return polarity
 
@@ -170,7 +175,7 @@ def _yes(value: bool) -> str:
 def _open(
     question: Question, reference: Claims, answer: Claims, found: Sequence[Comparison]
 ) -> tuple[float, str]:
-    """Every facet takes its share; without any agreement little is left."""
+    """Score of an open answer: coverage times a factor per facet; low where nothing agrees."""
     if answer.refuses and not reference.refuses:
         return 0.03, "no answer given"
     if reference.polarity is False and not question.denies and _denies_alike(reference, answer):
@@ -184,7 +189,7 @@ def _open(
     why = "; ".join([c.why for c in found] + ([numbers[1]] if numbers else []))
     if not _answers(question, found) and not (numbers and numbers[0] == 1):
         return score * max(
-            _words(reference, answer), 0.25 if any(c.relation == "told" for c in found) else 0.0
+            _words(reference, answer), 0.25 if any(c.relation == "known" for c in found) else 0.0
         ), why or "words in common"
     return score, why
 
@@ -193,21 +198,21 @@ def _answers(question: Question, found: Sequence[Comparison]) -> bool:
     """Whether anything in the answer agrees beyond what the question says itself."""
     if any(c.relation in ("same", "coarser", "finer", "part", "beyond", "mixed") for c in found):
         return True
-    told = [c for c in found if c.relation == "told"]
-    return bool(told) and (
+    known = [c for c in found if c.relation == "known"]
+    return bool(known) and (
         question.alternatives or not any(c.relation in ("missing", "against") for c in found)
     )
 
 
 def _denies_alike(reference: Claims, answer: Claims) -> bool:
-    """Whether the answer denies what the reference denies, or calls normal what the reference finds nothing in."""
+    """Whether the answer denies what the reference denies, or says `normal` where the reference denies findings."""
     if answer.polarity is False:
         return bool(reference.denied & answer.denied) or not answer.said
     return answer.values("state") == {"normal"} and not reference.values("state")
 
 
 def _factor(question: Question, comparison: Comparison, found: Sequence[Comparison]) -> float:
-    """What one facet leaves of the score."""
+    """The factor of one facet."""
     facet, relation = comparison.facet, comparison.relation
     if relation == "missing":
         if _is_asked(question, facet):
@@ -229,7 +234,7 @@ def _is_asked(question: Question, facet: str) -> bool:
 
 
 def _coverage(question: Question, found: Sequence[Comparison]) -> float:
-    """The share of the reference's claims that the answer makes; what was not asked for is not missed."""
+    """Share of the reference's claims that the answer makes; where all that was asked for is there, the rest is not missed."""
     missing = sum(_missed(c) for c in found if c.relation == "missing" and not _is_asked(question, c.facet))
     if not missing:
         return 1.0
@@ -244,7 +249,7 @@ def _coverage(question: Question, found: Sequence[Comparison]) -> float:
 
 
 def _missed(comparison: Comparison) -> float:
-    """Weight of a claim that the answer leaves out."""
+    """Weight of a missing claim."""
     if comparison.facet == "side":
         return 0.2 if len(comparison.wanted) > 1 else 0.9
     return MISSED.get(comparison.facet, 0.02)
@@ -254,12 +259,12 @@ def _asked_is_met(question: Question, found: Sequence[Comparison]) -> bool:
     asked = [
         facet for facet in question.asked if facet in ("side", "level", "zone", "depth", "course", "place")
     ]
-    met = {c.facet for c in found if c.relation in ("same", "told")}
+    met = {c.facet for c in found if c.relation in ("same", "known")}
     return bool(asked) and all(facet in met for facet in asked) and "segment" not in question.asked
 
 
 def _agreed(found: Sequence[Comparison], facet: str) -> bool:
-    return any(c.facet == facet and c.relation in ("same", "told") for c in found)
+    return any(c.facet == facet and c.relation in ("same", "known") for c in found)
 
 
 def _zone_of_level(comparison: Comparison, found: Sequence[Comparison]) -> bool:
@@ -268,14 +273,16 @@ def _zone_of_level(comparison: Comparison, found: Sequence[Comparison]) -> bool:
 
 
 def _numbers(question: Question, reference: Claims, answer: Claims) -> tuple[float, str] | None:
-    """The share that the quantities leave, and why; None where the reference has none that are asked for."""
-    told = set(question.claims.quantities)
+    """Factor of the quantities and its reason; None where the reference has none that count."""
+    known = set(question.claims.quantities)
     bare = question.counts
     wanted = [
-        quantity for quantity in reference.quantities if quantity not in told and (quantity.dimension or bare)
+        quantity
+        for quantity in reference.quantities
+        if quantity not in known and (quantity.dimension or bare)
     ]
     given = [
-        quantity for quantity in answer.quantities if quantity not in told and (quantity.dimension or bare)
+        quantity for quantity in answer.quantities if quantity not in known and (quantity.dimension or bare)
     ]
     if bare and len(wanted) == 1 and not wanted[0].dimension:
         given = given[:1]  # `3 nodules in two lobes`: what was asked about is counted first
@@ -293,5 +300,6 @@ def _listed(quantities: Sequence[object]) -> str:
 
 
 def _words(reference: Claims, answer: Claims) -> float:
+    """Overlap of words outside the lexicon: shared ones over all."""
     wanted, given = reference.others, answer.others
     return len(wanted & given) / len(wanted | given) if wanted | given else 0.0

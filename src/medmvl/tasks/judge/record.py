@@ -1,4 +1,4 @@
-"""The reader's verdict on a record of any form."""
+"""`read_record`: the reader's verdict on a record of any form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_record(record: Record) -> Reading:
-    """Judge a record as a careful reader: by the choice it settles on where there are choices, else by its claims.
+    """Judge a record as a careful reader: by the choice that its answer names where there are choices, else by its claims.
 
     Several references are alternatives: the best verdict counts.
     """
@@ -24,7 +24,7 @@ def read_record(record: Record) -> Reading:
 
 
 def _settled(record: Record) -> Reading:
-    """By the choice alone, as `strict` reads it; an answer to an open list of words is read for its claims."""
+    """The verdict by the choice that `strict` finds; where it finds none among plain options, the claims decide if clear."""
     found = judge_record(record)
     said = (
         found.parsed if found.parsed is not None else visible_answer(record.answer) if found.exact else None

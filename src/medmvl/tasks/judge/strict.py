@@ -18,7 +18,7 @@ Metric = Literal["accuracy", "token_f1"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an answer is worth."""
+    """The score of an answer, and how it was read."""
 
     metric: Metric
     score: float
@@ -41,7 +41,7 @@ def judge(text: str, target: Target, question: str = "") -> Judgement:
 
 
 def _same(choice: str, answer: str) -> bool:
-    """Whether a choice is an accepted answer: in its letters, or as another wording of the same yes or no."""
+    """Whether a choice is an accepted answer: the same text, or another wording of the same yes or no."""
     if normalise(choice) == normalise(answer) or normalise(without_letter(choice)) == normalise(
         without_letter(answer)
     ):
@@ -64,7 +64,7 @@ def judge_record(record: Record) -> Judgement:
 
 
 def _judge_choice(record: Record, letter: str) -> Judgement:
-    """By the option or letter that the answer settles on; a whole answer that equals a reference is right, too."""
+    """Judge a multiple choice by the option or letter that the answer names; an answer equal to a reference is right, too."""
     said = visible_answer(record.answer)
     exact = exact_match(said, record.references)
     options = record.options or record.choices

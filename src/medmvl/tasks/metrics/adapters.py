@@ -1,7 +1,7 @@
 """Metrics of others that need their packages and weights: RaTEScore, GREEN, RadGraph, CheXbert, and an LLM as judge.
 
 None is installed with medmvl and nothing is downloaded: what is missing is said before anything runs. Each adapter
-calls the package's documented function and gives one score a sample.
+calls the package's documented function and gives one score per sample.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Adapter:
     run: Run
 
     def score(self, answers: Sequence[str], references: Sequence[str], weights: Path | None) -> Tally:
-        """One score a sample.
+        """One score per sample.
 
         Raises:
             MissingExtraError: the package is not installed.

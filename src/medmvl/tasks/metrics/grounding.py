@@ -1,4 +1,4 @@
-"""Grounding: how far two boxes overlap, in 2D and 3D, and how boxes are read from text, a format a line.
+"""Grounding: how far two boxes overlap, in 2D and 3D, and how boxes are read from text, by a table of formats.
 
 Boxes here are half-open corner pairs in array order, `(y0, x0, y1, x1)` or `(z0, y0, x0, z1, y1, x1)`, in any unit.
 """
@@ -25,7 +25,7 @@ class BoxFormat:
 
 
 BOX_FORMATS: dict[str, BoxFormat] = {
-    # Uni-Med and MiniGPT-v2: {<x1><y1><x2><y2>}, integers 0 to 100; spaces may stand anywhere
+    # Uni-Med and MiniGPT-v2: {<x1><y1><x2><y2>}, integers 0 to 100; spaces may be anywhere
     "uni-med": BoxFormat(re.compile(r"\{" + r"\s*<\s*(\d{1,3})\s*>\s*" * 4 + r"\}"), 100.0),
     # M3D: [x1, y1, z1, x2, y2, z2], 0 to 1
     "m3d": BoxFormat(re.compile(r"\[" + ",".join([NUMBER] * 6) + r"\]"), 1.0),

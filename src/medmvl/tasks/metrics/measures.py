@@ -32,7 +32,7 @@ from medmvl.tasks.metrics.tokens import find_tokenizer
 
 @dataclass(frozen=True)
 class MetricOptions:
-    """What some metrics need to be told."""
+    """Settings that some metrics need."""
 
     bertscore: Path | None = None
     """Folder of a local encoder for BERTScore; without it BERTScore is left out."""
@@ -176,7 +176,7 @@ def _llm_judge(records: Sequence[Record], options: MetricOptions) -> Measure:
 
 
 def asked_for(options: MetricOptions) -> tuple[str, ...]:
-    """Metrics of free text that are computed only because something was named for them."""
+    """Metrics of free text that are computed only where an option names what they need."""
     bert = ("bertscore",) if options.bertscore is not None else ()
     return (*bert, *options.weights, *(("llm_judge",) if options.judge is not None else ()))
 
@@ -215,7 +215,7 @@ def findings_of(
     name = options.labeler or _labeler_for(records) or default
     if name is None:
         raise UserError(
-            "findings need a labeler and the records do not tell which; name one: ct-rate, chexpert, phantoms or a folder"
+            "findings need a labeler and the records do not say which; name one: ct-rate, chexpert, phantoms or a folder"
         )
     labeler = find_labeler(name)
     truths = _truths(records, labeler)
@@ -224,7 +224,7 @@ def findings_of(
 
 
 def _truths(records: Sequence[Record], labeler: Labeler) -> list[dict[str, float]]:
-    """The records' labels under the labeler's names, or the labeler's word on the reference where there are none."""
+    """The records' labels under the labeler's names, or without any those that the labeler finds in the references."""
     known = set(labeler.names)
     own = [{name: value for name, value in record.labels.items() if name in known} for record in records]
     if all(own):

@@ -22,7 +22,7 @@ _LETTER = re.compile(r"^[(\[]?([A-Za-z])[)\]]?(?:[.:、：]|\s*$|[)\]]\s)")
 
 @dataclass(frozen=True)
 class Record:
-    """An answer, its accepted references, and who it is about."""
+    """An answer, its accepted references, and the patient it is about."""
 
     id: str
     text: str | None
@@ -87,7 +87,7 @@ class Record:
 
     @property
     def letter(self) -> str | None:
-        """The right letter of a multiple choice, as a capital, or None where it cannot be told."""
+        """The right letter of a multiple choice, as a capital, or None where it is unknown."""
         wanted = {normalise(reference) for reference in self.references}
         bare = {normalise(without_letter(reference)) for reference in self.references}
         for letter, option in zip(self.letters, self.options, strict=False):

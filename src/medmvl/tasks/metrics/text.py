@@ -39,7 +39,7 @@ _SIGNS = _spelling(
 _BETWEEN_WORDS = re.compile(
     r"(</?[A-Za-z][^<>]*>)|(?<=\w)(?!\s*</?[A-Za-z][^<>]*>)\s*([<>≤≥≠])\s*(?=[^\W\d_])"
 )
-"""A comparison of two words (`R>L`), told from tags."""
+"""A comparison of two words (`R>L`), distinguished from tags."""
 _NUMBERS = _spelling(
     (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
     (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
@@ -72,7 +72,7 @@ _WORD = re.compile(
     r"|(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:\++(?!\w)|−)?"  # a number, perhaps a result: 3+
     rf"|(?:{_LATIN})+(?:'(?:{_LATIN})+)?(?:\++(?!\w)|−|-(?![\w>])(?!\s*(?:and|or|to)\b))?"  # a word, perhaps a receptor
     r"|⁺+|(?<!\w)−+(?!\w)|[↑↓]|(?<=\w )[<>≤≥≠](?= )"  # results, trends, comparisons of words
-    r"|[<>≤≥±≠](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units behind them
+    r"|[<>≤≥±≠](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units after them
 )
 
 

@@ -1,4 +1,4 @@
-"""Protocol: how somebody scores answers, with everything peculiar about it written down."""
+"""Protocol: a published way to score answers, with its peculiarities written down."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Protocol:
     pooled: Scorer | None = None
     """A rule for all records together."""
     quirks: tuple[str, ...] = field(default=())
-    """Things it does that `strict` would not."""
+    """Peculiarities: what it does that `strict` does not."""
     judge: Callable[[Record], Reading] | None = None
     """The verdict on one answer, where the convention has verdicts."""
 
@@ -41,6 +41,6 @@ def some(
 
 
 def kept(records: Sequence[Record], keep: Callable[[Record], bool]) -> tuple[list[int], list[Record]]:
-    """The records that a convention scores, and where they stood."""
+    """The records that a convention scores, and their places among all."""
     places = [place for place, record in enumerate(records) if keep(record)]
     return places, [records[place] for place in places]

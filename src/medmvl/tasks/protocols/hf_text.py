@@ -28,8 +28,8 @@ def hf_text(
 
     Args:
         records: those that are scored.
-        places: where they stood among all.
-        total: how many there were.
+        places: their places among all.
+        total: number of all records.
         options: may name an encoder.
         orders: of BLEU.
         rouges: variants of ROUGE.

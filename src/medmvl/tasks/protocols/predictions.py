@@ -48,7 +48,7 @@ QUESTION_KEYS = ("question", "prompt")
 QUESTION_TYPE_KEYS = ("kind", "answer_type", "question_type", "type")
 CHOICES_KEYS = ("choices", "options")
 LANGUAGE_KEYS = ("language", "lang", "q_lang")
-_BEHIND_LETTERS = re.compile(r"\(?[A-Z][.:)]\s*(.+?)(?=\s*[,;]?\s+\(?[A-Z][.:)]\s|\s*$)", re.DOTALL)
+_AFTER_LETTERS = re.compile(r"\(?[A-Z][.:)]\s*(.+?)(?=\s*[,;]?\s+\(?[A-Z][.:)]\s|\s*$)", re.DOTALL)
 PATIENT_KEYS = ("patient", "patient_id")
 STUDY_KEYS = ("study", "study_id", "case", "case_id")
 CATEGORY_KEYS = ("categories", "category")
@@ -174,7 +174,7 @@ def _entries(path: Path) -> list[JsonMapping]:
     except (RecursionError, ValueError):
         raise UserError(f"{path}: nested too deep, or with a number of thousands of digits") from None
     if not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{path}: expected one JSON object a prediction, found none or something else")
+        raise UserError(f"{path}: expected one JSON object per prediction, found none or something else")
     return list(entries)
 
 
@@ -265,9 +265,9 @@ def _listed(text: str) -> JsonValue:
             continue
         if isinstance(found, (list, dict)):
             return found
-    behind_letters = _BEHIND_LETTERS.findall(text)
+    after_letters = _AFTER_LETTERS.findall(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return behind_letters or (
+    return after_letters or (
         lines if len(lines) > 1 else [part.strip() for part in re.split(r"[,;|/]", text)]
     )
 

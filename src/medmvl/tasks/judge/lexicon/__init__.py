@@ -1,4 +1,4 @@
-"""Radiology's words as claims: phrase to facet and value, with what a value implies (a lobe its lung, a segment its lobe)."""
+"""Words of radiology as claims: a phrase gives a facet and a value, and a value may imply others (a segment its lobe)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Lexicon:
     """All phrases, and what each claim implies."""
 
     phrases: Mapping[Phrase, tuple[str, ...]]
-    """Words of a phrase to the claims it makes, such as `("right", "hilum")` to `("side:right", "zone:hilar")`."""
+    """Claims by the words of a phrase, such as `("right", "hilum")` to `("side:right", "zone:hilar")`."""
     openers: Mapping[str, int]
-    """First word to the length of the longest phrase that begins with it."""
+    """Length of the longest phrase by its first word."""
     implied: Mapping[str, frozenset[str]]
-    """A claim to all claims it implies, itself included."""
+    """All claims that a claim implies, itself included."""
 
     def match(self, tokens: Sequence[str], start: int) -> tuple[int, tuple[str, ...]]:
         """The longest phrase at a place: how many words it has (0: none) and its claims."""
@@ -54,7 +54,10 @@ def lexicon() -> Lexicon:
 
 
 def _is_own(claim: str, spoken: Sequence[str]) -> bool:
-    """Whether what a line implies belongs to its claim, not to its phrases alone: `rul` is right, but right is not upper."""
+    """Whether a line's implications belong to its claim, and not only to its phrases.
+
+    Sides, levels and depths imply nothing: the phrase `rul` means right, upper and lobe, but right does not imply upper.
+    """
     return claim.partition(":")[0] not in ("side", "level", "depth")
 
 

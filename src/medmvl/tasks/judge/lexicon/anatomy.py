@@ -1,4 +1,4 @@
-"""Organs and structures with what they are part of. A line: `place:name < what it is part of: phrases`."""
+"""Organs and structures, each with the whole that it is part of. A line: `place:name < implied claims: phrases`."""
 
 ANATOMY = """
 place:chest: chest, thorax, thoracic cavity, thoracic region, chest cavity, hemithorax, hemithoraces, hemithoraxes,
@@ -217,4 +217,4 @@ COMPOSED = {
     ("upper", "mediastinum"): "superior_mediastinum", ("middle", "mediastinum"): "middle_mediastinum",
     ("left", "liver"): "left_liver", ("right", "liver"): "right_liver",
 }  # fmt: skip
-"""Two words of which the question may say the second: asked about the spine, `thoracic` is the thoracic spine."""
+"""Places by two words, one of them perhaps in the question: asked about the spine, `thoracic` is the thoracic spine."""

@@ -1,4 +1,4 @@
-"""Sides, levels, depths and distances: where something lies. A line: `facet:value < what it implies: phrases`."""
+"""Sides, levels, depths and distances: where something lies. A line: `facet:value < implied claims: phrases`."""
 
 DIRECTIONS = """
 side:left: left, left sided, left side, lt, on the left, leftward, levo, 左, 左侧, 左边, 左側

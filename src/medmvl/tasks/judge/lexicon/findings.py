@@ -1,4 +1,4 @@
-"""Findings and their synonyms. A line: `finding:name < kind of: phrases`."""
+"""Findings and their synonyms. A line: `finding:name < implied claims: phrases`."""
 
 FINDINGS = """
 finding:nodule: nodule, nodules, nodular, nodular lesion, nodular lesions, micronodule, micronodules, nodularity,

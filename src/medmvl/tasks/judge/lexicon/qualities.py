@@ -58,4 +58,4 @@ you we here sure seg d m 的 在 于 位 是 有 见 可 处 区 域 和 及 与
 内 间 面 方
 """
 UNCOUNTED = frozenset(_UNCOUNTED.split())
-"""Words without a claim of their own."""
+"""Words that make no claim."""

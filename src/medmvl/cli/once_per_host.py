@@ -1,7 +1,7 @@
 """One message per host where a launcher such as `torchrun` or `mpirun` started several processes that all meet the same error.
 
 Before the processes of a run have met, nothing but the host is shared: each notes in a file of its own user which message it
-has, and only the first one tells it. Later errors are told once by `medmvl.training.lost_ranks`.
+has, and only the first one reports it. Later errors are reported once by `medmvl.training.lost_ranks`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tempfile import gettempdir
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 _LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_STEP_ID")
-_PREFIX = "medmvl-told-"
+_PREFIX = "medmvl-reported-"
 _VALID_S = 60.0
 """Seconds after which a note belongs to an earlier run: processes of one run start within it."""
 
@@ -28,10 +28,10 @@ def is_one_of_many() -> bool:
     return _number(_SIZES, 1) > 1
 
 
-def tells_it(message: str) -> bool:
-    """Whether this process is the one of its host and launch that tells a message; True where that cannot be found out.
+def reports_it(message: str) -> bool:
+    """Whether this process is the one of its host and launch that reports a message; True where that cannot be found out.
 
-    A process that told or heard the message before is in a new launch, which is told again.
+    A process that met the message before is in a new launch, which reports it again.
     """
     if not is_one_of_many():
         return True

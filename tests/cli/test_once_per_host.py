@@ -1,4 +1,4 @@
-"""What is wrong before the processes of a run have met is told once per host, and again by the next run."""
+"""What is wrong before the processes of a run have met is reported once per host, and again by the next run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medmvl.cli import told_once
+from medmvl.cli import once_per_host
 
 NAMES = {
     "torchrun": {"RANK": "{0}", "LOCAL_RANK": "{0}", "WORLD_SIZE": "{1}"},
@@ -59,27 +59,32 @@ def test_other_launchers(tmp_path: Path, launcher: str) -> None:
     assert codes == [2, 2] and said.count("no-such-recipe") == 1, said
 
 
-def test_alone_everything_is_told(tmp_path: Path) -> None:
+def test_alone_everything_is_reported(tmp_path: Path) -> None:
     for _ in range(2):
         codes, said = start(["train", "no-such-recipe"], tmp_path, ranks=1)
         assert codes == [2] and said.count("no-such-recipe") == 1
-    assert not list(tmp_path.glob("medmvl-told-*"))
+    assert not list(tmp_path.glob("medmvl-reported-*"))
 
 
-def test_each_message_and_each_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_message_and_each_run_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("WORLD_SIZE", "2")
 
-    def told(rank: int, message: str) -> bool:
+    def reported(rank: int, message: str) -> bool:
         monkeypatch.setenv("RANK", str(rank))
-        return told_once.tells_it(message)
+        return once_per_host.reports_it(message)
 
-    assert [told(1, "a"), told(0, "a"), told(0, "b"), told(1, "b")] == [True, False, True, False]
-    assert [told(0, "a"), told(1, "a")] == [True, False], "the next run"
+    assert [reported(1, "a"), reported(0, "a"), reported(0, "b"), reported(1, "b")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [reported(0, "a"), reported(1, "a")] == [True, False], "the next run"
     for note in tmp_path.iterdir():
         assert note.stat().st_mode & 0o777 == 0o600
         os.utime(note, (0, 0))
-    assert told(2, "a"), "a run of long ago"
+    assert reported(2, "a"), "a run of long ago"
     assert len(list(tmp_path.iterdir())) == 1, "old notes are swept"
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
-    assert told(0, "a") and told(1, "a")
+    assert reported(0, "a") and reported(1, "a")
