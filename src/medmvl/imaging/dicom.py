@@ -35,6 +35,7 @@ from medmvl.imaging.geometry import axcodes_of, orient_image, spacing_of, to_can
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
 from medmvl.imaging.selector import Selector
 from medmvl.imaging.silence import silent_libraries
+from medmvl.messages import first_of
 
 __all__ = ["read_dicom", "read_dicom_folder", "series_in", "sniff_dicom"]
 
@@ -168,7 +169,14 @@ def _is_dicom(file: Path) -> bool:
 def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
     values = read_values(series.frames)
     assumed = dict.fromkeys(note for frame in series.frames for note in frame.notes)
-    notes = (*notes, *series.warnings, *values.warnings, *assumed, *_burned_in(series))
+    notes = (
+        *notes,
+        *series.warnings,
+        *values.warnings,
+        *assumed,
+        *_left_of_object(series),
+        *_burned_in(series),
+    )
     if series.series_type == "volume":
         return _to_volume(series, values, notes)
     if series.series_type == "stack":
@@ -303,6 +311,18 @@ def _patient_orientation(frame: Frame) -> tuple[str, str] | None:
     if rows is None or columns is None or any(rows in pair and columns in pair for pair in pairs):
         return None
     return rows, columns
+
+
+def _left_of_object(series: Series) -> tuple[str, ...]:
+    """Warn where parts are missing of an object that its writer cut into several files (a concatenation, PS3.3 C.7.6.16)."""
+    parts = {frame.file.integer("InConcatenationNumber") for frame in series.frames} - {0}
+    total = max([*parts, *(frame.file.integer("InConcatenationTotalNumber") for frame in series.frames)])
+    missing = [str(part) for part in range(1, total + 1) if part not in parts]
+    if not parts or not missing:
+        return ()
+    return (
+        f"of the {total} files that hold this object, no. {first_of(missing, separator=', ')} are not here: slices are missing",
+    )
 
 
 def _burned_in(series: Series) -> tuple[str, ...]:

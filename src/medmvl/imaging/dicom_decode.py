@@ -24,6 +24,7 @@ from medmvl.imaging.decode_pool import shared_pool
 from medmvl.imaging.decode_process import BATCH_BYTES, Decoded, Failure, Request
 from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
 from medmvl.imaging.dicom_header import DicomFile
+from medmvl.imaging.dicom_photometric import COLOUR
 from medmvl.imaging.dicom_tags import SEGMENTATIONS
 from medmvl.imaging.dicom_values import PARSER_ERRORS
 from medmvl.imaging.silence import silent_libraries
@@ -149,6 +150,12 @@ def _in_colour(file: DicomFile, array: NDArray[Any], photometric: str) -> NDArra
     """Look palette colours up, as 8 bits."""
     if photometric != "PALETTE COLOR" or file.text("SOPClassUID") in SEGMENTATIONS:
         return array
+    tables = (f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
+    for table in tables:
+        if file.value(f"{table}Descriptor") is None or (
+            file.value(f"{table}Data") is None and file.value(f"Segmented{table}Data") is None
+        ):
+            raise ReadError(f"the header has no {table}, so that its colours are not known")
     array = pydicom.pixels.apply_color_lut(array, file.header)[..., :3]
     return (array >> 8).astype(np.uint8) if array.dtype.itemsize > 1 else array
 
@@ -158,6 +165,13 @@ def _with_pixels(file: DicomFile) -> Dataset:
     dataset.update(file.header)
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = file.syntax
+    if "PlanarConfiguration" not in dataset:
+        dataset.PlanarConfiguration = 0
+    if (
+        file.text("PhotometricInterpretation") not in (*COLOUR, "PALETTE COLOR")
+        and file.integer("SamplesPerPixel", 1) > 1
+    ):
+        dataset.PhotometricInterpretation = "RGB"
     dataset.set_original_encoding(file.syntax == uid.ImplicitVRLittleEndian, not file.big_endian)
     with file.open_pixels() as stream:
         dataset.add(DataElement(file.pixel_keyword or "", file.pixel_vr, stream.read(file.pixel_length)))

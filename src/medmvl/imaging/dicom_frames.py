@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from medmvl.errors import ReadError
 from medmvl.imaging.dicom_header import DicomFile, naming
 from medmvl.imaging.dicom_marks import image_type, mark_value
+from medmvl.imaging.dicom_photometric import colour_notes, without_pixels
 from medmvl.imaging.dicom_place_tags import ORIENTATION, POSITION, SPACING, unit_directions
 from medmvl.imaging.dicom_places import spread
 from medmvl.imaging.dicom_values import tag_floats, tag_text, tag_value
@@ -99,16 +100,14 @@ def frames_of(file: DicomFile) -> list[Frame]:
         file.integer("NumberOfFrames", 1) or 1,
     )
     if file.pixel_keyword is None:
-        raise ReadError(
-            "the DICOM object holds no pixels (a report, plan, waveform or index, or the file is cut off)"
-        )
+        raise ReadError(without_pixels(file))
     _check_claim(file, rows, columns, count)
     shared, per_frame = _functional_groups(file, count)
     frames = [_frame(file, index, (rows, columns), shared, per_frame[index]) for index in range(count)]
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PhotometricInterpretation"):
         file.text(keyword)  # a tag that cannot be parsed is refused here, where the file is known
-    left_out = _left_out(file, rows, columns, count)
-    return spread(file, [replace(frame, notes=left_out) for frame in frames] if left_out else frames)
+    notes = (*colour_notes(file), *_left_out(file, rows, columns, count))
+    return spread(file, [replace(frame, notes=notes) for frame in frames] if notes else frames)
 
 
 BITS_OF_PADDING = 128

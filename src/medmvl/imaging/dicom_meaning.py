@@ -174,7 +174,8 @@ def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
         )
     if rescale_type in RESCALE_TYPES:
         return rescale_type, ()
-    eight_bits = file.integer("BitsAllocated") == 8 and not frame.has_rescale and table is None
+    plain = file.integer("BitsAllocated") == file.integer("BitsStored", 8) == 8
+    eight_bits = plain and not file.integer("PixelRepresentation") and not frame.has_rescale and table is None
     return ("display" if eight_bits else "arbitrary"), ()
 
 

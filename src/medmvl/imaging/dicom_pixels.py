@@ -66,8 +66,19 @@ def read_values(frames: Sequence[Frame]) -> Values:
 
 def is_colour(file: DicomFile) -> bool:
     """Whether the file's pixels are colours."""
-    palette = file.value("PhotometricInterpretation") == "PALETTE COLOR" and not segmentation_type(file)
-    return file.integer("SamplesPerPixel", 1) > 1 or palette
+    return file.integer("SamplesPerPixel", 1) > 1 or palette_of(file)
+
+
+def palette_of(file: DicomFile) -> bool:
+    """Whether stored values are places in tables of colours."""
+    return file.value("PhotometricInterpretation") == "PALETTE COLOR" and not segmentation_type(file)
+
+
+def _full_range(colours: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Colours of fewer than 8 bits with their largest number as white."""
+    largest = 2**bits - 1
+    scaled: NDArray[np.uint16] = np.minimum(colours, largest).astype(np.uint16) * 255 // largest
+    return scaled.astype(np.uint8)
 
 
 def _read_colour(frames: Sequence[Frame]) -> NDArray[Any]:
@@ -76,8 +87,11 @@ def _read_colour(frames: Sequence[Frame]) -> NDArray[Any]:
     colours = np.empty((len(frames), rows, columns, 3), np.uint8)
     for at, stored in _decoded(frames):
         file = frames[at].file
-        excess = max(0, file.integer("BitsStored", 8) - 8) if stored.dtype.itemsize > 1 else 0
+        bits = file.integer("BitsStored", 8)
+        excess = max(0, bits - 8) if stored.dtype.itemsize > 1 else 0
         colours[at] = (stored >> excess)[..., :3]
+        if 0 < bits < 8 and not palette_of(file):
+            colours[at] = _full_range(colours[at], bits)
     return colours
 
 

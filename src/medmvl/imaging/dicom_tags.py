@@ -29,7 +29,7 @@ TAGS = [
     "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-    "SequenceOfUltrasoundRegions",
+    "SequenceOfUltrasoundRegions", "PresentationIntentType", "InConcatenationNumber", "InConcatenationTotalNumber",
 ]  # fmt: skip
 """Tags kept of every file, where it has them."""
 SETTINGS = [
