@@ -100,7 +100,9 @@ def test_no_tensor_grows_with_all_positions_times_vocabulary(of: str) -> None:
 
 @pytest.mark.parametrize("cap", [None, 3.0])
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.7, (3, 5))])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(0.7, (3, 5)), Sampling(torch.linspace(0.5, 2, 10))]
+)
 def test_logprobs_in_chunks_are_those_of_whole_logits(
     sampling: Sampling, frozen: bool, cap: float | None
 ) -> None:

@@ -347,18 +347,22 @@ def replayed(**more: Any) -> dict[str, Any]:
     return phantoms("train_reports", replay=True, **more)
 
 
-def test_a_replayed_answer_has_the_gradient_of_its_cross_entropy(phantom_cache: Path) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 1.5])
+def test_a_replayed_answer_has_the_gradient_of_its_cross_entropy(
+    phantom_cache: Path, temperature: float
+) -> None:
     data = {"train": [phantoms(question_types=SIDES, limit=4), replayed(limit=3)], "validation": []}
     model, processor, dataset = opened(phantom_cache, data=data)
     items = [dataset.prompt(row) for row in range(4, 7)]
     assert dataset.prompt_rows == [0, 1, 2, 3] and all(item.record is None for item in items)
     samples = [item.prompt for item in items]
     assert all(sample.num_supervised > 5 for sample in samples)
-    objective = GroupRelativePolicy(model, GroupPolicy(), ()).train()
+    objective = GroupRelativePolicy(model, GroupPolicy(temperature=temperature), ()).train()
     batch = answer_batch([AnsweredPrompt(sample, ()) for sample in samples], processor, model.llm)
     count = sum(sample.num_supervised for sample in samples)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    loss = objective(advantages=torch.ones(count), weights=torch.ones(count), **batch)["loss"]
+    ones, own = torch.ones(count), torch.ones(count, dtype=torch.bool)
+    loss = objective(advantages=ones, weights=ones, replayed=own, **batch)["loss"]
     found = torch.autograd.grad(loss, weights, allow_unused=True)
     wanted = torch.autograd.grad(model(**processor.collate(samples)).loss, weights, allow_unused=True)
     scale = max(float(gradient.norm()) for gradient in wanted if gradient is not None)

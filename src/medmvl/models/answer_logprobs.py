@@ -21,11 +21,22 @@ NOTHING = -1e9
 class Sampling(NamedTuple):
     """The distribution that tokens are drawn from."""
 
-    temperature: float = 1.0
+    temperature: float | Tensor = 1.0
+    """One for all tokens, or `(tokens,)`."""
     never: tuple[int, ...] = ()
     """Token ids that are not drawn."""
     with_entropy: bool = True
     """True where its entropy is asked for."""
+
+    def temperatures(self, targets: Tensor) -> Tensor:
+        """`(tokens, 1)`."""
+        if isinstance(self.temperature, Tensor):
+            return self.temperature.to(targets.device)[:, None]
+        return torch.full((len(targets), 1), self.temperature, device=targets.device)
+
+    def of_chunk(self, temperatures: Tensor) -> Sampling:
+        """The same for some of the tokens, with their `temperatures` `(rows, 1)`."""
+        return self._replace(temperature=temperatures[:, 0]) if isinstance(self.temperature, Tensor) else self
 
 
 class TokenLogprobs(NamedTuple):
@@ -41,13 +52,13 @@ class TokenLogprobs(NamedTuple):
 
 def token_logprobs(logits: Tensor, targets: Tensor, sampling: Sampling) -> TokenLogprobs:
     """Log-probabilities of `targets` `(tokens,)` by whole `logits` `(tokens, vocabulary)`."""
-    temperature, column = sampling.temperature, targets[:, None]
+    column, as_is = targets[:, None], isinstance(sampling.temperature, float) and sampling.temperature == 1
     logits = logits.index_fill(1, _never(sampling, logits.device), NOTHING)
-    spread = (logits if temperature == 1 else logits / temperature).log_softmax(-1)
+    spread = (logits if as_is else logits / sampling.temperatures(targets)).log_softmax(-1)
     logprobs = spread.gather(1, column)[:, 0]
     with torch.no_grad():
         entropy = -(spread.exp() * spread).sum(-1) if sampling.with_entropy else torch.zeros_like(logprobs)
-        plain = logprobs if temperature == 1 else logits.log_softmax(-1).gather(1, column)[:, 0]
+        plain = logprobs if as_is else logits.log_softmax(-1).gather(1, column)[:, 0]
     return TokenLogprobs(logprobs, entropy, plain.detach())
 
 
@@ -84,8 +95,10 @@ class _ChunkedLogprobs(torch.autograd.Function):
         head = Head(weight, bias, factor, cap).to(ctx.computed)
         with without_autocast(hidden.device.type):
             found = [
-                token_logprobs(logits, wanted, sampling)
-                for _, logits, wanted in head.chunks(hidden.to(ctx.computed), targets)
+                token_logprobs(logits, wanted, sampling.of_chunk(temperatures))
+                for _, logits, wanted, temperatures in head.chunks(
+                    hidden.to(ctx.computed), targets, sampling.temperatures(targets)
+                )
             ]
         logprobs, entropy, plain = (torch.cat(parts) for parts in zip(*found, strict=True))
         ctx.mark_non_differentiable(entropy, plain)
@@ -96,17 +109,17 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def backward(ctx: Any, slopes: Tensor, *others: Any) -> tuple[Tensor | None, ...]:
         """Each token's `slopes` `(tokens,)` times the gradient of its log-probability."""
         hidden, weight, bias, targets = ctx.saved_tensors
-        (factor, cap), temperature = ctx.head, ctx.sampling.temperature
+        factor, cap = ctx.head
         never = _never(ctx.sampling, hidden.device)
         head = Head(weight, bias, factor, cap).to(ctx.computed)
         gradients = HeadGradients(weight, bias, ctx.needs_input_grad[:3])
         with without_autocast(hidden.device.type):
-            for chunk, logits, wanted, shares in head.chunks(
-                hidden.to(ctx.computed), targets, slopes[:, None]
+            for chunk, logits, wanted, shares, temperatures in head.chunks(
+                hidden.to(ctx.computed), targets, slopes[:, None], ctx.sampling.temperatures(targets)
             ):
                 bent = head.bend(logits)
-                slope = logits.index_fill_(1, never, NOTHING).div_(temperature).softmax(-1).neg_()
+                slope = logits.index_fill_(1, never, NOTHING).div_(temperatures).softmax(-1).neg_()
                 slope.scatter_add_(1, wanted[:, None], torch.ones_like(shares)).index_fill_(1, never, 0.0)
                 slope = slope if bent is None else slope.mul_(bent)
-                gradients.add(slope, shares * (factor / temperature), chunk, head.weight)
+                gradients.add(slope, shares * (factor / temperatures), chunk, head.weight)
         return (*gradients.finished(hidden.dtype), None, None, None, None)

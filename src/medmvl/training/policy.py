@@ -43,6 +43,7 @@ class GroupRelativePolicy(Objective):
         weights: Tensor,
         old: Tensor | None = None,
         reference: Tensor | None = None,
+        replayed: Tensor | None = None,
         num_items_in_batch: Tensor | None = None,
         **batch: Any,
     ) -> dict[str, Tensor]:
@@ -54,10 +55,11 @@ class GroupRelativePolicy(Objective):
             weights: `(tokens,)`, see `token_weights`.
             old: `(tokens,)` log-probabilities when the answers were drawn; None: they are drawn with these weights.
             reference: `(tokens,)` log-probabilities at the stage's first weights; None where there is no KL term.
+            replayed: `(tokens,)`, True at tokens that were not drawn: they are learned at temperature 1; None: all were drawn.
             num_items_in_batch: what the sum over tokens is divided by, of the whole batch.
             **batch: what the model takes.
         """
-        found = self.tokens(labels, **batch)
+        found = self.tokens(labels, replayed, **batch)
         losses, watched = token_losses(found.logprobs, advantages, old, reference, self.settings)
         total = weights.sum() if num_items_in_batch is None else num_items_in_batch
         counted = (weights > 0).to(losses)
@@ -69,10 +71,14 @@ class GroupRelativePolicy(Objective):
             "watched": torch.stack(sums).detach().double(),
         }
 
-    def tokens(self, labels: Tensor, **batch: Any) -> TokenLogprobs:
+    def tokens(self, labels: Tensor, replayed: Tensor | None = None, **batch: Any) -> TokenLogprobs:
         """Log-probabilities and entropy of the supervised tokens in one pass."""
+        sampling = self.sampling
+        if replayed is not None and self.settings.temperature != 1:
+            temperatures = torch.where(replayed, 1.0, self.settings.temperature)
+            sampling = sampling._replace(temperature=temperatures)
         found: TokenLogprobs = self.model(
-            labels=labels, sampling=self.sampling, use_cache=False, **batch
+            labels=labels, sampling=sampling, use_cache=False, **batch
         ).token_logprobs
         return found
 

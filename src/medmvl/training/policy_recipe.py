@@ -25,7 +25,8 @@ class GroupPolicy(StrictModel):
     max_new_tokens: PositiveInt = 256
     """Longest answer in tokens."""
     temperature: PositiveFloat = Field(default=1.0, le=10)
-    """Temperature of sampling; the log-probabilities that train are those at this temperature."""
+    """Temperature of sampling; drawn answers train their log-probabilities at this temperature. Above 1, answers
+    that have become rare come up again; replayed answers are learned at 1."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Share of probability that is sampled from; below 1, answers come from a distribution that is not the one that trains."""
     answers_at_once: PositiveInt | None = None

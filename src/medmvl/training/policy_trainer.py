@@ -169,6 +169,7 @@ class PolicyTrainer(StageTrainer):
         batch["advantages"] = advantages.repeat_interleave(counts)
         batch["weights"] = torch.tensor(weights, dtype=torch.float32).repeat_interleave(counts)
         batch["engine"] = torch.cat([_engine_logprobs(group) for group in groups])
+        batch["replayed"] = batch["engine"].isnan()
         return batch
 
     def _advantages(self, group: Group) -> Tensor:
