@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from medmvl.cli.main import VERBS, LazyVerb
-from medmvl.training.recipe_files import recipe_names
+from medmvl.models.known_sizes import llm_config
+from medmvl.training.recipe_files import load_recipe, recipe_names
 from tests.factories.scripts import load_script
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +52,19 @@ def test_printed_commands_exist_with_their_options(page: Path, words: list[str])
     assert used <= options
     if verb == "train":
         assert rest[0] in recipe_names() or rest[0].endswith(".yaml")
+
+
+PRINTED_TRAININGS = [words for _, words in EVERY_COMMAND if words[:2] == ["medmvl", "train"]]
+
+
+@pytest.mark.parametrize("words", PRINTED_TRAININGS, ids=" ".join)
+def test_printed_overrides_make_a_valid_recipe(words: list[str]) -> None:
+    """What a page changes on the command line exists, and a dry run without weights knows the LLM that it names."""
+    if words[2] not in recipe_names():
+        return
+    recipe = load_recipe(words[2], [word for word in words[3:] if "=" in word and not word.startswith("--")])
+    if "--dry-run" in words and recipe.model.init is None and (name := recipe.model.llm.path) is not None:
+        assert llm_config(name) is not None
 
 
 def test_no_page_asks_a_model_about_the_patients_it_was_trained_on() -> None:

@@ -52,7 +52,7 @@ def test_an_absent_extra_is_a_note_that_names_it(
     code, report = run_json(capsys)
     assert code == 0
     assert results_of(report)["mkdocs"]["level"] == "note"
-    assert "medmvl[docs]" in results_of(report)["mkdocs"]["detail"]
+    assert "pip install -e '.[docs]'" in results_of(report)["mkdocs"]["detail"]
 
 
 def test_an_absent_dependency_is_broken_and_exits_with_2(

@@ -105,7 +105,7 @@ def test_a_whole_folder_is_made_once_and_never_over_another(tmp_path: Path) -> N
     assert whole_folder(out, {"seed": 1}, wrote("a"), private=False)
     assert not whole_folder(out, {"seed": 1}, wrote("b"), private=False)
     assert (out / "file").read_text() == "a"
-    with pytest.raises(UserError, match="made with another seed"):
+    with pytest.raises(UserError, match="made with other settings"):
         whole_folder(out, {"seed": 2}, wrote("c"), private=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()

@@ -49,5 +49,8 @@ def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
     known = list(known)
     if RENAMED.get(word) in known:
         return f"; it is called {RENAMED[word]!r} now."
-    near = get_close_matches(word, known, n=count)
+    near = (
+        get_close_matches(word, known, n=count)
+        or [name for name in known if word and name.startswith(word)][:count]
+    )
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

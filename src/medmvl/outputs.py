@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def is_there(out: Path, asked: Mapping[str, str]) -> bool:
     changed = sorted(key for key in before.keys() | asked.keys() if before.get(key) != asked.get(key))
     if changed:
         raise UserError(
-            f"{out} exists and was made with another {', '.join(changed)}; choose another folder, or remove it first"
+            f"{out} exists and was made with other settings ({', '.join(changed)}); choose another folder, or remove it first"
         )
     return True
 
@@ -112,7 +112,9 @@ def _digest(value: object) -> str:
 
 
 @contextmanager
-def continued_folder(out: Path, *within: str, first: bool = True) -> Iterator[None]:
+def continued_folder(
+    out: Path, *within: str, first: bool = True, holds: str = "", marks: Sequence[str] = ()
+) -> Iterator[None]:
     """Write into `out` as its one writer, readable by its owner alone.
 
     During the block, the process makes all its new files and folders owner-only.
@@ -121,14 +123,18 @@ def continued_folder(out: Path, *within: str, first: bool = True) -> Iterator[No
         out: made with mode 0700 where it is not there; a folder that is there keeps its mode, with a warning.
         within: folders in `out` that this command writes into, too.
         first: False in the further processes of a `torchrun`, which share the lock of the first.
+        holds: what this command leaves, such as "evaluation", for the message.
+        marks: names of which one is in every folder that this command wrote into; a folder with anything else is refused.
 
     Raises:
         BusyError: another process writes `out`.
+        UserError: `out` is a file, or holds what another command or the user put there.
     """
     with disk_errors(out), _umask(OWNER_ONLY):
         if not first:
             yield
             return
+        _refuse_foreign(out, holds, marks)
         is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
         if not is_new:
@@ -146,11 +152,20 @@ def continued_file(out: Path, *ends: str, first: bool = True) -> Iterator[None]:
         if not first:
             yield
             return
+        if out.is_dir():
+            raise UserError(f"{out} is a folder; name a file")
         out.parent.mkdir(parents=True, exist_ok=True)
         with one_writer(out.with_name(f".{out.name}{LOCK}"), out):
             for end in ("", *ends):
                 sweep(out.parent, out.name + end)
             yield
+
+
+def _refuse_foreign(out: Path, holds: str, marks: Sequence[str]) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a new folder")
+    if marks and out.exists() and not is_free(out) and not any((out / name).exists() for name in marks):
+        raise UserError(f"{out} is not empty and holds no {holds}; give a new folder")
 
 
 def is_free(out: Path) -> bool:

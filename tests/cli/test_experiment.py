@@ -47,7 +47,7 @@ def test_a_dry_run_estimates_what_needs_a_cluster(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("phantom-0",), "shipped experiments: paper-2d-connector"),
+        (("phantom-0",), "Shipped experiments: paper-2d-connector"),
         (("phantom-4-alignment", "--only", "wild"), "no variant 'wild'"),
         (("paper-2d-llm", "--only", "qwen2.5-0.5b", "--dry-run", "--hardware", "abacus"), "abacus"),
     ],

@@ -83,7 +83,7 @@ def test_the_seed_decides_the_new_split(tmp_path: Path) -> None:
 
 
 def test_unknown_names_folders_and_layouts(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="known data sets: vqa-rad"):
+    with pytest.raises(UserError, match="Known data sets: vqa-rad"):
         find_dataset("vqarad")
     for name in DATASETS:
         with pytest.raises(UserError, match=r"not a folder; expected"):

@@ -24,7 +24,9 @@ from medmvl.cli.progress import print_splits, progress_bar
 from medmvl.cli.shards import shards
 from medmvl.messages import first_of
 
-app = typer.Typer(no_args_is_help=True, help="Bring your own data: convert a table, check a data set.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Bring your own data: convert a table, check a data set."
+)
 
 app.command("from-csv")(from_csv)
 app.command()(check)

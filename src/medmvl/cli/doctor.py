@@ -78,11 +78,14 @@ def check_packages() -> Iterator[CheckResult]:
     for name in ("medmvl", *NEEDED):
         version = _version(name)
         yield CheckResult(
-            "packages", name, "ok" if version else "broken", version or "missing: pip install medmvl"
+            "packages",
+            name,
+            "ok" if version else "broken",
+            version or "missing: pip install -e . in the clone",
         )
     for name, (extra, purpose) in EXTRAS.items():
         version = _version(name)
-        hint = f"absent; for {purpose}: pip install 'medmvl[{extra}]'"
+        hint = f"absent; for {purpose}: pip install -e '.[{extra}]' in the clone"
         yield CheckResult("extras", name, "ok" if version else "note", version or hint)
 
 

@@ -79,6 +79,10 @@ def generate(
 ) -> None:
     """Ask a model about images and volumes."""
     _check_way(prompt, data, out, bool(image or volume or prior), as_json)
+    if choices and "," not in choices:
+        raise UserError(
+            f"--choices {choices}: one answer is no choice; separate several by commas, such as yes,no"
+        )
     from medmvl.cli.asking import check_paths, declared, listed, named_as_options, token_limit, visual_blocks
 
     declarations = declared(units, modality, spacing)
@@ -143,6 +147,8 @@ def _answer_one(
     engine = Engine.load(model, where[0], where[1])
     if as_json and options.num_beams == 1:
         options = options.model_copy(update={"logprobs": 0})
+    if not visuals:
+        typer.echo("Notice: no image and no volume was given; the answer is about the words alone", err=True)
     read = BlockLoader(Path.cwd())
     seen = {block: engine.processor.process_visual(read(block)) for block in dict.fromkeys(visuals)}
     print_warnings((block.path, visual.warnings) for block, visual in seen.items())

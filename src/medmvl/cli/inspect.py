@@ -79,6 +79,7 @@ def _seen_by(model: str, image: MedicalImage, preview: Path | None) -> JsonObjec
     if preview is not None:
         with continued_file(preview), atomic_write(preview) as file:
             preprocessor.draw(visual).save(file, format="PNG")
+        typer.echo(f"what the model sees: {preview}", err=True)
     return describe(visual)
 
 
@@ -86,9 +87,12 @@ def _preprocessor_of(model: str) -> VisualPreprocessor:
     """The visual preprocessor of a saved model, or of the model that a recipe will build."""
     from medmvl.models.assemble import preprocessor_of
     from medmvl.models.model_recipe import ModelRecipe
+    from medmvl.models.saved_folder import check_is_model
     from medmvl.training.recipe_files import load_recipe
 
-    saved = (Path(model) / "processor_config.json").is_file()
+    saved = Path(model).is_dir()
+    if saved:
+        check_is_model(Path(model))
     return preprocessor_of(ModelRecipe(init=model) if saved else load_recipe(model).model)
 
 
@@ -105,6 +109,7 @@ def _draw(image: MedicalImage, out: Path, window: str | None) -> None:
     drawn = preview(image, chosen)
     with continued_file(out), atomic_write(out) as file:
         drawn.save(file, format="PNG")
+    typer.echo(f"preview: {out}", err=True)
 
 
 def _numbers(text: str, option: str, count: int | None = None) -> list[float]:

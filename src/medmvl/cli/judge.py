@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Compare judges of answers.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Compare judges of answers.")
 
 
 @app.callback()

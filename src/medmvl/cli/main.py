@@ -110,6 +110,33 @@ class VerbGroup(TyperGroup):
         for name, verb in VERBS.items():
             self.add_command(LazyVerb(name, verb))
 
+    def invoke(self, ctx: Any) -> Any:
+        """Call a verb; what it does not know is explained by what it does."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if (command := getattr(getattr(error, "ctx", None), "command", None)) is not None:
+                explain_usage(error, command)
+            raise
+
+
+def explain_usage(error: Any, command: Any) -> None:
+    """Add to the message of an unknown option or argument where this command takes what was meant."""
+    arguments = {param.name for param in command.params if param.param_type_name == "argument"}
+    options = {option for param in command.params for option in param.opts}
+    if unknown := getattr(error, "option_name", None):
+        name = unknown.lstrip("-").split("=")[0]
+        if name.replace("-", "_") in arguments:
+            error.message += f"; here it is given by its place, without {unknown}, as the usage shows"
+            error.possibilities = None
+        elif "overrides" in arguments:
+            error.message += (
+                "; keys of the recipe are given without dashes, such as stages.0.learning_rate=1e-4"
+            )
+    named = [option for option in ("--image", "--volume", "--data", "--out") if option in options]
+    if named and "unexpected extra argument" in getattr(error, "message", ""):
+        error.message += f"; here files are named by {', '.join(named)}"
+
 
 app = typer.Typer(cls=VerbGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -139,6 +166,14 @@ def medmvl(
 USAGE_ERRORS = typer.BadParameter.__bases__
 """What typer raises for unknown verbs and options: a class without a public name of its own."""
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+MEANT = {
+    errno.EISDIR: "this is a folder, and a file is expected",
+    errno.ENOTDIR: "this is a file, and a folder is expected",
+    errno.EEXIST: "a file of this name exists; name another",
+    errno.EACCES: "no permission to read or write this; choose another place, or change its mode",
+    errno.EPERM: "no permission to read or write this; choose another place, or change its mode",
+}
+"""What an error of the system means, by its number, where its own words do not say it."""
 RESUMABLE = ". What was finished is whole: when there is room to write, run the same command again"
 
 
@@ -151,7 +186,8 @@ def describe_error(error: Exception) -> str:
             lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
         return "\n".join(lines)
     if isinstance(error, OSError) and error.strerror:
-        said = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+        reason = MEANT.get(error.errno or 0, error.strerror)
+        said = ": ".join(str(part) for part in (error.filename, reason) if part)
         return said + (RESUMABLE if error.errno in DISK else "")
     return str(error) or type(error).__name__
 

@@ -41,8 +41,9 @@ def phantoms(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
+    is_there = (out / "dataset.json").is_file()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("patients", total=patients)
+        task = bar.add_task("patients", total=patients, visible=False)
         summary = write_dataset(
             out,
             patients=patients,
@@ -52,11 +53,13 @@ def phantoms(
             splits=counts,
             shape=depth_height_width,
             workers=workers,
-            progress=lambda count: bar.update(task, completed=count),
+            progress=lambda count: bar.update(task, completed=count, visible=True),
         )
     if preview is not None:
         write_preview(preview, seed=seed, preset=preset)
     _print_summary(out, summary, Console())
+    if is_there:
+        typer.echo(f"{out} was complete already; nothing was done")
 
 
 def _format(text: str) -> Format:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="List pretrained parts; fetch, check and convert one.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="List pretrained parts; fetch, check and convert one."
+)
 
 
 @app.command("list")

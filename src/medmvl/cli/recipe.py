@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="List and show recipes, and the schema of their keys.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="List and show recipes, and the schema of their keys."
+)
 
 
 @app.command("list")

@@ -64,7 +64,7 @@ def check_extras(*, fhir: bool, sr: bool) -> None:
     for wanted, package, switch in ((fhir, "fhir", "--no-fhir"), (sr, "highdicom", "--no-sr")):
         if wanted and find_spec(package) is None:
             raise MissingExtraError(
-                f"{package} is missing; install it with: pip install 'medmvl[report]', or give {switch}"
+                f"{package} is missing; install it with: pip install -e '.[report]' in the clone, or give {switch}"
             )
 
 

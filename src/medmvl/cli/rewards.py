@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from medmvl.schema import Sample
     from medmvl.tasks.metrics.record import Record
 
-app = typer.Typer(no_args_is_help=True, help="List rewards, and audit them against adversarial answers.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="List rewards, and audit them against adversarial answers.",
+)
 
 
 @app.command("list")

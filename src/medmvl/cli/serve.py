@@ -98,7 +98,9 @@ def _settings(
 ) -> ServeSettings:
     for package in ("fastapi", "fastapi_offline", "uvicorn", "multipart", "prometheus_client", "pebble"):
         if find_spec(package) is None:
-            raise MissingExtraError(f"{package} is missing; install it with: pip install 'medmvl[serve]'")
+            raise MissingExtraError(
+                f"{package} is missing; install it with: pip install -e '.[serve]' in the clone"
+            )
     from medmvl.serving.settings import Limits, ServeSettings
 
     settings = ServeSettings(

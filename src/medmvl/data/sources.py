@@ -16,7 +16,7 @@ from tqdm import tqdm
 from medmvl.data.views import NoImageSamples, PromptedSamples, SampleSubset
 from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.public import find_task
-from medmvl.datasets.records import SampleFile
+from medmvl.datasets.records import SampleFile, refuse_folder
 from medmvl.errors import SampleError, UserError
 from medmvl.json_types import JsonObject
 from medmvl.messages import first_of
@@ -26,6 +26,8 @@ from medmvl.schema.strict import StrictModel
 Split = Literal["train", "validation", "test", "train_reports", "validation_reports", "test_reports"]
 
 _CHOOSING = {"limit", "question_types", "languages", "no_image", "images", "volumes"}
+TO_BE_SET = "set-"
+"""Begins the paths that a shipped recipe leaves to its user."""
 FEW_PATIENTS = 200
 """Below this, phantoms are drawn by one process without a progress bar: they take about a second."""
 OUTLINE_PATIENTS = 80
@@ -83,7 +85,8 @@ class DataSource(StrictModel):
     @model_validator(mode="after")
     def _one_origin(self) -> DataSource:
         if (self.path is None) == (self.phantoms is None):
-            raise ValueError("a data source needs either 'path' or 'phantoms'")
+            found = "neither" if self.path is None else "both; take one away, such as phantoms: null"
+            raise ValueError(f"a data source needs either 'path' or 'phantoms', found {found}")
         return self
 
 
@@ -220,6 +223,13 @@ def check_here(sources: Iterable[DataSource]) -> None:
     """
     paths = dict.fromkeys(source.path for source in sources if source.path is not None)
     missing = [path for path in paths if not Path(path).is_file()]
+    for path in missing:
+        if path.startswith(TO_BE_SET):
+            key = path.removeprefix(TO_BE_SET).removesuffix("-to-a-data-file")
+            raise UserError(
+                f"the recipe wants a data file of yours: {key}=data/mine/train.jsonl, for example"
+            )
+        refuse_folder(Path(path))
     if missing:
         raise UserError(
             f"data that the recipe names is not here: {first_of(missing, separator=', ')} (paths start from {Path.cwd()}). "

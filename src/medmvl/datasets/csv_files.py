@@ -112,7 +112,10 @@ class FileBlocks:
             if image.units == "display" and "CT" in (modality, self.options.modality):
                 self._noticed["a CT saved as an image: its Hounsfield units are lost"] += 1
             if kind not in (None, image.kind):
-                raise ReadError(f"{reference}: expected one {kind}, but the file holds one {image.kind}")
+                raise ReadError(
+                    f"{reference}: expected one {kind}, but the file holds one {image.kind}; "
+                    f"a table of both names them in a column 'path', looked up in the files"
+                )
             silent = {
                 "units": said is not None or self._takes_units(image),
                 "modality": image.modality is None,

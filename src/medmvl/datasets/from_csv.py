@@ -62,6 +62,10 @@ def from_csv(
     """
     if options.units is not None:
         options = replace(options, units=known_units(options.units))
+    if not images.is_dir():
+        raise UserError(
+            f"{images}: there is no such folder; paths in the table start from the folder of --images"
+        )
     made: list[CsvResult] = []
     request = {
         "command": "from-csv", "table": file_sha256(table_path), "images": str(images.absolute()),

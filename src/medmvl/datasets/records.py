@@ -21,11 +21,20 @@ from pydantic import ValidationError
 
 from medmvl.datasets.llava import from_llava, is_llava
 from medmvl.errors import SampleError
+from medmvl.messages import first_of
 from medmvl.schema import Sample, parse_sample
 from medmvl.schema.jsonl import refuse_half_characters
 
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
+
+
+def refuse_folder(path: Path) -> None:
+    """Say which files of a folder are meant where a data file is expected. Raises SampleError."""
+    if path.is_dir():
+        inside = sorted(file.name for file in path.glob("*.jsonl"))
+        hint = f"name one file of it: {first_of(inside, 5, separator=', ')}" if inside else "name a data file"
+        raise SampleError(f"{path} is a folder; {hint}")
 
 
 class SampleFile(Sequence[Sample]):
@@ -117,12 +126,17 @@ def _parse_record(data: bytes, where: str, default_id: str) -> Sample:
 
 def _find_records(path: Path) -> tuple[NDArray[np.int64], str]:
     """Return `(records, 3)` start, end and line of every record, and what places count: lines or samples."""
+    refuse_folder(path)
     with path.open("rb") as file:
         head = file.read(4096).removeprefix(_BOM).lstrip(_BLANK)
     if head[:1] == b"[":
         return _find_in_array(path), "sample"
     if head[:1] not in (b"{", b""):
-        raise SampleError(f"{path}: neither JSON Lines nor a JSON array; expected '{{' or '[' at the start")
+        table = path.suffix.lower() in {".csv", ".tsv", ".xlsx"}
+        hint = "; medmvl data from-csv makes a data set of a table" if table else ""
+        raise SampleError(
+            f"{path}: neither JSON Lines nor a JSON array; expected '{{' or '[' at the start{hint}"
+        )
     return _find_lines(path), "line"
 
 

@@ -27,7 +27,7 @@ def read_spreadsheet(path: Path) -> tuple[tuple[str, ...], Rows]:
     """
     if find_spec("openpyxl") is None:
         raise MissingExtraError(
-            "reading .xlsx needs openpyxl; install it with: pip install 'medmvl[xlsx]', or save it as CSV"
+            "reading .xlsx needs openpyxl; install it with: pip install -e '.[xlsx]' in the clone, or save it as CSV"
         )
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException

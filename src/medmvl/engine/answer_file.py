@@ -81,8 +81,8 @@ class AnswerFile:
             changed = _changes(before, run)
             if changed:
                 raise UserError(
-                    f"{self.path}: was begun with other settings: {'; '.join(changed)}. Continue with the same "
-                    "settings, or choose another output file."
+                    f"{self.path} was begun with other settings: {'; '.join(changed)}. Continue with the same "
+                    "settings, or choose another --out."
                 )
         elif is_begun:
             raise UserError(

@@ -18,7 +18,7 @@ def check_eight_bit() -> None:
     """Raise MissingExtraError where torchao is absent, before anything is loaded."""
     if find_spec("torchao") is None:
         raise MissingExtraError(
-            "dtype int8 needs torchao; install it with: pip install 'medmvl[int8]', or choose another dtype"
+            "dtype int8 needs torchao; install it with: pip install -e '.[int8]' in the clone, or choose another dtype"
         )
 
 

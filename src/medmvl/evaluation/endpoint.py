@@ -261,6 +261,8 @@ class Endpoint:
             words = words.replace(self.options.key, "***")
         if getattr(error, "status_code", None) in (401, 403):
             words += "; the key is read from MEDMVL_ENDPOINT_KEY"
+        if type(error).__name__ == "APIConnectionError":
+            words += f" Nothing answers at {self.options.url}: is the server running, and the port right?"
         return words[:_LONGEST_ERROR]
 
 
@@ -303,7 +305,7 @@ def _client(options: EndpointOptions, loopback: bool) -> OpenAI:
         import openai
     except ImportError:
         raise MissingExtraError(
-            "openai is missing; install it with: pip install 'medmvl[endpoint]'"
+            "openai is missing; install it with: pip install -e '.[endpoint]' in the clone"
         ) from None
     http = openai.DefaultHttpxClient(
         trust_env=not loopback, follow_redirects=False, timeout=options.timeout_s

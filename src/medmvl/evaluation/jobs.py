@@ -113,7 +113,9 @@ def evaluate(
     found: dict[str, Results] = {}
     for job in jobs:
         job = replace(job, samples=limit_clusters(job.samples, limit_patients))
-        with continued_folder(job.out, "decoded", first=processes.first):
+        with continued_folder(
+            job.out, "decoded", first=processes.first, holds="evaluation", marks=("decoded",)
+        ):
             results = evaluate_samples(
                 answerer,
                 job.samples,

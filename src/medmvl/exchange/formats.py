@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,10 +61,19 @@ def read_checkpoint(
         listed = ", ".join(path.name for path, _ in found)
         raise UserError(f"{source} holds several checkpoints: {listed}. Name one of these folders.")
     if not found:
+        if _is_ours(source):
+            raise UserError(
+                f"{source} is a model of ours already: medmvl generate {source} ... asks it as it is"
+            )
         raise UserError(f"{source} is none of the checkpoints that can be imported:\n{known}")
     path, key = found[0]
     imported = FORMATS[key].read(path, components)
     return key, replace(imported, notes=(f"found in {path}", *imported.notes))
+
+
+def _is_ours(source: Path) -> bool:
+    config = source / "config.json"
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "medmvl"
 
 
 def _format_of(source: Path, components: Components) -> str | None:

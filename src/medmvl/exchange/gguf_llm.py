@@ -78,7 +78,9 @@ def read(source: Path, components: Components) -> ImportedLLM:
     """
     path = _one_file(source)
     if importlib.util.find_spec("gguf") is None:
-        raise MissingExtraError(f"{path} is read with the package gguf: pip install 'medmvl[gguf]'")
+        raise MissingExtraError(
+            f"{path} is read with the package gguf: pip install -e '.[gguf]' in the clone"
+        )
     header = _header(path)
     _refuse_what_would_be_lost(path, header)
     with without_weight_bars(), without_warnings(), _silent_bars():

@@ -12,6 +12,7 @@ import medmvl.recipes
 from medmvl.errors import RecipeError
 from medmvl.experiments.shared import names_in
 from medmvl.json_types import JsonObject
+from medmvl.messages import did_you_mean
 from medmvl.schema.strict import StrictModel
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import apply_override, parse_recipe, plain, resolve
@@ -113,7 +114,8 @@ def experiment_file(name_or_path: str) -> Path:
     if name_or_path in experiment_names():
         return EXPERIMENTS / f"{name_or_path}.yaml"
     raise RecipeError(
-        f"there is no experiment '{name_or_path}'; shipped experiments: {', '.join(experiment_names())}"
+        f"there is no experiment '{name_or_path}'{did_you_mean(name_or_path, experiment_names()) or '.'} "
+        f"Shipped experiments: {', '.join(experiment_names())}; or name a YAML file"
     )
 
 

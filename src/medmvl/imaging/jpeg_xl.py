@@ -1,4 +1,4 @@
-"""JPEG XL images, by imagecodecs (an extra): `pip install 'medmvl[jpegxl]'`. The size is checked before decoding.
+"""JPEG XL images, by imagecodecs (an extra): `pip install -e '.[jpegxl]'`. The size is checked before decoding.
 
 Standard: ISO/IEC 18181-1 (codestream) and 18181-2 (container).
 """
@@ -57,7 +57,7 @@ def _decoded(data: bytes) -> NDArray[Any]:
         from imagecodecs import JpegxlError, jpegxl_decode
     except ImportError as error:
         raise MissingExtraError(
-            "JPEG XL needs the library imagecodecs: pip install 'medmvl[jpegxl]', or save the image as PNG"
+            "JPEG XL needs the library imagecodecs: pip install -e '.[jpegxl]' in the clone, or save the image as PNG"
         ) from error
     try:
         return np.asarray(jpegxl_decode(data))

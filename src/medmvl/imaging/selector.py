@@ -72,5 +72,7 @@ def pick(number: int, count: int, name: str) -> int:
         ReadError: where there are fewer.
     """
     if number > count:
-        raise ReadError(f"#{name}={number} was asked for, but there are only {count}")
+        raise ReadError(
+            f"#{name}={number} was asked for, but there {'is' if count == 1 else 'are'} only {count}"
+        )
     return number - 1

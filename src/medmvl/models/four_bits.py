@@ -31,7 +31,7 @@ def four_bits(part: nn.Module, layers: Sequence[str]) -> Iterator[None]:
         from bitsandbytes.nn import Linear4bit, Params4bit
     except ImportError as error:
         raise RecipeError(
-            f"qlora: bitsandbytes cannot be imported ({error}); pip install 'medmvl[qlora]', or use lora"
+            f"qlora: bitsandbytes cannot be imported ({error}); pip install -e '.[qlora]' in the clone, or use lora"
         ) from error
     for name in layers:
         layer = part.get_submodule(name)

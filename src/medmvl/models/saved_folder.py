@@ -24,9 +24,13 @@ def check_is_model(folder: Path) -> None:
         )
     missing = [name for name in ("config.json", "processor_config.json") if not (folder / name).is_file()]
     if missing:
-        raise UserError(
-            f"{folder}: no model found ({' and '.join(missing)} missing). Give a folder saved by training, such as RUN/model."
+        inside = (folder / "model" / "config.json").is_file()
+        hint = (
+            f"Did you mean {folder / 'model'}?"
+            if inside
+            else "Give a folder saved by training, such as RUN/model."
         )
+        raise UserError(f"{folder}: no model found ({' and '.join(missing)} missing). {hint}")
 
 
 def check_model_folder(folder: Path) -> None:

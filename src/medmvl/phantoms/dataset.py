@@ -134,7 +134,10 @@ def _check(patients: int, splits: dict[str, int], format: str, workers: int) -> 
         or any(count < 0 for count in splits.values())
         or sum(splits.values()) != patients
     ):
-        raise UserError(f"splits {splits} do not divide {patients} patients into {', '.join(SPLITS)}")
+        told = ", ".join(f"{count} {name}" for name, count in splits.items())
+        raise UserError(
+            f"splits {told}: expected shares of {', '.join(SPLITS)} that add up to {patients} patients"
+        )
     if format not in WRITERS:
         raise UserError(f"unknown format '{format}'; known formats: {', '.join(WRITERS)}")
 

@@ -70,7 +70,9 @@ def get(name: str, out: Path, *, source: Path | None = None, trust_pickle: bool 
 def _check_needs(name: str, part: PretrainedPart) -> None:
     for need in part.needs:
         if " " not in need and importlib.util.find_spec(need) is None:
-            raise MissingExtraError(f"{name} needs the package {need}: pip install 'medmvl[{need}]'")
+            raise MissingExtraError(
+                f"{name} needs the package {need}: pip install -e '.[{need}]' in the clone"
+            )
 
 
 def _fetched(part: PretrainedPart, folder: Path) -> Path:

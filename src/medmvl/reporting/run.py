@@ -84,7 +84,7 @@ def write_reports(
     Raises:
         UserError: `out` belongs to another run, or another process writes it.
     """
-    with continued_folder(out, *FOLDERS, first=processes.first):
+    with continued_folder(out, *FOLDERS, first=processes.first, holds="reports", marks=("answers.jsonl",)):
         return _write_missing(
             engine,
             found,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from medmvl.errors import UserError
+from medmvl.messages import did_you_mean
 
 
 class Accelerator(NamedTuple):
@@ -42,5 +43,7 @@ def find_accelerator(name: str) -> Accelerator:
         UserError: listing the known names.
     """
     if name not in ACCELERATORS:
-        raise UserError(f"no hardware {name!r}; known: {', '.join(ACCELERATORS)}.")
+        raise UserError(
+            f"no hardware {name!r}{did_you_mean(name, ACCELERATORS) or '.'} Known: {', '.join(ACCELERATORS)}."
+        )
     return ACCELERATORS[name]

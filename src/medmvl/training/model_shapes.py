@@ -9,7 +9,7 @@ import torch
 from medmvl.errors import RecipeError
 from medmvl.models.assemble import refuse_gguf
 from medmvl.models.configuration import MedMVLConfig
-from medmvl.models.known_sizes import IMAGE_TOWERS, VOLUME_ENCODERS, llm_config
+from medmvl.models.known_sizes import IMAGE_TOWERS, LLM_CONFIGS, VOLUME_ENCODERS, llm_config
 from medmvl.models.model_recipe import ModelRecipe
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.parts import PartSettings
@@ -28,7 +28,10 @@ def without_paths(recipe: ModelRecipe) -> tuple[ModelRecipe, tuple[str, ...]]:
     if name is not None and not Path(name).is_dir():
         config = llm_config(name)
         if config is None:
-            raise RecipeError(f"llm: {name} is not on this machine and not in the table of public models.")
+            raise RecipeError(
+                f"llm: {name} is not on this machine and not in the table of public models; name a folder, or to estimate "
+                f"the nearest of {', '.join(LLM_CONFIGS)}"
+            )
         document["llm"] = {"config": config, "tokenizer_vocab_size": config["vocab_size"]}
         notes.append(f"{name} is not here: its sizes are from the table of public models")
     for key, table in (("image_encoder", IMAGE_TOWERS), ("volume_encoder", None)):

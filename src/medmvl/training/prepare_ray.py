@@ -76,7 +76,7 @@ def _started(workers: int) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise MissingExtraError("--ray needs Ray Data: pip install 'medmvl[ray]'") from None
+        raise MissingExtraError("--ray needs Ray Data: pip install -e '.[ray]' in the clone") from None
     if not ray.is_initialized():
         own: JsonObject = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or os.cpu_count()}
         variables = {name: os.environ[name] for name in _SAME_EVERYWHERE if name in os.environ}

@@ -168,7 +168,8 @@ class Stage(StrictModel):
                 else "found neither"
             )
             raise ValueError(
-                f"stage '{self.name}': give either epochs or max_steps, and the other as null; {found}"
+                f"stage '{self.name}': give either epochs or max_steps, and the other as null "
+                f"(stages.{self.name}.epochs=null on the command line); {found}"
             )
         if all(tuning.mode == "frozen" for tuning in self.parts.values()):
             raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -142,6 +143,8 @@ def _change_stages(stages: list[JsonObject], changes: JsonObject) -> list[JsonOb
 def apply_override(document: JsonObject, override: str) -> None:
     """Set one value in place: `stages.1.learning_rate=1e-4`, or a stage by name: `stages.align.epochs=2`.
 
+    The position after the last one of a list without names adds to it: `data.validation.0.path=validation.jsonl`.
+
     Raises:
         RecipeError: no `=`, or a list position that does not exist.
     """
@@ -152,8 +155,8 @@ def apply_override(document: JsonObject, override: str) -> None:
         )
     keys = path.split(".")
     place: JsonValue = document
-    for key in keys[:-1]:
-        place = _step_into(place, key, path)
+    for key, following in pairwise(keys):
+        place = _step_into(place, key, following, path)
     value = yaml.load(text, Loader=_Loader)  # a SafeLoader
     last = keys[-1]
     if isinstance(place, list):
@@ -162,10 +165,14 @@ def apply_override(document: JsonObject, override: str) -> None:
         place[last] = value
 
 
-def _step_into(place: JsonValue, key: str, path: str) -> JsonValue:
+def _step_into(place: JsonValue, key: str, following: str, path: str) -> JsonValue:
     if isinstance(place, list):
+        if key == str(len(place)) and not _names(place):
+            place.append({})
         return place[_index_of(place, key, path)]
     inside = place.get(key)
+    if inside is None and following == "0":  # the first of a list that is not there yet
+        inside = []
     if isinstance(inside, str) and place.keys() <= set(PARTS):  # the short form of a part's tuning
         inside = {"mode": inside}
     if not isinstance(inside, dict | list):
@@ -183,16 +190,35 @@ def _index_of(items: list[Any], key: str, path: str) -> int:
         return names.index(key)
     if key.isdigit() and int(key) < len(items):
         return int(key)
-    known = ", ".join(str(name) for name in names if name) or f"positions 0 to {len(items) - 1}"
+    if known := _names(items):
+        raise RecipeError(
+            f"'{path}': there is no '{key}'; there are {', '.join(known)}{did_you_mean(key, known) or '.'}"
+        )
+    before = path.split(f".{key}")[0]
     raise RecipeError(
-        f"'{path}': there is no '{key}'; there are {known}{did_you_mean(key, [n for n in names if n]) or '.'}"
+        f"'{path}': {before} is a list of {len(items)}, counted from 0; say {before}.0 for its first, "
+        f"{before}.{len(items)} to add one"
     )
+
+
+def _names(items: Sequence[Any]) -> list[str]:
+    return [str(item["name"]) for item in items if isinstance(item, dict) and item.get("name")]
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str, Path | None]:
     path, name = Path(name_or_path), str(name_or_path)
+    if path.suffix in {".json", ".jsonl", ".csv"}:
+        raise RecipeError(
+            f"{path} is a data file; a recipe, a name of `medmvl recipe list` or a YAML file, names it: "
+            f"data.train.0.path={path}"
+        )
     if path.is_file():
         return path.read_text(encoding="utf-8"), str(path), path.parent
+    if path.is_dir():
+        raise RecipeError(
+            f"{path} is a folder; a recipe is a name of `medmvl recipe list` or a YAML file. To go on from the model of a "
+            "folder: medmvl train fine-tune-lora model.init=FOLDER data.train.0.path=FILE"
+        )
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise RecipeError(f"there is no recipe file {path}")
     for file in _shipped():
@@ -223,7 +249,9 @@ def _explain(detail: ErrorDetails, document: JsonObject) -> str:
         return f"{path}: unknown key{did_you_mean(where[-1], known) or '.'} Known: {', '.join(known)}."
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] != "literal_error":
-        return f"{path}: {message}"
+        found = detail["input"]
+        said = f", found {found!r}" if isinstance(found, str) and detail["type"] != "value_error" else ""
+        return f"{path}: {message}{said}"
     expected = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
     return f"{path}: {message}, not {detail['input']!r}{did_you_mean(str(detail['input']).lower(), expected) or '.'}"
 

@@ -32,7 +32,7 @@ from medmvl.training.loader_errors import check_temporary_folder, plain_loader_e
 from medmvl.training.lost_ranks import naming_lost_ranks
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe
-from medmvl.training.run_folder import open_run, record_data, stage_folder
+from medmvl.training.run_folder import RECIPE_FILE, open_run, record_data, stage_folder
 from medmvl.training.stage import run_stage
 from medmvl.training.stage_plan import plan_stage
 from medmvl.training.trackers import check_trackers
@@ -58,7 +58,7 @@ def train(recipe: Recipe | str | Path, out: str | Path) -> Path:
     check_temporary_folder(max((stage.num_workers for stage in recipe.stages), default=0))
     with (
         naming_lost_ranks(state),
-        continued_folder(out, first=state.is_main_process),
+        continued_folder(out, first=state.is_main_process, holds="run", marks=(RECIPE_FILE,)),
         plain_loader_errors(),
     ):
         with state.main_process_first():

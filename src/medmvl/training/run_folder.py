@@ -18,6 +18,7 @@ from medmvl.training.recipe import Recipe, Stage
 from medmvl.training.recipe_files import dump_recipe, plain
 
 RECIPE_FILE = "recipe.yaml"
+DATA_FILE = "data.json"
 _PACKAGES = ("medmvl", "torch", "transformers", "accelerate", "peft", "tokenizers", "safetensors", "numpy", "pydicom",
              "nibabel")  # fmt: skip
 
@@ -30,10 +31,15 @@ def stage_folder(out: Path, number: int, stage: Stage) -> Path:
 def open_run(recipe: Recipe, out: Path, is_main: bool) -> None:
     """Begin a run in `out`, or find that the run there is this recipe's.
 
+    A run that ended before its first stage holds nothing: whatever it was to be, it begins from nothing.
+
     Raises:
         RecipeError: the run in `out` was made by another recipe; the message says what differs.
     """
     file = out / RECIPE_FILE
+    if is_main and file.is_file() and not _has_begun(out):
+        for name in (RECIPE_FILE, DATA_FILE, "versions.json"):
+            (out / name).unlink(missing_ok=True)
     if file.is_file():
         old = yaml.safe_load(file.read_text(encoding="utf-8"))
         changes = differences(old, plain(recipe))
@@ -49,6 +55,10 @@ def open_run(recipe: Recipe, out: Path, is_main: bool) -> None:
         write_text(file, dump_recipe(recipe))
     if is_main and not (out / "versions.json").is_file():
         write_json(out / "versions.json", versions())
+
+
+def _has_begun(out: Path) -> bool:
+    return (out / "stages").exists() or (out / "model").exists()
 
 
 def versions() -> dict[str, str]:
@@ -69,7 +79,7 @@ def record_data(out: Path, recipe: Recipe, sources: dict[str, LoadedSource]) -> 
     Raises:
         RecipeError: a data file changed since the run began.
     """
-    file = out / "data.json"
+    file = out / DATA_FILE
     found = [
         {"source": json.loads(key), "samples": len(source.samples), "digest": source.digest}
         for key, source in sources.items()

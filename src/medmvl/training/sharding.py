@@ -68,7 +68,8 @@ def use_deepspeed() -> None:
         import deepspeed
     except ImportError as error:
         raise RecipeError(
-            f"distributed.deepspeed: DeepSpeed cannot be imported ({error}); pip install 'medmvl[deepspeed]', or use fsdp"
+            f"distributed.deepspeed: DeepSpeed cannot be imported ({error}); "
+            "pip install -e '.[deepspeed]' in the clone, or use fsdp"
         ) from error
     if not torch.cuda.is_available():
         # Compiled at the first use, and a process that is killed meanwhile leaves a lock that later ones wait for; gloo serves.

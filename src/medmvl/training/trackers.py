@@ -173,7 +173,7 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
     if missing:
         listed = ",".join(missing)
         raise RecipeError(
-            f"report_to: {', '.join(missing)} not installed; pip install 'medmvl[{listed}]', or leave the name out"
+            f"report_to: {', '.join(missing)} not installed; pip install -e '.[{listed}]' in the clone, or leave the name out"
         )
 
 

@@ -131,7 +131,7 @@ def iter_parquet(path: Path) -> Iterator[JsonObject]:
         from pyarrow.lib import ArrowInvalid
     except ImportError:
         raise MissingExtraError(
-            f"{path} is a Parquet file; install the extra that reads it: pip install 'medmvl[parquet]'"
+            f"{path} is a Parquet file; install the extra that reads it: pip install -e '.[parquet]' in the clone"
         ) from None
     try:
         with parquet.ParquetFile(path) as file:

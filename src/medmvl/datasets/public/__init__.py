@@ -93,7 +93,8 @@ def find_dataset(name: str) -> PublicDataset:
     if name in DATASETS:
         return DATASETS[name]
     if plugin is None:
-        raise UserError(f"no data set '{name}'; known data sets: {known_names('medmvl.datasets', DATASETS)}")
+        known = known_names("medmvl.datasets", DATASETS)
+        raise UserError(f"no data set '{name}'{did_you_mean(name, DATASETS) or '.'} Known data sets: {known}")
     dataset = plugin.load()
     if not isinstance(dataset, PublicDataset):
         raise UserError(f"{plugin.source} offers {name!r} as a data set, but it is no PublicDataset")

@@ -115,6 +115,6 @@ def library(name: str, extra: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise RecipeError(
-            f"this encoder needs {name}: pip install 'medmvl[{extra}]'. It brings torchvision, which must be built for "
-            f"the installed torch ({error})."
+            f"this encoder needs {name}: pip install -e '.[{extra}]' in the clone. It brings torchvision, which must be "
+            f"built for the installed torch ({error})."
         ) from error
