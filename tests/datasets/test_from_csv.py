@@ -325,6 +325,75 @@ def test_a_workbook_reads_as_its_csv(tmp_path: Path, files: Path) -> None:
         read_table(tmp_path / "two.xlsx")
 
 
+def workbook(path: Path, *rows: tuple[object, ...]) -> tuple[openpyxl.Workbook, Any]:
+    book = openpyxl.Workbook()
+    for row in (("patient", "path", "question", "answer"), *rows):
+        book.active.append(row)
+    return book, book.active
+
+
+def test_a_workbook_reads_as_it_is_seen(tmp_path: Path, files: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    book, sheet = workbook(path, (7, "a.png", "How much?", 0.125), (8, "b.png", "How many?", 0.1 + 0.2))
+    sheet["A2"].number_format, sheet["D2"].number_format = "000", "0.0%"
+    sheet.row_dimensions[3].hidden = True
+    book.save(path)
+    table = read_table(path)
+    assert [tuple(row.values()) for _, row in table.rows] == [
+        ("007", "a.png", "How much?", "12.5%"), ("8", "b.png", "How many?", "0.3"),
+    ]  # fmt: skip
+    assert any("1 rows are hidden" in one for one in table.warnings)
+    result = from_csv(path, files, tmp_path / "out", CsvOptions(fractions={"train": 1.0}))
+    assert any("hidden" in one for one in result.warnings)
+
+
+def test_what_a_workbook_shows_and_does_not_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    book, sheet = workbook(path, (1, "a.png", "How many?", "=1+1"))
+    book.save(path)
+    with pytest.raises(UserError, match="row 2: a formula without its value"):
+        read_table(path)
+    book, sheet = workbook(path, (1, "a.png", "Is it?", "Yes"), (None, "b.png", "Is it?", "No"))
+    sheet.merge_cells("A2:A3")
+    book.save(path)
+    with pytest.raises(UserError, match="A2:A3 are merged"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "read"),
+    [("größer", "latin-1", False), ("naïve façade", "cp1252", False), ("更大的结节", "gb18030", True),
+     ("größer", "utf-8", True)],
+)  # fmt: skip
+def test_western_encodings_are_not_taken_for_chinese(
+    tmp_path: Path, text: str, encoding: str, read: bool
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"path,question,answer\na.png,{text},Yes\n".encode(encoding))
+    if read:
+        assert read_table(path).rows[0][1]["question"] == text
+    else:
+        with pytest.raises(UserError, match="neither UTF-8 nor GB 18030"):
+            read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "warning"),
+    [
+        ("a.png,Is it?,Yes\na.png,Is it?,No\n", "several answers that differ"),
+        ("a.png,Is it?,nan\nb.png,Is it?,NA\n", "line 2, 3: an answer such as 'NA'"),
+        ("a.png,Is it?,Yes\nb.png,Is it?,No\n", None),
+        ("a.png,Is it?,None\nb.png,What?,Natrium\n", None),
+    ],
+)
+def test_answers_that_can_hardly_be_meant(
+    tmp_path: Path, files: Path, rows: str, warning: str | None
+) -> None:
+    result = convert(tmp_path, files, "path,question,answer\n" + rows)
+    found = [one for one in result.warnings if "patient" not in one]
+    assert found == [] if warning is None else any(warning in one for one in found), found
+
+
 def test_a_column_of_reasoning_goes_before_its_answer(tmp_path: Path, files: Path) -> None:
     text = "path,question,answer,rationale\na.png,Is it large?,Yes,A wide heart.\nb.png,Is it large?,No,\n"
     result = convert(tmp_path, files, text, kind="image")

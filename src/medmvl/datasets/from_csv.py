@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,9 @@ from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.schema import Message, Sample, Target, TextBlock
 from medmvl.tasks.answers import yes_no_choices
+
+_MISSING = re.compile(r"\s*(?:n/?a|nan|null|#n/a|nat|<na>|-+)\s*", re.IGNORECASE)
+"""Words that spreadsheets and pandas write for a missing value."""
 
 FOLLOWS = {"prior_days": "prior"}
 """Roles of columns that need another column, by that column's role."""
@@ -103,7 +107,7 @@ def _write(
         raise UserError(_list_bad(table_path, bad, len(table.rows)))
     _check_ids(rows, table_path)
     samples, splits, warnings = _make_samples(rows, out, options)
-    warnings += _duplicates(samples)
+    warnings += [*table.warnings, *_duplicates(samples), *_contradictions(samples), *_missing_marks(rows)]
     unused = tuple(name for name in table.header if name not in columns.values())
     about = {
         "source": "medmvl data from-csv",
@@ -137,6 +141,31 @@ def _duplicates(samples: Sequence[Sample]) -> list[str]:
         return []
     return [
         f"{repeated} of {len(samples)} samples repeat another one word for word: each of them counts twice in training"
+    ]
+
+
+def _contradictions(samples: Sequence[Sample]) -> list[str]:
+    """Warn of samples that ask the same of the same files and are answered otherwise."""
+    answers: dict[object, set[str]] = {}
+    for sample in samples:
+        answers.setdefault((sample.patient, sample.messages[:-1]), set()).add(sample.messages[-1].text)
+    several = sum(len(said) > 1 for said in answers.values())
+    if not several:
+        return []
+    return [
+        f"{several} questions about the same files have several answers that differ: one of them may be wrong"
+    ]
+
+
+def _missing_marks(rows: Sequence[CsvRow]) -> list[str]:
+    """Warn of answers that are what programs write where there is none."""
+    lines = [
+        str(row.line) for row in rows if any(_MISSING.fullmatch(answer) for _, _, answer, _ in row.turns)
+    ]
+    if not lines:
+        return []
+    return [
+        f"line {first_of(lines, 5, separator=', ')}: an answer such as 'NA' often is a missing value; here it is learned as a word"
     ]
 
 

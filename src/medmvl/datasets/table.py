@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medmvl.errors import UserError
 
 ENCODINGS = ("utf-8-sig", "gb18030")
 """Tried in this order; spreadsheets in Chinese write the second."""
+_CHINESE = re.compile("[\u4e00-\u9fff]{2}")
+"""Two characters in a row: accented letters of Western encodings decode as single ones within words."""
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "path": ("path", "file", "filename", "file_path", "filepath", "image_path", "study_folder", "folder", "文件", "路径",
              "文件路径"),
@@ -42,6 +45,7 @@ class Table:
     rows: list[tuple[int, dict[str, str]]]
     """Line number, and column name to text without blanks around it."""
     encoding: str
+    warnings: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> Table:
@@ -55,8 +59,8 @@ def read_table(path: Path) -> Table:
     if path.suffix.lower() in (".xlsx", ".xlsm"):
         from medmvl.datasets.spreadsheet import read_spreadsheet
 
-        header, rows = read_spreadsheet(path)
-        return _table(path, header, rows, "xlsx")
+        header, rows, warnings = read_spreadsheet(path)
+        return replace(_table(path, header, rows, "xlsx"), warnings=warnings)
     return _table(path, *_read_text(path))
 
 
@@ -132,7 +136,9 @@ def _decode(path: Path) -> tuple[str, str]:
         raise UserError(f"{path}: not a text table; save a spreadsheet as XLSX or CSV (UTF-8)")
     for encoding in ENCODINGS:
         try:
-            return data.decode(encoding), encoding
+            text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
+        if encoding != "gb18030" or _CHINESE.search(text):
+            return text, encoding
     raise UserError(f"{path}: neither UTF-8 nor GB 18030; save it as CSV (UTF-8)")
