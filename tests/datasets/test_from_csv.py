@@ -381,7 +381,7 @@ def test_western_encodings_are_not_taken_for_chinese(
     ("rows", "warning"),
     [
         ("a.png,Is it?,Yes\na.png,Is it?,No\n", "several answers that differ"),
-        ("a.png,Is it?,nan\nb.png,Is it?,NA\n", "line 2, 3: an answer such as 'NA'"),
+        ("a.png,Is it?,nan\nb.png,Is it?,NA\n", "line 2, 3: an answer like 'NA'"),
         ("a.png,Is it?,Yes\nb.png,Is it?,No\n", None),
         ("a.png,Is it?,None\nb.png,What?,Natrium\n", None),
     ],
@@ -407,7 +407,7 @@ def test_a_column_of_reasoning_goes_before_its_answer(tmp_path: Path, files: Pat
         ("path,question,answer,reasoning\na.png,Large?,Yes,<think>a</think>\n", "holds a mark"),
         (
             "path,question,answer,report,reasoning\na.png,Large?,Yes,Large heart.,So it is\n",
-            "to which of them",
+            "which of them it belongs to",
         ),
     ],
 )

@@ -165,7 +165,7 @@ def _missing_marks(rows: Sequence[CsvRow]) -> list[str]:
     if not lines:
         return []
     return [
-        f"line {first_of(lines, 5, separator=', ')}: an answer such as 'NA' often is a missing value; here it is learned as a word"
+        f"line {first_of(lines, 5, separator=', ')}: an answer like 'NA' is often a missing value; it is learned as a word"
     ]
 
 
