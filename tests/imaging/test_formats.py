@@ -1,5 +1,7 @@
 """What headers say about length, sides, depth and files is converted, warned about, or refused by its name."""
 
+import gzip
+import io
 import struct
 import warnings
 import zipfile
@@ -323,6 +325,32 @@ def test_a_zip_is_what_it_holds(tmp_path, monkeypatch):
     }
     assert read(zipped(tmp_path / "pair.zip", pair)).shape == (2, 2, 2)
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_what_lies_next_to_a_series_in_a_zip_is_named(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    ct_series(tmp_path / "s", stored_volume(3))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    mixed = read(zipped(tmp_path / "m.zip", files | {"x/a.nii.gz": (tmp_path / "a.nii.gz").read_bytes()}))
+    assert mixed.shape[0] == 3 and any("x/a.nii.gz" in one for one in mixed.warnings)
+    assert read(zipped(tmp_path / "p.zip", files | {"readme.txt": b"hello"})).warnings == ()
+
+
+def test_gzip_around_what_is_not_read_through_it_is_named(tmp_path):
+    ct_series(tmp_path / "s", stored_volume(1))
+    for name, data in (
+        ("d.dcm.gz", (tmp_path / "s" / "IM0001").read_bytes()),
+        ("n.npy.gz", _npy(np.zeros((2, 2, 2)))),
+    ):
+        (tmp_path / name).write_bytes(gzip.compress(data))
+        with pytest.raises(ReadError, match="gzip around another file"):
+            read(tmp_path / name)
+
+
+def _npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
 
 
 def test_zips_that_are_refused(tmp_path, monkeypatch):

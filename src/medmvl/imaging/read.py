@@ -29,6 +29,7 @@ class Format(NamedTuple):
     name: str
     sniff: Callable[[bytes, Path], bool]
     read: Callable[[Path, Selector], MedicalImage]
+    unpacks_gzip: bool = False
 
 
 def _sniff_dicom(head: bytes, path: Path) -> bool:
@@ -50,9 +51,9 @@ def _read_zip(path: Path, selector: Selector) -> MedicalImage:
 LISTED_FILES = 10_000
 """Files of a folder that are looked at, to tell which other formats it holds."""
 FORMATS: tuple[Format, ...] = (
-    Format("NIfTI-1/2 (.nii, .nii.gz, .hdr with .img)", nifti.sniff, nifti.read_nifti),
+    Format("NIfTI-1/2 (.nii, .nii.gz, .hdr with .img)", nifti.sniff, nifti.read_nifti, unpacks_gzip=True),
     Format("Analyze 7.5 (.hdr with .img)", analyze.sniff, analyze.read_analyze),
-    Format("FreeSurfer's MGH (.mgh, .mgz)", mgh.sniff, mgh.read_mgh),
+    Format("FreeSurfer's MGH (.mgh, .mgz)", mgh.sniff, mgh.read_mgh, unpacks_gzip=True),
     Format("NRRD (.nrrd, .nhdr)", nrrd.sniff, nrrd.read_nrrd),
     Format("MetaImage (.mha, .mhd)", metaimage.sniff, metaimage.read_metaimage),
     Format("NumPy (.npy, .npz)", arrays.sniff, arrays.read_array),
@@ -133,6 +134,11 @@ def _read_source(path: Path, selector: Selector, *, archives: bool = True) -> Me
     return format_.read(path, selector)
 
 
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def recognised(path: Path) -> bool:
     """Return whether a file begins like an image in a format that is read."""
     try:
@@ -169,9 +175,11 @@ def _format_of(path: Path) -> Format:
     if path.stat().st_size == 0:
         raise ReadError("the file is empty")
     head = read_head(path)
-    for format_ in FORMATS:
-        if format_.sniff(head, path):
-            return format_
+    found = next((format_ for format_ in FORMATS if format_.sniff(head, path)), None)
+    if found is not None and not found.unpacks_gzip and _is_gzip(path):
+        raise ReadError(f"this is gzip around another file ({found.name}): unpack it and name what comes out")
+    if found is not None:
+        return found
     refuse_known(head)
     known = "; ".join(format_.name for format_ in FORMATS)
     raise ReadError(f"this is not an image in a format that can be read. Supported: {known}")

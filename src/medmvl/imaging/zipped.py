@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from medmvl.errors import ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import claims_are_limited
 from medmvl.imaging.unzipping import ArchiveLimits, unzip
+from medmvl.messages import first_of
 
 LIMITS = ArchiveLimits(files=20_000, num_bytes=2**33)
 _NO_SCANS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
@@ -40,7 +42,9 @@ def read_zip(path: Path, read_unpacked: Callable[[Path], MedicalImage]) -> Medic
         folder = Path(name)
         unzip(path, folder, LIMITS, _safe_name)
         try:
-            return read_unpacked(_scan_in(folder))
+            scan = _scan_in(folder)
+            image = read_unpacked(scan)
+            return replace(image, warnings=(*image.warnings, *_left_out(folder))) if scan == folder else image
         except ReadError as error:
             raise type(error)(
                 str(error).replace(f"{folder}/", "").replace(str(folder), "the archive")
@@ -60,6 +64,19 @@ def _safe_name(number: int, name: str) -> PurePosixPath | None:
     if unsafe or any(len(part.encode("utf-8", "replace")) > 240 for part in path.parts):
         raise ReadError("the archive holds a name that leaves its folder or cannot be written: refused")
     return path
+
+
+def _left_out(folder: Path) -> tuple[str, ...]:
+    """Warn of images of other formats next to a DICOM series, which nobody sees in an archive."""
+    from medmvl.imaging.read import other_images
+
+    found = [str(path.relative_to(folder)) for path, _ in other_images(folder)]
+    if not found:
+        return ()
+    names = first_of(found, 5, separator=", ")
+    return (
+        f"the archive also holds images of other formats ({names}), which were not read: unpack it and name one",
+    )
 
 
 def _scan_in(folder: Path) -> Path:
