@@ -35,12 +35,12 @@ QUESTION = "On which side of the chest is the pleural effusion in this image?"
 
 
 def stage(arguments: argparse.Namespace, kl: float, parts: dict[str, str]) -> dict[str, Any]:
-    """A stage that draws answers of equal length."""
+    """A stage that draws answers of equal length, which all train: by its KL term, or as their rewards differ."""
     return {
         "name": "learn", "objective": "grpo", "parts": parts, "max_steps": arguments.steps + 1,
         "batch_size": arguments.prompts, "learning_rate": 1e-6, "schedule": "constant", "save_steps": 1000, "log_steps": 1000,
         "grpo": {"group_size": GROUP, "max_new_tokens": arguments.answer, "kl": kl, "truncated": "score"},
-        "rewards": [{"name": "token_f1"}] if kl == 0 else [{"name": "closed_accuracy"}],
+        "rewards": [{"name": "even_length" if kl == 0 else "closed_accuracy"}],
     }  # fmt: skip
 
 
@@ -135,6 +135,11 @@ def ct(arguments: argparse.Namespace, folder: Path) -> None:
     )
 
 
+def even(answer: str) -> float:
+    """A reward by which random answers of one group differ."""
+    return float(len(answer) % 2 == 0)
+
+
 def image_samples(folder: Path, count: int) -> Path:
     """Images of noise with one question."""
     from PIL import Image
@@ -157,6 +162,15 @@ def image_samples(folder: Path, count: int) -> Path:
 
 def ours_on_images(arguments: argparse.Namespace, folder: Path) -> tuple[list[float], int]:
     """CPU seconds of steps on images, and the size of the vocabulary."""
+    from medmvl.rewards import REWARDS, Reward
+
+    class EvenLength(Reward):
+        """Fooled by anything: for this measurement alone."""
+
+        def score(self, record: Any) -> float:
+            return even(record.answer)
+
+    REWARDS["even_length"] = EvenLength
     data = image_samples(folder, arguments.prompts * (arguments.steps + 1))
     model = {
         "max_length": 512, "llm": {"tokenizer_vocab_size": 1024, "config": LLM},
@@ -234,7 +248,7 @@ def trl_on_images(arguments: argparse.Namespace, folder: Path) -> list[float]:
             self.ends.append(time.process_time())
 
     def reward(completions: Any, **more: Any) -> list[float]:
-        return [float(number % 2) for number in range(len(completions))]
+        return [even(completion[0]["content"]) for completion in completions]
 
     settings = GRPOConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=arguments.prompts * GROUP, num_generations=GROUP,

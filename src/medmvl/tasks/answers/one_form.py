@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from medmvl.tasks.metrics.text import has_chinese, normalise
 
@@ -98,6 +99,7 @@ def names_lobe(text: str) -> bool:
     return any(match["alone"] is None for match in (*_ENGLISH.finditer(text), *_HAN_LOBE.finditer(text)))
 
 
+@lru_cache(maxsize=2048)
 def lobes_in_one_form(text: str, *, chinese: bool) -> str:
     """A text with every lobe as `left lower lobe` or, in Chinese, as `左下叶`; lists are written out member by member."""
     text = _ENGLISH.sub(lambda match: _spoken(*_english(match), match.group(), chinese), text)
@@ -182,6 +184,7 @@ def modalities_in_one_form(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=2048)
 def without_mark(option: str) -> str:
     """An option without its letter and its last point."""
     return re.sub(r"^\s*[(\[]?[A-Za-z][)\].:、]\s*", "", option).strip(" .。")

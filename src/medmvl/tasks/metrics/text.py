@@ -9,6 +9,7 @@ import html
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff"
 LATEX = {
@@ -114,8 +115,9 @@ def spell(text: str) -> str:
     return spell_with_case(text).casefold()
 
 
+@lru_cache(maxsize=2048)
 def spell_with_case(text: str) -> str:
-    """What `spell` gives, capitals kept."""
+    """What `spell` gives, capitals kept; the latest texts are kept, as judging spells the same choices again and again."""
     if "&" in text:
         text = html.unescape(text)
     if "\\" in text:
@@ -150,7 +152,14 @@ def _dashes(text: str) -> str:
 
 def placed_words(spelled: str) -> list[Word]:
     """The words of a text that `spell` gave, with their places."""
-    return [Word(_number(match.group()), match.start(), match.end()) for match in _WORD.finditer(spelled)]
+    return list(_placed_words(spelled))
+
+
+@lru_cache(maxsize=2048)
+def _placed_words(spelled: str) -> tuple[Word, ...]:
+    return tuple(
+        Word(_number(match.group()), match.start(), match.end()) for match in _WORD.finditer(spelled)
+    )
 
 
 def _number(word: str) -> str:
