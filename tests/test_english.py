@@ -37,7 +37,7 @@ PATTERNS = {
     "say once per": r"\b(?:once|source) an? (?:sample|epoch|file|row|process|pass)\b",
     "say per, of parts": rf"\b(?:one|{HELD}) an? (?:{HOLDER})\b",
     "say one per line": r"\b(?:a line|an answer|a row) each\b",
-    "say known, reported or warned of": r"\b[Tt]old\b(?! apart)",
+    "say known, reported or warned of": r"(?<!`)\b[Tt]old\b(?! apart|`)",
     "say predict, again, more expensive": r"\b(?:foret(?:ell|old)\w*|anew|dearer|unsaid)\b",
     "say number of": r"\ASo many\b",
     "say after": r"(?<!look-)(?<!left )(?<!nothing )\b[Bb]ehind\b(?! (?:an? |the heart|Starlette|in ))",

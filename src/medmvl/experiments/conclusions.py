@@ -157,7 +157,7 @@ def table(found: Sequence[Outcome], costs: Mapping[str, JsonMapping] | None = No
     costs = costs or {}
     lines = [
         "| variant | score | without image or majority | difference | by seed | p | Holm | could show "
-        "| parameters | visual tokens | training s | s an answer | peak GiB |",
+        "| parameters | visual tokens | training s | s per answer | peak GiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for o in found:
