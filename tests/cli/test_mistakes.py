@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from medmvl.cli import main as cli
+from medmvl.engine import GenerationOptions
+from medmvl.errors import UserError
 from medmvl.training.recipe_files import load_recipe
 from tests.factories.engine import save_tiny_model
 
@@ -73,6 +75,18 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder(
     data: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
     assert said in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"choices": "yes,no"}, r"give several, such as \('yes', 'no'\)"),
+        ({"volume": "x"}, "did you mean 'volumes'"),
+    ],
+)
+def test_options_in_python_say_what_was_meant(given: dict[str, str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        GenerationOptions.from_arguments(**given)
 
 
 def test_a_run_folder_names_the_model_in_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,9 +61,13 @@ class GenerationOptions(StrictModel):
         for name in given:
             if name not in cls.model_fields:
                 known = list(cls.model_fields)
-                raise UserError(
-                    f"unknown option {name!r}{did_you_mean(name, known) or '.'} Known: {', '.join(known)}"
-                )
+                meant = did_you_mean(name, [*known, "images", "volumes", "priors"])
+                raise UserError(f"unknown option {name!r}{meant or '.'} Known: {', '.join(known)}")
+        if isinstance(text := given.get("choices"), str):
+            parts = tuple(part.strip() for part in text.split(","))
+            raise UserError(
+                f"choices={text!r} is one text, which leaves no choice; give several, such as {parts}"
+            )
         try:
             return cls(**given)
         except ValidationError as error:
