@@ -88,16 +88,31 @@ def _open_splits(
 def _from_recipe(
     name: str, splits: dict[str, list[LoadedSource]]
 ) -> tuple[MedMVLProcessor | None, int | None, dict[str, list[LoadedSource]]]:
-    """The recipe's processor, built without the model, and its own data where no other was named."""
+    """The recipe's processor, built without the model, and its own data where no other was named.
+
+    Beside named data, phantoms of the recipe only give texts for its tokenizer: those of few patients, without drawing.
+    """
     from medmvl.data.prepared import default_cache_dir
-    from medmvl.data.sources import load_source, source_key
+    from medmvl.data.sources import OUTLINE_PATIENTS, check_here, load_source, outline_source, source_key
     from medmvl.models.assemble import assemble_processor
     from medmvl.training.recipe_files import load_recipe
-    from medmvl.training.run import load_sources, training_texts
+    from medmvl.training.run import load_sources, named_sources, training_texts
 
     recipe = load_recipe(name)
-    loaded = load_sources(recipe, default_cache_dir())
-    if not splits:
+    if splits:
+        named = named_sources(recipe)
+        check_here(named.values())
+        loaded = {key: outline_source(source, Path.cwd()) for key, source in named.items()}
+        if recipe.model.llm.tokenizer_vocab_size is not None and any(
+            s.stands_for > 1 for s in loaded.values()
+        ):
+            typer.echo(
+                f"Notice: the tokenizer of {name} is learned from all of its phantoms; here from {OUTLINE_PATIENTS} patients "
+                "per split, so numbers of tokens are estimates",
+                err=True,
+            )
+    else:
+        loaded = load_sources(recipe, default_cache_dir())
         for stage in recipe.stages:
             data = recipe.data_of(stage)
             for part, sources in (("train", data.train), ("validation", data.validation)):

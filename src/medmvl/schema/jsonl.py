@@ -40,8 +40,10 @@ def describe_validation_error(error: ValidationError) -> str:
 
 
 def _what_is_wrong(item: ErrorDetails) -> str:
-    name = RENAMED.get(str(item["loc"][-1])) if item["type"] == "extra_forbidden" else None
-    return item["msg"] if name is None else f"this key is called {name!r} now; rename it"
+    if item["type"] != "extra_forbidden":
+        return item["msg"]
+    name = RENAMED.get(str(item["loc"][-1]))
+    return "unknown key" if name is None else f"this key is called {name!r} now; rename it"
 
 
 def iter_samples(path: Path) -> Iterator[Sample]:
