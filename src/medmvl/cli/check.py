@@ -103,9 +103,8 @@ def _from_recipe(
         named = named_sources(recipe)
         check_here(named.values())
         loaded = {key: outline_source(source, Path.cwd()) for key, source in named.items()}
-        if recipe.model.llm.tokenizer_vocab_size is not None and any(
-            s.stands_for > 1 for s in loaded.values()
-        ):
+        learned = recipe.model.llm is not None and recipe.model.llm.tokenizer_vocab_size is not None
+        if learned and any(source.stands_for > 1 for source in loaded.values()):
             typer.echo(
                 f"Notice: the tokenizer of {name} is learned from all of its phantoms; here from {OUTLINE_PATIENTS} patients "
                 "per split, so numbers of tokens are estimates",
