@@ -41,6 +41,11 @@ def first_of(
     )
 
 
+def with_article(noun: str) -> str:
+    """`an image`, `a volume`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
     """`; did you mean 'slake' or 'slake-en'?` for the nearest of the known names, or nothing.
 

@@ -1,12 +1,18 @@
 """Bodies of other clients: what changes nothing is taken, what would change something is refused by its name."""
 
 import json
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydicom.data import get_testdata_file
 
 from medmvl.errors import UserError
 from medmvl.serving.chat_bodies import parse_body
+from medmvl.serving.conversation import Conversation
+from medmvl.serving.intake import read_one
 from medmvl.serving.protocol import ChatRequest, FilePart
 from medmvl.serving.settings import Limits
 
@@ -77,6 +83,37 @@ def test_messages_as_clients_send_them_are_taken(content: Any, more: dict[str, A
 def test_content_of_another_form_is_told_what_is_wrong(content: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         parse_content(content)
+
+
+def test_an_unknown_key_is_named_as_one() -> None:
+    with pytest.raises(UserError, match=r"^messages\.0\.content\.0\.volume\.spacing_mm: unknown key$"):
+        parse_content([{"type": "volume", "volume": {"file_id": "f", "spacing_mm": [5, 1, 1]}}])
+
+
+def test_units_that_are_not_known_are_told_in_one_line() -> None:
+    request = parse_content([{"type": "volume", "volume": {"file_id": "f", "units": "mmHg"}}])
+    store = SimpleNamespace(get=lambda owner, name: SimpleNamespace(id=name))
+    conversation = Conversation(store, SimpleNamespace(), "me", {})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^units: units 'mmHg' are not known; expected one of: HU "):
+        conversation.request(request.messages, "one")
+
+
+def test_an_upload_of_two_series_says_how_a_client_chooses(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        with zipfile.ZipFile(tmp_path / folder / "scan.zip", "w") as archive:
+            for name in ("MR_small.dcm", "CT_small.dcm"):
+                archive.write(get_testdata_file(name), name)
+    said = r'^the upload: 2 images or series; choose one with "select": "series=2":\n  1: '
+    with pytest.raises(UserError, match=said):
+        read_one(tmp_path / "one" / "scan.zip", "", Limits())
+    assert read_one(tmp_path / "two" / "scan.zip", "series=2", Limits()).num_voxels
+
+
+def test_an_archive_of_nothing_is_called_empty(tmp_path: Path) -> None:
+    zipfile.ZipFile(tmp_path / "scan.zip", "w").close()
+    with pytest.raises(UserError, match=r"^the upload: this archive is empty$"):
+        read_one(tmp_path / "scan.zip", "", Limits())
 
 
 def test_a_file_under_openai_s_names_is_the_same_file() -> None:

@@ -13,6 +13,7 @@ from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.partners import files_of
 from medmvl.imaging.selector import split_selector
+from medmvl.messages import with_article
 from medmvl.schema import Declarations, VisualBlock, VolumeBlock
 
 PHANTOM_SCHEME = "phantom://"
@@ -77,8 +78,8 @@ class BlockLoader:
             image = read(reference, **self.declarations(block))
         if image.kind != block.type:
             raise ReadError(
-                f"{reference}: asked for as {_called(block.type)}, but it holds "
-                f"{_called(image.kind)} of shape {image.shape}; "
+                f"{reference}: asked for as {with_article(block.type)}, but it holds "
+                f"{with_article(image.kind)} of shape {image.shape}; "
                 f"make it the block '{image.kind}' (--{image.kind} on the command line), or choose another file"
             )
         return image
@@ -98,7 +99,3 @@ def states_of(path: Path) -> tuple[tuple[str, int, int], ...]:
             continue
         states.append((os.fspath(file), stat.st_size, stat.st_mtime_ns))
     return tuple(states)
-
-
-def _called(kind: str) -> str:
-    return "an image" if kind == "image" else "a volume"

@@ -36,6 +36,8 @@ def read_zip(path: Path, read_unpacked: Callable[[Path], MedicalImage]) -> Medic
         ReadError: the archive is damaged, encrypted, too large, holds links or unsafe names; or what it holds cannot be
             read, the message naming files as the archive does.
     """
+    if _is_empty(path):
+        raise ReadError("this archive is empty")
     if claims_are_limited():
         raise ReadError("this is an archive within an archive: send the scan itself")
     with tempfile.TemporaryDirectory(prefix="medmvl-zip-") as name:  # mode 0700
@@ -49,6 +51,11 @@ def read_zip(path: Path, read_unpacked: Callable[[Path], MedicalImage]) -> Medic
             raise type(error)(
                 str(error).replace(f"{folder}/", "").replace(str(folder), "the archive")
             ) from error
+
+
+def _is_empty(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x05\x06"
 
 
 def _no_scan(name: str) -> bool:

@@ -35,13 +35,14 @@ def describe_validation_error(error: ValidationError) -> str:
     problems = []
     for item in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in item["loc"]) or "sample"
-        problems.append(f"{place}: {_what_is_wrong(item).removeprefix('Value error, ')}")
+        problems.append(f"{place}: {what_is_wrong(item)}")
     return "; ".join(problems)
 
 
-def _what_is_wrong(item: ErrorDetails) -> str:
+def what_is_wrong(item: ErrorDetails) -> str:
+    """One error of pydantic in words."""
     if item["type"] != "extra_forbidden":
-        return item["msg"]
+        return item["msg"].removeprefix("Value error, ")
     name = RENAMED.get(str(item["loc"][-1]))
     return "unknown key" if name is None else f"this key is called {name!r} now; rename it"
 

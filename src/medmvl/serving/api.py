@@ -23,6 +23,7 @@ from medmvl.engine import Engine
 from medmvl.engine.scheduler import BusyError
 from medmvl.imaging.declared_metadata import Declared
 from medmvl.json_types import JsonObject
+from medmvl.schema.jsonl import what_is_wrong
 from medmvl.serving.chat_bodies import BodyError
 from medmvl.serving.completions import FailedError
 from medmvl.serving.conversation import Conversation
@@ -188,7 +189,8 @@ def _add_errors(app: FastAPI) -> None:
     async def invalid(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"][1:]))
-        return _error(400, f"{where}: {first['msg']}" if where else first["msg"], "invalid_request", where)
+        said = what_is_wrong(first)
+        return _error(400, f"{where}: {said}" if where else said, "invalid_request", where)
 
     @app.exception_handler(BodyError)
     async def not_the_protocol(request: HttpRequest, error: BodyError) -> JSONResponse:

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from medmvl.errors import UserError
 from medmvl.json_types import JsonValue
+from medmvl.schema.jsonl import what_is_wrong
 from medmvl.serving.data_uri import check_data_uri, decode_data_uri
 from medmvl.serving.intake import read_one
 from medmvl.serving.protocol import ChatRequest, FilePart, ImagePart, Part, VolumePart
@@ -57,7 +58,8 @@ def parse_body(data: bytes, limits: Limits) -> ChatRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = _place(first["loc"], given)
-        raise BodyError(f"{place}: {first['msg']}" if place else first["msg"], place) from None
+        said = what_is_wrong(first)
+        raise BodyError(f"{place}: {said}" if place else said, place) from None
     request.check(limits)
     for part in inline_parts(request):
         check_data_uri(_uri(part))

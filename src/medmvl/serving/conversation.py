@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import ValidationError
+
 from medmvl.engine import Request
 from medmvl.errors import UserError
 from medmvl.imaging import MedicalImage
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.json_types import JsonObject
+from medmvl.messages import with_article
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
+from medmvl.schema.jsonl import describe_validation_error
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
 from medmvl.serving.store import StudyStore
 
@@ -44,7 +48,10 @@ class Conversation:
     def _blocks(self, message: ChatMessage) -> tuple[TextBlock | VisualBlock, ...]:
         if message.content is None or isinstance(message.content, str):
             return (TextBlock(text=message.content or ""),)
-        return tuple(self._block(part) for part in message.content)
+        try:
+            return tuple(self._block(part) for part in message.content)
+        except ValidationError as error:
+            raise UserError(describe_validation_error(error)) from None
 
     def _block(self, part: TextPart | ImagePart | VolumePart | FilePart) -> TextBlock | VisualBlock:
         if isinstance(part, TextPart):
@@ -71,7 +78,9 @@ class Conversation:
     def _load(self, block: ImageBlock | VolumeBlock) -> MedicalImage:
         image = self._inline.get(block.path) or self._store.load(self._owner, block.path)
         if image.kind != block.type:
-            raise UserError(f"sent as a {block.type}, but it is a {image.kind} of shape {image.shape}")
+            raise UserError(
+                f"sent as {with_article(block.type)}, but it is {with_article(image.kind)} of shape {image.shape}"
+            )
         return apply_declared(image, Declared.parse(units=block.units, modality=block.modality))
 
 

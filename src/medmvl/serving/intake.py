@@ -6,11 +6,12 @@ torch nor transformers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medmvl.errors import UserError
+from medmvl.errors import AmbiguousSourceError, UserError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.dicom import series_in
@@ -48,9 +49,16 @@ def read_one(received: Path, selector: str, limits: Limits, declared: Declared |
         target = _opened(received, limits)
         image = _read(f"{target}#{selector}" if selector else target, limits)
         image = image if declared is None else apply_declared(image, declared)
+    except AmbiguousSourceError as error:
+        raise UserError(_without_paths(_as_selected(str(error)), received.parent)) from None
     except (ValueError, OSError) as error:
         raise UserError(_without_paths(str(error), received.parent)) from None
     return store_image(image, received.parent / "stored-0")
+
+
+def _as_selected(message: str) -> str:
+    """How to choose one image of several as a client does it: an upload has no path that it could add to."""
+    return re.sub(r"by adding #(\w+)=N to the path \(.*?#(\w+=\d)\)", r'with "select": "\2"', message)
 
 
 def read_all(received: Path, limits: Limits) -> Intake:
