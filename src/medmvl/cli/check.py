@@ -90,7 +90,7 @@ def _from_recipe(
 ) -> tuple[MedMVLProcessor | None, int | None, dict[str, list[LoadedSource]]]:
     """The recipe's processor, built without the model, and its own data where no other was named.
 
-    Beside named data, phantoms of the recipe only give texts for its tokenizer: those of few patients, without drawing.
+    Next to named data, phantoms of the recipe only give texts for its tokenizer: those of few patients, without drawing.
     """
     from medmvl.data.prepared import default_cache_dir
     from medmvl.data.sources import OUTLINE_PATIENTS, check_here, load_source, outline_source, source_key
