@@ -169,6 +169,20 @@ def test_data_that_would_train_nothing_is_refused_and_data_of_the_recipe_reach_a
     parse_recipe(recipe(stage(name="one", data=own), stage(name="two")) | {"data": {"train": mine}}, "r")
 
 
+def test_data_of_a_recipe_may_stand_in_its_stages_alone_or_with_either() -> None:
+    own = {"train": [{"path": "a.jsonl"}]}
+    document = recipe(stage("one", data=own))
+    del document["data"]
+    assert (
+        parse_recipe(document, "r").data_of(parse_recipe(document, "r").stages[0]).train[0].path == "a.jsonl"
+    )
+    watched = parse_recipe(recipe(stage("one", data={"validation": own["train"]})) | {"data": own}, "r")
+    merged = watched.data_of(watched.stages[0])
+    assert [source.path for source in (*merged.train, *merged.validation)] == ["a.jsonl", "a.jsonl"]
+    with pytest.raises(RecipeError, match="stage 'one' has no training data"):
+        parse_recipe({name: value for name, value in recipe(stage("one")).items() if name != "data"}, "r")
+
+
 def test_ones_own_data_train_the_last_stage_of_every_shipped_recipe() -> None:
     for name in recipe_names():
         read = load_recipe(name, ["data.train=[{path: mine/train.jsonl}]"])

@@ -290,8 +290,8 @@ class Recipe(StrictModel):
     """Seed for fresh weights, order and dropout."""
     model: ModelRecipe
     """The parts, or a saved model to start from."""
-    data: DataRecipe
-    """Data of all stages that name none of their own."""
+    data: DataRecipe = DataRecipe()
+    """Data of all stages that name none of their own; not needed where each stage does."""
     stages: tuple[Stage, ...] = Field(min_length=1)
     """Stages in order; each goes on from the model of the one before."""
     distributed: Distributed = Distributed()
@@ -316,7 +316,7 @@ class Recipe(StrictModel):
                     f"stage '{stage.name}': grpo decodes with the model that trains, which needs whole weights in each "
                     "process; leave out distributed"
                 )
-            if not (stage.data or self.data).train:
+            if not self.data_of(stage).train:
                 raise ValueError(f"stage '{stage.name}' has no training data; set data.train")
         self._all_data_is_used()
         return self
