@@ -12,7 +12,7 @@ import yaml
 
 from medmvl.cli.main import VERBS, LazyVerb
 from medmvl.models.known_sizes import llm_config
-from medmvl.training.recipe_files import load_recipe, recipe_names
+from medmvl.training.recipe_files import load_recipe, parse_recipe, recipe_names
 from tests.factories.scripts import load_script
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +65,18 @@ def test_printed_overrides_make_a_valid_recipe(words: list[str]) -> None:
     recipe = load_recipe(words[2], [word for word in words[3:] if "=" in word and not word.startswith("--")])
     if "--dry-run" in words and recipe.model.init is None and (name := recipe.model.llm.path) is not None:
         assert llm_config(name) is not None
+
+
+def test_recipes_on_the_pages_are_valid() -> None:
+    blocks = [
+        (page, yaml.safe_load(block))
+        for page in PAGES
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    whole = [(page, block) for page, block in blocks if {"model", "stages"} <= set(block)]
+    assert len(whole) >= 2
+    for page, block in whole:
+        assert parse_recipe(block, str(page)).stages
 
 
 def test_no_page_asks_a_model_about_the_patients_it_was_trained_on() -> None:
