@@ -92,7 +92,7 @@ def test_unknown_names_folders_and_layouts(tmp_path: Path) -> None:
         empty.mkdir(exist_ok=True)
         with pytest.raises(UserError, match=r"expected|was found"):
             convert(name, empty, tmp_path / "out")
-    with pytest.raises(UserError, match="tell of no published split"):
+    with pytest.raises(UserError, match="name no published split"):
         convert("iu-xray", _iu_xray(tmp_path / "iu"), tmp_path / "out", split="published")
 
 

@@ -49,5 +49,5 @@ def test_eight_bits_take_a_quarter(folder: Path, torchao: None) -> None:
 
 def test_without_the_extra_the_error_names_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eight_bit, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"medmvl\[int8\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[int8\]' in the clone"):
         Engine.load(folder, "cpu", "int8")

@@ -91,7 +91,7 @@ def test_sharding_checkpointing_and_lora_take_less() -> None:
 def test_what_is_in_no_table_is_an_error_that_names_it() -> None:
     with pytest.raises(RecipeError, match="someone/else is not on this machine"):
         estimate(load_recipe("medm-vl-2d", ["model.llm.path=someone/else"]), OURS)
-    with pytest.raises(UserError, match=r"no hardware 'abacus'; known: .*h100-80gb"):
+    with pytest.raises(UserError, match=r"no hardware 'abacus'\. Known: .*h100-80gb"):
         estimate(load_recipe("medm-vl-2d"), replace(OURS, hardware="abacus"))
 
 

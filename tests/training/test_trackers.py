@@ -72,7 +72,9 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_trains(
 ) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     check_trackers(("tensorboard",))
-    with pytest.raises(RecipeError, match=r"report_to: wandb not installed; pip install 'medmvl\[wandb\]'"):
+    with pytest.raises(
+        RecipeError, match=r"report_to: wandb not installed; pip install -e '\.\[wandb\]' in the clone"
+    ):
         check_trackers(("tensorboard", "wandb"))
 
 

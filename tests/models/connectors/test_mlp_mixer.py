@@ -66,7 +66,7 @@ def test_another_encoder_is_refused_with_the_reason(widths, grids, reason):
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"tokens": [[6, 5]]}, "one entry a stream"), ({"tokens": [[6, 5], [3]]}, "as many mixing layers")],
+    [({"tokens": [[6, 5]]}, "one entry per stream"), ({"tokens": [[6, 5], [3]]}, "as many mixing layers")],
 )
 def test_settings_that_do_not_fit_together_are_refused(change, reason):
     with pytest.raises(RecipeError, match=reason):

@@ -148,7 +148,7 @@ def test_settings_are_read_from_the_shapes():
         "type": "ct_vit", "patch_size": [2, 4, 3], "in_channels": 1, "width": WIDTH, "num_spatial_layers": 2,
         "num_depth_layers": 3, "num_heads": HEADS, "head_width": HEAD, "codebook_size": 11,
     }  # fmt: skip
-    with pytest.raises(RecipeError, match=r"24 voxels a patch, which patches of \(2, 5, 3\) do not fill"):
+    with pytest.raises(RecipeError, match=r"24 voxels per patch, which patches of \(2, 5, 3\) do not fill"):
         ct_clip_settings(checkpoint(), (2, 5, 3))
 
 

@@ -38,7 +38,7 @@ TIMM = {
 def test_without_the_library_the_error_names_the_extra(library, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     config = {"type": "timm", "name": "resnet18"} if library == "timm" else OPEN_CLIP
-    with pytest.raises(RecipeError, match=rf"needs {library}: pip install 'medmvl\[{extra}\]'"):
+    with pytest.raises(RecipeError, match=rf"needs {library}: pip install -e '\.\[{extra}\]' in the clone"):
         parse_image_encoder_config(config)
 
 
