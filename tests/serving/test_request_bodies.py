@@ -48,7 +48,7 @@ def test_neutral_values_of_many_clients_are_taken(field: str, value: Any) -> Non
     [
         ("guided_json", {}), ("anything_new", 0), ("use_beam_search", True), ("skip_special_tokens", False), ("min_tokens", 5),
         ("repeat_penalty", 1.1), ("options", {"num_ctx": 1}), ("stop_token_ids", [2]), ("mirostat", 1), ("keep_alive", "5m"),
-        ("prompt_cache_retention", "forever"),
+        ("prompt_cache_retention", "forever"), ("top_logprobs", 3),
     ],
 )  # fmt: skip
 def test_values_that_change_something_are_refused_by_name(field: str, value: Any) -> None:

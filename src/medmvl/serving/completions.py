@@ -142,8 +142,8 @@ class Completions:
 
     def _logprobs(self, answer: Answer) -> JsonObject:
         """Those of the content, as the protocol has them: reasoning is left out."""
-        told = answer.logprobs[answer.num_reasoning_tokens :]
-        return {"content": [self._entry(found) for found in told], "refusal": None}
+        content = answer.logprobs[answer.num_reasoning_tokens :]
+        return {"content": [self._entry(found) for found in content], "refusal": None}
 
     def _entry(self, found: TokenLogprob) -> JsonObject:
         top = [self._token(token, logprob) for token, logprob in found.top]

@@ -303,8 +303,10 @@ class ChatRequest(_UnservedFields):
         """Count what is asked before anything of it is read.
 
         Raises:
-            UserError: more turns, texts, visuals or stop texts than the limits allow.
+            UserError: more turns, texts, visuals or stop texts than the limits allow, or two fields contradict each other.
         """
+        if self.top_logprobs and not self.logprobs:
+            raise UserError('top_logprobs: needs "logprobs": true')
         texts, visuals = self._texts(), self._num_visuals()
         _at_most("messages", len(self.messages), limits.messages)
         _at_most("characters of text", sum(map(len, texts)), limits.characters)
