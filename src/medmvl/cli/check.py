@@ -93,16 +93,14 @@ def _from_recipe(
     Next to named data, phantoms of the recipe only give texts for its tokenizer: those of few patients, without drawing.
     """
     from medmvl.data.prepared import default_cache_dir
-    from medmvl.data.sources import OUTLINE_PATIENTS, check_here, load_source, outline_source, source_key
+    from medmvl.data.sources import OUTLINE_PATIENTS, load_source, source_key
     from medmvl.models.assemble import assemble_processor
     from medmvl.training.recipe_files import load_recipe
-    from medmvl.training.run import load_sources, named_sources, training_texts
+    from medmvl.training.run import load_sources, outline_sources, training_texts
 
     recipe = load_recipe(name)
     if splits:
-        named = named_sources(recipe)
-        check_here(named.values())
-        loaded = {key: outline_source(source, Path.cwd()) for key, source in named.items()}
+        loaded = outline_sources(recipe)
         learned = recipe.model.llm is not None and recipe.model.llm.tokenizer_vocab_size is not None
         if learned and any(source.stands_for > 1 for source in loaded.values()):
             typer.echo(

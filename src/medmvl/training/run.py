@@ -109,9 +109,7 @@ def dry_run(recipe: Recipe) -> Iterator[str]:
 
     No phantom is drawn: numbers are estimates from the first patients of each split, and the last text says so.
     """
-    named = named_sources(recipe)
-    check_here(named.values())
-    sources = {key: outline_source(source, Path.cwd()) for key, source in named.items()}
+    sources = outline_sources(recipe)
     model, processor = assemble(recipe.model, texts=training_texts(recipe, sources), seed=recipe.seed)
     before = trained_before(recipe, Path(), number=1)
     for stage in recipe.stages:
@@ -133,6 +131,17 @@ def load_sources(recipe: Recipe, cache: Path) -> dict[str, LoadedSource]:
     """
     named = named_sources(recipe)
     return dict(zip(named, open_sources(named.values(), cache), strict=True))
+
+
+def outline_sources(recipe: Recipe) -> dict[str, LoadedSource]:
+    """What `load_sources` gives, without drawing a phantom: samples of few patients of each split.
+
+    Raises:
+        UserError: data files are not here; all of them are named, with what to do.
+    """
+    named = named_sources(recipe)
+    check_here(named.values())
+    return {key: outline_source(source, Path.cwd()) for key, source in named.items()}
 
 
 def named_sources(recipe: Recipe) -> dict[str, DataSource]:

@@ -87,10 +87,7 @@ class _Clause:
 
 def names_normal(text: str) -> bool:
     """Whether a text calls something normal, or asks what is."""
-    return (
-        _NORMAL.search(text) is not None
-        or re.search(r"\b(?:clear|intact|sharp)\b", text, re.IGNORECASE) is not None
-    )
+    return _NORMAL.search(text) is not None or _ASKED_NORMAL.search(text) is not None
 
 
 @lru_cache(maxsize=4096)
