@@ -104,7 +104,7 @@ def test_an_upload_of_two_series_says_how_a_client_chooses(tmp_path: Path) -> No
         with zipfile.ZipFile(tmp_path / folder / "scan.zip", "w") as archive:
             for name in ("MR_small.dcm", "CT_small.dcm"):
                 archive.write(get_testdata_file(name), name)
-    said = r'^the upload: 2 images or series; choose one with "select": "series=2":\n  1: '
+    said = r'^the upload: 2 images or series; choose one with the form field "select": "series=2":\n  1: '
     with pytest.raises(UserError, match=said):
         read_one(tmp_path / "one" / "scan.zip", "", Limits())
     assert read_one(tmp_path / "two" / "scan.zip", "series=2", Limits()).num_voxels

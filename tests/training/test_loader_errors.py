@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from medmvl.errors import SampleError, UserError
+from medmvl.errors import AmbiguousSourceError, Choice, SampleError, UserError
 from medmvl.training.loader_errors import (
     LONGEST_TEMPORARY_FOLDER,
     check_temporary_folder,
@@ -45,7 +45,11 @@ def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("fail", [of_two_lines, not_allowed])
+def of_several_images() -> None:
+    raise AmbiguousSourceError("a: the file holds 2 frames", Choice("frame", 2), " (in order)")
+
+
+@pytest.mark.parametrize("fail", [of_two_lines, not_allowed, of_several_images])
 def test_the_message_is_that_of_the_process_itself(fail: Callable[[], object]) -> None:
     with pytest.raises((UserError, OSError)) as here:
         fail()

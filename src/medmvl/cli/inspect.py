@@ -45,7 +45,7 @@ def inspect(
     try:
         image = read(path, units=units, spacing_mm=spacing_mm, axcodes=axcodes, modality=modality)
     except ReadError as error:
-        raise type(error)(f"{error}{_other_images(path)}") from error
+        raise error.reworded(lambda said: f"{said}{_other_images(path)}") from error
     described = describe(image)
     if model is not None:
         described["model"] = _seen_by(model, image, preview)

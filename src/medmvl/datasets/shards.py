@@ -82,7 +82,7 @@ def member_file(reference: str) -> Iterator[Path]:
         try:
             yield copy
         except ReadError as error:
-            raise type(error)(str(error).replace(str(copy), reference)) from error
+            raise error.reworded(lambda said: said.replace(str(copy), reference)) from error
 
 
 def _read(shard: Path, member: Member) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.errors import ReadError, UserError
+from medmvl.errors import AmbiguousSourceError, Choice, ReadError, UserError
 from medmvl.imaging.dicom_decode import PixelError
 from medmvl.imaging.dicom_frames import Frame, frames_of
 from medmvl.imaging.dicom_geometry import single_affine, stack_geometry
@@ -53,7 +53,8 @@ def read_dicom(path: Path, selector: Selector | None = None) -> MedicalImage:
     """
     with silent_libraries(), _refusing():
         frames = frames_of(read_header(path))
-        return _to_image(choose(group_frames(frames), selector or Selector(), "file"), ())
+        selector = selector or Selector()
+        return _to_image(choose(group_frames(frames), selector, "file"), (), selector)
 
 
 def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalImage:
@@ -71,7 +72,8 @@ def read_dicom_folder(path: Path, selector: Selector | None = None) -> MedicalIm
         series, notes = set_aside(group_frames(frames))
         if without_pixels:
             notes = (*notes, f"{without_pixels} DICOM object(s) without pixels set aside")
-        return _to_image(choose(series, selector or Selector(), "folder"), notes)
+        selector = selector or Selector()
+        return _to_image(choose(series, selector, "folder"), notes, selector)
 
 
 def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
@@ -166,8 +168,10 @@ def _is_dicom(file: Path) -> bool:
         return False
 
 
-def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
+def _to_image(series: Series, notes: tuple[str, ...], selector: Selector) -> MedicalImage:
     values = read_values(series.frames)
+    if series.series_type in ("volume", "stack"):
+        _refuse_colour(values, selector)
     assumed = dict.fromkeys(note for frame in series.frames for note in frame.notes)
     notes = (
         *notes,
@@ -187,16 +191,17 @@ def _to_image(series: Series, notes: tuple[str, ...]) -> MedicalImage:
     return _to_plane(series.frames[0], values, (*notes, *place_of_tile(series.frames[0])))
 
 
-def _refuse_colour(values: Values) -> None:
+def _refuse_colour(values: Values, selector: Selector) -> None:
     if values.array.ndim == 4:
-        raise ReadError(
-            f"a stack of {len(values.array)} colour slices is no volume of values; choose one with #frame=N"
+        count = len(values.array)
+        raise AmbiguousSourceError(
+            f"a stack of {count} colour slices is no volume of values",
+            Choice("frame", count, already=str(selector)),
         )
 
 
 def _to_stack(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
     """Return slices whose place is unknown, in the order they were given; nothing is invented."""
-    _refuse_colour(values)
     return MedicalImage(
         array=np.ascontiguousarray(values.array),
         kind="volume",
@@ -210,7 +215,6 @@ def _to_stack(series: Series, values: Values, notes: tuple[str, ...]) -> Medical
 
 
 def _to_volume(series: Series, values: Values, notes: tuple[str, ...]) -> MedicalImage:
-    _refuse_colour(values)
     stack = stack_geometry(series.frames)
     if series.frames[0].file.text("SOPClassUID") == ULTRASOUND_VOLUME:
         note = "it lies in the frame of reference of its transducer: which sides of the patient its axes show is unknown"

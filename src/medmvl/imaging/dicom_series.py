@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medmvl.errors import AmbiguousSourceError, ReadError
+from medmvl.errors import AmbiguousSourceError, Choice, ReadError
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_geometry import plane_of
 from medmvl.imaging.dicom_labels import names_of, on_grid, segmentation_type
@@ -133,7 +133,7 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
     if selector.time is not None:
         if len({one.origin for one in chosen}) != 1 or len(series) == 1:
             raise ReadError(
-                f"#time={selector.time} was asked for, but there are no times to choose: use #series=N"
+                f"time {selector.time} was asked for, but there are no times to choose: choose a series"
             )
         siblings = [one for one in series if one.origin == chosen[0].origin]
         chosen = [siblings[pick(selector.time, len(siblings), "time")]]
@@ -141,10 +141,9 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
         lines = first_of(
             [f"{number}: {one}" for number, one in enumerate(chosen, 1)], LISTED, separator="\n  "
         )
-        head = (
-            f"{len(chosen)} images or series; choose one by adding #series=N to the path ({name}#series=2):"
+        raise AmbiguousSourceError(
+            f"{len(chosen)} images or series", Choice("series", len(chosen), place=name), f":\n  {lines}"
         )
-        raise AmbiguousSourceError(f"{head}\n  {lines}")
     return _choose_frame(chosen[0], selector, name)
 
 
@@ -153,10 +152,9 @@ def _choose_frame(series: Series, selector: Selector, name: str) -> Series:
         frame = series.frames[pick(selector.frame, len(series.frames), "frame")]
         return replace(series, series_type="image", frames=(frame,))
     if series.series_type == "frames":
-        prefix = "" if selector.series is None else f"#series={selector.series}"
         raise AmbiguousSourceError(
-            f"these are frames, not a volume: {series}; {why_no_volume(series.frames)}choose one by adding #frame=N "
-            f"to the path ({name}{prefix}#frame=3)"
+            f"these are frames, not a volume: {series}{why_no_volume(series.frames)}",
+            Choice("frame", len(series.frames), already=str(selector), place=name),
         )
     return series
 

@@ -139,4 +139,4 @@ def why_no_volume(frames: Sequence[Frame]) -> str:
     faults = place_faults(frames[0])
     if len(frames) < 2 or not faults or frames[0].file.modality not in (*SECTIONS, "NM", "RTDOSE", "SEG"):
         return ""
-    return f"they have {' and '.join(faults)}, so how they lie is unknown; "
+    return f"; they have {' and '.join(faults)}, so how they lie is unknown"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.errors import AmbiguousSourceError, MissingExtraError, ReadError
+from medmvl.errors import AmbiguousSourceError, Choice, MissingExtraError, ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
@@ -67,9 +67,7 @@ def _decoded(data: bytes) -> NDArray[Any]:
 
 def _frame(selector: Selector, count: int) -> int:
     if selector.frame is None and count > 1:
-        raise AmbiguousSourceError(
-            f"the file holds {count} frames; choose one with #frame=1 ... #frame={count}"
-        )
+        raise AmbiguousSourceError(f"the file holds {count} frames", Choice("frame", count))
     return pick(selector.frame or 1, count, "frame")
 
 

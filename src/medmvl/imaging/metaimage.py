@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.errors import AmbiguousSourceError, ReadError
+from medmvl.errors import AmbiguousSourceError, Choice, ReadError
 from medmvl.imaging.geometry import OPPOSITE, Affine, axcodes_of, reverse_axes
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
@@ -124,9 +124,7 @@ def _true(value: str) -> bool:
 
 def _choose_time(selector: Selector, count: int) -> int:
     if selector.time is None and count > 1:
-        raise AmbiguousSourceError(
-            f"the file holds {count} time points; choose one with #time=1 ... #time={count}"
-        )
+        raise AmbiguousSourceError(f"the file holds {count} time points", Choice("time", count))
     return pick(selector.time or 1, count, "time")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.errors import AmbiguousSourceError, ReadError
+from medmvl.errors import AmbiguousSourceError, Choice, ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.nifti_geometry import NiftiGeometry, damage, nifti_geometry
@@ -198,9 +198,7 @@ def choose_time(selector: Selector, times: int) -> int:
     if selector.time is not None:
         return pick(selector.time, times, "time")
     if times > 1:
-        raise AmbiguousSourceError(
-            f"the file holds {times} time points; choose one with #time=1 ... #time={times}"
-        )
+        raise AmbiguousSourceError(f"the file holds {times} time points", Choice("time", times))
     return 0
 
 
@@ -269,8 +267,9 @@ def _colour_slice(array: NDArray[Any], geometry: NiftiGeometry, selector: Select
     affine, count = geometry.affine, len(rgb)
     if count > 1 and 1 not in rgb.shape[:3] and selector.frame is None:
         raise AmbiguousSourceError(
-            f"the file holds {count} slices in colour, which are no volume of values; choose one with #frame=1 ... "
-            f"#frame={count}, in the order of the file"
+            f"the file holds {count} slices in colour, which are no volume of values",
+            Choice("frame", count, already=str(selector)),
+            ", in the order of the file",
         )
     if selector.frame is not None:
         chosen = pick(selector.frame, count, "frame")

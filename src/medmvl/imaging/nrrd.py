@@ -13,7 +13,7 @@ import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
-from medmvl.errors import AmbiguousSourceError, ReadError
+from medmvl.errors import AmbiguousSourceError, Choice, ReadError
 from medmvl.imaging.geometry import Affine
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
@@ -273,9 +273,7 @@ def _choose(array: NDArray[Any], others: list[int], header: NrrdHeader, selector
                 f"the file holds several numbers per voxel (an axis of kind {kind!r}); convert to one channel"
             )
         if selector.time is None:
-            raise AmbiguousSourceError(
-                f"the file holds {counts[axis]} volumes; choose one with #time=1 ... #time={counts[axis]}"
-            )
+            raise AmbiguousSourceError(f"the file holds {counts[axis]} volumes", Choice("time", counts[axis]))
     count = counts[long_axes[0]] if long_axes else 1
     chosen = pick(selector.time or 1, count, "time")
     for axis in sorted(

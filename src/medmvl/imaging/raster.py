@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from medmvl.errors import AmbiguousSourceError, ReadError
+from medmvl.errors import AmbiguousSourceError, Choice, ReadError
 from medmvl.imaging import jpeg_xl
 from medmvl.imaging.deep_colour import deep_colour, is_deep_colour, set_byte_order
 from medmvl.imaging.image import MedicalImage
@@ -275,9 +275,7 @@ def _choose_frame(pil_image: Image.Image, selector: Selector) -> int:
     """Go to the page that was asked for; return its 0-based number."""
     count = int(getattr(pil_image, "n_frames", 1))
     if selector.frame is None and count > 1:
-        raise AmbiguousSourceError(
-            f"the file holds {count} pages or frames; choose one with #frame=1 ... #frame={count}"
-        )
+        raise AmbiguousSourceError(f"the file holds {count} pages or frames", Choice("frame", count))
     number = 0 if selector.frame is None else pick(selector.frame, count, "frame")
     if number:
         pil_image.seek(number)

@@ -96,7 +96,7 @@ def read(
         with silent_libraries():
             return apply_declared(_read_source(file, selector), declared)
     except (ReadError, MissingExtraError) as error:
-        raise type(error)(f"{os.fspath(path)}: {error}") from error
+        raise error.reworded(lambda said: f"{os.fspath(path)}: {said}") from error
     except MemoryError as error:
         raise ReadError(f"{os.fspath(path)}: the image does not fit into this machine's memory") from error
     except OSError as error:

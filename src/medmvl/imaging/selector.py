@@ -33,7 +33,7 @@ class Selector:
         for name in ("series", "frame", "time"):
             if getattr(self, name) is not None and name not in used:
                 raise ReadError(
-                    f"#{name}={getattr(self, name)} was asked for, but there is nothing to choose by it here"
+                    f"{name} {getattr(self, name)} was asked for, but there is no {name} to choose here"
                 )
 
     def __str__(self) -> str:
@@ -57,10 +57,10 @@ def split_selector(path: str | os.PathLike[str]) -> tuple[Path, Selector]:
         name, _, value = part.partition("=")
         if name not in ("series", "frame", "time") or not re.fullmatch(r"[1-9][0-9]{0,8}", value):
             raise ReadError(
-                f"#{part} is not understood: expected #series=N, #frame=N or #time=N with N counted from 1"
+                f"{part} is not understood: expected series=N, frame=N or time=N with N counted from 1"
             )
         if name in chosen:
-            raise ReadError(f"#{name}= is given twice")
+            raise ReadError(f"{name}= is given twice")
         chosen[name] = int(value)
     return Path(text[: found.start()]), Selector(**chosen)
 
@@ -73,6 +73,6 @@ def pick(number: int, count: int, name: str) -> int:
     """
     if number > count:
         raise ReadError(
-            f"#{name}={number} was asked for, but there {'is' if count == 1 else 'are'} only {count}"
+            f"{name} {number} was asked for, but there {'is' if count == 1 else 'are'} only {count}"
         )
     return number - 1

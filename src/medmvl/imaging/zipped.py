@@ -48,8 +48,8 @@ def read_zip(path: Path, read_unpacked: Callable[[Path], MedicalImage]) -> Medic
             image = read_unpacked(scan)
             return replace(image, warnings=(*image.warnings, *_left_out(folder))) if scan == folder else image
         except ReadError as error:
-            raise type(error)(
-                str(error).replace(f"{folder}/", "").replace(str(folder), "the archive")
+            raise error.reworded(
+                lambda said: said.replace(f"{folder}/", "").replace(str(folder), "the archive")
             ) from error
 
 

@@ -29,7 +29,7 @@ from medmvl.serving.completions import FailedError
 from medmvl.serving.conversation import Conversation
 from medmvl.serving.guard import DOCS_FOLDER, Guard, error_body
 from medmvl.serving.metrics import CountRequests
-from medmvl.serving.protocol import ChatRequest
+from medmvl.serving.protocol import SELECT, ChatRequest
 from medmvl.serving.server import Requester, Server
 from medmvl.serving.settings import ServeSettings
 from medmvl.serving.store import NotFoundError, QuotaError, Study
@@ -121,7 +121,7 @@ def _add_files(app: FastAPI, server: Server) -> None:
         request: HttpRequest,
         file: Annotated[UploadFile, File(description="DICOM, NIfTI, NRRD, an image, or a zip of a series")],
         purpose: Annotated[str, Form()] = "user_data",
-        select: Annotated[str, Form(pattern=r"^((series|frame|time)=\d{1,6})?$")] = "",
+        select: Annotated[str, Form(pattern=SELECT)] = "",
         units: Annotated[str, Form(description="such as HU, where the file does not say it")] = "",
         modality: Annotated[str, Form(description="such as CT, where the file does not say it")] = "",
     ) -> JsonObject:

@@ -14,7 +14,7 @@ from medmvl.errors import UserError
 from medmvl.json_types import JsonValue
 from medmvl.schema.jsonl import what_is_wrong
 from medmvl.serving.data_uri import check_data_uri, decode_data_uri
-from medmvl.serving.intake import read_one
+from medmvl.serving.intake import as_a_file, in_its_object, read_one
 from medmvl.serving.protocol import ChatRequest, FilePart, ImagePart, Part, VolumePart
 from medmvl.serving.settings import Limits
 from medmvl.serving.stored_image import StoredImage
@@ -109,7 +109,10 @@ def _read_part(part: ImagePart | VolumePart | FilePart, folder: Path, limits: Li
     received = folder / "inline"
     received.write_bytes(data)
     del data
-    stored = read_one(received, "" if isinstance(part, ImagePart) else part.reference.select, limits)
+    if isinstance(part, ImagePart):
+        stored = read_one(received, "", limits, advice=as_a_file)
+    else:
+        stored = read_one(received, part.reference.select, limits, advice=in_its_object)
     received.unlink()
     return stored
 

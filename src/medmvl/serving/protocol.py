@@ -30,6 +30,8 @@ from medmvl.serving.settings import Limits
 
 MAX_SCHEMA_BYTES = 65_536
 """Largest JSON schema, regular expression and list of choices; each is compiled before the answer begins."""
+SELECT = r"^((series|frame|time)=\d{1,6}(#(series|frame|time)=\d{1,6}){0,2})?$"
+"""What chooses one image of several, as after the `#` of a path."""
 Unused = Any
 """Type of a field whose annotation is `Unserved`."""
 
@@ -100,8 +102,8 @@ class Reference(RequestModel):
     """Units of values whose file does not say them, such as `"HU"` for a CT in NIfTI."""
     modality: str | None = None
     """DICOM code of the modality, such as `"CT"`, where the file does not say it."""
-    select: str = Field(default="", pattern=r"^((series|frame|time)=\d{1,6})?$")
-    """`series=2`, `frame=3` or `time=1`, where `data` holds several."""
+    select: str = Field(default="", pattern=SELECT)
+    """`series=2`, `frame=3`, `time=1`, or `series=2#frame=3`, where `data` holds several."""
     days_before_current: int | None = Field(default=None, ge=0)
     """Days before the current study, for a prior one."""
 
