@@ -104,7 +104,19 @@ class RecipeError(UserError):
 
 
 class MissingExtraError(UserError):
-    """An optional library is needed; the message names the extra to install."""
+    """An optional library is needed; the message names the extra to install.
+
+    Args:
+        message: what needs it, and how it is installed.
+        elsewhere: the same for somebody who can install nothing, as a client of a server.
+    """
+
+    def __init__(self, message: str, elsewhere: str | None = None) -> None:
+        super().__init__(message, elsewhere)
+        self.elsewhere = elsewhere
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class BusyError(UserError):

@@ -150,7 +150,7 @@ def test_a_volume_without_geometry_is_stretched_but_has_no_spacing():
     pixels, _, positions, _ = VolumeProcessor(size=(8, 16, 16))(image)
     assert pixels.shape == (1, 8, 16, 16)
     assert positions is None
-    with pytest.raises(ValueError, match="does not say its spacing; declare"):
+    with pytest.raises(ValueError, match="does not say its spacing: declare spacing_mm"):
         VolumeProcessor(size=(8, 16, 16), spacing_mm=(1.0, 1.0, 1.0))(image)
 
 

@@ -241,8 +241,8 @@ def test_headers_that_lie_do_not_help(tmp_path: Path) -> None:
 
 def test_names_in_an_archive_reach_no_disk(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(archive({"../../evil.dcm": b"x", "/abs/olute.dcm": b"y"}))
-    folder = unpack(tmp_path / "a.zip", tmp_path / "out", Limits())
-    assert [path.name for path in sorted(tmp_path.rglob("*.dcm"))] == ["00000.dcm", "00001.dcm"]
+    folder, _ = unpack(tmp_path / "a.zip", tmp_path / "out", Limits())
+    assert [path.name for path in sorted(tmp_path.rglob("*.dcm"))] == ["00001.dcm", "00002.dcm"]
     assert {path.parent for path in tmp_path.rglob("*.dcm")} == {folder}
 
 

@@ -86,8 +86,8 @@ def test_content_of_another_form_is_told_what_is_wrong(content: Any, words: str)
 
 
 def test_an_unknown_key_is_named_as_one() -> None:
-    with pytest.raises(UserError, match=r"^messages\.0\.content\.0\.volume\.spacing_mm: unknown key$"):
-        parse_content([{"type": "volume", "volume": {"file_id": "f", "spacing_mm": [5, 1, 1]}}])
+    with pytest.raises(UserError, match=r"^messages\.0\.content\.0\.volume\.spacing: unknown key$"):
+        parse_content([{"type": "volume", "volume": {"file_id": "f", "spacing": [5, 1, 1]}}])
 
 
 def test_units_that_are_not_known_are_told_in_one_line() -> None:
@@ -112,7 +112,7 @@ def test_an_upload_of_two_series_says_how_a_client_chooses(tmp_path: Path) -> No
 
 def test_an_archive_of_nothing_is_called_empty(tmp_path: Path) -> None:
     zipfile.ZipFile(tmp_path / "scan.zip", "w").close()
-    with pytest.raises(UserError, match=r"^the upload: this archive is empty$"):
+    with pytest.raises(UserError, match=r"^the upload: the archive is empty$"):
         read_one(tmp_path / "scan.zip", "", Limits())
 
 

@@ -72,7 +72,9 @@ def token_limit(given: int | None, default: int) -> dict[str, Any]:
 
 
 def as_options(text: str) -> str:
-    """A message about decoding with the names that the command line has for its settings."""
+    """A message about decoding or a scan with the names that the command line has for its settings."""
+    text = text.replace("declare spacing_mm", "declare spacing_mm (--spacing)")
+    text = text.replace("declare units=HU", "declare units=HU (--units HU)")
     named = re.sub(
         r"(?<![\w-])(max_new_tokens|num_beams|top_p)\b", lambda name: f"--{name[0].replace('_', '-')}", text
     )

@@ -37,6 +37,7 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what a file or folder holds: kind, shape, orientation, spacing, units, range, warnings."""
+    from medmvl.cli.asking import named_as_options
     from medmvl.errors import ReadError
     from medmvl.imaging import read
     from medmvl.imaging.describe import describe
@@ -48,7 +49,8 @@ def inspect(
         raise error.reworded(lambda said: f"{said}{_other_images(path)}") from error
     described = describe(image)
     if model is not None:
-        described["model"] = _seen_by(model, image, preview)
+        with named_as_options():
+            described["model"] = _seen_by(model, image, preview)
     elif preview is not None:
         _draw(image, preview, window)
     typer.echo(json.dumps(described, ensure_ascii=False)) if as_json else _print_table(path, described)

@@ -110,7 +110,7 @@ def _load_archive(path: Path) -> dict[str, NDArray[Any]]:
             if "train_images" in names:
                 raise ReadError(
                     "this is an archive of MedMNIST with many images: `medmvl data convert medmnist FOLDER OUT` makes a data "
-                    "set of it"
+                    "set of it, and an image saved as PNG can be read by itself"
                 )
             if len(wanted) > 1 and "array" not in names:
                 raise ReadError(

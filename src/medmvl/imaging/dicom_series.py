@@ -132,9 +132,8 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
         chosen = [series[pick(selector.series, len(series), "series")]]
     if selector.time is not None:
         if len({one.origin for one in chosen}) != 1 or len(series) == 1:
-            raise ReadError(
-                f"time {selector.time} was asked for, but there are no times to choose: choose a series"
-            )
+            instead = ": choose a series" if len(series) > 1 else ""
+            raise ReadError(f"time {selector.time} was asked for, but there are no times to choose{instead}")
         siblings = [one for one in series if one.origin == chosen[0].origin]
         chosen = [siblings[pick(selector.time, len(siblings), "time")]]
     if len(chosen) > 1:

@@ -57,7 +57,8 @@ def _decoded(data: bytes) -> NDArray[Any]:
         from imagecodecs import JpegxlError, jpegxl_decode
     except ImportError as error:
         raise MissingExtraError(
-            "JPEG XL needs the library imagecodecs: pip install -e '.[jpegxl]' in the clone, or save the image as PNG"
+            "JPEG XL needs the library imagecodecs: pip install -e '.[jpegxl]' in the clone, or save the image as PNG",
+            "JPEG XL is not read here: save the image as PNG",
         ) from error
     try:
         return np.asarray(jpegxl_decode(data))

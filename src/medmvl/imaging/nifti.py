@@ -227,7 +227,9 @@ def pixels_beside(path: Path) -> Path:
         candidate = stem.with_suffix("").with_name(stem.stem + suffix)
         if candidate.is_file():
             return candidate
-    raise ReadError("this is a header whose pixels lie in an .img file next to it, which is missing")
+    raise ReadError(
+        "this is a header whose pixels lie in an .img file next to it, which is missing: keep both in one folder or zip"
+    )
 
 
 def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:

@@ -177,7 +177,7 @@ def _format_of(path: Path) -> Format:
     head = read_head(path)
     found = next((format_ for format_ in FORMATS if format_.sniff(head, path)), None)
     if found is not None and not found.unpacks_gzip and _is_gzip(path):
-        raise ReadError(f"this is gzip around another file ({found.name}): unpack it and name what comes out")
+        raise ReadError(f"this is gzip around another file ({found.name}): unpack it and use what comes out")
     if found is not None:
         return found
     refuse_known(head)

@@ -52,17 +52,27 @@ def split_selector(path: str | os.PathLike[str]) -> tuple[Path, Selector]:
     found = _PARTS.search(text)
     if found is None or Path(text).exists():
         return Path(text), Selector()
+    return Path(text[: found.start()]), parse_selector(found.group()[1:])
+
+
+def parse_selector(text: str) -> Selector:
+    """Return what `series=2`, or `series=2#frame=3`, chooses.
+
+    Raises:
+        ReadError: for an unknown part, or a number that is not a positive integer.
+    """
     chosen: dict[str, int] = {}
-    for part in found.group()[1:].split("#"):
+    for part in text.split("#"):
         name, _, value = part.partition("=")
         if name not in ("series", "frame", "time") or not re.fullmatch(r"[1-9][0-9]{0,8}", value):
             raise ReadError(
-                f"{part} is not understood: expected series=N, frame=N or time=N with N counted from 1"
+                f"{text[:80]!r} chooses nothing: expected series=N, frame=N or time=N with N counted from 1, or several "
+                "such as series=2#frame=3"
             )
         if name in chosen:
             raise ReadError(f"{name}= is given twice")
         chosen[name] = int(value)
-    return Path(text[: found.start()]), Selector(**chosen)
+    return Selector(**chosen)
 
 
 def pick(number: int, count: int, name: str) -> int:

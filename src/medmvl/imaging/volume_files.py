@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import posixpath
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -27,6 +30,9 @@ HEAD_BYTES = 1024
 _MAX_PARTS = 100_000
 _MAX_DIGITS = 64
 """Most bytes per number written as text, with what separates it from the next."""
+_renamed: ContextVar[tuple[Mapping[Path, PurePosixPath], Mapping[PurePosixPath, str]]] = ContextVar(
+    "renamed", default=({}, {})
+)
 _PATTERN = re.compile(r"((?:[^%]|%%)*)%(0?)(\d{0,2})[di]((?:[^%]|%%)*)")
 
 
@@ -101,12 +107,37 @@ def beside(header: Path, name: str) -> Path:
     """
     target = file_inside(header, name)
     if target is None:
-        raise ReadError("the header names a pixel file that is missing, or lies outside the header's folder")
+        raise ReadError(
+            "the header names a pixel file that is missing, or lies outside the header's folder: keep both in one folder or zip"
+        )
     return target
+
+
+@contextmanager
+def renamed_from(former: Mapping[Path, PurePosixPath]) -> Iterator[None]:
+    """Find, within this context, pixel files by the names that headers know them by.
+
+    Args:
+        former: names before, such as those within an archive, of files that were renamed, all of them in one folder.
+    """
+    token = _renamed.set((former, {name: file.name for file, name in former.items()}))
+    try:
+        yield
+    finally:
+        _renamed.reset(token)
+
+
+def current_name(header: Path, name: str) -> str:
+    """The name that a pixel file has now; the one in the header, unless files were renamed."""
+    former, current = _renamed.get()
+    if header not in former:
+        return name
+    return current.get(PurePosixPath(posixpath.normpath(former[header].parent / name)), name)
 
 
 def file_inside(header: Path, name: str) -> Path | None:
     """The file that a header names, where it exists and lies in the header's own folder."""
+    name = current_name(header, name)
     folder = header.parent.resolve()
     try:
         target = (folder / name).resolve()

@@ -44,9 +44,9 @@ def read_zip(path: Path, read_unpacked: Callable[[Path], MedicalImage]) -> Medic
         folder = Path(name)
         unzip(path, folder, LIMITS, _safe_name)
         try:
-            scan = _scan_in(folder)
+            scan = scan_in(folder)
             image = read_unpacked(scan)
-            return replace(image, warnings=(*image.warnings, *_left_out(folder))) if scan == folder else image
+            return replace(image, warnings=(*image.warnings, *left_out(folder))) if scan == folder else image
         except ReadError as error:
             raise error.reworded(
                 lambda said: said.replace(f"{folder}/", "").replace(str(folder), "the archive")
@@ -58,13 +58,14 @@ def _is_empty(path: Path) -> bool:
         return file.read(4) == b"PK\x05\x06"
 
 
-def _no_scan(name: str) -> bool:
+def is_no_scan(name: str) -> bool:
+    """Return whether a file of an archive is one that a system put there by itself."""
     parts = PurePosixPath(name).parts
     return not parts or parts[0] == "__MACOSX" or parts[-1] in _NO_SCANS or parts[-1].startswith("._")
 
 
 def _safe_name(number: int, name: str) -> PurePosixPath | None:
-    if _no_scan(name):
+    if is_no_scan(name):
         return None
     path = PurePosixPath(name.replace("\\", "/"))
     unsafe = path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name or len(path.parts) > 32
@@ -73,7 +74,7 @@ def _safe_name(number: int, name: str) -> PurePosixPath | None:
     return path
 
 
-def _left_out(folder: Path) -> tuple[str, ...]:
+def left_out(folder: Path) -> tuple[str, ...]:
     """Warn of images of other formats next to a DICOM series, which nobody sees in an archive."""
     from medmvl.imaging.read import other_images
 
@@ -82,11 +83,11 @@ def _left_out(folder: Path) -> tuple[str, ...]:
         return ()
     names = first_of(found, 5, separator=", ")
     return (
-        f"the archive also holds images of other formats ({names}), which were not read: unpack it and name one",
+        f"the archive also holds images of other formats ({names}), which were not read: unpack it and use one",
     )
 
 
-def _scan_in(folder: Path) -> Path:
+def scan_in(folder: Path) -> Path:
     """The only file, or a folder with a DICOM series, or the only scan among several files.
 
     Raises:
@@ -108,4 +109,4 @@ def _scan_in(folder: Path) -> Path:
             f"the archive holds {len(files)} files, none of which is an image in a format that can be read"
         )
     names = ", ".join(str(scan.relative_to(folder)) for scan in scans[:8])
-    raise ReadError(f"the archive holds {len(scans)} scans ({names}): unpack it and name one")
+    raise ReadError(f"the archive holds {len(scans)} scans ({names}): unpack it and use one of them")

@@ -76,8 +76,8 @@ def _merlin(hounsfield: NDArray[Any], size: Shape, spacing_mm: Sequence[float] |
     """
     if spacing_mm is None:
         raise UserError(
-            "convention merlin resamples to 1.5 x 1.5 x 3 mm, but this volume does not say its spacing; declare spacing_mm in "
-            "the sample (or --spacing on the command line)."
+            "convention merlin resamples to 1.5 x 1.5 x 3 mm, but this volume does not say its spacing: declare "
+            "spacing_mm."
         )
     weights, matrix = [], np.eye(4)
     for axis, (length, old, new) in enumerate(

@@ -181,7 +181,7 @@ class VolumeProcessor(StrictModel):
         if scan.even.units != "HU":
             raise UserError(
                 f"this model reads volumes in Hounsfield units (convention {name}), but this one is in "
-                f"{scan.even.units!r}; if its values are HU, declare units=HU (--units HU)."
+                f"{scan.even.units!r}; if its values are HU, declare units=HU."
             )
         spacing = None if scan.spacing_mm is None else scan.spacing_mm.tolist()
         voxels, to_array = by_convention(name, scan.array, self.size, spacing)
@@ -278,8 +278,8 @@ def _shape_at(scan: _Oriented, spacing_mm: tuple[float, float, float]) -> Shape:
     own = scan.spacing_mm
     if own is None:
         raise UserError(
-            f"the processor resamples to {spacing_mm} mm, but this volume does not say its spacing; declare "
-            "spacing_mm in the sample (or --spacing on the command line)."
+            f"the processor resamples to {spacing_mm} mm, but this volume does not say its spacing: declare "
+            "spacing_mm."
         )
     wanted = zip(scan.array.shape, own, spacing_mm, strict=True)
     depth, height, width = (max(1, round(float(length * old / new))) for length, old, new in wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from medmvl import __version__
 from medmvl.engine import Engine
 from medmvl.engine.scheduler import BusyError
+from medmvl.errors import UserError
 from medmvl.imaging.declared_metadata import Declared
 from medmvl.json_types import JsonObject
 from medmvl.schema.jsonl import what_is_wrong
@@ -29,7 +30,7 @@ from medmvl.serving.completions import FailedError
 from medmvl.serving.conversation import Conversation
 from medmvl.serving.guard import DOCS_FOLDER, Guard, error_body
 from medmvl.serving.metrics import CountRequests
-from medmvl.serving.protocol import SELECT, ChatRequest
+from medmvl.serving.protocol import ChatRequest, Select
 from medmvl.serving.server import Requester, Server
 from medmvl.serving.settings import ServeSettings
 from medmvl.serving.store import NotFoundError, QuotaError, Study
@@ -50,6 +51,8 @@ CHAT_BODY = {
     "required": True,
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}},
 }
+
+UPLOAD_FIELDS = ("file", "purpose", "select", "units", "modality", "spacing_mm", "axcodes")
 
 T = TypeVar("T")
 
@@ -121,12 +124,22 @@ def _add_files(app: FastAPI, server: Server) -> None:
         request: HttpRequest,
         file: Annotated[UploadFile, File(description="DICOM, NIfTI, NRRD, an image, or a zip of a series")],
         purpose: Annotated[str, Form()] = "user_data",
-        select: Annotated[str, Form(pattern=SELECT)] = "",
+        select: Annotated[Select, Form(description="such as time=2, where the file holds several")] = "",
         units: Annotated[str, Form(description="such as HU, where the file does not say it")] = "",
         modality: Annotated[str, Form(description="such as CT, where the file does not say it")] = "",
+        spacing_mm: Annotated[
+            str, Form(description="such as 5,0.7,0.7, where the file does not say it")
+        ] = "",
+        axcodes: Annotated[str, Form(description="such as SPL, where the file does not say it")] = "",
     ) -> JsonObject:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
-        declared = Declared.parse(units=units or None, modality=modality or None)
+        _only(await request.form(), UPLOAD_FIELDS)
+        declared = Declared.parse(
+            units=units or None,
+            spacing_mm=_numbers(spacing_mm) if spacing_mm else None,
+            axcodes=axcodes or None,
+            modality=modality or None,
+        )
         return _file(await server.take(_requester(request), file, select, declared), purpose)
 
     @app.get("/v1/files")
@@ -213,6 +226,20 @@ def _add_errors(app: FastAPI) -> None:
 def _error(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     return JSONResponse(error_body(status, message, code, param), status, headers)
+
+
+def _only(form: Mapping[str, object], known: Sequence[str]) -> None:
+    """Raise UserError where a form has a field that nobody would look at."""
+    unknown = sorted(set(form) - set(known))
+    if unknown:
+        raise UserError(f"{unknown[0][:80]}: unknown field; known are {', '.join(known)}")
+
+
+def _numbers(said: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in said.split(","))
+    except ValueError:
+        raise UserError("spacing_mm: expected millimetres in array order, such as 5,0.7,0.7") from None
 
 
 def _requester(request: HttpRequest) -> Requester:

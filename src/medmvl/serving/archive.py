@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from medmvl.imaging.unzipping import ArchiveLimits, unzip
+from medmvl.imaging.zipped import is_no_scan
 from medmvl.serving.settings import Limits
 
 MAX_RATIO = 200
 """Largest expansion of a compressed file; scans stay below it."""
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".npy", ".npz")
+PAIRED = (".hdr.gz", ".img.gz", ".hdr", ".img", ".mhd", ".nhdr", ".raw.gz", ".raw", ".zraw")
+"""Suffixes of two-file formats; files that differ in nothing else get one number."""
+ENDINGS = (
+    *PAIRED, ".nii.gz", ".nii", ".nrrd", ".mha", ".mgz", ".mgh", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".npy", ".npz",
+)  # fmt: skip
 """Suffixes that a reader may need."""
 
 
-def unpack(archive: Path, folder: Path, limits: Limits) -> Path:
+class Unpacked(NamedTuple):
+    """What came out of an archive."""
+
+    folder: Path
+    names: dict[Path, PurePosixPath]
+    """Names within the archive, by files; no message has them."""
+
+
+def unpack(archive: Path, folder: Path, limits: Limits) -> Unpacked:
     """Unpack a zip of one study into `folder`.
 
     Raises:
         ReadError: it is no zip, encrypted, holds links, or is larger than allowed.
     """
     folder.mkdir()
-    unzip(archive, folder, ArchiveLimits(limits.archive_files, limits.expanded_bytes, MAX_RATIO), _numbered)
-    return folder
+    names: dict[Path, PurePosixPath] = {}
+    numbers: dict[str, int] = {}
+
+    def numbered(number: int, name: str) -> PurePosixPath | None:
+        if is_no_scan(name):
+            return None
+        ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+        if ending in PAIRED:
+            shared = numbers.setdefault(name[: -len(ending)], number)
+            number = number if folder / _called(shared, ending) in names else shared
+        file = _called(number, ending)
+        names[folder / file] = PurePosixPath(name)
+        return file
+
+    unzip(archive, folder, ArchiveLimits(limits.archive_files, limits.expanded_bytes, MAX_RATIO), numbered)
+    return Unpacked(folder, names)
 
 
-def _numbered(number: int, name: str) -> PurePosixPath:
-    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
-    return PurePosixPath(f"{number:05d}{ending}")
+def _called(number: int, ending: str) -> PurePosixPath:
+    return PurePosixPath(f"{number + 1:05d}{ending}")

@@ -61,8 +61,11 @@ def parse_body(data: bytes, limits: Limits) -> ChatRequest:
         said = what_is_wrong(first)
         raise BodyError(f"{place}: {said}" if place else said, place) from None
     request.check(limits)
-    for part in inline_parts(request):
-        check_data_uri(_uri(part))
+    for place, part in _placed(request):
+        try:
+            check_data_uri(_uri(part))
+        except UserError as error:
+            raise BodyError(f"{place}: {error}", place) from None
     return request
 
 
@@ -78,10 +81,13 @@ def read_body(received: Path, limits: Limits) -> ReadBody:
     del data
     inline: list[StoredImage] = []
     voxels = 0
-    for number, part in enumerate(inline_parts(request)):
+    for number, (place, part) in enumerate(_placed(request)):
         folder = received.parent / f"part-{number}"
         folder.mkdir()
-        stored = _read_part(part, folder, limits)
+        try:
+            stored = _read_part(part, place, folder, limits)
+        except UserError as error:
+            raise BodyError(str(error), place) from None
         voxels += stored.num_voxels
         if voxels > limits.voxels:
             raise UserError(
@@ -93,10 +99,15 @@ def read_body(received: Path, limits: Limits) -> ReadBody:
 
 def inline_parts(request: ChatRequest) -> Iterator[ImagePart | VolumePart | FilePart]:
     """The parts that bring an image with them, in their order."""
-    for message in request.messages:
-        for part in message.content if isinstance(message.content, list) else ():
+    return (part for _, part in _placed(request))
+
+
+def _placed(request: ChatRequest) -> Iterator[tuple[str, ImagePart | VolumePart | FilePart]]:
+    """The parts that bring an image, each with its place in the body."""
+    for turn, message in enumerate(request.messages):
+        for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
             if _brings_data(part):
-                yield part
+                yield f"messages.{turn}.content.{number}", part
 
 
 def inline_name(number: int) -> str:
@@ -104,15 +115,20 @@ def inline_name(number: int) -> str:
     return f"inline-{number}"
 
 
-def _read_part(part: ImagePart | VolumePart | FilePart, folder: Path, limits: Limits) -> StoredImage:
-    data = decode_data_uri(_uri(part))
+def _read_part(
+    part: ImagePart | VolumePart | FilePart, place: str, folder: Path, limits: Limits
+) -> StoredImage:
+    try:
+        data = decode_data_uri(_uri(part))
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
     received = folder / "inline"
     received.write_bytes(data)
     del data
     if isinstance(part, ImagePart):
-        stored = read_one(received, "", limits, advice=as_a_file)
+        stored = read_one(received, "", limits, advice=as_a_file, name=place)
     else:
-        stored = read_one(received, part.reference.select, limits, advice=in_its_object)
+        stored = read_one(received, part.reference.select, limits, advice=in_its_object, name=place)
     received.unlink()
     return stored
 

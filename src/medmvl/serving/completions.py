@@ -20,11 +20,17 @@ FINISH = {"stop": "stop", "length": "length", "cancelled": "stop", "deadline": "
 STATUS = {"input": 400, "memory": 503, "deadline": 503, "cancelled": 499, "internal": 500}
 
 
+def _as_protocol(text: str) -> str:
+    """A message about decoding with the names that the protocol has, and advice that a client can follow."""
+    text = text.replace(", use fewer visual tokens, or raise max_length", ", or send fewer or smaller images")
+    return text.replace("max_new_tokens", "max_tokens")
+
+
 class FailedError(Exception):
     """A question that could not be answered, with the HTTP status that says whose fault it was."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.error.replace("max_new_tokens", "max_tokens"))  # as the protocol calls it
+        super().__init__(_as_protocol(failure.error))
         self.status = STATUS[failure.reason]
         self.code = failure.reason
 

@@ -14,6 +14,7 @@ from medmvl.json_types import JsonObject
 from medmvl.messages import with_article
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
+from medmvl.schema.blocks import Declaration
 from medmvl.schema.jsonl import describe_validation_error
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
 from medmvl.serving.store import StudyStore
@@ -79,13 +80,14 @@ class Conversation:
         image = self._inline.get(block.path) or self._store.load(self._owner, block.path)
         if image.kind != block.type:
             raise UserError(
-                f"sent as {with_article(block.type)}, but it is {with_article(image.kind)} of shape {image.shape}"
+                f"sent as {with_article(block.type)}, but it is {with_article(image.kind)} of shape {image.shape}: send it as "
+                '{"type": "file", "file": {...}}, which is either'
             )
-        return apply_declared(image, Declared.parse(units=block.units, modality=block.modality))
+        return apply_declared(image, Declared.parse(**block.declared))
 
 
 def _said(reference: Reference) -> JsonObject:
-    names = ("units", "modality", "days_before_current")
+    names = (*Declaration.model_fields, "days_before_current")
     return {name: getattr(reference, name) for name in names}
 
 

@@ -7,15 +7,19 @@ torch nor transformers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from medmvl.errors import AmbiguousSourceError, Choice, UserError
-from medmvl.imaging import MedicalImage, read
+from medmvl.errors import AmbiguousSourceError, Choice, MissingExtraError, ReadError, UserError
+from medmvl.imaging import MedicalImage, arrays, read, zipped
 from medmvl.imaging.declared_metadata import Declared, apply_declared
 from medmvl.imaging.dicom import series_in
 from medmvl.imaging.limits import at_most
+from medmvl.imaging.partners import files_of, header_of
+from medmvl.imaging.read import is_dicom, recognised
+from medmvl.imaging.volume_files import read_head, renamed_from
 from medmvl.serving.archive import unpack
 from medmvl.serving.settings import Limits
 from medmvl.serving.stored_image import StoredImage, store_image
@@ -69,6 +73,7 @@ def read_one(
     limits: Limits,
     declared: Declared | None = None,
     advice: Callable[[Choice], str] = as_form_field,
+    name: str = "the upload",
 ) -> StoredImage:
     """Read a file or an archive that a client sent, and store pixels and geometry next to it.
 
@@ -78,15 +83,19 @@ def read_one(
         limits: the most that is read.
         declared: units and modality, where the file does not say them.
         advice: words how the client chooses, where what it sent holds several.
+        name: its name in messages, whatever it is called.
 
     Raises:
-        UserError: it cannot be read, or contradicts what was declared; it is `the upload` in messages, whatever it is called.
+        UserError: it cannot be read, or contradicts what was declared.
     """
-    source = _Source(str(received))
+    source = _Source(str(received), name)
     try:
-        source = _Source(f"{_opened(received, limits)}#{selector}".removesuffix("#"))
-        image = _read(source, limits)
-        image = image if declared is None else apply_declared(image, declared)
+        with _opened(received, limits) as target:
+            scan = zipped.scan_in(target) if target.is_dir() else target
+            source = _Source(f"{scan}#{selector}".removesuffix("#"), name)
+            image = _read(source, limits)
+            more = zipped.left_out(target) if scan.is_dir() else ()
+        image = apply_declared(replace(image, warnings=(*image.warnings, *more)), declared or Declared())
     except (ValueError, OSError) as error:
         raise UserError(_words(error, received.parent, source, advice)) from None
     return store_image(image, received.parent / "stored-0")
@@ -100,67 +109,90 @@ def read_all(received: Path, limits: Limits) -> Intake:
     """
     found = Intake()
     try:
-        sources = list(_sources(_opened(received, limits), found))
+        with _opened(received, limits) as target:
+            sources = list(_sources(target, found))
+            if len(sources) > MAX_STUDIES:
+                left = len(sources) - MAX_STUDIES
+                found.bad.append(f"{left} more studies were left out; send them by themselves")
+            for number, source in enumerate(sources[:MAX_STUDIES]):
+                _take(source, limits, found, received.parent / f"stored-{number}")
     except (ValueError, OSError) as error:
-        raise UserError(_without_paths(str(error), received.parent)) from None
-    if len(sources) > MAX_STUDIES:
-        found.bad.append(f"{len(sources) - MAX_STUDIES} more studies were left out; send them by themselves")
-    for number, source in enumerate(sources[:MAX_STUDIES]):
-        try:
-            image = _read(source, limits)
-        except (ValueError, OSError) as error:
-            found.bad.append(_words(error, received.parent, source, by_itself))
-        else:
-            found.images.append(store_image(image, received.parent / f"stored-{number}"))
+        raise UserError(_words(error, received.parent, _Source(str(received)), by_itself)) from None
     if not found.images:
         raise UserError("; ".join(found.bad[:3]) or "the upload holds no image or volume")
     return found
 
 
-def _opened(received: Path, limits: Limits) -> Path:
-    """The file itself; or an archive's folder, or its only member."""
-    with received.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return received
-    folder = unpack(received, received.parent / "unpacked", limits)
-    members = list(folder.iterdir())
-    return members[0] if len(members) == 1 else folder
+def _take(source: _Source, limits: Limits, found: Intake, target: Path) -> None:
+    try:
+        image = _read(source, limits)
+    except (ValueError, OSError) as error:
+        found.bad.append(_words(error, target.parent, source, by_itself))
+    else:
+        found.images.append(store_image(image, target))
+
+
+@contextmanager
+def _opened(received: Path, limits: Limits) -> Iterator[Path]:
+    """The file itself; or the folder of an archive that is one, whose headers find their pixels."""
+    head = read_head(received)
+    if arrays.sniff(head, received) or not zipped.sniff(head, received):
+        yield received
+        return
+    unpacked = unpack(received, received.parent / "unpacked", limits)
+    with renamed_from(unpacked.names):
+        yield unpacked.folder
 
 
 def _read(source: _Source, limits: Limits) -> MedicalImage:
     with at_most(limits.voxels):
         image = read(source.path)
     if image.array.size > limits.voxels:
-        raise UserError(f"the upload holds {image.array.size} voxels; at most {limits.voxels} are taken")
+        raise ReadError(
+            f"{source.path}: it holds {image.array.size} voxels; at most {limits.voxels} are taken"
+        )
     return image
 
 
 def _sources(target: Path, found: Intake) -> Iterator[_Source]:
-    """What `read` takes: every series of the DICOM files, then every other file that is no part of one."""
-    series, damaged = series_in(target)
+    """What is read one by one: every series of the DICOM files, then every other file that is no part of one."""
+    series, damaged = series_in(target) if target.is_dir() or is_dicom(target) else ([], [])
     for file, error in damaged:
-        found.bad.append(f"{_without_paths(error, target)} (left out)")
+        found.bad.append(f"{_named(file, target)}: {_without_paths(error, target.parent)} (left out)")
         if target.is_dir():
             file.unlink()  # while it lies there, no series of its folder can be read by number
-    if series:
-        if len(series) == 1:
-            yield _Source(str(target))
-            return
-        for number in range(1, len(series) + 1):
-            yield _Source(f"{target}#series={number}", f"series {number} of the upload")
-    elif target.is_file():
+    if len(series) == 1:
         yield _Source(str(target))
     else:
-        files = [file for file in sorted(target.rglob("*")) if file.is_file()]
-        yield from (
-            _Source(str(file), f"file {number} of the upload") for number, file in enumerate(files, 1)
-        )
+        for number in range(1, len(series) + 1):
+            yield _Source(f"{target}#series={number}", f"series {number} of the upload")
+    if target.is_file():
+        if not (series or damaged):
+            yield _Source(str(target))
+        return
+    files = [file for file in sorted(target.rglob("*")) if file.is_file()]
+    headers = sorted({header_of(file) for file in files})
+    pixels = {file for header in headers for file in files_of(header) if file != header}
+    for header in headers:
+        if header not in pixels and not is_dicom(header) and (not series or recognised(header)):
+            yield _Source(str(header), _named(header, target))
+
+
+def _named(file: Path, target: Path) -> str:
+    """The name of a file in messages: its number in the archive."""
+    return "the upload" if file == target else f"file {int(file.name[:5])} of the upload"
 
 
 def _words(error: Exception, folder: Path, source: _Source, advice: Callable[[Choice], str]) -> str:
     """Words for a client, which has neither paths of this machine nor a path to add to."""
-    said = error.worded(advice) if isinstance(error, AmbiguousSourceError) else str(error)
-    return _without_paths(said.replace(source.path, source.name), folder)
+    if isinstance(error, AmbiguousSourceError):
+        said = error.worded(advice)
+    elif isinstance(error, MissingExtraError) and error.elsewhere is not None:
+        said = f"{source.path}: {error.elsewhere}"
+    else:
+        said = str(error)
+    said = _without_paths(said.replace(source.path, source.name), folder)
+    return said if said.startswith(source.name) else f"{source.name}: {said}"
 
 
 def _without_paths(message: str, folder: Path) -> str:

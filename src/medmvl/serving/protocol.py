@@ -11,6 +11,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     Discriminator,
@@ -23,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from medmvl.engine.options import MAX_LOGPROBS, GenerationOptions
 from medmvl.errors import UserError
+from medmvl.imaging.selector import parse_selector
 from medmvl.json_types import JsonObject
 from medmvl.schema.strict import StrictModel
 from medmvl.serving.neutral import Unserved
@@ -30,8 +32,16 @@ from medmvl.serving.settings import Limits
 
 MAX_SCHEMA_BYTES = 65_536
 """Largest JSON schema, regular expression and list of choices; each is compiled before the answer begins."""
-SELECT = r"^((series|frame|time)=\d{1,6}(#(series|frame|time)=\d{1,6}){0,2})?$"
-"""What chooses one image of several, as after the `#` of a path."""
+
+
+def _known_select(said: str) -> str:
+    if said:
+        parse_selector(said)
+    return said
+
+
+Select = Annotated[str, AfterValidator(_known_select)]
+"""What chooses one image of several, as after the `#` of a path; empty where there is one."""
 Unused = Any
 """Type of a field whose annotation is `Unserved`."""
 
@@ -102,7 +112,11 @@ class Reference(RequestModel):
     """Units of values whose file does not say them, such as `"HU"` for a CT in NIfTI."""
     modality: str | None = None
     """DICOM code of the modality, such as `"CT"`, where the file does not say it."""
-    select: str = Field(default="", pattern=SELECT)
+    spacing_mm: tuple[float, ...] | None = None
+    """Spacing in millimetres, in array order, where the file does not say it, such as `[5, 0.7, 0.7]`."""
+    axcodes: tuple[str, ...] | None = None
+    """Directions in which the axes of the array grow, where the file does not say it, such as `"SPL"`."""
+    select: Select = ""
     """`series=2`, `frame=3`, `time=1`, or `series=2#frame=3`, where `data` holds several."""
     days_before_current: int | None = Field(default=None, ge=0)
     """Days before the current study, for a prior one."""
@@ -117,10 +131,17 @@ class Reference(RequestModel):
             )
         return value
 
+    @field_validator("axcodes", mode="before")
+    @classmethod
+    def _letters(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _one(self) -> Reference:
         if (self.file_id is None) == (self.data is None):
             raise ValueError("give exactly one of file_id and data")
+        if self.file_id is not None and self.select:
+            raise ValueError("select chooses from data; from an upload it chooses when it is sent")
         return self
 
 
