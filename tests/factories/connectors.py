@@ -37,6 +37,7 @@ CONNECTORS: dict[str, dict[str, Any]] = {
     "moe of joined tokens": {"type": "moe", "num_experts": 3, "router": "softmax", "factors": [1, 1, 4]},
     "moe with a task token": {"type": "moe", "num_experts": 3, "task_width": 4},
     "text_selection": {"type": "text_selection", "keep": 7},
+    "bilinear": {"type": "bilinear", "rank": 8, "glimpses": 3, "dropout": 0},
 }  # fmt: skip
 """Every connector, some in several ways, for encoders that give `IMAGE_GRID` and `VOLUME_GRID`."""
 

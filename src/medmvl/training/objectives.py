@@ -1,5 +1,7 @@
 """What a stage minimises: `lm` (answers), `classification` (named findings), `contrastive` (studies and their reports).
 
+`answer_alignment`, `dpo` and `grpo` have modules of their own.
+
 An objective is the module that the Trainer trains: the model, and heads of its own that are not part of the model. Its
 loss is a sum divided by `num_items_in_batch`, which counts what is learned over all ranks and accumulation steps, so
 that one process and many give the same. In evaluation it also returns `totals`, a row of sums per sample.
@@ -228,7 +230,7 @@ class Contrastive(Objective):
         if not self.training:
             losses = self._losses(studies, reports, studies, reports, 0)
             return {"loss": losses.mean(), "totals": torch.cat([studies, reports], dim=1)}
-        losses = self._losses(studies, reports, _gather(studies), _gather(reports), _rank() * len(labels))
+        losses = self._losses(studies, reports, gather(studies), gather(reports), _rank() * len(labels))
         loss = losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
         return {"loss": loss + self.idle(batch["visual_table"])}
 
@@ -280,7 +282,7 @@ def _rank() -> int:
     return torch.distributed.get_rank() if _distributed() else 0
 
 
-def _gather(features: Tensor) -> Tensor:
+def gather(features: Tensor) -> Tensor:
     """The features of all ranks, with gradients flowing back to the rank they came from."""
     if not _distributed():
         return features

@@ -237,7 +237,7 @@ def _reader(
         f"{kind} features: the encoder trains in stage '{name}' before" for kind, name in trained.items()
     ]
     precision = precision_of(processes().device, in_bfloat16=computes_in_bfloat16(stage))
-    parts = {kind: part_digests(model, kind, precision, connect=stage.objective == "lm") for kind in frozen}
+    parts = {kind: part_digests(model, kind, precision, connect=stage.connects) for kind in frozen}
     reader = FeatureReader(FeatureCache(default_cache_dir(), strict=True), processor, parts)
     model.keep_features = reader.keep
     return reader, stage

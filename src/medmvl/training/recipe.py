@@ -91,9 +91,10 @@ class Stage(StrictModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Name of the stage, and of its folder in the run."""
-    objective: Literal["lm", "classification", "contrastive", "dpo", "grpo"] = "lm"
-    """Loss: `lm` for answers, `classification` of a sample's `labels`, `contrastive` between images and texts, `dpo` for pairs
-    of a `chosen` and a `rejected` answer, `grpo` for the model's own answers and what `rewards` pay for them."""
+    objective: Literal["lm", "classification", "contrastive", "answer_alignment", "dpo", "grpo"] = "lm"
+    """Loss: `lm` for answers, `classification` of a sample's `labels`, `contrastive` between images and texts,
+    `answer_alignment` between the answer and what a connector that reads the question makes of the image, without the LLM,
+    `dpo` for pairs of a `chosen` and a `rejected` answer, `grpo` for the model's own answers and what `rewards` pay."""
     dpo: Preference | None = None
     """Settings of the `dpo` objective; None: their defaults."""
     grpo: GroupPolicy | None = None
@@ -138,7 +139,7 @@ class Stage(StrictModel):
     max_grad_norm: NonNegativeFloat = 1.0
     """Largest norm of the gradient; a longer one is scaled down."""
     temperature: PositiveFloat = 0.07
-    """First temperature of the `contrastive` objective; it is learned."""
+    """First temperature of the `contrastive` and `answer_alignment` objectives; it is learned."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 where a GPU has it, float32 otherwise."""
@@ -177,9 +178,8 @@ class Stage(StrictModel):
             raise ValueError(f"stage '{self.name}': until needs eval_steps, the steps between validations")
         if self.pack and self.objective != "lm":
             raise ValueError(f"stage '{self.name}': pack is for the objective lm, not '{self.objective}'")
-        encoders = {
-            part for part, tuning in self.parts.items() if tuning.mode != "frozen" and "encoder" in part
-        }
+        trained = {part for part, tuning in self.parts.items() if tuning.mode != "frozen"}
+        encoders = {part for part in trained if "encoder" in part}
         if self.dpo is not None and self.objective != "dpo":
             raise ValueError(f"stage '{self.name}': dpo has settings, but the objective is {self.objective}")
         if self.grpo is not None and self.objective != "grpo":
@@ -192,12 +192,21 @@ class Stage(StrictModel):
             raise ValueError(
                 f"stage '{self.name}': '{self.objective}' trains encoders, but none of its parts is one"
             )
+        if self.objective == "answer_alignment" and not any("connector" in part for part in trained):
+            raise ValueError(
+                f"stage '{self.name}': 'answer_alignment' trains connectors, but none of its parts is one"
+            )
         return self
 
     @property
     def policy(self) -> GroupPolicy:
         """Settings of the `grpo` objective: those of the recipe, or the defaults."""
         return self.grpo or GroupPolicy()
+
+    @property
+    def connects(self) -> bool:
+        """Whether visuals go through their connectors; two objectives read what the encoders give."""
+        return self.objective not in ("classification", "contrastive")
 
     @property
     def answers_per_sample(self) -> int:

@@ -23,6 +23,7 @@ from medmvl.models.tuning import (
     save_adapter,
     split_by_decay,
 )
+from medmvl.training.answer_alignment import AnswerAlignment
 from medmvl.training.checkpoints import checkpoints, publish, remove_leftovers, set_damaged_aside
 from medmvl.training.history import write_lines
 from medmvl.training.interruption import Interruption
@@ -123,6 +124,8 @@ def build_objective(plan: StagePlan) -> Objective:
             return Classification(plan.model, plan.labels)
         if plan.stage.objective == "contrastive":
             return Contrastive(plan.model, plan.stage.temperature)
+        if plan.stage.objective == "answer_alignment":
+            return AnswerAlignment(plan.model, plan.stage.temperature)
         if plan.stage.objective == "dpo":
             return DirectPreference(plan.model, plan.stage.dpo or Preference())
         if plan.stage.objective == "grpo":

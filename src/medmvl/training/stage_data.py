@@ -1,7 +1,8 @@
 """What an objective reads of a data set, and how its batches are made from the processor's.
 
-`lm` reads samples as they are, `dpo` pairs of answers (`preference_data`), `grpo` prompts (`policy_data`). `classification` and
-`contrastive` read each study once: its current images and volumes with the truth about it, or with its report.
+`lm` reads samples as they are, `dpo` pairs of answers (`preference_data`), `grpo` prompts (`policy_data`),
+`answer_alignment` the first question of each sample and its answer. `classification` and `contrastive` read each study once:
+its current images and volumes with the truth about it, or with its report.
 """
 
 from __future__ import annotations
@@ -104,6 +105,39 @@ class Studies(SampleView):
         return sample.model_copy(update={"messages": tuple(messages), "boxes": ()})
 
 
+class FirstAnswers(SampleView):
+    """The samples with an image or volume and an answer, up to the first answer."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        super().__init__(samples)
+        self.indices = [index for index, sample in enumerate(samples) if _asks_about_visual(sample)]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def make(self, index: int) -> Sample:
+        """The beginning of the sample at this place."""
+        sample = self.samples[self.indices[index]]
+        end = _first_answer(sample)
+        answer = sample.messages[end].with_reasoning_apart().model_copy(update={"reasoning": None})
+        return sample.model_copy(update={"messages": (*sample.messages[:end], answer)})
+
+
+def _first_answer(sample: Sample) -> int:
+    """The number of the first turn of the assistant that says something."""
+    return next(
+        (number for number, turn in enumerate(sample.messages) if turn.role == "assistant" and turn.text), -1
+    )
+
+
+def _asks_about_visual(sample: Sample) -> bool:
+    return any(
+        isinstance(block, ImageBlock | VolumeBlock)
+        for turn in sample.messages[: max(_first_answer(sample), 0)]
+        for block in turn.content
+    )
+
+
 def _current(sample: Sample) -> tuple[ImageBlock | VolumeBlock, ...]:
     return tuple(block for block in sample.visuals if not block.days_before_current)
 
@@ -137,18 +171,23 @@ def open_dataset(
         return open_prompts(sources, processor, **limits)
     if stage.objective == "lm":
         return StageDataset(SampleDataset(sources, processor, supervised=True, **limits))
-    with_report = stage.objective == "contrastive"
-    studies = [
-        replace(source, samples=Studies(source.samples, with_report=with_report)) for source in sources
-    ]
-    kept = [source for source in studies if len(source.samples)]
+    with_answer = stage.objective != "classification"
+    views = [replace(source, samples=_view(stage, source.samples)) for source in sources]
+    kept = [source for source in views if len(source.samples)]
     if not kept:
-        needed = "an answer" if with_report else "labels"
+        needed = "an answer" if with_answer else "labels"
         names = ", ".join(source.name for source in sources)
         raise SampleError(
             f"stage '{stage.name}': no sample of {names} has both an image or volume and {needed}"
         )
-    return StageDataset(SampleDataset(kept, processor, supervised=with_report, **limits))
+    return StageDataset(SampleDataset(kept, processor, supervised=with_answer, **limits))
+
+
+def _view(stage: Stage, samples: Sequence[Sample]) -> SampleView:
+    """What an objective without an LLM reads of samples."""
+    if stage.objective == "answer_alignment":
+        return FirstAnswers(samples)
+    return Studies(samples, with_report=stage.objective == "contrastive")
 
 
 def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[int, int]:
@@ -228,7 +267,7 @@ class Collate:
         if self.objective == "classification":
             known = [[item.sample.labels.get(name, IGNORED_LABEL) for name in self.labels] for item in items]
             return {"labels": torch.tensor(known, dtype=torch.float32)}
-        if self.objective != "contrastive":
+        if self.objective not in ("contrastive", "answer_alignment"):
             return {}
         encoded = self.processor.tokenizer(
             [item.sample.messages[-1].text for item in items],

@@ -64,4 +64,4 @@ def _digests(
     encoder = getattr(model, f"{kind}_encoder")
     if any(weight.requires_grad for weight in encoder.weights()):
         return None
-    return part_digests(model, kind, precision, connect=stage.objective in ("lm", "dpo", "grpo"))
+    return part_digests(model, kind, precision, connect=stage.connects)

@@ -26,6 +26,7 @@ from medmvl.models.tuning import (
     merge_lora,
     tuning_table,
 )
+from medmvl.models.visual_table import KINDS
 from medmvl.rewards.combined import CombinedReward
 from medmvl.training.policy_data import PromptDataset, PromptOrder
 from medmvl.training.policy_stage import check_policy
@@ -182,6 +183,8 @@ def _check_samples(
     validation: StageDataset | None,
 ) -> int:
     """Check that every sample teaches something and fits; return the tokens of one pass over the training samples."""
+    if stage.objective == "answer_alignment":
+        _check_connectors_read(stage, model)
     if validation is not None:
         check_supervision(validation, processor.max_length)
     elif stage.until:
@@ -193,6 +196,18 @@ def _check_samples(
     if stage.pack and not is_purely_causal(model.llm.config, longest):
         raise UserError(f"stage '{stage.name}': {why_not_packed(model.llm.config, longest)}")
     return num_tokens
+
+
+def _check_connectors_read(stage: Stage, model: MedMVLForConditionalGeneration) -> None:
+    """Without the question, the answers to all questions about an image would be one."""
+    for kind in KINDS:
+        connector = model.connector_of(kind)
+        if connector is not None and not connector.part_config.guided_by_text:
+            raise RecipeError(
+                f"stage '{stage.name}': 'answer_alignment' needs connectors that read the question, but "
+                f"{kind}_connector {connector.part_config.type!r} does not; take {{type: bilinear}}, or "
+                "{type: q_former, text: true}"
+            )
 
 
 def _rewards(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.factories.connectors import CONNECTORS, VOLUME_GRID, built, features_of, question
+from tests.factories.connectors import CONNECTORS, OUTPUT, VOLUME_GRID, WIDTH, built, features_of, question
 from tests.factories.models import conversation, differs, image_of, prepare, tiny
 
 from medmvl.engine import Engine, GenerationOptions, Request
 from medmvl.errors import UserError
+from medmvl.models.connectors import build_connector
+from medmvl.models.features import VisualFeatures
 
 SELECTION = {"image_connector": {"type": "text_selection", "keep": 6}}
 GUIDED = {
@@ -19,6 +21,7 @@ GUIDED = {
             "type": "q_former", "num_queries": 4, "width": 8, "num_layers": 2, "num_heads": 2, "text": True,
         }
     },
+    "bilinear": {"image_connector": {"type": "bilinear", "rank": 8, "glimpses": 2}},
     "volumes": {"volume_connector": {"type": "text_selection", "keep": 3}},
 }  # fmt: skip
 
@@ -54,6 +57,25 @@ def test_the_router_reads_the_task_before_the_token():
     gates = connector.router(torch.cat([task, features.streams[0]], dim=-1)).sigmoid()
     weights = connector.weights(features.streams[0], text)
     torch.testing.assert_close(weights, gates / gates.sum(-1, keepdim=True))
+
+
+def test_a_question_that_differs_sees_other_cells_and_a_product_knows_what_a_sum_cannot():
+    """Exclusive or of question and image, which no sum of the two can say, is learned."""
+    torch.manual_seed(0)
+    connector = build_connector(
+        {"type": "bilinear", "rank": 8, "glimpses": 1, "dropout": 0.0}, (WIDTH,), OUTPUT
+    )
+    images, words = torch.randn(2, 1, WIDTH), torch.randn(2, 1, OUTPUT)
+    seen, asked = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    optimizer = torch.optim.Adam(connector.parameters(), lr=0.02)
+    for _ in range(150):
+        tokens = connector(VisualFeatures((images[seen],), (1, 1, 1)), words[asked])
+        loss = torch.nn.functional.soft_margin_loss(20 * tokens[:, 0, 0], (2.0 * (seen ^ asked) - 1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (tokens[:, 0, 0] > 0).long().tolist() == (seen ^ asked).tolist()
+    assert connector.norm.weight.shape == (OUTPUT,)
 
 
 @pytest.mark.parametrize("changes", GUIDED.values(), ids=GUIDED)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.models.connectors.attention_pooling import AttentionPooling
 from medmvl.models.connectors.base import Connector, ConnectorConfig
+from medmvl.models.connectors.bilinear import Bilinear
 from medmvl.models.connectors.conv_pooling import ConvPooling
 from medmvl.models.connectors.linear import Linear
 from medmvl.models.connectors.mlp import MLP
@@ -39,6 +40,7 @@ CONNECTORS: dict[str, type[Connector]] = {
     "moe": MoE,
     "text_selection": TextSelection,
     "text_guided_slices": TextGuidedSlices,
+    "bilinear": Bilinear,
 }
 
 
