@@ -94,7 +94,7 @@ def said(answer: httpx.Response) -> str:
     return found
 
 
-SAME = ("pair", "mhd", "mhd below", "nhdr", "list", "pattern", "mac", "readme", "npz", "npy")
+SAME = ("pair", "mhd", "mhd below", "nhdr", "list", "pattern", "mac", "readme", "npz", "npy", "npz in a zip")
 
 
 def archives(data: dict[str, bytes]) -> dict[str, bytes]:
@@ -110,6 +110,7 @@ def archives(data: dict[str, bytes]) -> dict[str, bytes]:
         "readme": packed({"scan.nii": data["nifti"], "README.txt": b"of a scanner"}),
         "npz": data["npz"],
         "npy": packed({"a.npy": data["npy"]}),
+        "npz in a zip": packed({"scan.npz": data["npz"], "README.txt": b"x"}),
     }
 
 
@@ -127,7 +128,7 @@ def test_one_scan_in_several_files_or_next_to_others_is_read(
         image = load_image(stored.path)
         np.testing.assert_array_equal(np.sort(image.array.ravel()), np.arange(VOXELS.size))
         assert image.array.shape == (4, 6, 5)
-        assert image.units == ("HU" if name == "npz" else "arbitrary")
+        assert image.units == ("HU" if "npz" in name else "arbitrary")
 
 
 def test_a_header_finds_no_pixels_outside_its_archive(tmp_path: Path) -> None:
@@ -252,3 +253,53 @@ def test_a_library_that_the_server_lacks_is_not_the_client_s_to_install(
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(UserError, match=r"^the upload: JPEG XL is not read here: save the image as PNG$"):
         read_one(tmp_path / "upload", "", Limits())
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"guided_choice": ["yes"], "guided_regex": "a"}, "guided_choice and guided_regex: give one form of the answer"),
+        ({"guided_choice": [""]}, "stop and guided_choice must not hold an empty text"),
+        ({"messages": [{"role": "assistant", "content": "IMAGE"}, {"role": "user", "content": "a"}]},
+         "messages.0: an assistant message holds an image or volume; only user messages may"),
+        ({"messages": [{"role": "user", "content": "BARE"}]}, "messages.0.content.0.volume.axcodes: expected a list"),
+    ],
+)  # fmt: skip
+def test_what_a_library_checks_is_told_in_the_names_of_the_protocol(
+    fields: dict[str, Any], words: str, data: dict[str, bytes], address: str
+) -> None:
+    parts = {
+        "IMAGE": [{"type": "image_url", "image_url": {"url": uri(data["png"])}}],
+        "BARE": [{"type": "volume", "volume": {"data": uri(data["npy"]), "axcodes": 7}}],
+    }
+    for message in fields.get("messages", ()):
+        message["content"] = parts.get(message["content"], message["content"])
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], **fields}
+    found = said(httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60))
+    assert found.startswith(words)
+    assert "pydantic" not in found and "input_value" not in found
+
+
+def test_an_upload_is_one_file_and_its_fields_lie_in_the_form(data: dict[str, bytes], address: str) -> None:
+    route = f"{address}/v1/files"
+    two = [("file", ("a", data["nifti"])), ("file", ("b", data["png"]))]
+    assert said(httpx.post(route, files=two)) == "file: sent 2 times; one is taken"
+    files = {"file": ("a", data["nifti"])}
+    assert said(httpx.post(f"{route}?select=time=1", files=files)).startswith(
+        "select: send it as a field of the form"
+    )
+    for answer in (httpx.post(route, data={"file": "/data/a.nii"}), httpx.post(route, json={"file": "a"})):
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"].startswith("file: send the file itself")
+
+
+def test_what_holds_no_pixels_is_named_where_everything_is_read(
+    data: dict[str, bytes], tmp_path: Path
+) -> None:
+    report = make.dataset(np.zeros((4, 4), np.uint16), "SR")
+    del report.PixelData, report.Rows, report.Columns
+    path = make.save(report, tmp_path / "report")
+    (tmp_path / "upload").write_bytes(packed({"a.dcm": path.read_bytes(), "b.nii": data["nifti"]}))
+    found = read_all(tmp_path / "upload", Limits())
+    assert len(found.images) == 1 and len(found.bad) == 1
+    assert re.match(r"file 1 of the upload: .* holds no pixels", found.bad[0])

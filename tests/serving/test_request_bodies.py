@@ -94,7 +94,9 @@ def test_units_that_are_not_known_are_told_in_one_line() -> None:
     request = parse_content([{"type": "volume", "volume": {"file_id": "f", "units": "mmHg"}}])
     store = SimpleNamespace(get=lambda owner, name: SimpleNamespace(id=name))
     conversation = Conversation(store, SimpleNamespace(), "me", {})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"^units: units 'mmHg' are not known; expected one of: HU "):
+    with pytest.raises(
+        UserError, match=r"^messages\.0\.content\.0\.units: units 'mmHg' are not known; expected one of: HU "
+    ):
         conversation.request(request.messages, "one")
 
 

@@ -49,8 +49,9 @@ _SELF_DESCRIBING = (
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Return whether these are the first bytes of an .npy file, or of a zip archive that holds some."""
-    return head.startswith(b"\x93NUMPY") or (head.startswith(b"PK\x03\x04") and b".npy" in head[:512])
+    """Return whether these are the first bytes of an .npy file, or of a zip archive whose first file is one."""
+    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # its name (APPNOTE 4.3.7)
+    return head.startswith(b"\x93NUMPY") or (head.startswith(b"PK\x03\x04") and first.endswith(b".npy"))
 
 
 def read_array(path: Path, selector: Selector) -> MedicalImage:

@@ -41,6 +41,8 @@ def describe_validation_error(error: ValidationError) -> str:
 
 def what_is_wrong(item: ErrorDetails) -> str:
     """One error of pydantic in words."""
+    if item["type"] == "tuple_type":
+        return "expected a list"
     if item["type"] != "extra_forbidden":
         return item["msg"].removeprefix("Value error, ")
     name = RENAMED.get(str(item["loc"][-1]))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
+from medmvl.messages import with_article
 from medmvl.schema.blocks import Block, ImageBlock, TextBlock, VolumeBlock, foreign_block
 from medmvl.schema.boxes import Box
 from medmvl.schema.reasoning import holds_marks, split_reasoning
@@ -43,7 +44,9 @@ class Message(StrictModel):
     @model_validator(mode="after")
     def _only_users_show_images(self) -> Message:
         if self.role != "user" and self.visuals:
-            raise ValueError(f"a {self.role} message holds an image or volume; only user messages may")
+            raise ValueError(
+                f"{with_article(self.role)} message holds an image or volume; only user messages may"
+            )
         return self
 
     @model_validator(mode="after")
@@ -51,7 +54,7 @@ class Message(StrictModel):
         if self.reasoning is None:
             return self
         if self.role != "assistant":
-            raise ValueError(f"a {self.role} message has reasoning; only assistant messages may")
+            raise ValueError(f"{with_article(self.role)} message has reasoning; only assistant messages may")
         if holds_marks(self.reasoning):
             raise ValueError(
                 "reasoning holds a mark such as <think> or </think>; give the text between the marks"

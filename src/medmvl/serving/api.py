@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
@@ -15,7 +16,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi_offline import FastAPIOffline
+from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from medmvl import __version__
@@ -24,7 +27,7 @@ from medmvl.engine.scheduler import BusyError
 from medmvl.errors import UserError
 from medmvl.imaging.declared_metadata import Declared
 from medmvl.json_types import JsonObject
-from medmvl.schema.jsonl import what_is_wrong
+from medmvl.schema.jsonl import describe_validation_error, what_is_wrong
 from medmvl.serving.chat_bodies import BodyError
 from medmvl.serving.completions import FailedError
 from medmvl.serving.conversation import Conversation
@@ -53,6 +56,8 @@ CHAT_BODY = {
 }
 
 UPLOAD_FIELDS = ("file", "purpose", "select", "units", "modality", "spacing_mm", "axcodes")
+
+SEND_A_FILE = "send the file itself as a field of multipart/form-data, not its path"
 
 T = TypeVar("T")
 
@@ -134,6 +139,9 @@ def _add_files(app: FastAPI, server: Server) -> None:
     ) -> JsonObject:
         """Upload a study; its pixels and geometry are kept for a while, identity and file name are not."""
         _only(await request.form(), UPLOAD_FIELDS)
+        for name in UPLOAD_FIELDS:
+            if name in request.query_params:
+                raise UserError(f"{name}: send it as a field of the form, not in the address")
         declared = Declared.parse(
             units=units or None,
             spacing_mm=_numbers(spacing_mm) if spacing_mm else None,
@@ -202,7 +210,7 @@ def _add_errors(app: FastAPI) -> None:
     async def invalid(request: HttpRequest, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"][1:]))
-        said = what_is_wrong(first)
+        said = what_is_wrong(first) if where != "file" else SEND_A_FILE
         return _error(400, f"{where}: {said}" if where else said, "invalid_request", where)
 
     @app.exception_handler(BodyError)
@@ -220,7 +228,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ValueError)
     async def wrong(request: HttpRequest, error: ValueError) -> JSONResponse:
         status = STATUS_OF.get(type(error), 400)
-        return _error(status, str(error), None)
+        said = describe_validation_error(error) if isinstance(error, ValidationError) else str(error)
+        return _error(status, said, None)
 
 
 def _error(status: int, message: str, code: str | None, param: str | None = None) -> JSONResponse:
@@ -228,11 +237,14 @@ def _error(status: int, message: str, code: str | None, param: str | None = None
     return JSONResponse(error_body(status, message, code, param), status, headers)
 
 
-def _only(form: Mapping[str, object], known: Sequence[str]) -> None:
+def _only(form: FormData, known: Sequence[str]) -> None:
     """Raise UserError where a form has a field that nobody would look at."""
-    unknown = sorted(set(form) - set(known))
-    if unknown:
-        raise UserError(f"{unknown[0][:80]}: unknown field; known are {', '.join(known)}")
+    names = Counter(name for name, _ in form.multi_items())
+    for name, count in names.items():
+        if name not in known:
+            raise UserError(f"{name[:80]}: unknown field; known are {', '.join(known)}")
+        if count > 1:
+            raise UserError(f"{name}: sent {count} times; one is taken")
 
 
 def _numbers(said: str) -> tuple[float, ...]:

@@ -15,22 +15,17 @@ from medmvl.engine.sequences import ReasoningPiece, TokenLogprob
 from medmvl.json_types import JsonObject
 from medmvl.serving.guard import error_body
 from medmvl.serving.metrics import Metrics
+from medmvl.serving.protocol import as_protocol
 
 FINISH = {"stop": "stop", "length": "length", "cancelled": "stop", "deadline": "length"}
 STATUS = {"input": 400, "memory": 503, "deadline": 503, "cancelled": 499, "internal": 500}
-
-
-def _as_protocol(text: str) -> str:
-    """A message about decoding with the names that the protocol has, and advice that a client can follow."""
-    text = text.replace(", use fewer visual tokens, or raise max_length", ", or send fewer or smaller images")
-    return text.replace("max_new_tokens", "max_tokens")
 
 
 class FailedError(Exception):
     """A question that could not be answered, with the HTTP status that says whose fault it was."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(_as_protocol(failure.error))
+        super().__init__(as_protocol(failure.error))
         self.status = STATUS[failure.reason]
         self.code = failure.reason
 

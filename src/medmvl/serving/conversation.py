@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
@@ -15,7 +16,7 @@ from medmvl.messages import with_article
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import ImageBlock, Message, TextBlock, VisualBlock, VolumeBlock
 from medmvl.schema.blocks import Declaration
-from medmvl.schema.jsonl import describe_validation_error
+from medmvl.schema.jsonl import what_is_wrong
 from medmvl.serving.protocol import ChatMessage, FilePart, ImagePart, Reference, TextPart, VolumePart
 from medmvl.serving.store import StudyStore
 
@@ -40,19 +41,22 @@ class Conversation:
             UserError: there is nothing to answer, or an upload is not there.
         """
         _check_last(messages)
-        turns = tuple(
-            Message(role=ROLES[message.role], content=self._blocks(message))  # type: ignore[arg-type]
-            for message in messages
-        )
+        turns = tuple(self._turn(number, message) for number, message in enumerate(messages))
         return Request(turns, self._processor.visual_loader(self._load), name, self._owner)
 
-    def _blocks(self, message: ChatMessage) -> tuple[TextBlock | VisualBlock, ...]:
+    def _turn(self, number: int, message: ChatMessage) -> Message:
+        place = f"messages.{number}"
+        with _placed(place):
+            return Message(role=ROLES[message.role], content=self._blocks(message, place))  # type: ignore[arg-type]
+
+    def _blocks(self, message: ChatMessage, place: str) -> tuple[TextBlock | VisualBlock, ...]:
         if message.content is None or isinstance(message.content, str):
             return (TextBlock(text=message.content or ""),)
-        try:
-            return tuple(self._block(part) for part in message.content)
-        except ValidationError as error:
-            raise UserError(describe_validation_error(error)) from None
+        blocks = []
+        for number, part in enumerate(message.content):
+            with _placed(f"{place}.content.{number}"):
+                blocks.append(self._block(part))
+        return tuple(blocks)
 
     def _block(self, part: TextPart | ImagePart | VolumePart | FilePart) -> TextBlock | VisualBlock:
         if isinstance(part, TextPart):
@@ -84,6 +88,17 @@ class Conversation:
                 '{"type": "file", "file": {...}}, which is either'
             )
         return apply_declared(image, Declared.parse(**block.declared))
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Say where in the request something is that the library does not take."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (place, *first["loc"])))
+        raise UserError(f"{where}: {what_is_wrong(first)}") from None
 
 
 def _said(reference: Reference) -> JsonObject:

@@ -174,13 +174,13 @@ def _sources(target: Path, found: Intake) -> Iterator[_Source]:
     headers = sorted({header_of(file) for file in files})
     pixels = {file for header in headers for file in files_of(header) if file != header}
     for header in headers:
-        if header not in pixels and not is_dicom(header) and (not series or recognised(header)):
+        if header not in pixels and (not series or (recognised(header) and not is_dicom(header))):
             yield _Source(str(header), _named(header, target))
 
 
 def _named(file: Path, target: Path) -> str:
     """The name of a file in messages: its number in the archive."""
-    return "the upload" if file == target else f"file {int(file.name[:5])} of the upload"
+    return "the upload" if file == target else f"file {int(file.name.partition('.')[0])} of the upload"
 
 
 def _words(error: Exception, folder: Path, source: _Source, advice: Callable[[Choice], str]) -> str:

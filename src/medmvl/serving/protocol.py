@@ -7,6 +7,7 @@ changes nothing, as many clients send every field; otherwise it is refused by na
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -26,6 +28,7 @@ from medmvl.engine.options import MAX_LOGPROBS, GenerationOptions
 from medmvl.errors import UserError
 from medmvl.imaging.selector import parse_selector
 from medmvl.json_types import JsonObject
+from medmvl.schema.jsonl import what_is_wrong
 from medmvl.schema.strict import StrictModel
 from medmvl.serving.neutral import Unserved
 from medmvl.serving.settings import Limits
@@ -42,6 +45,11 @@ def _known_select(said: str) -> str:
 
 Select = Annotated[str, AfterValidator(_known_select)]
 """What chooses one image of several, as after the `#` of a path; empty where there is one."""
+_PROTOCOL_NAMES = {
+    "max_new_tokens": "max_tokens", "choices": "guided_choice", "regex": "guided_regex", "json_schema": "response_format",
+}  # fmt: skip
+"""What the protocol calls settings of decoding, by their names in the library."""
+_LIBRARY_NAMES = re.compile(rf"(?<![\w-])({'|'.join(_PROTOCOL_NAMES)})\b")
 Unused = Any
 """Type of a field whose annotation is `Unserved`."""
 
@@ -385,10 +393,13 @@ class ChatRequest(_UnservedFields):
             "regex": self.guided_regex,
             "json_schema": self._schema(),
         }
-        return [
-            GenerationOptions.model_validate({**settings, "seed": (self.seed or 0) + number})
-            for number in range(count)
-        ]
+        try:
+            return [
+                GenerationOptions.model_validate({**settings, "seed": (self.seed or 0) + number})
+                for number in range(count)
+            ]
+        except ValidationError as error:
+            raise UserError(as_protocol(what_is_wrong(error.errors()[0]))) from None
 
     def _thinking(self) -> bool | None:
         asked = None if self.chat_template_kwargs is None else self.chat_template_kwargs.enable_thinking
@@ -409,6 +420,12 @@ class ChatRequest(_UnservedFields):
         if form.json_schema is None:
             raise UserError("response_format json_schema needs its json_schema")
         return json.dumps(form.json_schema.schema_)
+
+
+def as_protocol(text: str) -> str:
+    """A message about decoding with the names that the protocol has, and advice that a client can follow."""
+    text = text.replace(", use fewer visual tokens, or raise max_length", ", or send fewer or smaller images")
+    return _LIBRARY_NAMES.sub(lambda name: _PROTOCOL_NAMES[name[0]], text)
 
 
 def _at_most(what: str, count: int, limit: int) -> None:
