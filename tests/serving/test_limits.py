@@ -229,6 +229,8 @@ def test_archives_are_limited(tmp_path: Path) -> None:
     locked[locked.index(b"PK\x01\x02") + 8] |= 1
     refused(tmp_path / _made(tmp_path, "e"), bytes(locked), "encrypted")
     refused(tmp_path / _made(tmp_path, "f"), archive({"a": noise})[:-40], "damaged")
+    nameless = archive({"NAME": noise}).replace(b"NAME", b"\0AME")
+    refused(tmp_path / _made(tmp_path, "g"), nameless, "damaged")
 
 
 def test_headers_that_lie_do_not_help(tmp_path: Path) -> None:

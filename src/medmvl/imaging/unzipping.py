@@ -5,6 +5,7 @@ Counts and sizes are checked before anything is unpacked, and again while it is.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from medmvl.errors import ReadError
 _CHUNK = 2**20
 _END_BYTES = 22 + 2**16
 """Bytes of an end record and the longest comment after it."""
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, ValueError, LookupError,
+)  # fmt: skip
+"""What zipfile raises about a damaged archive; an IndexError where a name is empty."""
 _ELSEWHERE = 0xFFFF
 """The count is in the record of ZIP64 instead."""
 
@@ -54,7 +59,7 @@ def unzip(
             _unzip(opened, folder, limits, name_of)
     except ReadError:
         raise
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise ReadError("the zip archive is damaged, or packed in a way that is not read") from error
 
 
