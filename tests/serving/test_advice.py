@@ -17,7 +17,7 @@ from PIL import Image
 
 from medmvl.errors import UserError
 from medmvl.serving.api import create_app
-from medmvl.serving.intake import read_all, read_one
+from medmvl.serving.intake import MAX_STUDIES, read_all, read_one
 from medmvl.serving.settings import Limits, ServeSettings
 from medmvl.serving.stored_image import load_image
 from tests.factories import dicom as make
@@ -283,12 +283,15 @@ def test_what_a_library_checks_is_told_in_the_names_of_the_protocol(
 def test_an_upload_is_one_file_and_its_fields_lie_in_the_form(data: dict[str, bytes], address: str) -> None:
     route = f"{address}/v1/files"
     two = [("file", ("a", data["nifti"])), ("file", ("b", data["png"]))]
-    assert said(httpx.post(route, files=two)) == "file: sent 2 times; one is taken"
+    assert said(httpx.post(route, files=two, timeout=60)) == "file: sent 2 times; one is taken"
     files = {"file": ("a", data["nifti"])}
-    assert said(httpx.post(f"{route}?select=time=1", files=files)).startswith(
+    assert said(httpx.post(f"{route}?select=time=1", files=files, timeout=60)).startswith(
         "select: send it as a field of the form"
     )
-    for answer in (httpx.post(route, data={"file": "/data/a.nii"}), httpx.post(route, json={"file": "a"})):
+    for answer in (
+        httpx.post(route, data={"file": "/data/a.nii"}, timeout=60),
+        httpx.post(route, json={"file": "a"}, timeout=60),
+    ):
         assert answer.status_code == 400
         assert answer.json()["error"]["message"].startswith("file: send the file itself")
 
@@ -303,3 +306,15 @@ def test_what_holds_no_pixels_is_named_where_everything_is_read(
     found = read_all(tmp_path / "upload", Limits())
     assert len(found.images) == 1 and len(found.bad) == 1
     assert re.match(r"file 1 of the upload: .* holds no pixels", found.bad[0])
+
+
+def test_headers_that_name_every_file_of_an_archive_cost_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only headers that may be read are asked for their pixels: 300 of them with 10,000 names each took six minutes."""
+    asked: list[Path] = []
+    monkeypatch.setattr("medmvl.serving.intake.files_of", lambda header: asked.append(header) or (header,))
+    (tmp_path / "upload").write_bytes(packed({f"{n}.mhd": MHD + b"LIST\na.raw\n" for n in range(100)}))
+    with pytest.raises(UserError, match="68 more studies were left out"):
+        read_all(tmp_path / "upload", Limits())
+    assert len(asked) == MAX_STUDIES

@@ -28,7 +28,6 @@ from tests.factories.several import WRITERS, in_zip
 FLAT = ("tiff", "webp", "jpeg xl")
 STEPS = 3
 """A source is chosen from in three steps at most: series, time, frame."""
-PAGE = "http://127.0.0.1"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +134,9 @@ def test_for_an_upload_the_same_image_as_by_path(sent: Path, source: Path, tmp_p
 def test_for_an_upload_to_a_server(sent: Path, source: Path, address: str) -> None:
     data, select = sent.read_bytes(), ""
     for _ in range(STEPS):
-        answer = httpx.post(f"{address}/v1/files", files={"file": ("x", data)}, data={"select": select})
+        answer = httpx.post(
+            f"{address}/v1/files", files={"file": ("x", data)}, data={"select": select}, timeout=60
+        )
         if answer.status_code == 200:
             break
         assert answer.status_code == 400

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medmvl.errors import ReadError
 from medmvl.imaging import analyze, metaimage, nifti, nrrd
-from medmvl.imaging.volume_files import current_name, file_inside, read_head
+from medmvl.imaging.volume_files import file_inside, read_head
 
 HEADERS: dict[str, tuple[str, ...]] = {
     ".img": (".hdr", ".HDR", ".hdr.gz"),
@@ -64,6 +64,5 @@ def _pixels_of(header: Path, size: int, time: int) -> tuple[Path, ...]:
         names = next((named(header) for sniff, named in PIXELS if sniff(head, header)), [])
     except ReadError:
         return ()
-    return tuple(
-        header.parent / current_name(header, name) for name in names if file_inside(header, name) is not None
-    )
+    found = (file_inside(header, name) for name in names)
+    return tuple(file for file in found if file is not None)

@@ -30,7 +30,7 @@ HEAD_BYTES = 1024
 _MAX_PARTS = 100_000
 _MAX_DIGITS = 64
 """Most bytes per number written as text, with what separates it from the next."""
-_renamed: ContextVar[tuple[Mapping[Path, PurePosixPath], Mapping[PurePosixPath, str]]] = ContextVar(
+_renamed: ContextVar[tuple[Mapping[Path, PurePosixPath], Mapping[str, str]]] = ContextVar(
     "renamed", default=({}, {})
 )
 _PATTERN = re.compile(r"((?:[^%]|%%)*)%(0?)(\d{0,2})[di]((?:[^%]|%%)*)")
@@ -120,28 +120,24 @@ def renamed_from(former: Mapping[Path, PurePosixPath]) -> Iterator[None]:
     Args:
         former: names before, such as those within an archive, of files that were renamed, all of them in one folder.
     """
-    token = _renamed.set((former, {name: file.name for file, name in former.items()}))
+    token = _renamed.set((former, {str(name): file.name for file, name in former.items()}))
     try:
         yield
     finally:
         _renamed.reset(token)
 
 
-def current_name(header: Path, name: str) -> str:
-    """The name that a pixel file has now; the one in the header, unless files were renamed."""
-    former, current = _renamed.get()
-    if header not in former:
-        return name
-    return current.get(PurePosixPath(posixpath.normpath(former[header].parent / name)), name)
-
-
 def file_inside(header: Path, name: str) -> Path | None:
     """The file that a header names, where it exists and lies in the header's own folder."""
-    name = current_name(header, name)
+    former, current = _renamed.get()
+    if header in former:
+        found = current.get(posixpath.normpath(posixpath.join(former[header].parent, name)))
+        return None if found is None else header.parent / found
     folder = header.parent.resolve()
     try:
         target = (folder / name).resolve()
-        return target if target.is_relative_to(folder) and target.is_file() else None
+        inside = target.is_relative_to(folder) and target.is_file()
+        return header.parent / name if inside else None
     except (OSError, ValueError):
         return None
 

@@ -26,6 +26,8 @@ from medmvl.serving.stored_image import StoredImage, store_image
 
 MAX_STUDIES = 32
 """Studies per upload; those after them are named as left out."""
+TWO_FILES = (".hdr", ".hdr.gz", ".mhd", ".nhdr")
+"""Suffixes of headers whose pixels lie in other files."""
 
 
 @dataclass
@@ -172,7 +174,10 @@ def _sources(target: Path, found: Intake) -> Iterator[_Source]:
         return
     files = [file for file in sorted(target.rglob("*")) if file.is_file()]
     headers = sorted({header_of(file) for file in files})
-    pixels = {file for header in headers for file in files_of(header) if file != header}
+    paired = [header for header in headers if header.name.endswith(TWO_FILES)][
+        :MAX_STUDIES
+    ]  # no more are read
+    pixels = {file for header in paired for file in files_of(header) if file != header}
     for header in headers:
         if header not in pixels and (not series or (recognised(header) and not is_dicom(header))):
             yield _Source(str(header), _named(header, target))
