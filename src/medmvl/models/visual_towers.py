@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -149,31 +151,41 @@ class VisualTowers(PreTrainedModel):
                 kind: [Bucket(self._connected(kind, bucket.features), bucket.places) for bucket in found]
                 for kind, found in buckets.items()
             }
-        tokens: list[Tensor] = []
+        tokens: dict[int, Tensor] = {}
+        guided: dict[Hashable, list[tuple[int, VisualFeatures]]] = defaultdict(list)
         for number, row in enumerate(inputs.rows):
             features = _of_row(row, buckets[KINDS[row.kind]])
-            if not features.connected:
-                assert question_ids is not None
-                tokens.append(self._answering(KINDS[row.kind], features, question_ids[number], row.tiles))
+            if features.connected:
+                tokens[number] = features.streams[0].flatten(0, 1)
             else:
-                tokens.append(features.streams[0].flatten(0, 1))
-        return tokens
+                assert question_ids is not None
+                guided[row.kind, features.shape, len(question_ids[number])].append((number, features))
+        for members in guided.values():
+            kind = KINDS[inputs.rows[members[0][0]].kind]
+            tokens |= self._answering(kind, members, question_ids or ())
+        return [tokens[number] for number in range(len(inputs.rows))]
 
     def _connected(self, kind: str, features: VisualFeatures) -> VisualFeatures:
         connector = self.connector_of(kind)
         assert connector is not None
         return features if features.connected else connected(connector, features)
 
-    def _answering(self, kind: str, features: VisualFeatures, question: Tensor, tiles: int) -> Tensor:
-        """`(tokens, width)` of one visual for its own question, `(n,)` ids; an empty one guides nothing."""
+    def _answering(
+        self, kind: str, members: Sequence[tuple[int, VisualFeatures]], question_ids: Sequence[Tensor]
+    ) -> dict[int, Tensor]:
+        """`(tokens, width)` of each row, of one shape, for its own question of one length; an empty one guides nothing."""
         connector = self.connector_of(kind)
         assert connector is not None
         embedded = None
-        if len(question):
+        if len(question_ids[members[0][0]]):
             embedding = self._text_embedding()
-            embedded = embedding(question.to(embedding.weight.device)).expand(tiles, -1, -1)
-        tokens: Tensor = connector(features, embedded)
-        return tokens.flatten(0, 1)
+            asked = torch.stack(
+                [question_ids[number] for number, features in members for _ in range(len(features))]
+            )
+            embedded = embedding(asked.to(embedding.weight.device))
+        found: Tensor = connector(VisualFeatures.join([features for _, features in members]), embedded)
+        blocks = torch.split(found, [len(features) for _, features in members])
+        return {number: block.flatten(0, 1) for (number, _), block in zip(members, blocks, strict=True)}
 
     def _text_embedding(self) -> nn.Embedding:
         return cast(nn.Embedding, self.get_input_embeddings())
