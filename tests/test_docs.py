@@ -67,16 +67,23 @@ def test_printed_overrides_make_a_valid_recipe(words: list[str]) -> None:
         assert llm_config(name) is not None
 
 
-def test_recipes_on_the_pages_are_valid() -> None:
+def test_recipes_on_the_pages_are_valid(tmp_path: Path) -> None:
     blocks = [
         (page, yaml.safe_load(block))
         for page in PAGES
         for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
-    whole = [(page, block) for page, block in blocks if {"model", "stages"} <= set(block)]
+    whole = [
+        (page, block) for page, block in blocks if {"model", "stages"} <= set(block) and "extends" not in block
+    ]
     assert len(whole) >= 2
     for page, block in whole:
         assert parse_recipe(block, str(page)).stages
+    derived = [block for _, block in blocks if block.get("extends") in recipe_names()]
+    assert len(derived) >= 2
+    for block in derived:
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(block))
+        assert load_recipe(str(tmp_path / "recipe.yaml")).stages
 
 
 def test_no_page_asks_a_model_about_the_patients_it_was_trained_on() -> None:
