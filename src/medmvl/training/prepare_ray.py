@@ -114,10 +114,15 @@ def _rows(
         fn_constructor_args=(recipe, features, str(Path.cwd()), str(default_cache_dir().absolute())),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),
-        max_restarts=0, max_task_retries=0,  # a worker that dies is named, not silently started again
+        ray_remote_args_fn=_started_once,
         **per_worker,
-    )  # fmt: skip
+    )
     yield from done.iter_rows()
+
+
+def _started_once() -> dict[str, int]:
+    """A worker that dies is named, not silently started again."""
+    return {"max_restarts": 0, "max_task_retries": 0}
 
 
 class Worker:
