@@ -74,7 +74,9 @@ def test_recipes_on_the_pages_are_valid(tmp_path: Path) -> None:
         for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     ]
     whole = [
-        (page, block) for page, block in blocks if {"model", "stages"} <= set(block) and "extends" not in block
+        (page, block)
+        for page, block in blocks
+        if {"model", "stages"} <= set(block) and "extends" not in block
     ]
     assert len(whole) >= 2
     for page, block in whole:
