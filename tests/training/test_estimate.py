@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,3 +106,31 @@ def test_the_command_needs_no_weights_and_says_what_is_not_here() -> None:
         "not checked against data and weights",
     ):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    "connector",
+    [{"type": "bilinear"}, {"type": "q_former", "text": True}, {"type": "text_selection", "keep": 4}],
+    ids=lambda connector: connector["type"],
+)
+def test_a_connector_that_reads_the_question_is_counted_with_one(connector: dict[str, Any]) -> None:
+    loaded = load_recipe("medm-vl-2d-tiny", [f"model.image_connector={json.dumps(connector)}"])
+    assert estimate(loaded, OURS).stages[0].flops > 0
+
+
+def test_what_an_objective_does_not_run_costs_nothing() -> None:
+    changes = ['model.image_connector={"type": "bilinear"}', "stages.0.parts={image_connector: full}"]
+    answers = estimate(load_recipe("medm-vl-2d-tiny", changes), OURS).stages[0]
+    aligned = estimate(
+        load_recipe("medm-vl-2d-tiny", [*changes, "stages.0.objective=answer_alignment"]), OURS
+    ).stages[0]
+    encoded = estimate(
+        load_recipe(
+            "medm-vl-2d-tiny",
+            [*changes, "stages.0.parts={image_encoder: full}", "stages.0.objective=classification"],
+        ),
+        OURS,
+    ).stages[0]
+    assert 0 < aligned.flops < 0.8 * answers.flops
+    assert aligned.gib < answers.gib
+    assert encoded.scaling[0][2].llm == aligned.scaling[0][2].llm == 0 < answers.scaling[0][2].llm

@@ -46,7 +46,7 @@ def _activations(model: MedMVLForConditionalGeneration, stage: Stage, work: Work
     micro = stage.micro_batch_size or max(1, stage.batch_size // gpus)
     total = 0.0
     for name in ("image_encoder", "volume_encoder", "llm"):
-        if name not in work.tokens:
+        if name not in work.tokens or not stage.runs(name):
             continue
         width, layers = _width_and_layers(model, name)
         rows = micro * stage.answers_per_sample if name == "llm" else micro
@@ -55,6 +55,8 @@ def _activations(model: MedMVLForConditionalGeneration, stage: Stage, work: Work
             layers * rows * work.tokens[name] * width * 2 if stage.gradient_checkpointing else layers * layer
         )
         total += layer + (kept if passes_gradient(model, name) else 0)
+    if not stage.runs("llm"):
+        return total
     vocabulary = int(model.config.get_text_config().vocab_size)
     return total + micro * stage.answers_per_sample * work.text_tokens * vocabulary * LOGIT_BYTES
 

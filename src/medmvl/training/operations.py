@@ -44,7 +44,9 @@ class Work:
             encoder, connector = getattr(model, f"{kind}_encoder"), getattr(model, f"{kind}_connector")
             pixels = torch.empty(1, settings.channels, *settings.size, device="meta")
             flops[f"{kind}_encoder"], features = _counted(encoder, pixels)
-            flops[f"{kind}_connector"], out = _counted(connector, features)
+            guided = connector.part_config.guided_by_text
+            question = (torch.empty(1, text_tokens, connector.output_width, device="meta"),) if guided else ()
+            flops[f"{kind}_connector"], out = _counted(connector, features, *question)
             views = preprocessor.max_tokens(kind) / out.shape[1]  # tiles and crops next to the whole
             for name in (f"{kind}_encoder", f"{kind}_connector"):
                 flops[name] *= views
@@ -73,10 +75,10 @@ class _Embedded(nn.Module):
         return logits
 
 
-def _counted(module: nn.Module, given: Tensor | VisualFeatures) -> tuple[float, Any]:
+def _counted(module: nn.Module, *given: Tensor | VisualFeatures) -> tuple[float, Any]:
     """Floating point operations of one pass, a multiplication and an addition being two, and what came out."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        out = module(given)
+        out = module(*given)
     return float(counter.get_total_flops()), out
 
 
@@ -105,6 +107,9 @@ def training_flops(model: MedMVLForConditionalGeneration, stage: Stage, work: Wo
     """Operations per sample and part: forward, backward where gradients pass and where weights train, recomputation."""
     total = {}
     for name, forward in work.flops.items():
+        if not stage.runs(name):
+            total[name] = 0.0
+            continue
         passes = passes_gradient(model, name)
         total[name] = forward * (
             1 + passes + _trains(model, name) + (passes and stage.gradient_checkpointing)

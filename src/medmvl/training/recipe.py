@@ -208,6 +208,12 @@ class Stage(StrictModel):
         """Whether visuals go through their connectors; two objectives read what the encoders give."""
         return self.objective not in ("classification", "contrastive")
 
+    def runs(self, part: str) -> bool:
+        """Whether a part of the model computes anything in this stage."""
+        if part == "llm":
+            return self.objective not in ("classification", "answer_alignment")
+        return self.connects or "connector" not in part
+
     @property
     def answers_per_sample(self) -> int:
         """Answers that a sample is trained with: those of its group in the `grpo` objective, else one."""
