@@ -90,13 +90,18 @@ def test_an_unknown_key_is_named_as_one() -> None:
         parse_content([{"type": "volume", "volume": {"file_id": "f", "spacing": [5, 1, 1]}}])
 
 
-def test_units_that_are_not_known_are_told_in_one_line() -> None:
-    request = parse_content([{"type": "volume", "volume": {"file_id": "f", "units": "mmHg"}}])
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("units", "mmHg", "units 'mmHg' are not known; expected one of: HU "),
+        ("modality", "MRI", "modality 'MRI' is not known; write MR"),
+    ],
+)
+def test_a_declaration_that_is_not_known_is_explained_in_one_line(name: str, value: str, words: str) -> None:
+    request = parse_content([{"type": "volume", "volume": {"file_id": "f", name: value}}])
     store = SimpleNamespace(get=lambda owner, name: SimpleNamespace(id=name))
     conversation = Conversation(store, SimpleNamespace(), "me", {})  # type: ignore[arg-type]
-    with pytest.raises(
-        UserError, match=r"^messages\.0\.content\.0\.units: units 'mmHg' are not known; expected one of: HU "
-    ):
+    with pytest.raises(UserError, match=rf"^messages\.0\.content\.0\.{name}: {words}"):
         conversation.request(request.messages, "one")
 
 

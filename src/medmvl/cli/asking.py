@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 
 def declared(units: str | None, modality: str | None, spacing: str | None) -> Declarations:
-    """What the user says about all files: keyword arguments of `medmvl.imaging.read`."""
+    """What the user says about all files: keyword arguments of `medmvl.imaging.read`.
+
+    Raises:
+        ReadError: for units or a modality that are not in their lists.
+    """
     values: Declarations = {}
     if units is not None:
-        values["units"] = units
+        from medmvl.imaging.units import known_units  # only where something is declared: imaging is heavy
+
+        values["units"] = known_units(units)
     if modality is not None:
-        values["modality"] = modality
+        from medmvl.imaging.modalities import known_modality
+
+        values["modality"] = known_modality(modality)
     if spacing is not None:
         values["spacing_mm"] = _numbers(spacing)
     return values

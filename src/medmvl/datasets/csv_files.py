@@ -11,6 +11,7 @@ from typing import Literal, cast
 from medmvl.datasets.writing import path_from
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.modalities import known_modality
 from medmvl.imaging.selector import split_selector
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 from medmvl.schema import Declarations, ImageBlock, VisualBlock, VolumeBlock
@@ -98,6 +99,7 @@ class FileBlocks:
     def _look(self, reference: str, kind: str | None, units: str | None, modality: str | None) -> _Facts:
         """Read the file where no kind is given or something is declared; declarations fill what the file leaves out."""
         said = None if units is None else known_units(units)
+        modality = None if modality is None else known_modality(modality)
         wanted = {"units": said or self.options.units, "modality": modality or self.options.modality}
         doubtful = kind == "volume" and reference.lower().endswith(EIGHT_BIT_SUFFIXES)
         if kind is not None and not any(wanted.values()) and not doubtful:

@@ -17,6 +17,7 @@ from medmvl.datasets.table import Table, find_columns, read_table
 from medmvl.datasets.writing import write_splits
 from medmvl.digests import file_sha256
 from medmvl.errors import UserError
+from medmvl.imaging.modalities import known_modality
 from medmvl.imaging.units import known_units
 from medmvl.json_types import JsonObject
 from medmvl.messages import first_of
@@ -66,6 +67,8 @@ def from_csv(
     """
     if options.units is not None:
         options = replace(options, units=known_units(options.units))
+    if options.modality is not None:
+        options = replace(options, modality=known_modality(options.modality))
     if not images.is_dir():
         raise UserError(
             f"{images}: there is no such folder; paths in the table start from the folder of --images"

@@ -10,6 +10,7 @@ import numpy as np
 from medmvl.errors import ReadError
 from medmvl.imaging.geometry import OPPOSITE, affine_from, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import MedicalImage
+from medmvl.imaging.modalities import known_modality
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 
 _SPATIAL_FORMATS = ("nifti", "nrrd", "metaimage", "numpy", "mgh", "analyze")
@@ -37,8 +38,8 @@ class Declared:
         """Check what was declared.
 
         Raises:
-            ReadError: for units that are not in the list, spacing that is not positive, or axis codes that are not
-                two or three different axes.
+            ReadError: for units or a modality that are not in their lists, spacing that is not positive, or axis codes that
+                are not two or three different axes.
         """
         spacing = None if spacing_mm is None else tuple(float(step) for step in spacing_mm)
         if spacing is not None and not all(np.isfinite(step) and step > 0 for step in spacing):
@@ -55,7 +56,7 @@ class Declared:
                     f"declared axcodes {axcodes!r}: expected a letter of R/L, A/P, S/I for each axis, such as SPL"
                 )
         unit = None if units is None else known_units(units)
-        said = None if modality is None else modality.strip().upper()
+        said = None if modality is None else known_modality(modality)
         if unit == "HU" and said is not None and said not in CT_MODALITIES:
             raise ReadError(f"declared units HU and modality {said}: Hounsfield units are those of CT")
         return cls(unit, spacing, codes, said)

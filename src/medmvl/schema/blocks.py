@@ -49,6 +49,13 @@ class Declaration(StrictModel):
 
         return None if said is None else known_units(said)
 
+    @field_validator("modality")
+    @classmethod
+    def _known_modality(cls, said: str | None) -> str | None:
+        from medmvl.imaging.modalities import known_modality
+
+        return None if said is None else known_modality(said)
+
     @property
     def declared(self) -> Declarations:
         """The declarations that were made."""
