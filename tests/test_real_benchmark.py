@@ -106,5 +106,13 @@ def test_what_a_lookup_of_the_same_image_answers_is_said(real: ModuleType, out: 
     assert "without any model, is right for 0.25 [" in text
 
 
+def test_what_words_alone_answer_is_said(real: ModuleType, out: Path) -> None:
+    """Three of four training answers are no, and all of the test's: the words say no. The model knows half of them."""
+    write_run(out, "vqa-rad-small-seed-0", lambda n: n >= 20, lambda n: n % 2)
+    text = " ".join(real.page(out).split())
+    assert "logistic regression) is right for 1.00 [" in text
+    assert "the model is better by -0.500 [" in text
+
+
 def test_nothing_finished_is_said(real: ModuleType, tmp_path: Path) -> None:
     assert "No run is finished" in real.page(tmp_path)
