@@ -327,7 +327,8 @@ def told(folder: Path) -> list[str]:
     for item in results["rows"]:
         lines.append((run, "strict", item["question_type"], item["metric"], item["score"]))
     for item in results.get("protocols") or ():
-        lines.append((run, item["protocol"], item["group"], item["metric"], item["score"]))
+        if "/" not in item["group"]:  # one organ or type; the table above has them
+            lines.append((run, item["protocol"], item["group"], item["metric"], item["score"]))
     for item in results.get("calibration") or ():
         lines.append(
             (run, "strict", item["question_type"], "accuracy of the likeliest choice", item["accuracy"])
