@@ -143,7 +143,7 @@ def page(out: Path) -> str:
     seeds, twins = finished(out, "vqa-rad-small"), finished(out, TWIN)
     if not seeds:
         return "# VQA-RAD with real parts\n\nNo run is finished.\n"
-    categories = categories_of(out / "data" / "test.jsonl")
+    categories, closed = categories_of(out / "data" / "test.jsonl"), joined(seeds, of_metric("accuracy"))
     lines = [
         "# VQA-RAD with real parts",
         "",
@@ -156,9 +156,7 @@ def page(out: Path) -> str:
     ]
     for metric, name in (("accuracy", "closed, accuracy"), ("token_f1", "open, token F1")):
         lines.append(row(name, *(joined(folders, of_metric(metric)) for folders in (seeds, twins))))
-    lines += ["", *bar(joined(seeds, of_metric("accuracy")))]
-    lines += lookup(out / "data", joined(seeds, of_metric("accuracy")))
-    lines += words_alone(out / "data", joined(seeds, of_metric("accuracy")))
+    lines += ["", *bar(closed), *lookup(out / "data", closed), *words_alone(out / "data", closed)]
     lines += ["", *head("closed, by organ or type", *COLUMNS)]
     for category in sorted({name for names in categories.values() for name in names}):
         named = {name for name, names in categories.items() if category in names}

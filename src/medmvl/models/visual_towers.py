@@ -152,17 +152,17 @@ class VisualTowers(PreTrainedModel):
                 for kind, found in buckets.items()
             }
         tokens: dict[int, Tensor] = {}
-        guided: dict[Hashable, list[tuple[int, VisualFeatures]]] = defaultdict(list)
+        guided: dict[tuple[str, Hashable, int], list[tuple[int, VisualFeatures]]] = defaultdict(list)
+        questions = question_ids or ()
         for number, row in enumerate(inputs.rows):
-            features = _of_row(row, buckets[KINDS[row.kind]])
+            kind = KINDS[row.kind]
+            features = _of_row(row, buckets[kind])
             if features.connected:
                 tokens[number] = features.streams[0].flatten(0, 1)
             else:
-                assert question_ids is not None
-                guided[row.kind, features.shape, len(question_ids[number])].append((number, features))
-        for members in guided.values():
-            kind = KINDS[inputs.rows[members[0][0]].kind]
-            tokens |= self._answering(kind, members, question_ids or ())
+                guided[kind, features.shape, len(questions[number])].append((number, features))
+        for (kind, _, _), members in guided.items():
+            tokens |= self._answering(kind, members, questions)
         return [tokens[number] for number in range(len(inputs.rows))]
 
     def _connected(self, kind: str, features: VisualFeatures) -> VisualFeatures:

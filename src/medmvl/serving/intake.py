@@ -174,10 +174,9 @@ def _sources(target: Path, found: Intake) -> Iterator[_Source]:
         return
     files = [file for file in sorted(target.rglob("*")) if file.is_file()]
     headers = sorted({header_of(file) for file in files})
-    paired = [header for header in headers if header.name.endswith(TWO_FILES)][
-        :MAX_STUDIES
-    ]  # no more are read
-    pixels = {file for header in paired for file in files_of(header) if file != header}
+    paired = [header for header in headers if header.name.endswith(TWO_FILES)]
+    taken = paired[:MAX_STUDIES]  # no more studies are taken
+    pixels = {file for header in taken for file in files_of(header) if file != header}
     for header in headers:
         if header not in pixels and (not series or (recognised(header) and not is_dicom(header))):
             yield _Source(str(header), _named(header, target))

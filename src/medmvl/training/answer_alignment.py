@@ -25,9 +25,16 @@ from medmvl.training.objectives import Metrics, Objective, gather
 class AnswerAlignment(Objective):
     """Choose each sample's answer among those of a micro batch over all ranks. `labels` is `(B,)` and counts samples."""
 
+    common: Tensor
+    """`(width,)`: the mean embedding of all words."""
+
     def __init__(self, model: MedMVLForConditionalGeneration, temperature: float) -> None:
         super().__init__(model)
         self.scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
+        embedding = model.get_input_embeddings()
+        with torch.no_grad():
+            words = embedding(torch.arange(embedding.num_embeddings, device=embedding.weight.device))
+        self.register_buffer("common", words.mean(0, dtype=torch.float32), persistent=False)
 
     def forward(
         self,
@@ -68,11 +75,10 @@ class AnswerAlignment(Objective):
 
     @torch.no_grad()
     def _answers(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
-        """`(B, width)`: mean embeddings without what all words share."""
-        weight = self.model.get_input_embeddings().weight
+        """`(B, width)`: mean embeddings without what all words share, as it is when the stage begins."""
         shares = text_mask[..., None] / text_mask.sum(1)[:, None, None]
-        means = (functional.embedding(text_ids, weight).float() * shares).sum(1)
-        return functional.normalize(means - weight.float().mean(0), dim=-1)
+        means = (self.model.get_input_embeddings()(text_ids).float() * shares).sum(1)
+        return functional.normalize(means - self.common, dim=-1)
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss among all answers of validation at once, and how often the own answer is the nearest of all."""

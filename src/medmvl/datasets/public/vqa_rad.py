@@ -4,8 +4,8 @@ Layouts: `VQA_RAD Dataset Public.json` with `VQA_RAD Image Folder` (osf.io/89kps
 test); `trainset.json` and `testset.json` with `images`, as most public code has it (the table says what is test);
 and the Parquet files of huggingface.co/datasets/flaviagiammarino/vqa-rad, where equal bytes are one image.
 The published test set shares 203 images with training, so a new split by image is the default; `official` is the split
-that published numbers are of. A third of its answers begin with a small letter, without a rule; all begin with a capital here,
-as a model that learns both spends probability on the spelling.
+that published numbers are of. A third of the answers in the tables begin with a small letter, without a rule; these get a
+capital, as a model that learns both spends probability on the spelling. Those of the Parquet files stay as they are.
 """
 
 from __future__ import annotations
