@@ -86,6 +86,50 @@ def test_sharded_equals_one_process_and_resumes(kind: str, alone: Path, tmp_path
         torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-6)
 
 
+def pairs(folder: Path, **more: Any) -> Path:
+    """The objectives that compare pairs with a learned temperature, and the labels that may come before them."""
+    encoders = {"image_encoder": "full", "volume_encoder": "full"}
+    connectors = dict.fromkeys(("image_connector", "volume_connector"), "full")
+    steps = {"batch_size": 4, "max_steps": 2, "group": "none", "eval_steps": 1}
+    document = recipe(
+        stage("labels", objective="classification", parts=encoders, **steps),
+        stage("pairs", objective="contrastive", parts=encoders, **steps),
+        stage("align", objective="answer_alignment", parts=connectors, **steps),
+        train=[phantoms()],
+        **more,
+    )
+    document["data"]["validation"] = [phantoms("validation", limit=6)]
+    reading = {"type": "bilinear", "rank": 8, "glimpses": 2, "dropout": 0.0}
+    document["model"] |= dict.fromkeys(connectors, reading)
+    return write_recipe(folder / f"{'-'.join(more) or 'plain'}.yaml", document)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairs_and_labels_are_learned_sharded_as_by_one_process(
+    kind: str, tmp_path: Path, phantom_cache: Path
+) -> None:
+    if "deepspeed" in KINDS[kind]:
+        pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed; `make scale`")
+    files = (pairs(tmp_path), pairs(tmp_path, distributed=KINDS[kind]))
+    for count, file in enumerate(files, 1):
+        logs = tmp_path / f"logs-{count}"
+        codes = train_in_ranks([file, "--out", tmp_path / str(count)], count, logs)
+        assert codes == [0] * count, (logs / "0").read_text()[-3000:]
+    one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert len(one) > 12
+    assert two == pytest.approx(one, rel=1e-5)
+    stages = [tmp_path / name / "stages" for name in ("1", "2")]
+    for part in ("01-labels/model/heads", "02-pairs/model/heads", "03-align/model/model"):
+        expected, found = (load_file(folder / f"{part}.safetensors") for folder in stages)
+        assert found.keys() == expected.keys()
+        for (
+            name,
+            weight,
+        ) in expected.items():  # a step moves a weight by 1e-3, whatever rounding its gradient is made of
+            torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-4)
+
+
 def test_what_a_stage_decides_is_refused_in_a_configuration_of_deepspeed() -> None:
     for key, value in (
         ("optimizer", {"type": "SGD"}),

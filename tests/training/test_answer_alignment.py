@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from medmvl.errors import RecipeError, SampleError
 from medmvl.schema import ImageBlock, Message, Sample, TextBlock
-from medmvl.training.answer_alignment import AnswerAlignment
+from medmvl.training.answer_alignment import AnswerAlignment, _chosen
+from medmvl.training.objectives import pair_totals
 from medmvl.training.recipe_files import parse_recipe
 from medmvl.training.run import train
 from medmvl.training.stage_data import FirstAnswers
@@ -74,9 +75,10 @@ def test_equal_answers_count_once_and_the_own_answer_is_the_right_one() -> None:
     seen = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
     right, wrong = torch.tensor([1.0, 0.0]).log_softmax(0).neg().tolist()
     none = torch.zeros(2).log_softmax(0)[0].neg().item()
-    losses = objective._losses(seen, answers, answers)
+    scale = objective.scale()
+    losses = _chosen(seen, answers, answers, scale)
     torch.testing.assert_close(losses, torch.tensor([right, wrong, wrong, none]))
-    metrics = objective.metrics(torch.cat([seen, answers], dim=1), [None] * 4)
+    metrics = objective.metrics(pair_totals(seen, answers, scale).detach(), [None] * 4)
     assert metrics["answer_accuracy"] in (0.25, 0.5)  # the last sees neither, which is a tie
     assert metrics["loss"] == pytest.approx(losses.mean().item())
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.visual_inputs import VisualInputs
 from medmvl.models.visual_table import to_rows
-from medmvl.training.objectives import Metrics, Objective, gather
+from medmvl.training.objectives import LearnedScale, Metrics, Objective, gather, pair_totals, pairs_of
 
 
 class AnswerAlignment(Objective):
@@ -30,7 +30,7 @@ class AnswerAlignment(Objective):
 
     def __init__(self, model: MedMVLForConditionalGeneration, temperature: float) -> None:
         super().__init__(model)
-        self.scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
+        self.scale = LearnedScale(temperature)
         embedding = model.get_input_embeddings()
         with torch.no_grad():
             words = embedding(torch.arange(embedding.num_embeddings, device=embedding.weight.device))
@@ -46,19 +46,13 @@ class AnswerAlignment(Objective):
     ) -> dict[str, Tensor]:
         """Totals: the direction of what was seen, then that of the answer."""
         seen, answers = self._seen(len(labels), batch), self._answers(text_ids, text_mask)
+        scale = self.scale()
         if not self.training:
-            loss = self._losses(seen, answers, answers).mean()
-            return {"loss": loss, "totals": torch.cat([seen, answers], dim=1)}
-        losses = self._losses(seen, answers, gather(answers))
+            loss = _chosen(seen, answers, answers, scale).mean()
+            return {"loss": loss, "totals": pair_totals(seen, answers, scale)}
+        losses = _chosen(seen, answers, gather(answers), scale)
         loss = losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
         return {"loss": loss + self.idle(batch["visual_table"])}
-
-    def _losses(self, seen: Tensor, answers: Tensor, known: Tensor) -> Tensor:
-        """Cross entropy of each sample's own answer among the distinct known ones."""
-        distinct = torch.unique(known, dim=0)
-        own = (answers @ distinct.T).argmax(dim=1)
-        logits = self.scale.exp().clamp(max=100) * seen @ distinct.T
-        return functional.cross_entropy(logits, own, reduction="none")
 
     def _seen(self, num_samples: int, batch: dict[str, Any]) -> Tensor:
         tokens = self.model.encode_rows(
@@ -82,9 +76,15 @@ class AnswerAlignment(Objective):
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss among all answers of validation at once, and how often the own answer is the nearest of all."""
-        seen, answers = totals.to(self.scale.device).float().chunk(2, dim=1)
+        seen, answers, scale = pairs_of(totals)
         distinct = torch.unique(answers, dim=0)
         right = (seen @ distinct.T).argmax(1) == (answers @ distinct.T).argmax(1)
-        with torch.no_grad():
-            loss = self._losses(seen, answers, answers).mean()
+        loss = _chosen(seen, answers, answers, scale).mean()
         return {"loss": loss.item(), "answer_accuracy": right.double().mean().item()}
+
+
+def _chosen(seen: Tensor, answers: Tensor, known: Tensor, scale: Tensor) -> Tensor:
+    """Cross entropy of each sample's own answer among the distinct known ones."""
+    distinct = torch.unique(known, dim=0)
+    own = (answers @ distinct.T).argmax(dim=1)
+    return functional.cross_entropy(scale * seen @ distinct.T, own, reduction="none")

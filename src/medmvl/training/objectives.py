@@ -52,8 +52,13 @@ class Objective(nn.Module):
         raise AssertionError(f"{type(self).__name__} has no metrics")
 
     def idle(self, table: Tensor) -> Tensor:
-        """Zero, through every trainable part that this batch does not use: all ranks run the same parts."""
-        return self.model.touch_idle_parts({KINDS[row.kind] for row in to_rows(table)})
+        """Zero, through every trainable part and head that this batch does not use: all ranks run the same ones."""
+        used = {KINDS[row.kind] for row in to_rows(table)}
+        zero = self.model.touch_idle_parts(used)
+        for kind in set(KINDS) - used:
+            if kind in self.heads:
+                zero = zero + sum(weight.sum() for weight in self.heads[kind].parameters()) * 0.0
+        return zero
 
 
 class LanguageModelling(Objective):
@@ -142,6 +147,34 @@ def encoder_widths(model: MedMVLForConditionalGeneration) -> dict[str, int]:
     return {kind: sum(encoder.widths) for kind, encoder in encoders.items() if encoder is not None}
 
 
+class LearnedScale(nn.Module):
+    """What cosines are multiplied by before they are compared: one over a learned temperature, at most 100.
+
+    One element and not a scalar, as FSDP2 shards a parameter along its first axis.
+    """
+
+    largest = 100
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor([1.0 / temperature]).log())
+
+    def forward(self) -> Tensor:
+        """The scale, `(1,)`."""
+        return self.log.exp().clamp(max=self.largest)
+
+
+def pair_totals(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
+    """What validation keeps of `(B, width)` directions that belong together: they, and the scale, which a rank holds a part of."""
+    return torch.cat([first, second, scale.detach().expand(len(first), 1)], dim=1)
+
+
+def pairs_of(totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The directions and the scale that `pair_totals` joined."""
+    first, second = totals[:, :-1].float().chunk(2, dim=1)
+    return first, second, totals[:1, -1].float()
+
+
 class LabelHead(nn.Module):
     """One logit per label: that of the token that speaks most for it.
 
@@ -215,7 +248,7 @@ class Contrastive(Objective):
             self.heads[kind] = nn.Linear(width, self.width)
         llm_width = model.get_input_embeddings().embedding_dim
         self.heads["text"] = nn.Linear(llm_width, self.width)
-        self.scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
+        self.scale = LearnedScale(temperature)
 
     def forward(
         self,
@@ -227,22 +260,13 @@ class Contrastive(Objective):
     ) -> dict[str, Tensor]:
         """`labels` is `(B,)` and counts pairs. Totals: the features of the study, then those of the report."""
         studies, reports = self._studies(len(labels), batch), self._reports(text_ids, text_mask)
+        scale = self.scale()
         if not self.training:
-            losses = self._losses(studies, reports, studies, reports, 0)
-            return {"loss": losses.mean(), "totals": torch.cat([studies, reports], dim=1)}
-        losses = self._losses(studies, reports, gather(studies), gather(reports), _rank() * len(labels))
+            losses = _contrasted(studies, reports, studies, reports, 0, scale)
+            return {"loss": losses.mean(), "totals": pair_totals(studies, reports, scale)}
+        losses = _contrasted(studies, reports, gather(studies), gather(reports), _rank() * len(labels), scale)
         loss = losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
         return {"loss": loss + self.idle(batch["visual_table"])}
-
-    def _losses(
-        self, studies: Tensor, reports: Tensor, all_studies: Tensor, all_reports: Tensor, offset: int
-    ) -> Tensor:
-        """The loss of each pair; its own partner is at `offset` and on in what all ranks have."""
-        scale = self.scale.exp().clamp(max=100)
-        own = torch.arange(offset, offset + len(studies), device=studies.device)
-        to_report = functional.cross_entropy(scale * studies @ all_reports.T, own, reduction="none")
-        to_study = functional.cross_entropy(scale * reports @ all_studies.T, own, reduction="none")
-        return (to_report + to_study) / 2
 
     def _studies(self, num_samples: int, batch: Batch) -> Tensor:
         sums: dict[int, list[Tensor]] = defaultdict(list)
@@ -262,16 +286,24 @@ class Contrastive(Objective):
             ).last_hidden_state
         weights = text_mask[..., None].to(hidden.dtype)
         pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return functional.normalize(self.heads["text"](pooled.to(self.scale.dtype)), dim=-1)
+        return functional.normalize(self.heads["text"](pooled.to(self.heads["text"].weight.dtype)), dim=-1)
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss among all validation studies at once, and how often the own report is the nearest of all."""
-        studies, reports = totals.to(self.scale.device).chunk(2, dim=1)
-        nearest = (studies @ reports.T).argmax(1)
-        found = nearest == torch.arange(len(studies), device=nearest.device)
-        with torch.no_grad():
-            loss = self._losses(studies, reports, studies, reports, 0).mean()
+        studies, reports, scale = pairs_of(totals)
+        found = (studies @ reports.T).argmax(1) == torch.arange(len(studies))
+        loss = _contrasted(studies, reports, studies, reports, 0, scale).mean()
         return {"loss": loss.item(), "retrieval_accuracy": found.double().mean().item()}
+
+
+def _contrasted(
+    studies: Tensor, reports: Tensor, all_studies: Tensor, all_reports: Tensor, offset: int, scale: Tensor
+) -> Tensor:
+    """The loss of each pair; its own partner is at `offset` and on in what all ranks have."""
+    own = torch.arange(offset, offset + len(studies), device=studies.device)
+    to_report = functional.cross_entropy(scale * studies @ all_reports.T, own, reduction="none")
+    to_study = functional.cross_entropy(scale * reports @ all_studies.T, own, reduction="none")
+    return (to_report + to_study) / 2
 
 
 def _distributed() -> bool:

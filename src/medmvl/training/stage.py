@@ -194,7 +194,11 @@ def optimizer_groups(plan: StagePlan, objective: Objective) -> list[ParameterGro
         plan.model, stage.parts, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay
     )
     groups += split_by_decay(objective.heads, "heads", stage.learning_rate, stage.weight_decay)
-    own = [p for p in objective.parameters(recurse=False) if p.requires_grad]
+    own = [
+        parameter
+        for name, parameter in objective.named_parameters()
+        if parameter.requires_grad and not name.startswith(("model.", "heads."))
+    ]
     if own:
         groups.append({"params": own, "weight_decay": 0.0, "lr": stage.learning_rate, "part": "objective"})
     return groups
@@ -212,10 +216,7 @@ def save_stage(plan: StagePlan, objective: Objective, trainer: StageTrainer, fol
                 save_adapter(model, plan.stage.parts, partial / "adapter")
                 merge_lora(model)
             if len(objective.heads):
-                heads = {
-                    name: tensor.detach().cpu().contiguous()
-                    for name, tensor in objective.heads.state_dict().items()
-                }
+                heads = _heads_of(objective.state_dict() if state is None else state)
                 save_file(heads, partial / "heads.safetensors")
                 write_json(
                     partial / "heads.json", {"objective": plan.stage.objective, "labels": list(plan.labels)}
@@ -225,6 +226,16 @@ def save_stage(plan: StagePlan, objective: Objective, trainer: StageTrainer, fol
             plan.trained_on.write(partial)
             write_lines(partial / "history.jsonl", trainer.state.log_history)
     trainer.accelerator.wait_for_everyone()
+
+
+def _heads_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the heads by their own names, from those of the whole objective."""
+    prefix = "heads."
+    return {
+        name.removeprefix(prefix): tensor.detach().cpu().contiguous()
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
 
 
 def gather_state(trainer: StageTrainer, objective: Objective) -> dict[str, Tensor] | None:
