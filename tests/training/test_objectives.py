@@ -46,7 +46,7 @@ def test_masked_tokens_are_not_seen() -> None:
 def test_every_weight_that_trains_is_moved_by_the_optimizer_once(objective: str, phantom_cache: Path) -> None:
     parts, own = OBJECTIVES[objective]
     document = recipe(stage("one", objective=objective, parts=parts), train=[phantoms()])
-    document["model"] |= dict.fromkeys(CONNECTORS, {"type": "bilinear", "rank": 8})
+    document["model"] |= {name: {"type": "bilinear", "rank": 8} for name in CONNECTORS}
     loaded = parse_recipe(document, "r")
     sources = load_sources(loaded, default_cache_dir())
     model, processor = assemble(loaded.model, texts=training_texts(loaded, sources))

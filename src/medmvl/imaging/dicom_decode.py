@@ -6,6 +6,7 @@ Uncompressed pixels are read straight into NumPy. Compressed ones are decoded by
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -108,23 +109,37 @@ def _is_plain(file: DicomFile) -> bool:
     return bits >= 8 and not palette and not (file.big_endian and bits == 8)
 
 
-def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    rows, columns = file.integer("Rows"), file.integer("Columns")
-    dtype = stored_dtype(file)
-    size = rows * columns * dtype.itemsize
-    with file.open_pixels() as stream:
+def is_direct(file: DicomFile) -> bool:
+    """Whether the bytes of the file's pixels are its values: `read_direct` can read them."""
+    return not file.encapsulated and file.syntax != DEFLATED_IMAGE_FRAME and _is_plain(file)
+
+
+def read_direct(file: DicomFile, frames: Iterable[tuple[int, NDArray[Any]]]) -> None:
+    """Read frames, each into an array of `(rows, columns)` of the file's `stored_dtype`, which lies in one piece.
+
+    Raises:
+        PixelError: the file is cut off or cannot be read.
+    """
+    with _naming(file), file.open_pixels() as stream:
         start = stream.tell()
-        for index in indices:
-            stream.seek(start + index * size)
-            data = np.empty(size, np.uint8)
-            if stream.readinto(data.data) != size:
+        for index, out in frames:
+            stream.seek(start + index * out.nbytes)
+            if stream.readinto(out.data) != out.nbytes:  # type: ignore[attr-defined]
                 raise ReadError("the file is cut off within its pixels")
-            found = data.view(dtype.newbyteorder(">" if file.big_endian else "<")).reshape(rows, columns)
-            yield _without_unused_bits(found.astype(dtype, copy=False), file)
+            if file.big_endian == (sys.byteorder == "little"):
+                out.byteswap(inplace=True)
+            _without_unused_bits(out, file)
+
+
+def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    for index in indices:
+        found = np.empty((file.integer("Rows"), file.integer("Columns")), stored_dtype(file))
+        read_direct(file, [(index, found)])
+        yield found
 
 
 def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
-    """Clear bits outside BitsStored (old overlays) and extend the sign from the highest stored bit."""
+    """Clear bits outside BitsStored (old overlays) and extend the sign from the highest stored bit, in place where it can."""
     allocated = file.integer("BitsAllocated")
     stored = file.integer("BitsStored", allocated)
     high = file.integer("HighBit", stored - 1)
@@ -133,6 +148,9 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
     if stored == allocated:
         return array
     array = array if array.flags.writeable else array.copy()
+    if array.dtype.kind == "u" and high == stored - 1:
+        np.bitwise_and(array, array.dtype.type(2**stored - 1), out=array)
+        return array
     np.left_shift(array, allocated - 1 - high, out=array)
     np.right_shift(array, allocated - stored, out=array)
     return array

@@ -6,13 +6,15 @@ Values of a volume are exact: int16 where they fit, else int32, float32 only whe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_decode import decode_files, stored_dtype
+from medmvl.imaging.dicom_decode import decode_files, is_direct, read_direct, stored_dtype
 from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_labels import read_labels, segmentation_type
@@ -20,6 +22,7 @@ from medmvl.imaging.dicom_meaning import Line, Meaning, inverted, meanings_of, u
 from medmvl.imaging.dicom_padding import Padding, padding_of
 from medmvl.imaging.dicom_values import tag_value
 from medmvl.imaging.limits import check_size
+from medmvl.imaging.threads import by_parts
 
 HU_OF_PADDING = -1024
 _INT16 = np.iinfo(np.int16)
@@ -102,18 +105,36 @@ def read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
     check_size((len(frames), *frames[0].shape), dtype.itemsize)
     make = np.zeros if any(frame.blank for frame in frames) else np.empty
     stack = make((len(frames), *frames[0].shape), dtype)
-    for at, stored in _decoded(frames):
+    direct = [at for at, frame in enumerate(frames) if _is_direct(frame, dtype)]
+    by_parts(lambda part: _read_direct(frames, stack, [direct[i] for i in part]), len(direct), stack.nbytes)
+    for at, stored in _decoded(frames, set(direct)):
         if stored.shape != frames[at].shape:
             raise ReadError("the decoded pixels do not have the size that the header says")
         stack[at] = stored
     return stack
 
 
-def _decoded(frames: Sequence[Frame]) -> Iterator[tuple[int, NDArray[Any]]]:
+def _is_direct(frame: Frame, dtype: np.dtype[Any]) -> bool:
+    """Whether the frame's bytes are its place in a stack of this type."""
+    file = frame.file
+    if frame.blank or frame.tile is not None or not is_direct(file) or stored_dtype(file) != dtype:
+        return False
+    return frame.shape == (file.integer("Rows"), file.integer("Columns"))
+
+
+def _read_direct(frames: Sequence[Frame], stack: NDArray[Any], places: Sequence[int]) -> None:
+    for _, group in groupby(places, key=lambda at: id(frames[at].file)):
+        here = list(group)
+        read_direct(frames[here[0]].file, [(frames[at].index, stack[at]) for at in here])
+
+
+def _decoded(
+    frames: Sequence[Frame], without: AbstractSet[int] = frozenset()
+) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield (place in `frames`, stored values), opening every file once and decoding every image once."""
     by_file: dict[int, dict[int, list[int]]] = {}
     for at, frame in enumerate(frames):
-        if not frame.blank:
+        if not frame.blank and at not in without:
             by_file.setdefault(id(frame.file), {}).setdefault(frame.index, []).append(at)
     wanted = [(frames[next(iter(places.values()))[0]].file, list(places)) for places in by_file.values()]
     slots = (at for places in by_file.values() for at in places.values())
@@ -140,29 +161,44 @@ def _rescaled(
         if dtype.itemsize == stack.dtype.itemsize and dtype.kind in "iu"
         else np.empty(stack.shape, dtype)
     )
-    replaced = 0
-    for stored, line, around, values in zip(stack, lines, padded, out, strict=True):
-        mask = None if around is None else around.mask(stored)
-        _apply_line(stored, line, values)
-        if mask is not None and around is not None:
-            if around.lossy and units == "HU":
-                mask |= values < HU_OF_PADDING
-            values[mask] = HU_OF_PADDING if units == "HU" else low
-            replaced += int(mask.sum())
-    return out, replaced
+
+    def rescale(part: range) -> int:
+        return sum(_rescale(stack[at], lines[at], padded[at], out[at], units, low) for at in part)
+
+    return out, sum(by_parts(rescale, len(stack), stack.nbytes))
+
+
+def _rescale(
+    stored: NDArray[Any], line: Line, around: Padding | None, values: NDArray[Any], units: str, low: float
+) -> int:
+    """Write one frame's values; returns how many were padding."""
+    mask = None if around is None else around.mask(stored)
+    _apply_line(stored, line, values)
+    if mask is None or around is None:
+        return 0
+    if around.lossy and units == "HU":
+        mask |= values < HU_OF_PADDING
+    values[mask] = HU_OF_PADDING if units == "HU" else low
+    return int(mask.sum())
 
 
 def _bounds(stack: NDArray[Any], lines: list[Line], padded: list[Padding | None]) -> tuple[float, float]:
     """Return the smallest and largest value after rescaling, padding left out."""
-    ends: list[float] = []
-    for stored, line, around in zip(stack, lines, padded, strict=True):
-        mask = None if around is None else around.mask(stored)
-        real = stored if mask is None else stored[~mask]
-        if real.dtype.kind == "f":
-            real = real[np.isfinite(real)] if not np.isfinite(real).all() else real
-        if real.size:
-            ends += [line.slope * end.item() + line.intercept for end in (real.min(), real.max())]
+
+    def ends_of(part: range) -> list[float]:
+        return [end for at in part for end in _ends(stack[at], lines[at], padded[at])]
+
+    ends = [end for found in by_parts(ends_of, len(stack), stack.nbytes) for end in found]
     return (min(ends), max(ends)) if ends else (0.0, 0.0)
+
+
+def _ends(stored: NDArray[Any], line: Line, around: Padding | None) -> list[float]:
+    """The smallest and largest value of one frame, nothing where all of it is padding."""
+    mask = None if around is None else around.mask(stored)
+    real = stored if mask is None else stored[~mask]
+    if real.dtype.kind == "f":
+        real = real[np.isfinite(real)] if not np.isfinite(real).all() else real
+    return [line.slope * end.item() + line.intercept for end in (real.min(), real.max())] if real.size else []
 
 
 def _result_dtype(

@@ -165,7 +165,7 @@ class LearnedScale(nn.Module):
 
 
 def pair_totals(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
-    """What validation keeps of `(B, width)` directions that belong together: they, and the scale, which a rank holds a part of."""
+    """What validation keeps of `(B, width)` directions that belong together: they, and the scale, which may be sharded."""
     return torch.cat([first, second, scale.detach().expand(len(first), 1)], dim=1)
 
 
