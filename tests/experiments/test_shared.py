@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+import medmvl.experiments.one_run as one_run
 from medmvl.errors import RecipeError
 from medmvl.evaluation.compare import Run
 from medmvl.experiments.conclusions import contrasts
@@ -75,6 +76,52 @@ def test_the_llm_is_made_once_and_stages_that_are_alike_are_taken_over(tmp_path:
     assert "`half`" in text
     assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert "visual tokens" in (out / "table.md").read_text()
+
+
+@pytest.mark.usefixtures("phantom_cache")
+def test_a_run_that_another_experiment_has_finished_is_linked_and_weights_go_where_they_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_experiment(tmp_path, seeds=[0])
+    first, documents = load_experiment(file)
+    run_prepared(preparations(first, file), tmp_path / "first")
+    for document in documents.values():  # both experiments name the same LLM
+        document["model"]["llm"]["path"] = str(tmp_path / "first/prepared/words/llm")
+    planned = plan(first, documents, tmp_path / "first")
+    run_missing(planned, first.evaluation)
+    trained: list[str] = []
+    real = one_run.train
+    monkeypatch.setattr(
+        one_run, "train", lambda recipe, folder: trained.append(folder.parent.name) or real(recipe, folder)
+    )
+    third = json.loads(json.dumps(documents["long"]))
+    third["stages"][1]["max_steps"] = 4
+    more = {"short": documents["short"], "longer": third}
+    options = first.evaluation.model_copy(update={"keep_models": False})
+    second = first.model_copy(
+        update={
+            "evaluation": options,
+            "contrasts": {},
+            "variants": dict.fromkeys(more, first.variants["long"]),
+        }
+    )
+    other = plan(second, more, tmp_path / "second")
+    run_missing(other, options)
+    assert trained == ["longer-0"]
+    costs = {run.variant: json.loads((run.folder / "run.json").read_text()) for run in other}
+    assert costs["short"]["taken_from"] == "first/short-0"
+    assert costs["longer"]["stages_taken_over"] == 1
+    answers = [(run.folder / "evaluation/answers.jsonl").read_bytes() for run in (planned[0], other[0])]
+    assert answers[0] == answers[1]
+    kept = other[1].folder / "train"
+    assert not (kept / "model").exists() and not (kept / "stages/02-ask").exists()
+    assert (kept / "stages/01-see/model").is_dir() and (kept / "history.jsonl").is_file()
+    assert "longer" in conclude(second, other, tmp_path / "second")
+    assert not list((tmp_path / "second").rglob("*.safetensors"))
+    assert list((tmp_path / "first").rglob("model.safetensors"))
+    asked_more = first.evaluation.model_copy(update={"max_new_tokens": 5})
+    run_missing(plan(second, more, tmp_path / "third", only=["short"]), asked_more)
+    assert trained == ["longer-0", "short-0"]
 
 
 def test_a_contrast_is_the_weighted_sum_of_its_variants() -> None:

@@ -49,6 +49,13 @@ class Evaluated(StrictModel):
     controls: bool = True
     batch_size: PositiveInt = 64
     max_new_tokens: PositiveInt = 64
+    keep_models: bool = True
+    """False: weights go when a run is evaluated, those of first stages when all are; recipes, curves and answers stay."""
+
+    @property
+    def asked(self) -> JsonObject:
+        """What decides the answers: the keywords of `evaluate`."""
+        return self.model_dump(mode="json", exclude={"keep_models"})
 
 
 class Preparation(StrictModel):

@@ -73,7 +73,7 @@ def _evaluate(recipe: Recipe, folder: Path, options: Evaluated) -> None:
             train=[sample for source in training for sample in source.samples],
             processes=processes,
             pages=False,
-            **options.model_dump(),
+            **options.asked,
         )
         if processes.first:
             text, visual = engine.processor.count_tokens(test.samples[0].messages, "the first test sample")

@@ -26,7 +26,18 @@ from medmvl.experiments.conclusions import contrast_table, contrasts, outcomes, 
 from medmvl.experiments.experiment import Evaluated, Experiment, recipe_of
 from medmvl.experiments.one_run import execute
 from medmvl.experiments.plot import draw
-from medmvl.experiments.shared import place, prepare, take_over
+from medmvl.experiments.shared import place, prepare
+from medmvl.experiments.taken_over import (
+    DONE,
+    EVALUATION,
+    RUNS,
+    TRAIN,
+    remove_model,
+    remove_models,
+    runs_next_to,
+    take_over,
+    take_over_run,
+)
 from medmvl.json_types import JsonObject
 from medmvl.output_lock import one_writer
 from medmvl.outputs import LOCK
@@ -34,7 +45,6 @@ from medmvl.training.recipe import Recipe
 from medmvl.worker_processes import end_with_parent
 
 logger = logging.getLogger(__name__)
-DONE = "run.json"
 PREPARED = "prepared"
 
 
@@ -77,7 +87,7 @@ def plan(
     names = [name for name in experiment.variants if not only or name in only]
     placed = {name: place(documents[name], out / PREPARED) for name in names}
     planned = [
-        PlannedRun(name, seed, recipe_of(placed[name], seed, name), out / "runs" / f"{name}-{seed}")
+        PlannedRun(name, seed, recipe_of(placed[name], seed, name), out / RUNS / f"{name}-{seed}")
         for seed in (seeds or experiment.seeds)
         for name in names
     ]
@@ -153,13 +163,18 @@ def _run_one(
         if not mine or run.is_done:
             return
         logger.info("%s, seed %d", run.variant, run.seed)
-        others = [(other.recipe, other.folder / "train") for other in planned if other is not run]
+        others = [(other.recipe, other.folder / TRAIN) for other in planned if other is not run]
+        others += runs_next_to(run.folder.parents[1])
         with _claimed(run.folder.parent / "sharing", wait=True):
-            taken = take_over(run.recipe, run.folder / "train", others)
-        cost = execute(run.recipe, run.folder, options, gpus)
-        if alone:
-            cost["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        write_json(run.folder / DONE, cost | {"stages_taken_over": taken})
+            linked = take_over_run(run.recipe, options, run.folder, others)
+            taken = 0 if linked else take_over(run.recipe, run.folder / TRAIN, others)
+        if not linked:
+            cost = execute(run.recipe, run.folder, options, gpus)
+            if alone:
+                cost["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            write_json(run.folder / DONE, cost | {"stages_taken_over": taken, "evaluation": options.asked})
+        if not options.keep_models:
+            remove_model(run.recipe, run.folder / TRAIN)
 
 
 def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -> str:
@@ -169,10 +184,13 @@ def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -
         UserError: the reference has no finished run.
     """
     sweep(out)
+    if not experiment.evaluation.keep_models and all(run.is_done for run in planned):
+        for run in planned:
+            remove_models(run.recipe, run.folder / TRAIN)
     runs: dict[str, dict[int, Run]] = {name: {} for name in experiment.variants}
     for run in planned:
         if run.is_done:
-            runs[run.variant][run.seed] = read_run(run.folder / "evaluation")
+            runs[run.variant][run.seed] = read_run(run.folder / EVALUATION)
     found = outcomes(runs, experiment.reference)
     further = contrasts(runs, experiment.contrasts)
     missing = [f"{run.variant}-{run.seed}" for run in planned if not run.is_done]
