@@ -17,8 +17,10 @@ IMAGE_GRID, VOLUME_GRID = (1, 4, 4), (2, 4, 4)
 CONNECTORS: dict[str, dict[str, Any]] = {
     "linear": {"type": "linear"},
     "mlp": {"type": "mlp", "num_layers": 3},
+    "mlp with a norm": {"type": "mlp", "norm": True},
     "pixel_shuffle": {"type": "pixel_shuffle", "factors": [1, 2, 2]},
     "spatial_pooling": {"type": "spatial_pooling", "factors": [2, 2, 2]},
+    "spatial_pooling with a norm": {"type": "spatial_pooling", "factors": [2, 2, 2], "norm": True},
     "conv_pooling": {"type": "conv_pooling", "factors": [1, 2, 2], "expansion": 2},
     "attention_pooling": {"type": "attention_pooling", "num_queries": 5, "num_heads": 2},
     "attention_pooling with norms and positions": {

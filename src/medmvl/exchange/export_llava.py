@@ -90,9 +90,12 @@ def obstacles(model: MedMVLForConditionalGeneration, processor: MedMVLProcessor)
         reasons.append(
             "image_encoder: LLaVA takes the tokens of a layer, without final_norm and not the class token alone."
         )
-    if not isinstance(connector.part_config, MLPConfig) or connector.part_config.num_layers != 2:
+    projector = connector.part_config
+    if not isinstance(projector, MLPConfig) or projector.num_layers != 2 or projector.norm:
         reasons.append(
-            "image_connector: LLaVA's projector is an mlp of 2 layers; this one is " + _name(connector) + "."
+            "image_connector: LLaVA's projector is an mlp of 2 layers without a norm; this one is "
+            + _name(connector)
+            + "."
         )
     resizing = processor.image_processor
     if (

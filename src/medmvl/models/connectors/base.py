@@ -98,9 +98,13 @@ def real_tokens(features: VisualFeatures, dtype: torch.dtype, stream: int = 0) -
     return tokens.masked_fill(~features.mask.unsqueeze(-1), 0)
 
 
-def mlp(input_width: int, output_width: int, num_layers: int) -> nn.Sequential:
-    """`num_layers` linear layers with GELU between them, hidden ones as wide as the output (LLaVA 1.5)."""
-    layers: list[nn.Module] = [nn.Linear(input_width, output_width)]
+def mlp(input_width: int, output_width: int, num_layers: int, *, norm: bool = False) -> nn.Sequential:
+    """`num_layers` linear layers with GELU between them, hidden ones as wide as the output (LLaVA 1.5).
+
+    With `norm` a layer norm comes first (InternVL, arXiv 2312.14238).
+    """
+    layers: list[nn.Module] = [nn.LayerNorm(input_width)] if norm else []
+    layers.append(nn.Linear(input_width, output_width))
     for _ in range(num_layers - 1):
         layers += [nn.GELU(), nn.Linear(output_width, output_width)]
     return nn.Sequential(*layers)

@@ -17,6 +17,8 @@ class MLPConfig(ConnectorConfig):
 
     type: Literal["mlp"] = "mlp"
     num_layers: PositiveInt = 2
+    norm: bool = False
+    """A layer norm before the first linear layer (as in InternVL): without it features whose mean is large learn slowly."""
 
     @property
     def per_token(self) -> bool:
@@ -31,7 +33,7 @@ class MLP(Connector):
 
     def __init__(self, config: MLPConfig, widths: Sequence[int], output_width: int) -> None:
         super().__init__(config, widths, output_width)
-        self.mlp = mlp(widths[0], output_width, config.num_layers)
+        self.mlp = mlp(widths[0], output_width, config.num_layers, norm=config.norm)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """As many tokens as the grid has."""

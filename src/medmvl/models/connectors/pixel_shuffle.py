@@ -24,6 +24,8 @@ class PixelShuffleConfig(ConnectorConfig):
     factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 2)
     """Tokens joined along depth, height and width; the first must be 1 for images."""
     num_layers: PositiveInt = 2
+    norm: bool = False
+    """A layer norm before the first linear layer (as in InternVL): without it features whose mean is large learn slowly."""
 
     def check(self, grid: Grid) -> None:
         """Raises RecipeError where the factors do not divide the grid."""
@@ -43,7 +45,9 @@ class PixelShuffle(Connector):
     def __init__(self, config: PixelShuffleConfig, widths: Sequence[int], output_width: int) -> None:
         super().__init__(config, widths, output_width)
         self.factors = config.factors
-        self.mlp = mlp(widths[0] * math.prod(config.factors), output_width, config.num_layers)
+        self.mlp = mlp(
+            widths[0] * math.prod(config.factors), output_width, config.num_layers, norm=config.norm
+        )
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """One token per block, ordered depth, height, width."""

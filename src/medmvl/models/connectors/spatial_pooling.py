@@ -26,6 +26,8 @@ class SpatialPoolingConfig(ConnectorConfig):
     factors: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2)
     """Tokens averaged along depth, height and width. An image has depth 1: the first does nothing there."""
     num_layers: PositiveInt = 2
+    norm: bool = False
+    """A layer norm before the first linear layer (as in InternVL): without it features whose mean is large learn slowly."""
     remainder: Literal["refuse", "average", "drop"] = "refuse"
     """Rest at the end of an axis that its factor does not divide: an error, a smaller block, or left out."""
 
@@ -61,7 +63,7 @@ class SpatialPooling(Connector):
     def __init__(self, config: SpatialPoolingConfig, widths: Sequence[int], output_width: int) -> None:
         super().__init__(config, widths, output_width)
         self.settings = config
-        self.mlp = mlp(widths[0], output_width, config.num_layers)
+        self.mlp = mlp(widths[0], output_width, config.num_layers, norm=config.norm)
 
     def forward(self, features: VisualFeatures, text: Tensor | None = None) -> Tensor:
         """Tokens of the pooled grid, ordered depth, height, width."""
