@@ -90,7 +90,7 @@ def test_the_later_of_epochs_and_max_steps_holds() -> None:
 
 
 def test_an_objective_for_encoders_needs_one() -> None:
-    with pytest.raises(RecipeError, match="trains encoders, but none of its parts is one"):
+    with pytest.raises(RecipeError, match="is about encoders, but none of its parts is one"):
         parse_recipe(recipe(stage(objective="classification", parts={"llm": "full"})), "mine")
 
 

@@ -10,6 +10,7 @@ import typer
 
 from medmvl.cli.check import check
 from medmvl.cli.convert import convert, mixture
+from medmvl.cli.cues import cues
 from medmvl.cli.from_csv import from_csv
 from medmvl.cli.options import (
     DEFAULT_SPLIT,
@@ -63,6 +64,7 @@ def split(
 
 
 app.command("pairs")(pairs)
+app.command()(cues)
 app.command()(shards)
 
 

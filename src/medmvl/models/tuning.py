@@ -42,11 +42,16 @@ class TuningRow(NamedTuple):
     num_parameters: int
 
 
-def apply_tuning(model: nn.Module, tuning: Tuning) -> None:
+def apply_tuning(model: nn.Module, tuning: Tuning, *, heads: bool = False) -> None:
     """Freeze, unfreeze and adapt the parts of `model` in place; a part that is not named is frozen.
 
+    Args:
+        model: gets its trainable weights marked.
+        tuning: by part.
+        heads: something trains that is not of the model, so that all of it may be frozen.
+
     Raises:
-        RecipeError: a part the model does not have, or one without the layers or weights to train.
+        RecipeError: a part the model does not have, one without the layers or weights to train, or nothing to train.
     """
     for name in tuning:
         _part(model, name)
@@ -67,7 +72,7 @@ def apply_tuning(model: nn.Module, tuning: Tuning) -> None:
             with four_bits(part, layers) if settings.mode == "qlora" else nullcontext():
                 _inject_lora(name, part, layers, settings)
     _require(
-        any(p.requires_grad for p in model.parameters()),
+        heads or any(p.requires_grad for p in model.parameters()),
         f"nothing would train: {_modes(tuning)}; set a part to full, last_k, lora or dora",
     )
 

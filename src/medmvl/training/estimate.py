@@ -155,7 +155,7 @@ def _stage(
     named = {n: how for n, how in stage.parts.items() if not stage.any_model or has_weights(model, n)}
     small = [name for name, how in named.items() if how.mode == "qlora"]
     named |= {name: named[name].model_copy(update={"mode": "lora"}) for name in small}
-    apply_tuning(model, named)
+    apply_tuning(model, named, heads=stage.has_heads)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     steps = float(stage.max_steps or (stage.epochs or 0) * _samples(recipe, stage, ours) / stage.batch_size)

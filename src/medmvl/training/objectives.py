@@ -206,13 +206,7 @@ class Classification(Objective):
         self, labels: Tensor, num_items_in_batch: Tensor | None = None, **batch: Any
     ) -> dict[str, Tensor]:
         """Binary cross entropy over known labels. Totals: loss and count, then right and known for every label."""
-        logits = labels.new_zeros(labels.shape)
-        count = labels.new_zeros((len(labels), 1))
-        for kind, row, tokens in encode_visuals(self.model, batch):
-            here = torch.tensor([row], device=labels.device)
-            logits = logits.index_add(0, here, self.heads[kind](tokens)[None].to(labels.dtype))
-            count = count.index_add(0, here, count.new_ones((1, 1)))
-        logits = logits / count.clamp(min=1)
+        logits = self.logits(labels.new_zeros(labels.shape), batch)
         known = (labels != IGNORED_LABEL).to(labels.dtype)
         losses = known * functional.binary_cross_entropy_with_logits(
             logits, labels.clamp(0, 1), reduction="none"
@@ -223,6 +217,15 @@ class Classification(Objective):
         right = known * ((logits > 0) == (labels > 0.5))
         sums = [losses.sum(1, keepdim=True), known.sum(1, keepdim=True), right, known]
         return {"loss": losses.sum() / total, "totals": torch.cat(sums, dim=1).double()}
+
+    def logits(self, zeros: Tensor, batch: Batch) -> Tensor:
+        """`(B, names)`, shape, type and device those of `zeros`: of each study, the mean over its visuals."""
+        logits, count = zeros, zeros.new_zeros((len(zeros), 1))
+        for kind, row, tokens in encode_visuals(self.model, batch):
+            here = torch.tensor([row], device=zeros.device)
+            logits = logits.index_add(0, here, self.heads[kind](tokens)[None].to(zeros.dtype))
+            count = count.index_add(0, here, count.new_ones((1, 1)))
+        return logits / count.clamp(min=1)
 
     def metrics(self, totals: Tensor, question_types: Sequence[str | None]) -> Metrics:
         """Loss per known label, accuracy over all labels and per label."""

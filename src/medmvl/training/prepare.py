@@ -217,7 +217,7 @@ def _reader(
         stage = fitted(named, model)
         if has_lora(model):
             merge_lora(model)
-        apply_tuning(model, stage.parts)
+        apply_tuning(model, stage.parts, heads=stage.has_heads)
         model.to(processes().device).train()
         frozen = [kind for kind in kinds_of(model) if kind not in trained and not _trains(model, kind)]
         trained |= {

@@ -172,14 +172,13 @@ class Stage(StrictModel):
                 f"stage '{self.name}': give either epochs or max_steps, and the other as null "
                 f"(stages.{self.name}.epochs=null on the command line); {found}"
             )
-        if all(tuning.mode == "frozen" for tuning in self.parts.values()):
+        if not self.has_heads and all(tuning.mode == "frozen" for tuning in self.parts.values()):
             raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")
         if self.until and self.eval_steps is None:
             raise ValueError(f"stage '{self.name}': until needs eval_steps, the steps between validations")
         if self.pack and self.objective != "lm":
             raise ValueError(f"stage '{self.name}': pack is for the objective lm, not '{self.objective}'")
         trained = {part for part, tuning in self.parts.items() if tuning.mode != "frozen"}
-        encoders = {part for part in trained if "encoder" in part}
         if self.dpo is not None and self.objective != "dpo":
             raise ValueError(f"stage '{self.name}': dpo has settings, but the objective is {self.objective}")
         if self.grpo is not None and self.objective != "grpo":
@@ -188,9 +187,10 @@ class Stage(StrictModel):
             raise ValueError(
                 f"stage '{self.name}': rewards are for the objective grpo, not '{self.objective}'"
             )
-        if self.objective in ("classification", "contrastive") and not encoders:
+        if self.has_heads and not any("encoder" in part for part in self.parts):
             raise ValueError(
-                f"stage '{self.name}': '{self.objective}' trains encoders, but none of its parts is one"
+                f"stage '{self.name}': '{self.objective}' is about encoders, but none of its parts is one; "
+                "a frozen one trains the objective's own heads alone"
             )
         if self.objective == "answer_alignment" and not any("connector" in part for part in trained):
             raise ValueError(
@@ -204,9 +204,14 @@ class Stage(StrictModel):
         return self.grpo or GroupPolicy()
 
     @property
+    def has_heads(self) -> bool:
+        """Whether the objective has weights of its own that are worth training next to a frozen model: a probe."""
+        return self.objective in ("classification", "contrastive")
+
+    @property
     def connects(self) -> bool:
         """Whether visuals go through their connectors; two objectives read what the encoders give."""
-        return self.objective not in ("classification", "contrastive")
+        return not self.has_heads
 
     def runs(self, part: str) -> bool:
         """Whether a part of the model computes anything in this stage."""

@@ -251,7 +251,7 @@ def rebuild(plan: StagePlan, state: dict[str, Tensor]) -> MedMVLForConditionalGe
     """A plain copy of the model with gathered weights."""
     with fresh_weights(plan.recipe.seed):
         model = MedMVLForConditionalGeneration(plan.model.config)
-        apply_tuning(model, plan.stage.parts)
+        apply_tuning(model, plan.stage.parts, heads=plan.stage.has_heads)
     own = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
     missing, unexpected = model.load_state_dict(own, strict=False)
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})

@@ -7,9 +7,9 @@ its current images and volumes with the truth about it, or with its report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch.utils.data import Dataset
@@ -24,6 +24,7 @@ from medmvl.errors import SampleError
 from medmvl.models.answer_loss import supervised_positions
 from medmvl.models.collation import Batch
 from medmvl.models.packing import pack
+from medmvl.models.visual_table import KINDS
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample
 from medmvl.schema import ImageBlock, Message, Sample, VolumeBlock
 from medmvl.training.recipe import Stage
@@ -76,17 +77,29 @@ class StageDataset(Dataset[Item]):
 
 
 class Studies(SampleView):
-    """The studies of a source, each once: the current visuals, and where asked for the first answer as report."""
+    """The studies of a source, each once: the current visuals, and where asked for the first answer as report.
 
-    def __init__(self, samples: Sequence[Sample], *, with_report: bool) -> None:
+    Args:
+        samples: all samples of the source.
+        needs: what a study must have: a `report`, `labels`, or `nothing` but visuals.
+        kinds: of visuals, such as `volume`; a study with another is left out.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        needs: Literal["report", "labels", "nothing"],
+        kinds: Collection[str] = KINDS,
+    ) -> None:
         super().__init__(samples)
-        self.with_report = with_report
+        self.with_report = needs == "report"
         seen: set[tuple[str, ...]] = set()
         self.indices = []
         for index, sample in enumerate(samples):
-            key = tuple(block.path for block in _current(sample))
-            known = sample.has_answer if with_report else bool(sample.labels)
-            if key and key not in seen and known:
+            key = study_of(sample)
+            known = {"report": sample.has_answer, "labels": bool(sample.labels), "nothing": True}[needs]
+            readable = all(block.type in kinds for block in _current(sample))
+            if key and key not in seen and known and readable:
                 seen.add(key)
                 self.indices.append(index)
 
@@ -138,6 +151,11 @@ def _asks_about_visual(sample: Sample) -> bool:
     )
 
 
+def study_of(sample: Sample) -> tuple[str, ...]:
+    """The paths of a sample's current visuals, which name its study within a source."""
+    return tuple(block.path for block in _current(sample))
+
+
 def _current(sample: Sample) -> tuple[ImageBlock | VolumeBlock, ...]:
     return tuple(block for block in sample.visuals if not block.days_before_current)
 
@@ -187,7 +205,7 @@ def _view(stage: Stage, samples: Sequence[Sample]) -> SampleView:
     """What an objective without an LLM reads of samples."""
     if stage.objective == "answer_alignment":
         return FirstAnswers(samples)
-    return Studies(samples, with_report=stage.objective == "contrastive")
+    return Studies(samples, "report" if stage.objective == "contrastive" else "labels")
 
 
 def check_supervision(dataset: StageDataset, max_length: int | None) -> tuple[int, int]:

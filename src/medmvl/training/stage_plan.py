@@ -171,7 +171,7 @@ def _set_trainable(recipe: Recipe, stage: Stage, model: MedMVLForConditionalGene
     if has_lora(model):
         merge_lora(model)
     with fresh_weights(recipe.seed):
-        apply_tuning(model, stage.parts)
+        apply_tuning(model, stage.parts, heads=stage.has_heads)
     train_in_float32(model, whole=recipe.distributed.shards)
 
 

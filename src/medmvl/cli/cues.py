@@ -1,0 +1,64 @@
+"""`medmvl data cues`: what label heads say of each scan, as a line before the question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medmvl.cli.options import ImageRoot, VolumeRoot
+from medmvl.cli.progress import progress_bar
+
+
+def cues(
+    heads: Annotated[Path, typer.Argument(help="Model of a classification stage, RUN/stages/NN-NAME/model.")],
+    data: Annotated[Path, typer.Argument(help="Data file in either format.")],
+    out: Annotated[Path, typer.Argument(help="Data file to write.")],
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="A label is named from this probability on.")
+    ] = 0.5,
+    dropout: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the samples without a line, for training.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Chooses the samples without a line.")] = 0,
+    image_root: ImageRoot = None,
+    volume_root: VolumeRoot = None,
+) -> None:
+    """Write before each question which labels a classifier suggests, for training and for what is asked later."""
+    from medmvl.data.sources import open_data
+    from medmvl.datasets.writing import rebase
+    from medmvl.outputs import continued_file
+    from medmvl.schema import write_samples
+    from medmvl.training.label_cues import Cues, LabelHeads
+    from medmvl.training.stage_data import study_of
+
+    source = open_data(data, image_root=image_root, volume_root=volume_root)
+    classifier = LabelHeads(heads)
+    total = len(classifier.studies(source))
+    found = {}
+    with progress_bar() as progress:
+        for number, (study, probabilities) in enumerate(classifier.probabilities(source), 1):
+            found[study] = probabilities
+            progress("scans", number, total)
+    made = Cues(threshold, dropout, seed)
+    written = [
+        made.of(sample, found[study_of(sample)]) if study_of(sample) in found else sample
+        for sample in source.samples
+    ]
+    unread = sum(study_of(sample) not in found for sample in source.samples)
+    changed = sum(one != sample for one, sample in zip(written, source.samples, strict=True))
+    with continued_file(out):
+        write_samples(out, [rebase(sample, source.load, out.parent) for sample in written])
+    typer.echo(f"{out}: {len(written)} samples of {len(found)} scans, {changed} of them with a line")
+    if unread:
+        typer.echo(
+            f"{unread} samples have no visuals, or some that these heads do not read: they stay without a line"
+        )
+    taught, patients = classifier.taught_by(source.samples)
+    if taught:
+        typer.echo(
+            f"Warning: the heads were taught on {taught} of {patients} patients of {data}: their lines are better there than "
+            "on new patients; leave some out with --dropout, or teach the heads on others",
+            err=True,
+        )
