@@ -38,6 +38,12 @@ SHARDS = {
 """What only a sharded training writes."""
 
 
+def need(kind: str) -> None:
+    """Skip where what shards is not installed."""
+    if "deepspeed" in KINDS[kind]:
+        pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed; `make scale`")
+
+
 def two_stages(folder: Path, **more: Any) -> Path:
     """Steps in which one rank has text alone and the other a volume; then LoRA next to a part that trains whole."""
     texts = folder / "texts.jsonl"
@@ -62,8 +68,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, phantom_cache: Path) -> Path
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_sharded_equals_one_process_and_resumes(kind: str, alone: Path, tmp_path: Path) -> None:
-    if "deepspeed" in KINDS[kind]:
-        pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed; `make scale`")
+    need(kind)
     file, out = two_stages(tmp_path, distributed=KINDS[kind]), tmp_path / "run"
     codes = train_in_ranks([file, "--out", out], 2, tmp_path / "first", die=(1, 3))
     said = (tmp_path / "first" / "0").read_text()
@@ -109,8 +114,7 @@ def pairs(folder: Path, **more: Any) -> Path:
 def test_pairs_and_labels_are_learned_sharded_as_by_one_process(
     kind: str, tmp_path: Path, phantom_cache: Path
 ) -> None:
-    if "deepspeed" in KINDS[kind]:
-        pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed; `make scale`")
+    need(kind)
     files = (pairs(tmp_path), pairs(tmp_path, distributed=KINDS[kind]))
     for count, file in enumerate(files, 1):
         logs = tmp_path / f"logs-{count}"

@@ -32,6 +32,12 @@ def probe(folder: Path, **more: Any) -> Path:
     return folder / "stages/01-labels/model"
 
 
+def written(folder: Path, patients: int, seed: int) -> Path:
+    """Phantom patients as a data file."""
+    write_dataset(folder, patients=patients, seed=seed, preset="quickstart", splits={"train": patients})
+    return folder / "train.jsonl"
+
+
 @pytest.mark.usefixtures("phantom_cache")
 def test_a_frozen_encoder_is_probed_by_its_heads_alone(tmp_path: Path) -> None:
     few, more = (probe(tmp_path / str(steps), max_steps=steps) for steps in (1, 3))
@@ -48,11 +54,10 @@ def test_lines_are_written_for_every_scan_and_left_out_by_chance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heads = probe(tmp_path / "run", max_steps=2)
-    data = tmp_path / "data"
-    write_dataset(data, patients=4, seed=3, preset="quickstart", splits={"train": 4})
-    assert run("data", "cues", heads, data / "train.jsonl", data / "cues.jsonl", "--threshold", 0) == 0
-    before = list(iter_samples(data / "train.jsonl"))
-    after = list(iter_samples(data / "cues.jsonl"))
+    data = written(tmp_path / "data", patients=4, seed=3)
+    assert run("data", "cues", heads, data, data.with_name("cues.jsonl"), "--threshold", 0) == 0
+    before = list(iter_samples(data))
+    after = list(iter_samples(data.with_name("cues.jsonl")))
     said = capsys.readouterr()
     scans = len({tuple(block.path for block in sample.visuals) for sample in before if sample.visuals})
     assert f"{len(before)} samples of {scans} scans, {len(before)} of them with a line" in said.out
@@ -68,8 +73,8 @@ def test_lines_are_written_for_every_scan_and_left_out_by_chance(
             "data",
             "cues",
             heads,
-            data / "train.jsonl",
-            data / "half.jsonl",
+            data,
+            data.with_name("half.jsonl"),
             "--threshold",
             1,
             "--dropout",
@@ -77,7 +82,7 @@ def test_lines_are_written_for_every_scan_and_left_out_by_chance(
         )
         == 0
     )
-    half = list(iter_samples(data / "half.jsonl"))
+    half = list(iter_samples(data.with_name("half.jsonl")))
     left_out = sum(old == new for old, new in zip(before, half, strict=True))
     assert 0.25 * len(half) < left_out < 0.75 * len(half)
     assert {new.messages[0].text.split("\n")[0] for new in half if new.language == "en"} >= {
@@ -90,10 +95,9 @@ def test_the_scan_decides_its_line_and_patients_of_the_heads_are_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heads = probe(tmp_path / "run", max_steps=1)
-    data = tmp_path / "data"
-    write_dataset(data, patients=40, seed=0, preset="quickstart", splits={"train": 40})
-    classifier = LabelHeads(heads)
-    found = dict(classifier.probabilities(open_data(data / "train.jsonl")))
+    data = written(tmp_path / "data", patients=40, seed=0)
+    classifier, source = LabelHeads(heads), open_data(data)
+    found = dict(classifier.probabilities(source, classifier.studies(source)))
     assert len({probabilities["nodule"] for probabilities in found.values()}) == len(found)
     weights = load_file(heads / "heads.safetensors")
     for kind, label in (("volume", "effusion"), ("image", "cardiomegaly")):
@@ -101,9 +105,9 @@ def test_the_scan_decides_its_line_and_patients_of_the_heads_are_warned_of(
         weights[f"{kind}.judge.bias"].fill_(-5)[classifier.names.index(label)] = 5
     save_file(weights, heads / "heads.safetensors")
     (heads / "SHA256SUMS").unlink()
-    assert run("data", "cues", heads, data / "train.jsonl", data / "cues.jsonl") == 0
+    assert run("data", "cues", heads, data, data.with_name("cues.jsonl")) == 0
     assert "Warning: the heads were taught on" in capsys.readouterr().err
-    for sample in iter_samples(data / "cues.jsonl"):
+    for sample in iter_samples(data.with_name("cues.jsonl")):
         if len(sample.visuals) == 1:
             expected = {"volume": "effusion", "image": "cardiomegaly"}[sample.visuals[0].type]
             assert sample.messages[0].text.split("\n")[0] == cue_line([expected], sample.language)
@@ -132,8 +136,7 @@ def test_what_the_heads_do_not_read_stays_without_a_line_and_is_counted(
     }
     document["data"] = {"train": [phantoms(question_types=["ct_nodule"])]}
     train(parse_recipe(document, "volumes"), tmp_path / "run")
-    write_dataset(tmp_path / "data", patients=4, seed=3, preset="quickstart", splits={"train": 4})
-    data = tmp_path / "data/train.jsonl"
+    data = written(tmp_path / "data", patients=4, seed=3)
     heads = tmp_path / "run/stages/01-labels/model"
     assert run("data", "cues", heads, data, tmp_path / "out.jsonl", "--threshold", 0) == 0
     samples = list(iter_samples(tmp_path / "out.jsonl"))

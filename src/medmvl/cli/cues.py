@@ -35,27 +35,28 @@ def cues(
 
     source = open_data(data, image_root=image_root, volume_root=volume_root)
     classifier = LabelHeads(heads)
-    total = len(classifier.studies(source))
+    studies = classifier.studies(source)
     found = {}
     with progress_bar() as progress:
-        for number, (study, probabilities) in enumerate(classifier.probabilities(source), 1):
+        for number, (study, probabilities) in enumerate(classifier.probabilities(source, studies), 1):
             found[study] = probabilities
-            progress("scans", number, total)
+            progress("scans", number, len(studies))
     made = Cues(threshold, dropout, seed)
-    written = [
-        made.of(sample, found[study_of(sample)]) if study_of(sample) in found else sample
-        for sample in source.samples
-    ]
-    unread = sum(study_of(sample) not in found for sample in source.samples)
-    changed = sum(one != sample for one, sample in zip(written, source.samples, strict=True))
+    written, changed, unread = [], 0, 0
+    for sample in source.samples:
+        said = found.get(study_of(sample))
+        unread += said is None
+        one = sample if said is None else made.of(sample, said)
+        changed += one != sample
+        written.append(rebase(one, source.load, out.parent))
     with continued_file(out):
-        write_samples(out, [rebase(sample, source.load, out.parent) for sample in written])
+        write_samples(out, written)
     typer.echo(f"{out}: {len(written)} samples of {len(found)} scans, {changed} of them with a line")
     if unread:
         typer.echo(
             f"{unread} samples have no visuals, or some that these heads do not read: they stay without a line"
         )
-    taught, patients = classifier.taught_by(source.samples)
+    taught, patients = classifier.trained_on.shared(source.samples)
     if taught:
         typer.echo(
             f"Warning: the heads were taught on {taught} of {patients} patients of {data}: their lines are better there than "

@@ -46,16 +46,18 @@ def take_over_run(
         folder: folder of a run that has not begun.
         others: recipes and train folders of other runs.
     """
+    if (folder / TRAIN).exists():
+        return False
     for other, source in others:
         done = source.parent / DONE
-        if other != recipe or not done.is_file() or (folder / TRAIN).exists():
+        if other != recipe or not done.is_file():
             continue
         cost = json.loads(done.read_text(encoding="utf-8"))
         if cost.get("evaluation") != options.asked or (
             options.keep_models and not is_complete(source / MODEL)
         ):
             continue
-        for part in (EVALUATION, TRAIN):
+        for part in (EVALUATION, TRAIN):  # a run that was stopped in between has the first
             if not (folder / part).exists():
                 link_folder(source.parent / part, folder / part)
         whole = f"{source.parents[2].name}/{source.parent.name}"

@@ -120,7 +120,19 @@ def read_direct(file: DicomFile, frames: Iterable[tuple[int, NDArray[Any]]]) -> 
     Raises:
         PixelError: the file is cut off or cannot be read.
     """
-    with _naming(file), file.open_pixels() as stream:
+    with _naming(file):
+        for _ in _read_into(file, frames):
+            pass
+
+
+def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    shape, dtype = (file.integer("Rows"), file.integer("Columns")), stored_dtype(file)
+    yield from _read_into(file, ((index, np.empty(shape, dtype)) for index in indices))
+
+
+def _read_into(file: DicomFile, frames: Iterable[tuple[int, NDArray[Any]]]) -> Iterator[NDArray[Any]]:
+    """Read frames into their arrays, one after the other, and yield these."""
+    with file.open_pixels() as stream:
         start = stream.tell()
         for index, out in frames:
             stream.seek(start + index * out.nbytes)
@@ -128,18 +140,11 @@ def read_direct(file: DicomFile, frames: Iterable[tuple[int, NDArray[Any]]]) -> 
                 raise ReadError("the file is cut off within its pixels")
             if file.big_endian == (sys.byteorder == "little"):
                 out.byteswap(inplace=True)
-            _without_unused_bits(out, file)
-
-
-def _plain_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    for index in indices:
-        found = np.empty((file.integer("Rows"), file.integer("Columns")), stored_dtype(file))
-        read_direct(file, [(index, found)])
-        yield found
+            yield _without_unused_bits(out, file)
 
 
 def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
-    """Clear bits outside BitsStored (old overlays) and extend the sign from the highest stored bit, in place where it can."""
+    """Clear bits outside BitsStored (old overlays), extend the sign from the highest; in place if the array may be written."""
     allocated = file.integer("BitsAllocated")
     stored = file.integer("BitsStored", allocated)
     high = file.integer("HighBit", stored - 1)

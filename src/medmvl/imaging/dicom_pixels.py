@@ -107,7 +107,7 @@ def read_stack(frames: Sequence[Frame]) -> NDArray[Any]:
     stack = make((len(frames), *frames[0].shape), dtype)
     direct = [at for at, frame in enumerate(frames) if _is_direct(frame, dtype)]
     by_parts(lambda part: _read_direct(frames, stack, [direct[i] for i in part]), len(direct), stack.nbytes)
-    for at, stored in _decoded(frames, set(direct)):
+    for at, stored in _decoded(frames, without=set(direct)):
         if stored.shape != frames[at].shape:
             raise ReadError("the decoded pixels do not have the size that the header says")
         stack[at] = stored

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from medmvl.imaging.decode_pool import max_workers
+
 THREADS = 2
-"""At most; there may be as many readers as cores already, each a process of its own."""
+"""At most; a process that is one of several has fewer, as of those that decode."""
 SMALL_BYTES = 8 << 20
 """Below it a thread costs more than it saves."""
 
@@ -26,7 +27,7 @@ def by_parts(work: Callable[[range], Result], count: int, num_bytes: int) -> lis
     Raises:
         Exception: that of the first part whose work raised one, after all parts have ended.
     """
-    threads = min(THREADS, len(os.sched_getaffinity(0)), count) if num_bytes >= SMALL_BYTES else 1
+    threads = min(THREADS, max_workers(), count) if num_bytes >= SMALL_BYTES else 1
     if threads <= 1:
         return [work(range(count))]
     ends = [count * part // threads for part in range(threads + 1)]

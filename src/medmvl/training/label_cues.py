@@ -18,15 +18,14 @@ from safetensors.torch import load_file
 from medmvl.data.dataset import SampleDataset
 from medmvl.data.feature_cache import feature_reader, kinds_of
 from medmvl.data.sources import LoadedSource
-from medmvl.data.trained_on import TrainedOn, hash_of
+from medmvl.data.trained_on import TrainedOn
 from medmvl.errors import UserError
 from medmvl.models.assemble import load
 from medmvl.schema import Message, Sample, TextBlock
 from medmvl.training.objectives import Classification
+from medmvl.training.run_folder import HEADS_ABOUT, HEADS_FILE
 from medmvl.training.stage_data import Collate, StageDataset, Studies, study_of
 
-HEADS, ABOUT = "heads.safetensors", "heads.json"
-"""What a stage with heads writes next to its model."""
 BATCH = 8
 WORDS = {
     "en": ("A classifier suggests: {}.", ", ", "no finding", "{} ({})"),
@@ -90,7 +89,8 @@ class LabelHeads:
     """
 
     def __init__(self, folder: Path) -> None:
-        about = json.loads((folder / ABOUT).read_text("utf-8")) if (folder / ABOUT).is_file() else {}
+        said = folder / HEADS_ABOUT
+        about = json.loads(said.read_text("utf-8")) if said.is_file() else {}
         if about.get("objective") != "classification":
             raise UserError(
                 f"{folder} has no label heads; name the model of a stage with objective classification, "
@@ -99,8 +99,8 @@ class LabelHeads:
         self.model, self.processor = load(folder)
         self.names: tuple[str, ...] = tuple(about["labels"])
         self.objective = Classification(self.model, self.names).eval()
-        self.objective.heads.load_state_dict(load_file(folder / HEADS))
-        self.trained_on = TrainedOn.read(folder)
+        self.objective.heads.load_state_dict(load_file(folder / HEADS_FILE))
+        self.trained_on = TrainedOn.read(folder) or TrainedOn()
 
     def studies(self, source: LoadedSource) -> Studies:
         """The studies of a source that these encoders can read.
@@ -116,9 +116,10 @@ class LabelHeads:
             )
         return found
 
-    def probabilities(self, source: LoadedSource) -> Iterator[tuple[tuple[str, ...], Probabilities]]:
-        """For each of `studies`, by the paths of its current visuals: how likely each label is."""
-        studies = self.studies(source)
+    def probabilities(
+        self, source: LoadedSource, studies: Studies
+    ) -> Iterator[tuple[tuple[str, ...], Probabilities]]:
+        """For each of a source's `studies`, by the paths of its current visuals: how likely each label is."""
         data = StageDataset(
             SampleDataset([replace(source, samples=studies)], self.processor, supervised=False)
         )
@@ -132,9 +133,3 @@ class LabelHeads:
                 logits = self.objective.logits(torch.zeros(len(items), len(self.names)), batch)
             for item, row in zip(items, logits.double().sigmoid().tolist(), strict=True):
                 yield study_of(item.sample), dict(zip(self.names, row, strict=True))
-
-    def taught_by(self, samples: Sequence[Sample]) -> tuple[int, int]:
-        """Patients of the samples that the heads were taught on, and all of them."""
-        hashes = {hash_of(sample) for sample in samples}
-        known = self.trained_on.hashes if self.trained_on is not None else frozenset()
-        return len(hashes & known), len(hashes)

@@ -55,8 +55,8 @@ class Objective(nn.Module):
         """Zero, through every trainable part and head that this batch does not use: all ranks run the same ones."""
         used = {KINDS[row.kind] for row in to_rows(table)}
         zero = self.model.touch_idle_parts(used)
-        for kind in set(KINDS) - used:
-            if kind in self.heads:
+        for kind in KINDS:
+            if kind in self.heads and kind not in used:
                 zero = zero + sum(weight.sum() for weight in self.heads[kind].parameters()) * 0.0
         return zero
 

@@ -19,6 +19,8 @@ from medmvl.training.recipe_files import dump_recipe, plain
 
 RECIPE_FILE = "recipe.yaml"
 DATA_FILE = "data.json"
+HEADS_FILE, HEADS_ABOUT = "heads.safetensors", "heads.json"
+"""What a stage with heads writes next to its model: weights, and what they say."""
 _PACKAGES = ("medmvl", "torch", "transformers", "accelerate", "peft", "tokenizers", "safetensors", "numpy", "pydicom",
              "nibabel")  # fmt: skip
 

@@ -35,6 +35,7 @@ from medmvl.training.policy_trainer import PolicyTrainer
 from medmvl.training.preference import REFERENCE, DirectPreference, keep_reference
 from medmvl.training.preference_data import CollatePairs, PairDataset
 from medmvl.training.recipe import Preference
+from medmvl.training.run_folder import HEADS_ABOUT, HEADS_FILE
 from medmvl.training.sharding import build_models_whole
 from medmvl.training.stage_data import (
     Collate,
@@ -217,9 +218,9 @@ def save_stage(plan: StagePlan, objective: Objective, trainer: StageTrainer, fol
                 merge_lora(model)
             if len(objective.heads):
                 heads = _heads_of(objective.state_dict() if state is None else state)
-                save_file(heads, partial / "heads.safetensors")
+                save_file(heads, partial / HEADS_FILE)
                 write_json(
-                    partial / "heads.json", {"objective": plan.stage.objective, "labels": list(plan.labels)}
+                    partial / HEADS_ABOUT, {"objective": plan.stage.objective, "labels": list(plan.labels)}
                 )
             model.save_pretrained(partial)
             plan.processor.save_pretrained(partial)
