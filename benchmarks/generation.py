@@ -53,13 +53,16 @@ def side(batch: int, tokens: int, dtype: str, stop_early: bool) -> None:
 
     from medmvl.engine import Engine, GenerationOptions, Request
     from medmvl.imaging import MedicalImage
-    from medmvl.models.assemble import assemble
-    from medmvl.models.model_recipe import ModelRecipe
+    from medmvl.models.assemble import ModelRecipe, assemble  # where the earlier build has both
     from medmvl.schema import ImageBlock, Message, TextBlock
 
     torch.set_num_threads(1)
     model, processor = assemble(ModelRecipe.model_validate(RECIPE), texts=[QUESTION], seed=0)
     engine = Engine(model.to(getattr(torch, dtype)), processor)
+
+    visual_loader = getattr(
+        processor, "visual_loader", lambda read: read
+    )  # the earlier build took the image itself
 
     def load(block: Any) -> Any:
         array = np.random.default_rng(int(block.path)).integers(0, 255, (256, 256)).astype(np.uint8)
@@ -68,8 +71,7 @@ def side(batch: int, tokens: int, dtype: str, stop_early: bool) -> None:
     def answers(seed: int, size: int, limits: list[int]) -> list[Any]:
         blocks = [(ImageBlock(image=str(seed * 1000 + i)), TextBlock(text=QUESTION[i:])) for i in range(size)]
         requests = [
-            Request((Message(role="user", content=content),), processor.visual_loader(load))
-            for content in blocks
+            Request((Message(role="user", content=content),), visual_loader(load)) for content in blocks
         ]
         prepared = [engine.prepare(request) for request in requests]
         options = [GenerationOptions(max_new_tokens=limit) for limit in limits]
