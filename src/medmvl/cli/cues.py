@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medmvl.cli.options import ImageRoot, VolumeRoot
+from medmvl.cli.options import Device, ImageRoot, VolumeRoot
 from medmvl.cli.progress import progress_bar
 
 
@@ -22,19 +22,21 @@ def cues(
         float, typer.Option(min=0.0, max=1.0, help="Share of the samples without a line, for training.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Chooses the samples without a line.")] = 0,
+    device: Device = "auto",
     image_root: ImageRoot = None,
     volume_root: VolumeRoot = None,
 ) -> None:
     """Write before each question which labels a classifier suggests, for training and for what is asked later."""
     from medmvl.data.sources import open_data
     from medmvl.datasets.writing import rebase
+    from medmvl.engine.loading import choose_device
     from medmvl.outputs import continued_file
     from medmvl.schema import write_samples
     from medmvl.training.label_cues import Cues, LabelHeads
     from medmvl.training.stage_data import study_of
 
     source = open_data(data, image_root=image_root, volume_root=volume_root)
-    classifier = LabelHeads(heads)
+    classifier = LabelHeads(heads, choose_device(device))
     studies = classifier.studies(source)
     found = {}
     with progress_bar() as progress:

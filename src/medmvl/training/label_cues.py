@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate.utils import send_to_device
 from safetensors.torch import load_file
 
 from medmvl.data.dataset import SampleDataset
@@ -83,12 +84,13 @@ class LabelHeads:
 
     Args:
         folder: the stage's model.
+        device: where the encoders run.
 
     Raises:
         UserError: the folder has no label heads.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         said = folder / HEADS_ABOUT
         about = json.loads(said.read_text("utf-8")) if said.is_file() else {}
         if about.get("objective") != "classification":
@@ -100,6 +102,7 @@ class LabelHeads:
         self.names: tuple[str, ...] = tuple(about["labels"])
         self.objective = Classification(self.model, self.names).eval()
         self.objective.heads.load_state_dict(load_file(folder / HEADS_FILE))
+        self.objective.to(device)
         self.trained_on = TrainedOn.read(folder) or TrainedOn()
 
     def studies(self, source: LoadedSource) -> Studies:
@@ -128,8 +131,9 @@ class LabelHeads:
         collate = Collate(self.processor, "classification", self.names)
         for start in range(0, len(data), BATCH):
             items = [data[index] for index in range(start, min(start + BATCH, len(data)))]
-            batch = collate(items)
+            batch = send_to_device(collate(items), self.model.device)
+            sums = torch.zeros(len(items), len(self.names), device=self.model.device)
             with torch.no_grad():
-                logits = self.objective.logits(torch.zeros(len(items), len(self.names)), batch)
+                logits = self.objective.logits(sums, batch)
             for item, row in zip(items, logits.double().sigmoid().tolist(), strict=True):
                 yield study_of(item.sample), dict(zip(self.names, row, strict=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
@@ -183,7 +184,7 @@ def _reference(
     objective.eval()
     for start in range(0, len(own), batch_size):
         members = own[start : start + batch_size]
-        batch = _on_device(collate([dataset[index] for index in members]), objective.model.device)
+        batch = send_to_device(collate([dataset[index] for index in members]), objective.model.device)
         labels = batch.pop("answer_labels")
         batch.pop("labels"), batch.pop("reference")
         with torch.no_grad(), autocast():
@@ -195,14 +196,3 @@ def _reference(
         torch.distributed.all_reduce(shared)
         found = shared.cpu()
     return found
-
-
-def _on_device(value: object, device: torch.device) -> Any:
-    """Tensors of a batch, in whatever lists they are, on the model's device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: _on_device(one, device) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_on_device(one, device) for one in value]
-    return value

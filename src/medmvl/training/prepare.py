@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
+from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from medmvl.data.entry_cache import FullCacheError, default_cache_dir
@@ -253,13 +253,9 @@ def _make(model: MedMVLForConditionalGeneration, stage: Stage, visual: Processed
     row = ProcessedSample(name="scan", input_ids=ids, labels=None, visuals=views, starts=(0,) * len(views))
     batch, device = collate([row], pad_id=0), model.device
     pixels = {
-        name: _moved(batch[name], device)
+        name: send_to_device(batch[name], device)
         for name in ("pixel_values", "pixel_values_volumes")
         if name in batch
     }
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(stage)):
         model.make_features({**batch, **pixels})
-
-
-def _moved(pixels: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
-    return pixels.to(device) if isinstance(pixels, Tensor) else [block.to(device) for block in pixels]
