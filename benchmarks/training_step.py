@@ -70,7 +70,11 @@ def build_ours(batch: dict[str, Any]) -> Any:
     )  # fmt: skip
     batch["visual_table"] = to_tensor(
         [
-            VisualRow(row, 0, IMAGE_TOKENS, 0, row, 1, 1, side, side, int(fingerprint(pixels[None])))
+            VisualRow(
+                row=row, start=0, length=IMAGE_TOKENS, kind=0, index=row, tiles=1, grid_depth=1, grid_height=side,
+                grid_width=side, fingerprint=int(fingerprint(pixels[None])),
+                **({"segment": 0} if "segment" in VisualRow._fields else {}),  # a column of the earlier build
+            )
             for row, pixels in enumerate(batch["pixel_values"])
         ]
     )
