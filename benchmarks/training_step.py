@@ -71,8 +71,16 @@ def build_ours(batch: dict[str, Any]) -> Any:
     batch["visual_table"] = to_tensor(
         [
             VisualRow(
-                row=row, start=0, length=IMAGE_TOKENS, kind=0, index=row, tiles=1, grid_depth=1, grid_height=side,
-                grid_width=side, fingerprint=int(fingerprint(pixels[None])),
+                row=row,
+                start=0,
+                length=IMAGE_TOKENS,
+                kind=0,
+                index=row,
+                tiles=1,
+                grid_depth=1,
+                grid_height=side,
+                grid_width=side,
+                fingerprint=int(fingerprint(pixels[None])),
                 **({"segment": 0} if "segment" in VisualRow._fields else {}),  # a column of the earlier build
             )
             for row, pixels in enumerate(batch["pixel_values"])
