@@ -1,6 +1,7 @@
 """What runs of an experiment share: parts made once, first stages that are alike; and the experiments that ship."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,23 @@ import pytest
 import yaml
 
 import medmvl.experiments.one_run as one_run
+from medmvl.digests import write_sums
 from medmvl.errors import RecipeError
 from medmvl.evaluation.compare import Run
 from medmvl.experiments.conclusions import contrasts
-from medmvl.experiments.experiment import experiment_file, experiment_names, load_experiment, preparations
+from medmvl.experiments.experiment import (
+    Evaluated,
+    experiment_file,
+    experiment_names,
+    load_experiment,
+    preparations,
+)
 from medmvl.experiments.run import conclude, plan, run_missing, run_prepared
 from medmvl.experiments.shared import names_in, place
+from medmvl.experiments.taken_over import take_over_run
 from medmvl.models.assemble import preprocessor_of
 from medmvl.training.model_shapes import without_paths
+from medmvl.training.recipe_files import parse_recipe
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]
@@ -175,3 +185,32 @@ def pretrained(folder: Path) -> None:
 def test_an_unknown_experiment_is_told_with_those_that_ship() -> None:
     with pytest.raises(RecipeError, match="phantom-1-volume-encoder"):
         experiment_file("phantom-0")
+
+
+@pytest.mark.usefixtures("phantom_cache")
+@pytest.mark.parametrize("keep", [False, True])
+def test_weights_that_go_while_a_run_is_linked_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    """Another experiment that has just finished removes them at any moment; who keeps none does not need them."""
+    source, folder = tmp_path / "first/runs/short-0", tmp_path / "second/runs/short-0"
+    same = parse_recipe(recipe(stage("see", max_steps=1), stage("ask", max_steps=2)), "r")
+    for part in ("evaluation", "train/model", "train/stages/01-see/model"):
+        (source / part).mkdir(parents=True)
+        (source / part / "answers.jsonl").write_text("{}")
+    write_sums(source / "train/model")
+    options = Evaluated(keep_models=keep)
+    (source / "run.json").write_text(json.dumps({"evaluation": options.asked}))
+    real = shutil.copytree
+
+    def copied(whole: Path, *arguments: Any, **options: Any) -> Any:
+        if Path(whole).name == "train":
+            shutil.rmtree(source / "train/model")
+            if keep:
+                raise shutil.Error([("answers.jsonl", "answers.jsonl", "no such file")])
+        return real(whole, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "copytree", copied)
+    assert take_over_run(same, options, folder, [(same, source / "train")]) is not keep
+    assert (folder / "train").exists() is (folder / "evaluation").exists() is not keep
+    assert not list(folder.rglob("model"))

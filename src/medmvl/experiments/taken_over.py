@@ -57,9 +57,17 @@ def take_over_run(
             options.keep_models and not is_complete(source / MODEL)
         ):
             continue
-        for part in (EVALUATION, TRAIN):  # a run that was stopped in between has the first
-            if not (folder / part).exists():
-                link_folder(source.parent / part, folder / part)
+        try:
+            for part in (EVALUATION, TRAIN):  # a run that was stopped in between has the first
+                if not (folder / part).exists():
+                    link_folder(source.parent / part, folder / part, () if options.keep_models else (MODEL,))
+        except OSError:
+            if options.keep_models and not is_complete(
+                source / MODEL
+            ):  # another experiment removes it meanwhile
+                _remove(folder / EVALUATION)
+                continue
+            raise
         whole = f"{source.parents[2].name}/{source.parent.name}"
         logger.info("%s is taken from %s", folder.name, whole)
         write_json(folder / DONE, cost | {"taken_from": whole})
@@ -84,7 +92,12 @@ def take_over(recipe: Recipe, out: Path, others: Iterable[tuple[Recipe, Path]]) 
     for number in range(1, count + 1):
         source = stage_folder(folder, number, other.stages[number - 1])
         target = stage_folder(out, number, recipe.stages[number - 1])
-        link_folder(source / MODEL, target / MODEL)
+        try:
+            link_folder(source / MODEL, target / MODEL)
+        except OSError:
+            if not is_complete(source / MODEL):  # another experiment removes it meanwhile
+                return number - 1
+            raise
         logger.info("stage %s is taken from %s", recipe.stages[number - 1].name, folder.parent.name)
     return count
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,15 +71,24 @@ def is_intact(folder: Path) -> bool:
     return False
 
 
-def link_folder(source: Path, folder: Path) -> None:
+def link_folder(source: Path, folder: Path, without: Sequence[str] = ()) -> None:
     """Make `folder` a complete folder with the files of a complete `source`: large ones by hard links, which cost nothing.
 
     Either may be moved or deleted without the other. Where a file system has no hard links, all are copied.
+
+    Args:
+        source: a complete folder.
+        folder: the name of the new one.
+        without: names of folders in `source`, at any depth, that are left out.
+
+    Raises:
+        OSError: the disk is full, or another process removes what is linked.
     """
     partial = partial_path(folder)
     shutil.rmtree(partial, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, partial, copy_function=_link_or_copy)
+    left_out = shutil.ignore_patterns(*without, f"{_PARTIAL}*") if without else None
+    shutil.copytree(source, partial, copy_function=_link_or_copy, ignore=left_out)
     _give_name(partial, folder)
 
 
