@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medmvl.cli.options import Device, ImageRoot, VolumeRoot
 from medmvl.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from medmvl.data.trained_on import TrainedOn
+    from medmvl.schema import Sample
 
 
 def cues(
@@ -58,7 +63,11 @@ def cues(
         typer.echo(
             f"{unread} samples have no visuals, or some that these heads do not read: they stay without a line"
         )
-    taught, patients = classifier.trained_on.shared(source.samples)
+    _warn_of_taught(classifier.trained_on, source.samples, data)
+
+
+def _warn_of_taught(trained_on: TrainedOn, samples: Sequence[Sample], data: Path) -> None:
+    taught, patients = trained_on.shared(samples)
     if taught:
         typer.echo(
             f"Warning: the heads were taught on {taught} of {patients} patients of {data}: their lines are better there than "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from medmvl.atomic_files import write_json
@@ -57,17 +57,12 @@ def take_over_run(
             options.keep_models and not is_complete(source / MODEL)
         ):
             continue
-        try:
-            for part in (EVALUATION, TRAIN):  # a run that was stopped in between has the first
-                if not (folder / part).exists():
-                    link_folder(source.parent / part, folder / part, () if options.keep_models else (MODEL,))
-        except OSError:
-            if options.keep_models and not is_complete(
-                source / MODEL
-            ):  # another experiment removes it meanwhile
-                _remove(folder / EVALUATION)
-                continue
-            raise
+        weights, without = (source / MODEL, ()) if options.keep_models else (None, (MODEL,))
+        if not (folder / EVALUATION).exists():  # a run that was stopped in between has it
+            link_folder(source.parent / EVALUATION, folder / EVALUATION)
+        if not _link(source, folder / TRAIN, weights, without):
+            _remove(folder / EVALUATION)
+            continue
         whole = f"{source.parents[2].name}/{source.parent.name}"
         logger.info("%s is taken from %s", folder.name, whole)
         write_json(folder / DONE, cost | {"taken_from": whole})
@@ -92,14 +87,21 @@ def take_over(recipe: Recipe, out: Path, others: Iterable[tuple[Recipe, Path]]) 
     for number in range(1, count + 1):
         source = stage_folder(folder, number, other.stages[number - 1])
         target = stage_folder(out, number, recipe.stages[number - 1])
-        try:
-            link_folder(source / MODEL, target / MODEL)
-        except OSError:
-            if not is_complete(source / MODEL):  # another experiment removes it meanwhile
-                return number - 1
-            raise
+        if not _link(source / MODEL, target / MODEL, source / MODEL):
+            return number - 1
         logger.info("stage %s is taken from %s", recipe.stages[number - 1].name, folder.parent.name)
     return count
+
+
+def _link(source: Path, folder: Path, weights: Path | None, without: Sequence[str] = ()) -> bool:
+    """Link a folder; whether the `weights` in it, which another experiment may remove at any moment, were there to the end."""
+    try:
+        link_folder(source, folder, without)
+    except OSError:
+        if weights is None or is_complete(weights):
+            raise
+        return False
+    return True
 
 
 def remove_model(recipe: Recipe, out: Path) -> None:

@@ -252,10 +252,6 @@ def _make(model: MedMVLForConditionalGeneration, stage: Stage, visual: Processed
     views, ids = visual.views, torch.zeros(1, dtype=torch.long)
     row = ProcessedSample(name="scan", input_ids=ids, labels=None, visuals=views, starts=(0,) * len(views))
     batch, device = collate([row], pad_id=0), model.device
-    pixels = {
-        name: send_to_device(batch[name], device)
-        for name in ("pixel_values", "pixel_values_volumes")
-        if name in batch
-    }
+    pixels = {name: batch[name] for name in ("pixel_values", "pixel_values_volumes") if name in batch}
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(stage)):
-        model.make_features({**batch, **pixels})
+        model.make_features({**batch, **send_to_device(pixels, device)})
