@@ -44,7 +44,11 @@ _BETWEEN_WORDS = re.compile(
 _NUMBERS = _spelling(
     (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
     (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
-    (r"(?<![\d,])(\d+),(\d{1,2})(?=\s*(?:mm|cm|ml|cc|l|mg|g|%)\b)", r"\1.\2"),  # decimal comma
+    (
+        r"(?<![\d,])(\d+),(\d{1,2})"
+        r"(?=(?:\s*(?:x|-|~|to|±|至|到)\s*\d+(?:[.,]\d{1,2})?)*\s*(?:mm|cm|m[lL]|cc|d?l|dL|k?g|mg|HU|%|毫米|厘米|公分|毫升)(?![A-Za-z]))",
+        r"\1.\2",
+    ),  # decimal comma, before a unit that may come after the other lengths of a size
     (r"(?<=\d)\s*(?:-|~|至|到)\s*(?=-?\.?\d)", " to "),  # a range, no sign
     (r"(?<=\d)\s?(mm|cm|HU|mL|ml|cc)\s*(?:-|~)\s*(?=\.?\d)", r" \1 to "),
     (r"(?:\b[Mm]inus\s+|负|負)(?=\.?\d)", "-"),
