@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _UNITS = """
-mm 1: mm millimeter millimeters millimetre millimetres 毫米
-mm 10: cm centimeter centimeters centimetre centimetres 厘米 公分
+mm 1: mm mms millimeter millimeters millimetre millimetres 毫米
+mm 10: cm cms centimeter centimeters centimetre centimetres 厘米 公分
 mm 1000: m
 mm 0.001: μm 微米
-ml 1: ml cc milliliter milliliters 毫升
-ml 1000: l liter liters litre 升
+ml 1: ml mls cc milliliter milliliters millilitre millilitres 毫升
+ml 1000: l liter liters litre litres 升
 hu 1: hu hounsfield
 % 1: %
 ° 1: ° degree degrees 度

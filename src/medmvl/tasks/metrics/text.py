@@ -41,14 +41,18 @@ _BETWEEN_WORDS = re.compile(
     r"(</?[A-Za-z][^<>]*>)|(?<=\w)(?!\s*</?[A-Za-z][^<>]*>)\s*([<>≤≥≠])\s*(?=[^\W\d_])"
 )
 """A comparison of two words (`R>L`), distinguished from tags."""
+_UNIT = r"(?:mm|cm|m[lL]|cc|d?l|dL|k?g|mg|HU|%|毫米|厘米|公分|毫升)(?![A-Za-z])"
+_OTHER_NUMBERS = r"(?:\s*(?:[x×*~±至到-]|by|to)\s*\d+(?:[.,/]\d{1,2})?)*"
+"""The rest of a size or a range, at whose end the unit comes."""
+_FRACTION = re.compile(
+    rf"(?<![\d./])(?:(\d+)\s+)?([1-7])/([2-58])(?={_OTHER_NUMBERS}\s*{_UNIT}|\s*(?:centi|milli)met)"
+)
+"""A common fraction of a unit, perhaps after a whole number: `1 1/2 cm`."""
 _NUMBERS = _spelling(
-    (r"(?<=\d)\s*[x×*]\s*(?=\d)", " x "),
+    (r"(?<=\d)\s*(?:[x×*]|by)\s*(?=\d)", " x "),
+    (r"(?<=\d)·(?=\d{1,2}(?![\d]|\s*\^))", "."),  # the decimal point of British journals
     (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
-    (
-        r"(?<![\d,])(\d+),(\d{1,2})"
-        r"(?=(?:\s*(?:x|-|~|to|±|至|到)\s*\d+(?:[.,]\d{1,2})?)*\s*(?:mm|cm|m[lL]|cc|d?l|dL|k?g|mg|HU|%|毫米|厘米|公分|毫升)(?![A-Za-z]))",
-        r"\1.\2",
-    ),  # decimal comma, before a unit that may come after the other lengths of a size
+    (rf"(?<![\d,])(\d+),(\d{{1,2}})(?={_OTHER_NUMBERS}\s*{_UNIT})", r"\1.\2"),  # decimal comma
     (r"(?<=\d)\s*(?:-|~|至|到)\s*(?=-?\.?\d)", " to "),  # a range, no sign
     (r"(?<=\d)\s?(mm|cm|HU|mL|ml|cc)\s*(?:-|~)\s*(?=\.?\d)", r" \1 to "),
     (r"(?:\b[Mm]inus\s+|负|負)(?=\.?\d)", "-"),
@@ -57,6 +61,8 @@ _NUMBERS = _spelling(
     (r"(?<=\d)\s*per\s?cent\b", "%"),
 )
 """Needed only where the text has a digit."""
+_AFTER_WHOLE = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
+"""Between a number and the character of a fraction, which would become one number: `1½`."""
 _RESULT = re.compile(
     rf"(?<![{HAN}])(?<=\w)\s*\(\s*([+-]+)\s*\)"  # ER (+): part of the name
     rf"|\s*\(\s*([+-]+)\s*\)|(?<=[{HAN}])\s*([+]+|-)(?=\s*(?:[,;、。.)/]|$))"  # (+), 蛋白++: a result of its own
@@ -127,9 +133,11 @@ def spell_with_case(text: str) -> str:
     if "\\" in text:
         text = _LATEX.sub(lambda match: LATEX[match.group()], text)
     text = _SUPERSCRIPT.sub(lambda match: " ^ " + match.group(), text)
-    spelled = unicodedata.normalize("NFKC", text).replace("’", "'")
+    text = _AFTER_WHOLE.sub(" ", text)
+    spelled = unicodedata.normalize("NFKC", text).replace("’", "'").replace("⁄", "/")
     if _PLAIN.fullmatch(spelled):
         return spelled
+    spelled = _FRACTION.sub(_decimal, spelled)
     has_sign = _PLUS_MINUS.search(_dashes(spelled)) is not None
     rules = (
         _SIGNS,
@@ -148,6 +156,12 @@ def _result(match: re.Match[str]) -> str:
     if match[1]:
         return match[1]
     return " " + (match[2] or match[3] or match[4] or match[5]).replace("+", "⁺").replace("-", "−") + " "
+
+
+def _decimal(match: re.Match[str]) -> str:
+    """A fraction as a decimal number; one that is no part of a whole stays."""
+    whole, part, parts = int(match[1] or 0), int(match[2]), int(match[3])
+    return f"{whole + part / parts:.4g}" if part < parts else match.group()
 
 
 def _dashes(text: str) -> str:
