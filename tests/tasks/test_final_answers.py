@@ -511,6 +511,8 @@ def test_signs_carry_meaning(one: str, other: str) -> None:
         ("12,5 %", "12.5%"),
         ("-12,5 HU", "-12.5 HU"),
         ("1,5毫米", "1.5毫米"),
+        ("1,5 centimetres", "1.5 centimetres"),
+        ("1 1/2 centimeters", "1.5 centimeters"),
         ("½ cm", "0.5 cm"),
         ("1½ cm", "1.5 cm"),
         ("1 1/2 cm", "1.5 cm"),

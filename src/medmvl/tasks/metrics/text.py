@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,10 +22,11 @@ LATEX = {
 _HAN = re.compile(rf"[{HAN}]")
 _LATEX = re.compile(r"\\(?:leq|le|geq|ge|lt|gt|times|mu|pm|approx)(?![a-z])|\\%")
 _SUPERSCRIPT = re.compile(r"(?<=\d)[⁰¹²³⁴-⁹⁻]+")
-Spelling = tuple[tuple[re.Pattern[str], str], ...]
+Replacement = str | Callable[[re.Match[str]], str]
+Spelling = tuple[tuple[re.Pattern[str], Replacement], ...]
 
 
-def _spelling(*rules: tuple[str, str]) -> Spelling:
+def _spelling(*rules: tuple[str, Replacement]) -> Spelling:
     return tuple((re.compile(pattern), spelling) for pattern, spelling in rules)
 
 
@@ -41,18 +43,23 @@ _BETWEEN_WORDS = re.compile(
     r"(</?[A-Za-z][^<>]*>)|(?<=\w)(?!\s*</?[A-Za-z][^<>]*>)\s*([<>≤≥≠])\s*(?=[^\W\d_])"
 )
 """A comparison of two words (`R>L`), distinguished from tags."""
-_UNIT = r"(?:mm|cm|m[lL]|cc|d?l|dL|k?g|mg|HU|%|毫米|厘米|公分|毫升)(?![A-Za-z])"
-_OTHER_NUMBERS = r"(?:\s*(?:[x×*~±至到-]|by|to)\s*\d+(?:[.,/]\d{1,2})?)*"
-"""The rest of a size or a range, at whose end the unit comes."""
-_FRACTION = re.compile(
-    rf"(?<![\d./])(?:(\d+)\s+)?([1-7])/([2-58])(?={_OTHER_NUMBERS}\s*{_UNIT}|\s*(?:centi|milli)met)"
-)
-"""A common fraction of a unit, perhaps after a whole number: `1 1/2 cm`."""
+_UNIT = r"(?:mm|cm|(?:milli|centi)met(?:er|re)s?|m[lL]|cc|d?l|dL|k?g|mg|HU|%|毫米|厘米|公分|毫升)(?![A-Za-z])"
+_OF_A_UNIT = rf"(?=(?:\s*(?:[x~±至到-]|to)\s*\d+(?:[.,/]\d{{1,2}})?)*\s*{_UNIT})"
+"""Before a unit, which may come after the other numbers of a size or a range."""
+
+
+def _decimal(match: re.Match[str]) -> str:
+    """A fraction as a decimal number; one that is no part of a whole stays."""
+    whole, part, parts = int(match[1] or 0), int(match[2]), int(match[3])
+    return f"{whole + part / parts:.4g}" if part < parts else match.group()
+
+
 _NUMBERS = _spelling(
     (r"(?<=\d)\s*(?:[x×*]|by)\s*(?=\d)", " x "),
     (r"(?<=\d)·(?=\d{1,2}(?![\d]|\s*\^))", "."),  # the decimal point of British journals
     (r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),  # thousands
-    (rf"(?<![\d,])(\d+),(\d{{1,2}})(?={_OTHER_NUMBERS}\s*{_UNIT})", r"\1.\2"),  # decimal comma
+    (rf"(?<![\d,])(\d+),(\d{{1,2}}){_OF_A_UNIT}", r"\1.\2"),  # decimal comma
+    (rf"(?<![\d./])(?:(\d+)\s+)?([1-7])/([2-58]){_OF_A_UNIT}", _decimal),  # 1 1/2 cm
     (r"(?<=\d)\s*(?:-|~|至|到)\s*(?=-?\.?\d)", " to "),  # a range, no sign
     (r"(?<=\d)\s?(mm|cm|HU|mL|ml|cc)\s*(?:-|~)\s*(?=\.?\d)", r" \1 to "),
     (r"(?:\b[Mm]inus\s+|负|負)(?=\.?\d)", "-"),
@@ -137,7 +144,6 @@ def spell_with_case(text: str) -> str:
     spelled = unicodedata.normalize("NFKC", text).replace("’", "'").replace("⁄", "/")
     if _PLAIN.fullmatch(spelled):
         return spelled
-    spelled = _FRACTION.sub(_decimal, spelled)
     has_sign = _PLUS_MINUS.search(_dashes(spelled)) is not None
     rules = (
         _SIGNS,
@@ -156,12 +162,6 @@ def _result(match: re.Match[str]) -> str:
     if match[1]:
         return match[1]
     return " " + (match[2] or match[3] or match[4] or match[5]).replace("+", "⁺").replace("-", "−") + " "
-
-
-def _decimal(match: re.Match[str]) -> str:
-    """A fraction as a decimal number; one that is no part of a whole stays."""
-    whole, part, parts = int(match[1] or 0), int(match[2]), int(match[3])
-    return f"{whole + part / parts:.4g}" if part < parts else match.group()
 
 
 def _dashes(text: str) -> str:
