@@ -12,7 +12,7 @@ import numpy as np
 from medmvl.errors import ReadError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.lengths import millimetres_per
-from medmvl.imaging.nifti import choose_time, layout_of, load_pixels, opened, pixels_beside, surplus_of
+from medmvl.imaging.nifti import choose_time, layout_of, load_pixels, opened, pixels_beside
 from medmvl.imaging.nifti_geometry import damage
 from medmvl.imaging.selector import Selector
 from medmvl.imaging.volume_files import scaled, spatial_volume
@@ -60,10 +60,8 @@ def read_analyze(path: Path, selector: Selector) -> MedicalImage:
             "the file holds colour voxels in Analyze 7.5, which are not read; convert to NIfTI or PNG"
         )
     pixels = pixels_beside(path)
-    array = load_pixels(pixels, layout, choose_time(selector, layout.times))
+    array, beyond = load_pixels(pixels, layout, choose_time(selector, layout.times))
     scale = millimetres_per(bytes(header["vox_units"]).partition(b"\0")[0].decode("latin-1"), "vox_units")
     spacing = tuple(float(abs(step)) * scale for step in reversed(header["pixdim"][1:4]))
     values = scaled(array, 1.0 if slope is None else float(slope), 0.0)
-    return spatial_volume(
-        values, None, spacing, source_format="analyze", notes=[_SIDES, *surplus_of(pixels, layout)]
-    )
+    return spatial_volume(values, None, spacing, source_format="analyze", notes=[_SIDES, *beyond])

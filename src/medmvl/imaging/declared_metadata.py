@@ -11,7 +11,7 @@ from medmvl.errors import ReadError
 from medmvl.imaging.geometry import OPPOSITE, affine_from, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.modalities import known_modality
-from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
+from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units, offset_hint
 
 _SPATIAL_FORMATS = ("nifti", "nrrd", "metaimage", "numpy", "mgh", "analyze")
 
@@ -158,6 +158,7 @@ def _with_units(image: MedicalImage, declared: Declared) -> MedicalImage:
 def _implied_units(image: MedicalImage) -> MedicalImage:
     if image.kind == "image" and image.source_format not in ("dicom", "numpy"):
         note = "a CT saved as an image: its Hounsfield units are lost, and no window of CT can be applied"
+        note += offset_hint(image.array, image.kind)
         return replace(image, warnings=(*image.warnings, note))
     if image.units != "arbitrary" or image.kind != "volume" or image.source_format not in _SPATIAL_FORMATS:
         return image

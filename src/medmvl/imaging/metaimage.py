@@ -20,6 +20,7 @@ from medmvl.imaging.lengths import millimetres_per
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.volume_files import (
+    NO_ORIGIN,
     beside,
     check_stored,
     numbered_names,
@@ -228,9 +229,11 @@ def _geometry(
         None if steps is None else tuple(reversed(steps[:3])) if len(steps) >= 3 else (1.0, *reversed(steps))
     )
     directions = _numbers(fields, ("TransformMatrix", "Orientation", "Rotation"))
-    origin = _numbers(fields, ("Offset", "Position", "Origin"))
-    if num_axes < 3 or directions is None or origin is None or steps is None:
+    if num_axes < 3 or directions is None or steps is None:
         return None, spacing, notes
+    origin = _numbers(fields, ("Offset", "Position", "Origin"))
+    if origin is None:
+        origin, notes = [0.0] * 3, [*notes, NO_ORIGIN]
     axes = np.array(directions).reshape(num_axes, num_axes)[:3, :3]
     affine = np.eye(4)
     affine[:3, :3] = axes.T * steps[:3]

@@ -90,7 +90,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
             raise
         raise ReadError(f"the NIfTI header is damaged: {error}") from error
     pixels = _pixel_file(path, head)
-    array = load_pixels(pixels, layout, choose_time(selector, layout.times))
+    array, beyond = load_pixels(pixels, layout, choose_time(selector, layout.times))
     if array.dtype.names:
         return _colour_slice(array, geometry, selector)
     selector.refuse_others("time")
@@ -99,7 +99,7 @@ def read_nifti(path: Path, selector: Selector) -> MedicalImage:
         geometry.affine,
         geometry.spacing_mm,
         source_format="nifti",
-        notes=[*geometry.notes, *scaling_notes, *surplus_of(pixels, layout)],
+        notes=[*geometry.notes, *scaling_notes, *beyond],
         units="label" if is_label and array.dtype.kind in "iu" else "arbitrary",
     )
 
@@ -157,6 +157,7 @@ def layout_of(header: Nifti1Header, *, single: bool) -> Layout:
     if not 1 <= dims[0] <= 7:
         raise ReadError(f"the NIfTI header claims {dims[0]} dimensions")
     shape = [int(n) for n in header.get_data_shape()] + [1, 1]
+    shape[3:] = [n or 1 for n in shape[3:]]  # niftilib takes 0 for an axis that is not there
     if len(shape) > 6 and any(n > 1 for n in shape[4:]):
         said = " x ".join(map(str, shape[:-2]))
         raise ReadError(f"the file holds {said} values: several numbers per voxel, not a plain volume")
@@ -198,7 +199,10 @@ def choose_time(selector: Selector, times: int) -> int:
     if selector.time is not None:
         return pick(selector.time, times, "time")
     if times > 1:
-        raise AmbiguousSourceError(f"the file holds {times} time points", Choice("time", times))
+        raise AmbiguousSourceError(
+            f"the file holds {times} volumes (time points, or the sequences of one patient)",
+            Choice("time", times),
+        )
     return 0
 
 
@@ -232,8 +236,8 @@ def pixels_beside(path: Path) -> Path:
     )
 
 
-def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:
-    """Return `(slices, rows, columns)` of one time point, unscaled; `.gz` is inflated as far as needed.
+def load_pixels(path: Path, layout: Layout, index: int) -> tuple[NDArray[Any], list[str]]:
+    """Return `(slices, rows, columns)` of one time point, unscaled, and what follows; `.gz` is inflated as far as needed.
 
     Raises:
         ReadError: where the file is cut short or its compression damaged.
@@ -244,12 +248,12 @@ def load_pixels(path: Path, layout: Layout, index: int) -> NDArray[Any]:
         compressed = isinstance(stream, gzip.GzipFile)
         check_stored(layout.offset + size * (index + 1), path.stat().st_size, compressed)
         data = read_exactly(stream, size, skip=layout.offset + index * size)
-        if isinstance(stream, gzip.GzipFile):
-            finish_gzip(stream)
-    return np.frombuffer(data, layout.dtype).reshape(layout.shape[::-1])
+        foreign: list[str] = finish_gzip(stream) if isinstance(stream, gzip.GzipFile) else []
+    array = np.frombuffer(data, layout.dtype).reshape(layout.shape[::-1])
+    return array, foreign or _surplus_of(path, layout)
 
 
-def surplus_of(path: Path, layout: Layout) -> list[str]:
+def _surplus_of(path: Path, layout: Layout) -> list[str]:
     """A warning about bytes beyond the last voxel.
 
     The size of a `.gz` is that in its last four bytes; in a file of several members they count the last member alone.

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """xyzt_units: 0 says nothing, 1 is metre, 2 millimetre, 3 micron."""
+_LONGEST_QUATERNION = 1.01
+"""Square of the length of (b, c, d) up to which rounding may explain that it is more than 1."""
+_ROUNDED = 3 * float(np.finfo(np.float32).eps)
+"""Where 1 less than that length is less than this, it is rounding as well: the first part is 0, as in nibabel."""
 _SAME_SIZE, _SAME_ANGLE_DEGREES, _SAME_PLACE_MM = 0.01, 1.0, 1.0
 
 
@@ -59,6 +63,7 @@ def nifti_geometry(header: Nifti1Header) -> NiftiGeometry:
     if taken is None:
         return NiftiGeometry(None, steps, [*notes, *_unused_sform(header)])
     affine = forms[taken]
+    notes += _negative_steps(header)
     same_space = int(header["sform_code"]) == int(header["qform_code"])
     if len(forms) == 2:
         notes += _contradictions(affine, forms["qform"], same_space)
@@ -83,13 +88,50 @@ def _scale(header: Nifti1Header, spacing: NDArray[np.float64]) -> tuple[float, l
 def _usable(header: Nifti1Header, name: str, scale: float) -> Affine | None:
     unusable: tuple[type[Exception], ...] = (ReadError, *damage())
     try:
-        affine = np.asarray(getattr(header, f"get_{name}")(), dtype=np.float64)
+        affine = np.asarray(header.get_sform(), dtype=np.float64) if name == "sform" else _qform(header)
         check_affine(affine)
         scaled = np.diag([scale, scale, scale, 1.0]) @ affine
         check_affine(scaled)
         return reverse_axes(scaled)
     except unusable:
         return None
+
+
+def _qform(header: Nifti1Header) -> Affine:
+    """Return the matrix of the quaternion as nifti1.h defines it, where nibabel refuses what writers do.
+
+    A `pixdim[0]` other than -1 is 1, and a quaternion that rounding made longer than 1 is scaled to 1. A negative step is
+    taken by its size, as in nibabel's loading: NIfTI allows none.
+    """
+    steps = np.abs(np.asarray(header["pixdim"][:4], dtype=np.float64))
+    sides = np.array([1.0, 1.0, -1.0 if float(header["pixdim"][0]) == -1.0 else 1.0])
+    b, c, d = (float(header[f"quatern_{part}"]) for part in "bcd")
+    length = b * b + c * c + d * d
+    if not length < _LONGEST_QUATERNION:
+        raise ReadError("the quaternion is longer than 1")
+    a = np.sqrt(1 - length) if 1 - length > _ROUNDED else 0.0
+    b, c, d = (part / np.sqrt(length) for part in (b, c, d)) if a == 0 else (b, c, d)
+    turn = [
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+    ]
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(turn) * (steps[1:] * sides)
+    affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
+    return affine
+
+
+def _negative_steps(header: Nifti1Header) -> list[str]:
+    """Return a note where the qform had to be read with steps of which NIfTI says that they are positive."""
+    steps = [float(step) for step in header["pixdim"][1:4]]
+    if min(steps) >= 0 or int(header["qform_code"]) <= 0 or int(header["sform_code"]) > 0:
+        return []
+    said = " x ".join(f"{step:g}" for step in steps)
+    return [
+        f"pixdim has negative steps ({said}), which NIfTI does not allow: their sizes were taken, and sides by the qform; "
+        "compare left and right with the source"
+    ]
 
 
 def _contradictions(sform: Affine, qform: Affine, same_space: bool) -> list[str]:

@@ -22,6 +22,7 @@ from medmvl.imaging.nrrd_pixels import BINARY, NrrdHeader, dtype_of, load_pixels
 from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.units import hounsfield_doubts
 from medmvl.imaging.volume_files import (
+    NO_ORIGIN,
     beside,
     numbered_names,
     spatial_volume,
@@ -43,7 +44,7 @@ _FIELD_NAMES = {
 }
 """Other spellings that the format allows."""
 MAX_NAME = 64
-_OF_SEGMENT = re.compile(r"Segment\d+_(LabelValue|Name)")
+_OF_SEGMENT = re.compile(r"Segment\d+_(LabelValue|Name|Layer)")
 _SEGMENT = re.compile(r"Segment(\d+)_LabelValue")
 """Key of 3D Slicer for the label of a segment; `Segment0_Name` holds what it is called."""
 _MAX_LINES, _MAX_LINE, _MAX_LIST_BYTES = 1000, 65536, 2**22
@@ -169,12 +170,13 @@ def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector, surplus:
     if len(spatial) not in (2, 3):
         raise ReadError(f"the file has {len(spatial)} spatial axes of {array.ndim}; expected a volume")
     others = [axis for axis in range(array.ndim) if axis not in spatial]  # file order, fastest first
-    array = _choose(array, others, header, selector)
+    array, chosen = _choose(array, others, header, selector)
     array = array[None] if array.ndim == 2 else array
     scales = _scales(header, spatial)
     affine = _affine(header, [directions[axis] for axis in spatial], scales)
     spacing, lengths = _spacing(header, spatial, scales)
-    names = _segments(header) if array.dtype.kind in "iu" else {}
+    lengths = lengths if affine is None or "space origin" in header else [*lengths, NO_ORIGIN]
+    names = _segments(header, chosen) if array.dtype.kind in "iu" else {}
     units, told = ("label", []) if names else value_units(header)
     told = [*told, *(hounsfield_doubts(array, "volume", "the file says") if units == "HU" else [])]
     return spatial_volume(
@@ -188,12 +190,19 @@ def _build(array: NDArray[Any], header: NrrdHeader, selector: Selector, surplus:
     )
 
 
-def _segments(header: NrrdHeader) -> dict[int, str]:
-    """Return the names of a segmentation of 3D Slicer (`.seg.nrrd`) by label, empty for any other file."""
+def _segments(header: NrrdHeader, layer: int) -> dict[int, str]:
+    """Return the names of a segmentation of 3D Slicer (`.seg.nrrd`) by label, empty for any other file.
+
+    Args:
+        header: the header.
+        layer: which volume of the file was chosen: segments that overlap lie in layers, each with labels of its own.
+    """
     names = {}
     for key, value in header.items():
         found = _SEGMENT.fullmatch(str(key))
         if found and str(value).strip().isdigit():
+            if str(header.get(f"Segment{found[1]}_Layer", layer)).strip() != str(layer):
+                continue
             said = "".join(
                 c for c in str(header.get(f"Segment{found[1]}_Name", "")) if c.isprintable()
             ).strip()
@@ -261,8 +270,10 @@ def _directions(header: NrrdHeader, num_axes: int) -> list[NDArray[np.float64] |
     return steps
 
 
-def _choose(array: NDArray[Any], others: list[int], header: NrrdHeader, selector: Selector) -> NDArray[Any]:
-    """Pick the time point along the one axis that is not spatial."""
+def _choose(
+    array: NDArray[Any], others: list[int], header: NrrdHeader, selector: Selector
+) -> tuple[NDArray[Any], int]:
+    """Pick the time point along the one axis that is not spatial; return it and its 0-based number."""
     kinds = header.get("kinds", [])
     counts = {axis: array.shape[array.ndim - 1 - axis] for axis in others}
     long_axes = [axis for axis, count in counts.items() if count > 1]
@@ -281,19 +292,14 @@ def _choose(array: NDArray[Any], others: list[int], header: NrrdHeader, selector
     ):  # the fastest axis is the array's last: taking it leaves the slower ones in place
         taken = sum(1 for other in others if other < axis)
         array = array.take(chosen if axis in long_axes else 0, axis=array.ndim - 1 - (axis - taken))
-    return array
+    return array, chosen
 
 
 def _affine(header: NrrdHeader, steps: list[NDArray[np.float64] | None], scales: _Scales) -> Affine | None:
     """Return the affine of the (slices, rows, columns) order, or None where the space has no anatomical meaning."""
     signs = _SPACES.get(_space(header))
-    origin = header.get("space origin")
-    if (
-        signs is None
-        or origin is None
-        or len(steps) != 3
-        or any(step is None or not step.any() for step in steps)
-    ):
+    origin = header.get("space origin", (0.0, 0.0, 0.0))
+    if signs is None or len(steps) != 3 or any(step is None or not step.any() for step in steps):
         return None
     affine = np.eye(4)
     affine[:3, :3] = np.stack([np.asarray(step)[:3] for step in reversed(steps)], axis=1)

@@ -110,6 +110,7 @@ def read_raster(path: Path, selector: Selector) -> MedicalImage:
 
 def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
     pages = tiff_pages(path) if head.startswith(_TIFF) else []
+    _refuse_stack(pages)
     turned = any(page.white_is_zero for page in pages)
 
     @contextmanager
@@ -130,6 +131,15 @@ def _read(path: Path, head: bytes, selector: Selector) -> MedicalImage:
         if pages:
             raise ReadError(f"a TIFF with {pages[0].described()} is not read; {_SAVE_AS}") from error
         raise
+
+
+def _refuse_stack(pages: list[TiffPage]) -> None:
+    """Raise ReadError for a stack of slices within one page, of which Pillow would read the first."""
+    if len(pages) == 1 and (count := pages[0].num_slices) > 1:
+        raise ReadError(
+            f"the TIFF holds {count} slices within one page, as ImageJ writes large stacks: save them as NIfTI or NRRD, or one "
+            "page per slice"
+        )
 
 
 def _decode(

@@ -7,6 +7,8 @@ read as it is stored, and turned round once. Tags: TIFF 6.0; BigTIFF: https://li
 from __future__ import annotations
 
 import io
+import math
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +21,12 @@ _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: 
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, X_RESOLUTION, PLANAR, RESOLUTION_UNIT, SAMPLE_FORMAT = (
     258, 259, 262, 277, 282, 284, 296, 339,
 )  # fmt: skip
-_Y_RESOLUTION = 283
+_Y_RESOLUTION, _DESCRIPTION, _DEPTH, _WIDTH, _LENGTH = 283, 270, 32997, 256, 257
 _WANTED = (
     BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, X_RESOLUTION, _Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, SAMPLE_FORMAT,
+    _DESCRIPTION, _DEPTH, _WIDTH, _LENGTH,
 )  # fmt: skip
-_MAX_PAGES, _MAX_TAGS, _MAX_VALUES = 10_000, 4096, 64
+_MAX_PAGES, _MAX_TAGS, _MAX_VALUES, _MAX_TEXT = 10_000, 4096, 64, 2048
 _COLOURS = {
     0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
     32803: "colour filter array", 34892: "linear raw", 32844: "log luminance", 32845: "log LUV",
@@ -43,6 +46,8 @@ class TiffPage:
     """Tags of one image in a TIFF."""
 
     tags: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    description: str = ""
+    """Image Description, where programs say of what shape the whole is."""
     photometric_at: int | None = None
     """Offset in the file of the photometric interpretation, as a 16-bit number."""
 
@@ -59,6 +64,19 @@ class TiffPage:
     def white_is_zero(self) -> bool:
         """Whether the smallest number is shown as white."""
         return self.first(PHOTOMETRIC, 1) == 0
+
+    @property
+    def num_slices(self) -> int:
+        """Slices that follow one another within this page, as ImageJ, tifffile and the tag Image Depth say."""
+        found = re.search(r"^images=(\d{1,6})\s*$", self.description, re.MULTILINE)
+        if self.description.startswith("ImageJ=") and found:
+            return int(found[1])
+        shape = re.fullmatch(r'\{"shape": \[([\d, ]{1,200})\].*\}', self.description.strip(" \0\n"))
+        if shape:
+            height, width = self.first(_LENGTH, 1), self.first(_WIDTH, 1)
+            samples = self.first(SAMPLES, 1)
+            return math.prod(int(n) for n in shape[1].split(",")) // max(1, height * width * samples)
+        return self.first(_DEPTH, 1)
 
     def described(self) -> str:
         """Say what the image is, for errors."""
@@ -140,7 +158,9 @@ def _page(file: BinaryIO, at: int, order: str, big: bool) -> tuple[TiffPage, int
         place = number * entry + 4 + struct.calcsize(offset_code)
         if tag == PHOTOMETRIC and field_type == 3:
             page.photometric_at = at + count_size + place
-        if _SIZES[field_type] * values > inline:
+        if tag == _DESCRIPTION:
+            page.description = _text(file, entries, place, order + offset_code, values, inline)
+        elif _SIZES[field_type] * values > inline:
             file.seek(struct.unpack_from(f"{order}{offset_code}", entries, place)[0])
             page.tags[tag] = _values(
                 file.read(_SIZES[field_type] * min(values, _MAX_VALUES)), field_type, order
@@ -148,6 +168,13 @@ def _page(file: BinaryIO, at: int, order: str, big: bool) -> tuple[TiffPage, int
         else:
             page.tags[tag] = _values(entries[place : place + _SIZES[field_type] * values], field_type, order)
     return page, int(struct.unpack_from(f"{order}{offset_code}", entries, count * entry)[0])
+
+
+def _text(file: BinaryIO, entries: bytes, place: int, offset_code: str, length: int, inline: int) -> str:
+    if length <= inline:
+        return entries[place : place + length].decode("latin-1")
+    file.seek(struct.unpack_from(offset_code, entries, place)[0])
+    return file.read(min(length, _MAX_TEXT)).decode("latin-1").rstrip("\0")
 
 
 def _values(data: bytes, field_type: int, order: str) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medmvl.errors import ReadError
@@ -25,6 +26,7 @@ UNITS: dict[str, str] = {
 CT_MODALITIES = ("CT", "OT")
 """Modalities whose values may be Hounsfield units; OT is what converters write."""
 _NOT_HOUNSFIELD_ABOVE = -200
+_OFFSET = 32768
 _NAMES = {name.lower(): name for name in UNITS} | {
     "hounsfield": "HU",
     "bq/ml": "BQML",
@@ -46,6 +48,14 @@ def known_units(said: str) -> str:
     return found
 
 
+def offset_hint(array: NDArray[Any], kind: str) -> str:
+    """Say where a CT image seems to be stored as HU + 32768, as the PNG files of DeepLesion are; else return nothing."""
+    middle = float(np.median(array)) if kind == "image" and array.dtype == np.uint16 else 0.0
+    if not (_OFFSET - 3500 < middle < _OFFSET + 3500 and float(array.max()) < _OFFSET + 20000):
+        return ""
+    return f"; the values lie around {_OFFSET}: if it is of DeepLesion, Hounsfield units are the value minus {_OFFSET}"
+
+
 def hounsfield_doubts(array: NDArray[Any], kind: str, said: str = "declared as") -> list[str]:
     """Return a warning where values can hardly be the Hounsfield units that they are said to be."""
     low, high = float(array.min()), float(array.max())
@@ -53,6 +63,7 @@ def hounsfield_doubts(array: NDArray[Any], kind: str, said: str = "declared as")
         return [
             f"{said} HU, but the image holds only positive numbers ({low:g} to {high:g}): a CT saved as an image has "
             "lost its offset or its window; use the DICOM or NIfTI it was made from"
+            + offset_hint(array, kind)
         ]
     if low > _NOT_HOUNSFIELD_ABOVE or low < -33000 or high > 66000:
         return [f"{said} HU, but the values run from {low:g} to {high:g}: no air, or beyond what CT measures"]

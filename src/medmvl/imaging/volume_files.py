@@ -26,6 +26,9 @@ from medmvl.imaging.limits import check_expansion
 _MAX_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than 1032:1, so a larger claim is a cut or forged file."""
 _CHUNK = 2**22
+_NO_MEMBER = "Not a gzipped file"
+"""What Python says of bytes after a member that was whole: gzip ignores them with a warning (RFC 1952 knows no such bytes)."""
+NO_ORIGIN = "the header does not say where the first voxel lies: sides are known, and the place was taken as 0, as ITK does"
 HEAD_BYTES = 1024
 _MAX_PARTS = 100_000
 _MAX_DIGITS = 64
@@ -72,12 +75,17 @@ def read_exactly(stream: io.BufferedIOBase | BinaryIO, size: int, skip: int = 0)
     return data
 
 
-def finish_gzip(stream: gzip.GzipFile) -> None:
-    """Let gzip check its checksum after the last byte was read."""
+def finish_gzip(stream: gzip.GzipFile) -> list[str]:
+    """Let gzip check its checksum after the last byte was read; return a note where something else follows."""
     try:
         stream.read(1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        if isinstance(error, gzip.BadGzipFile) and str(error).startswith(_NO_MEMBER):
+            return [
+                "the file has bytes after its compressed pixels that are no part of them: they were left out"
+            ]
         raise ReadError("the compressed pixels are damaged: the checksum does not fit") from error
+    return []
 
 
 def check_stored(size: int, stored: int, compressed: bool) -> None:
