@@ -424,3 +424,178 @@ def test_the_lock_of_a_key_goes_though_its_process_was_killed(tmp_path: Path) ->
     (tmp_path / ".out.key.lock").touch()  # killed after the key was written
     assert Pseudonyms.from_file(key).of("Li Lei") == first
     assert [path.name for path in tmp_path.iterdir()] == ["out.key"]
+
+
+def test_german_in_latin_1_is_not_read_as_chinese(tmp_path: Path) -> None:
+    """Its bytes decode as GB 18030, with two characters in a row: `äußere` and `fußläufig`."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(
+        "Patient;path;report\n1;a.png;Der äußere Rand, Gefäßödem, fußläufig.\n".encode("latin-1")
+    )
+    with pytest.raises(UserError, match="neither UTF-8 nor GB 18030"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\r\npatient;path;report\r\n1;a.png;Clear, wide\r\n",
+        "patient;path;report;Remarks (free, short, internal, all)\n1;a.png;Clear, wide;\n2;b.png;Clear;x\n",
+    ],
+)
+def test_the_separator_is_the_one_that_divides_the_rows(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text, newline="")
+    first = read_table(path).rows[0][1]
+    assert (first["path"], first["report"]) == ("a.png", "Clear, wide")
+
+
+def test_a_report_of_several_lines_is_whole_and_its_row_named_by_its_first(
+    tmp_path: Path, files: Path
+) -> None:
+    text = 'patient,path,report\r\n1,a.png,"Clear.\r\n\r\nHeart ""big""."\r\n2,gone.png,Clear.\r\n'
+    result = convert(tmp_path, files, text, skip_bad=True)
+    assert [one.messages[1].text for one in samples(tmp_path)] == ['Clear.\n\nHeart "big".']
+    assert result.bad_rows[0].startswith("line 5: gone.png")
+
+
+def test_a_line_break_outside_of_quotes_is_told(tmp_path: Path, files: Path) -> None:
+    """The report before it has lost its end, and is a report all the same."""
+    text = "patient,path,report\n1,a.png,Clear.\nHeart wide.\n"
+    result = convert(tmp_path, files, text, skip_bad=True)
+    assert any(one.startswith("line 3: fewer fields") for one in result.warnings)
+
+
+def test_one_patient_in_several_forms_of_unicode_is_one(tmp_path: Path, files: Path) -> None:
+    rows = "M\u00fcller,a.png,q,yes\nMu\u0308ller,b.png,q,no\n\uff10\uff17,ct,q,no\n07,sub/v.npy,q,no\n"
+    convert(tmp_path, files, "patient,path,question,answer\n" + rows)
+    patients = [one.patient for one in samples(tmp_path)]
+    assert (patients[0], patients[2]) == (patients[1], patients[3])
+    assert len(set(patients)) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "warning"),
+    [
+        ("patient", ("007,a.png,q,yes", "7,b.png,q,no"), "1 patients are written in several ways"),
+        ("patient", ("7.0,a.png,q,yes", "7,b.png,q,no"), "1 patients are written in several ways"),
+        ("patient", ("P 7,a.png,q,yes", "p7,b.png,q,no"), "1 patients are written in several ways"),
+        ("patient", ("70,a.png,q,yes", "7,b.png,q,no"), None),
+        ("patient", ("unknown,a.png,q,yes", "unknown,b.png,q,no"), "line 2, 3: the patient is a word"),
+        ("patient", ("1,a.png,q,yes", "2,a.png,q2,no"), "1 files are named by rows of several patients"),
+        ("patient,study", ("1,A,a.png,q,yes", "2,A,b.png,q,no"), "1 studies are named by rows of several"),
+        ("patient,study", ("1,A,a.png,q,yes", "1,B,b.png,q,no"), None),
+        ("patient", ("Smith,a.png,Is Smith ill?,yes",), "texts (line 2) hold the patient"),
+        ("patient", ("Smithers,a.png,Is Smith ill?,yes",), None),
+        ("patient,date", ("1,1900-01-01,a.png,q,yes",), "line 2: dates before 1970"),
+        ("patient,date", ("1,2020-01-01,a.png,q,yes", "1,,b.png,q,yes"), "line 3: no date"),
+    ],
+)
+def test_patients_who_may_be_mixed_up_are_told(
+    tmp_path: Path, files: Path, header: str, rows: tuple[str, ...], warning: str | None
+) -> None:
+    result = convert(tmp_path, files, f"{header},path,question,answer\n" + "\n".join(rows) + "\n")
+    found = [one for one in result.warnings if "name no patient:" not in one]
+    assert found == [] if warning is None else any(warning in one for one in found), found
+    assert not any("Smith" in one for one in found)
+
+
+def test_words_for_nobody_are_not_one_person(tmp_path: Path, files: Path) -> None:
+    convert(tmp_path, files, "patient,path,question,answer\nNA,a.png,q,yes\nNA,b.png,q,no\n")
+    assert [one.patient for one in samples(tmp_path)] == [None, None]
+
+
+def test_a_path_that_names_the_patient_is_told(tmp_path: Path, files: Path) -> None:
+    image_file(files / "12345_pa.png", 3)
+    text = "patient,path,question,answer\n12345,12345_pa.png,q,yes\n2345,a.png,q,yes\n"
+    assert any("paths (line 2) hold" in one for one in convert(tmp_path, files, text).warnings)
+
+
+@pytest.mark.parametrize(
+    ("rows", "warning"),
+    [
+        ("a.png,Is it?,1\nb.png,Is it?,-1\n", "line 2, 3: answers 1, 0 or -1 are learned as these numbers"),
+        ("a.png,How many nodules?,1\nb.png,How many nodules?,0\n", None),
+        ("a.png,Which?,1\nb.png,Which?,2\n", None),
+        ("a.png,Is it?,ja\nb.png,Is it?,Nein.\n", "line 2, 3: yes and no are known in English and Chinese"),
+        (
+            "a.png,Is it?,yes\nb.png,Is it?,uncertain\n",
+            "line 3: other rows answer the same question with yes",
+        ),
+        ("a.png,Is it?,yes\nb.png,What?,uncertain\n", None),
+    ],
+)
+def test_answers_that_are_not_judged_as_yes_and_no_are_told(
+    tmp_path: Path, files: Path, rows: str, warning: str | None
+) -> None:
+    result = convert(tmp_path, files, "path,question,answer\n" + rows)
+    found = [one for one in result.warnings if "name no patient" not in one]
+    assert found == [] if warning is None else any(warning in one for one in found), found
+
+
+def test_a_study_of_several_rows_is_told(tmp_path: Path, files: Path) -> None:
+    text = "patient,study,path,report\n1,S,a.png,Wide heart.\n1,S,b.png,Wide heart.\n2,T,ct,Clear.\n"
+    assert any(
+        "1 reports stand in several rows of one study" in w for w in convert(tmp_path, files, text).warnings
+    )
+
+
+def test_paths_of_windows_and_other_forms_of_unicode_are_found(tmp_path: Path, files: Path) -> None:
+    image_file(files / "R\u00f6ntgen" / "a b.png", 3)
+    text = "path,question,answer\nRo\u0308ntgen\\a b.png,q,yes\nC:\\scans\\a.png,q,yes\n"
+    result = convert(tmp_path, files, text, skip_bad=True)
+    assert [one.visuals[0].path[-15:] for one in samples(tmp_path)] == ["R\u00f6ntgen/a b.png"]
+    assert "a path of Windows" in result.bad_rows[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "patient,path,question,answer\n1.23457E+12,a.png,q,no\n",
+            "line 2: the patient is a number as 1.23E",
+        ),
+        (
+            "patient;path;question;answer\n1,23457E+12;a.png;q;no\n",
+            "line 2: the patient is a number as 1.23E",
+        ),
+        ("path,image,question,answer\na.png,sub/../a.png,q,no\n", "the same file is named twice"),
+        (
+            "Patient,patient,path,question,answer\n1,2,a.png,q,no\n",
+            "'Patient', 'patient' are both called like",
+        ),
+        ("date,path,question,answer\n2024113,a.png,q,no\n", "a date that is not understood"),
+        ("path,prior,prior_days,question,answer\na.png,b.png,²,q,no\n", "found '²'"),
+    ],
+)
+def test_what_a_cell_cannot_mean(tmp_path: Path, files: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        convert(tmp_path, files, text)
+
+
+def test_a_day_that_has_lost_its_zero_is_no_date(tmp_path: Path, files: Path) -> None:
+    """1012024 may be 1 January, without its zero, or 10 January."""
+    with pytest.raises(UserError, match="a date that is not understood"):
+        convert(tmp_path, files, "date,path,question,answer\n1012024,a.png,q,no\n", date_format="%d%m%Y")
+
+
+def test_days_before_as_a_program_writes_them(tmp_path: Path, files: Path) -> None:
+    convert(tmp_path, files, "path,prior,prior_days,question,answer\na.png,b.png,180.0,q,no\n")
+    assert samples(tmp_path)[0].visuals[1].days_before_current == 180
+
+
+def test_a_long_number_of_a_workbook_is_refused(tmp_path: Path) -> None:
+    """Excel keeps 15 digits of a number: two patients of 18 digits would be one."""
+    path = tmp_path / "t.xlsx"
+    book, _ = workbook(path, (123456789012345678, "a.png", "Is it?", "Yes"))
+    book.save(path)
+    with pytest.raises(UserError, match="row 2: a number of more than 15 digits"):
+        read_table(path)
+    book, _ = workbook(path, (123456789012345, "a.png", "Is it?", "Clear._x000D_\nWide."))
+    book.save(path)
+    assert tuple(read_table(path).rows[0][1].values()) == (
+        "123456789012345",
+        "a.png",
+        "Is it?",
+        "Clear.\nWide.",
+    )

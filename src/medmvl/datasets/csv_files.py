@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from medmvl.schema import Declarations, ImageBlock, VisualBlock, VolumeBlock
 
 EIGHT_BIT_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 """Suffixes of files that are checked even where the user says that they are volumes."""
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""How an absolute path of Windows begins."""
 Language = Literal["en", "zh", "auto"]
 
 
@@ -72,17 +76,17 @@ class FileBlocks:
     def make(
         self, text: str, kind: str | None, units: str | None, modality: str | None, role: str
     ) -> list[VisualBlock]:
-        """Turn a cell, several paths separated by `;`, into blocks; `units` and `modality` are those of the row.
+        r"""Turn a cell, several paths separated by `;`, into blocks; `units` and `modality` are those of the row.
+
+        Paths may be written as on Windows (`scans\a.png`) or in another form of Unicode than the folder's.
 
         Raises:
             ReadError: where a file is missing, cannot be read, or is said to be in units that it cannot have.
         """
         blocks: list[VisualBlock] = []
         for part in filter(None, map(str.strip, text.split(";"))):
-            reference = str(self.images / part)
+            reference = self._find(part)
             path, selector = split_selector(reference)
-            if not path.exists():
-                raise ReadError(f"{part}: there is no such file or folder below {self.images}")
             facts = self._look(reference, kind, units, modality)
             if role == "volume" and facts.kind == "image":
                 self._noticed[
@@ -95,6 +99,21 @@ class FileBlocks:
             else:
                 blocks.append(VolumeBlock(volume=name, **facts.declared))
         return blocks
+
+    def _find(self, part: str) -> str:
+        """The path that a cell means, with its selector."""
+        slashes = part.replace("\\", "/")
+        ways = [part, slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))]
+        for way in ways:
+            reference = str(self.images / way)
+            if split_selector(reference)[0].exists():
+                return reference
+        hint = ""
+        if _DRIVE.match(part):
+            hint = "; it is a path of Windows: write it as it is below that folder"
+        elif any(mark in part for mark in ",|"):
+            hint = "; several files in one cell are separated by ';'"
+        raise ReadError(f"{part}: there is no such file or folder below {self.images}{hint}")
 
     def _look(self, reference: str, kind: str | None, units: str | None, modality: str | None) -> _Facts:
         """Read the file where no kind is given or something is declared; declarations fill what the file leaves out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -18,6 +20,15 @@ SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "
           "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
 """What a column of splits may say."""
 DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日")
+MISSING = re.compile(
+    r"\s*(?:n/?a|nan|null|#n/a|nat|<na>|none|nil|unknown|unbekannt|k\.\s?a\.|anonym(?:ous|i[sz]ed|isiert)?|未知|不详|匿名|-+|\?+)\s*",
+    re.IGNORECASE,
+)
+"""Words that stand for no patient, study or id: rows that share one share nothing."""
+_ROUNDED = re.compile(r"\d[.,]\d+e\+\d+", re.IGNORECASE)
+"""A number as spreadsheets write those of more than eleven digits: the others are lost."""
+_TOUCHING = re.compile(r"%[a-zA-Z]%[a-zA-Z]")
+"""Directives of a date with nothing between them."""
 REPORT_PROMPTS = {"en": "Write the report.", "zh": "请写出影像报告。"}
 
 
@@ -71,6 +82,11 @@ def _read_row(line: int, cells: Mapping[str, str], files: FileBlocks, options: C
     if not blocks:
         raise UserError("no file is named")
     blocks += _priors(cells, files, blocks[-1].type)
+    if len({block.path for block in blocks}) < len(blocks):
+        raise UserError(
+            "the same file is named twice, so that the model would be shown it twice; name it once, or a column with "
+            "--image-column or --volume-column"
+        )
     split = cells.get("split", "").lower()
     if "split" in cells and split not in SPLITS:
         raise UserError(f"split {cells['split']!r}: expected {', '.join(SPLITS)}")
@@ -78,12 +94,29 @@ def _read_row(line: int, cells: Mapping[str, str], files: FileBlocks, options: C
         line=line,
         blocks=tuple(blocks),
         turns=_turns(cells, options),
-        patient=cells.get("patient") or None,
-        study=cells.get("study") or None,
+        patient=_identity(cells, "patient"),
+        study=_identity(cells, "study"),
         date=_parse_date(cells["date"], options.date_format) if cells.get("date") else None,
-        id=cells.get("id") or None,
+        id=_identity(cells, "id"),
         split=SPLITS[split] if split else None,
     )
+
+
+def _identity(cells: Mapping[str, str], role: str) -> str | None:
+    """What a cell names, in one form of Unicode, which writes `ü` and the digits of a Chinese keyboard in several ways.
+
+    None where the cell is empty or holds a word for a missing value.
+
+    Raises:
+        UserError: it is a number that a spreadsheet has rounded, so that different patients look alike.
+    """
+    name = " ".join(unicodedata.normalize("NFKC", cells.get(role, "")).split())
+    if _ROUNDED.fullmatch(name):
+        raise UserError(
+            f"the {role} is a number as 1.23E+12, whose last digits the spreadsheet has dropped; format the column as text "
+            "and export again"
+        )
+    return None if not name or MISSING.fullmatch(name) else name
 
 
 def _modality(cells: Mapping[str, str]) -> str | None:
@@ -95,7 +128,8 @@ def _priors(cells: Mapping[str, str], files: FileBlocks, kind: str) -> list[Visu
     paths, days = cells.get("prior", ""), cells.get("prior_days", "")
     if not paths:
         return []
-    if not days.isdigit() or int(days) == 0:
+    days = days.removesuffix(".0")  # as programs write a column in which some rows have none
+    if not days.isdecimal() or int(days) == 0:
         found = f"{days!r}" if days else "nothing"
         raise UserError(
             f"an earlier study without its days: expected a number above 0 in the column of days, found {found}"
@@ -144,9 +178,12 @@ def _parse_date(text: str, date_format: str | None) -> date:
     day = text if date_format and " " in date_format else text.replace("T", " ").split(" ")[0]
     for pattern in (date_format, *DATE_FORMATS[:1]) if date_format else DATE_FORMATS:
         try:
-            return datetime.strptime(day, pattern).date()
+            found = datetime.strptime(day, pattern)
         except ValueError:
             continue
+        if not _TOUCHING.search(pattern) or len(found.strftime(pattern)) == len(day):
+            return found.date()
+    # without signs between its parts, a date that has lost a zero (2024113) may be two dates
     raise UserError(
         f"a date that is not understood ({len(text)} characters); expected "
         + (date_format or "YYYY-MM-DD or YYYYMMDD; --date-format says another way, such as %d/%m/%Y")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from medmvl.datasets.csv_doubts import doubts
 from medmvl.datasets.csv_files import CsvOptions, FileBlocks
 from medmvl.datasets.csv_rows import CsvRow, language_of, read_rows
 from medmvl.datasets.pseudonyms import Pseudonyms
@@ -24,9 +23,6 @@ from medmvl.messages import first_of
 from medmvl.outputs import whole_folder
 from medmvl.schema import Message, Sample, Target, TextBlock
 from medmvl.tasks.answers import yes_no_choices
-
-_MISSING = re.compile(r"\s*(?:n/?a|nan|null|#n/a|nat|<na>|-+)\s*", re.IGNORECASE)
-"""Words that spreadsheets and pandas write for a missing value."""
 
 FOLLOWS = {"prior_days": "prior"}
 """Roles of columns that need another column, by that column's role."""
@@ -110,7 +106,7 @@ def _write(
         raise UserError(_list_bad(table_path, bad, len(table.rows)))
     _check_ids(rows, table_path)
     samples, splits, warnings = _make_samples(rows, out, options)
-    warnings += [*table.warnings, *_duplicates(samples), *_contradictions(samples), *_missing_marks(rows)]
+    warnings += [*table.warnings, *doubts(table, columns, rows, samples, named=not options.keep_ids)]
     unused = tuple(name for name in table.header if name not in columns.values())
     about = {
         "source": "medmvl data from-csv",
@@ -134,42 +130,6 @@ def _check_ids(rows: Sequence[CsvRow], path: Path) -> None:
             raise UserError(
                 f"{path}: lines {first[row.id]} and {row.line} have the same id; give every row one of its own"
             )
-
-
-def _duplicates(samples: Sequence[Sample]) -> list[str]:
-    """Say how many samples repeat another one: same files, same words, same patient."""
-    counts = Counter((sample.patient, sample.messages) for sample in samples)
-    repeated = len(samples) - len(counts)
-    if not repeated:
-        return []
-    return [
-        f"{repeated} of {len(samples)} samples repeat another one word for word: each of them counts twice in training"
-    ]
-
-
-def _contradictions(samples: Sequence[Sample]) -> list[str]:
-    """Warn of samples that ask the same of the same files and are answered otherwise."""
-    answers: dict[object, set[str]] = {}
-    for sample in samples:
-        answers.setdefault((sample.patient, sample.messages[:-1]), set()).add(sample.messages[-1].text)
-    several = sum(len(said) > 1 for said in answers.values())
-    if not several:
-        return []
-    return [
-        f"{several} questions about the same files have several answers that differ: one of them may be wrong"
-    ]
-
-
-def _missing_marks(rows: Sequence[CsvRow]) -> list[str]:
-    """Warn of answers that are what programs write where there is none."""
-    lines = [
-        str(row.line) for row in rows if any(_MISSING.fullmatch(answer) for _, _, answer, _ in row.turns)
-    ]
-    if not lines:
-        return []
-    return [
-        f"line {first_of(lines, 5, separator=', ')}: an answer like 'NA' is often a missing value; it is learned as a word"
-    ]
 
 
 def _check_columns(columns: Mapping[str, str], table: Table) -> None:

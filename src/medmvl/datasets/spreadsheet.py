@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from openpyxl.cell import Cell
     from openpyxl.worksheet.worksheet import Worksheet
 
+EXCEL_DIGITS = 10**15
+"""From here on Excel has lost the last digits of a whole number."""
 Rows = list[tuple[int, tuple[str, ...]]]
 
 
@@ -110,11 +112,15 @@ def _text(cell: Cell, where: str) -> str:
         return value.date().isoformat() if value.time() == time() else value.isoformat(sep=" ")
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, int | float) and abs(value) >= EXCEL_DIGITS:
+        raise UserError(
+            f"{where}: a number of more than 15 digits, of which Excel keeps 15; format the column as text and export again"
+        )
     if isinstance(value, int | float) and not isinstance(value, bool) and (shown := _as_shown(value, cell)):
         return shown
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return str(value).replace("_x000D_", "").strip()  # how workbooks write a carriage return
 
 
 def _as_shown(value: float, cell: Cell) -> str | None:
