@@ -536,7 +536,8 @@ def test_answers_that_are_not_judged_as_yes_and_no_are_told(
 def test_a_study_of_several_rows_is_told(tmp_path: Path, files: Path) -> None:
     text = "patient,study,path,report\n1,S,a.png,Wide heart.\n1,S,b.png,Wide heart.\n2,T,ct,Clear.\n"
     assert any(
-        "1 reports stand in several rows of one study" in w for w in convert(tmp_path, files, text).warnings
+        "1 reports are repeated in several rows of one study" in w
+        for w in convert(tmp_path, files, text).warnings
     )
 
 
