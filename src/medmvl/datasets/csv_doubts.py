@@ -189,8 +189,8 @@ def _studies_in_parts(rows: Sequence[CsvRow]) -> str | None:
     if not parts:
         return None
     return (
-        f"{parts} reports are repeated in several rows of one study, each with other files: each file alone is taught the whole "
-        "report; put the files of a study into one cell, separated by ';', to show them together"
+        f"{parts} reports are repeated in several rows of one study, each with other files: each file alone is taught the "
+        "whole report; put the files of a study into one cell, separated by ';', to show them together"
     )
 
 
