@@ -172,7 +172,7 @@ def test_nothing_identifying_comes_out(tmp_path: Path, caplog: pytest.LogCapture
         *map(str, caught),
     ]
     assert not any("SECRET" in text or "1901" in text or "666" in text for text in said)
-    assert image.modality is None
+    assert image.modality == "CT" and "SOP Class" in image.warnings[0]
 
 
 def test_values_that_cannot_be_parsed_are_not_quoted(

@@ -310,7 +310,11 @@ def _patient_orientation(frame: Frame) -> tuple[str, str] | None:
     found = tag_value(frame.file.header, "PatientOrientation")
     if found is None or isinstance(found, str) or len(found) != 2:
         return None
-    columns, rows = (_BODY_DIRECTIONS.get(str(code)[:1].upper()) for code in found)
+    codes = [str(code).strip().upper() for code in found]
+    animal = frame.file.text("AnatomicalOrientationType").upper() == "QUADRUPED"
+    if animal or any(set(code) - set(_BODY_DIRECTIONS) for code in codes):
+        return None  # LE, PR, D and others name sides of animals (PS3.3 C.7.6.1.1.1)
+    columns, rows = (_BODY_DIRECTIONS.get(code[:1]) for code in codes)
     pairs = ("LR", "AP", "SI")
     if rows is None or columns is None or any(rows in pair and columns in pair for pair in pairs):
         return None

@@ -26,7 +26,7 @@ from medmvl.imaging.decode_process import BATCH_BYTES, Decoded, Failure, Request
 from medmvl.imaging.dicom_deflate import DEFLATED_IMAGE_FRAME, deflated_frames
 from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_photometric import COLOUR
-from medmvl.imaging.dicom_tags import SEGMENTATIONS
+from medmvl.imaging.dicom_tags import OVERLAY_BIT, SEGMENTATIONS
 from medmvl.imaging.dicom_values import PARSER_ERRORS
 from medmvl.imaging.silence import silent_libraries
 
@@ -38,6 +38,7 @@ _OPTIONS = {
 }  # fmt: skip
 
 
+_MOST_OF_8_BITS = 255
 _JPEG_2000 = (uid.JPEG2000, uid.JPEG2000Lossless, uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL)
 _HEAD, _COMPONENT = 65536, 42
 """Bytes in which the codestream begins, and where in it the precision and sign of the first component lie (T.800, A.5.1)."""
@@ -152,6 +153,8 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
         return array
     if stored == allocated:
         return array
+    if high == stored - 1 and array.size and OVERLAY_BIT not in file.header.keys():  # noqa: SIM118
+        _notice_unused_bits(array, file, stored)
     array = array if array.flags.writeable else array.copy()
     if array.dtype.kind == "u" and high == stored - 1:
         np.bitwise_and(array, array.dtype.type(2**stored - 1), out=array)
@@ -159,6 +162,16 @@ def _without_unused_bits(array: NDArray[Any], file: DicomFile) -> NDArray[Any]:
     np.left_shift(array, allocated - 1 - high, out=array)
     np.right_shift(array, allocated - stored, out=array)
     return array
+
+
+def _notice_unused_bits(array: NDArray[Any], file: DicomFile, stored: int) -> None:
+    """Note values that need more than the stored bits; a sign that is extended, or not, is as it should be."""
+    lowest = -(2 ** (stored - 1)) if array.dtype.kind == "i" else 0
+    if array.max() >= 2**stored or array.min() < lowest:
+        file.surprises.add(
+            f"values need more than the {stored} bits of Bits Stored, and no overlay is said to lie in the others: these were "
+            "cleared; if Bits Stored is wrong, large values are read as small ones"
+        )
 
 
 def _native_frames(file: DicomFile, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -179,8 +192,19 @@ def _in_colour(file: DicomFile, array: NDArray[Any], photometric: str) -> NDArra
             file.value(f"{table}Data") is None and file.value(f"Segmented{table}Data") is None
         ):
             raise ReadError(f"the header has no {table}, so that its colours are not known")
-    array = pydicom.pixels.apply_color_lut(array, file.header)[..., :3]
-    return (array >> 8).astype(np.uint8) if array.dtype.itemsize > 1 else array
+    colours = pydicom.pixels.apply_color_lut(array, file.header)[..., :3]
+    if colours.dtype.itemsize == 1:
+        return np.asarray(colours)
+    shift = 8 if _largest_colour(file) > _MOST_OF_8_BITS else 0
+    return np.asarray(colours >> shift, dtype=np.uint8)
+
+
+def _largest_colour(file: DicomFile) -> int:
+    """Largest entry of the tables of 16 bits: some writers fill the low byte alone, whatever the descriptor says."""
+    descriptor = file.value("RedPaletteColorLookupTableDescriptor")
+    count, first = int(descriptor[0]) or 2**16, int(descriptor[1])
+    places = np.arange(first, first + count).reshape(1, -1)
+    return int(pydicom.pixels.apply_color_lut(places, file.header)[..., :3].max())
 
 
 def _with_pixels(file: DicomFile) -> Dataset:

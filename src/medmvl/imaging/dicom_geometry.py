@@ -17,6 +17,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 PLANES = ("sagittal", "coronal", "axial")
 GAP_TOLERANCE = 0.01
 GAP_TOLERANCE_MM = 0.05
+TILT_TOLERANCE_DEGREES = 3.0
 
 
 class Stack(NamedTuple):
@@ -31,6 +32,20 @@ class Stack(NamedTuple):
 def plane_of(frame: Frame) -> str:
     """Return the body plane nearest to a frame's plane, or "unknown plane"."""
     return PLANES[int(np.abs(frame.normal).argmax())] if frame.directions is not None else "unknown plane"
+
+
+def _contradicted_tilt(frame: Frame) -> tuple[str, ...]:
+    """Warn where Gantry/Detector Tilt says another angle than the planes of an axial CT have (PS3.3 C.8.2.1.1.3)."""
+    said = frame.mark("tilt")
+    if frame.file.modality != "CT" or not isinstance(said, float) or plane_of(frame) != "axial":
+        return ()
+    tilted = float(np.degrees(np.arccos(np.clip(np.hypot(frame.normal[2], frame.normal[0]), 0, 1))))
+    if abs(said) <= TILT_TOLERANCE_DEGREES or abs(abs(said) - tilted) <= TILT_TOLERANCE_DEGREES:
+        return ()
+    return (
+        f"Gantry/Detector Tilt says {said:g} degrees and the planes are tilted by {tilted:.0f}: the planes were taken; either "
+        "the tilt was undone, or the orientation was lost and anatomy is sheared",
+    )
 
 
 def stack_geometry(frames: Sequence[Frame]) -> Stack:
@@ -49,6 +64,7 @@ def stack_geometry(frames: Sequence[Frame]) -> Stack:
     along = places @ (-normal if backwards else normal)
     warnings = _gap_warnings(gaps, typical, along) if uneven else ()
     straight = places[0] + np.outer((places - places[0]) @ normal, step / (step @ normal))
+    warnings = (*warnings, *_contradicted_tilt(frames[0]))
     drift = float(np.abs(places - straight).max())
     if drift > max(0.5, 0.05 * typical):
         warnings = (

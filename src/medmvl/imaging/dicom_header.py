@@ -45,6 +45,15 @@ MODALITIES = frozenset([
 ])  # fmt: skip
 """Codes of PS3.3 C.7.3.1.1.1 that are repeated to the user; anything else in that tag is not."""
 
+_CLASSES_OF = {
+    "CT": ("2", "2.1", "2.2"), "MR": ("4", "4.1", "4.3", "4.4"), "PT": ("128", "130", "128.1"), "NM": ("20",), "CR": ("1",),
+    "DX": ("1.1", "1.1.1"), "MG": ("1.2", "1.2.1", "13.1.3"), "IO": ("1.3", "1.3.1"), "US": ("6.1", "3.1", "6.2"),
+    "XA": ("12.1", "12.1.1"), "RF": ("12.2", "12.2.1"), "RTDOSE": ("481.2",), "SEG": ("66.4", "66.7"), "SM": ("77.1.6",),
+}  # fmt: skip
+MODALITY_OF_CLASS = {
+    f"1.2.840.10008.5.1.4.1.1.{number}": code for code, numbers in _CLASSES_OF.items() for number in numbers
+}
+"""Modality of the SOP classes that have one only (PS3.4 B.5): it says the same where Modality was lost."""
 _FIXED_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
 _SINGLE = {
     NUMBERS[keyword]: (keyword, _FIXED_SIZES.get(dictionary_VR(keyword)))
@@ -80,6 +89,8 @@ class DicomFile:
     """Bytes of the plain tags as they were written: what is equal here needs no parsing to be compared."""
     known: dict[str, TagValue] = field(default_factory=dict, repr=False)
     """Values parsed so far."""
+    surprises: set[str] = field(default_factory=set, repr=False)
+    """Warnings about what the pixels showed when they were read."""
 
     @property
     def encapsulated(self) -> bool:
@@ -104,9 +115,9 @@ class DicomFile:
 
     @property
     def modality(self) -> str | None:
-        """The modality code where it is one that the standard knows."""
-        found = self.text("Modality")
-        return found if found in MODALITIES else None
+        """The modality code where it is one that the standard knows; where it is missing, that of the SOP class."""
+        found = self.text("Modality").upper()
+        return found if found in MODALITIES else MODALITY_OF_CLASS.get(self.text("SOPClassUID"))
 
     def text(self, keyword: str) -> str:
         """Return a tag of one value as text without padding, empty where it is absent.

@@ -23,7 +23,7 @@ def image_spacing(frame: Frame) -> tuple[tuple[float, float] | None, tuple[str, 
         raw = imager is not None and np.allclose(frame.spacing, imager, rtol=1e-4)
         at_detector = raw and not frame.file.text("PixelSpacingCalibrationType")
         return frame.spacing, ((_AT_DETECTOR,) if at_detector else ()) + _contradicted(frame.spacing, regions)
-    for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+    for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "ImagePlanePixelSpacing"):
         found = tag_floats(frame.file.header, keyword, 2)
         if found is not None and min(found) > 1e-6:
             return (found[0], found[1]), (_AT_DETECTOR,)

@@ -26,11 +26,17 @@ from medmvl.imaging.dicom_marks import (
     units_code,
     value_types,
 )
-from medmvl.imaging.dicom_values import tag_floats, tag_value
+from medmvl.imaging.dicom_values import lut_entries, tag_floats, tag_value
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage, whose other classes begin with it."""
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+X_RAY_3D = "1.2.840.10008.5.1.4.1.1.13.1."
+"""How the SOP classes of X-ray 3D images begin: of angiography, of the skull, of the breast."""
+_OF_ATTENUATION = frozenset(
+    ["monoenergetic", "virtual non-contrast", "subtraction", "material-removed", "water", "in phase"]
+)
+"""Types of values that are Hounsfield units where the file says so."""
 QUANTITIES = frozenset(["CT", "PT", "NM", "RTDOSE", "SEG"])
 """Modalities whose stored values measure something, whatever they are shown as."""
 RESCALE_TYPES = frozenset(["OD", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"])
@@ -168,6 +174,9 @@ def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
         )
     if modality in ("PT", "NM", "RTDOSE") and re.fullmatch(r"[A-Z0-9]{1,8}", own):
         return own, ()
+    if modality == "PT" and not _mapped(frame):
+        what = "names units that the standard does not know" if own else "does not name its Units"
+        return "arbitrary", (f"the PET {what}: it is not known whether its values are Bq/ml, counts or SUV",)
     if modality == "CT" and file.integer("BitsAllocated") > 8:
         return "arbitrary", (
             "the CT has no rescale slope and intercept: its values are not Hounsfield units",
@@ -181,8 +190,10 @@ def units_of(frame: Frame) -> tuple[str, tuple[str, ...]]:
 
 def _units_of_ct(frame: Frame, rescale_type: str) -> tuple[str, tuple[str, ...]]:
     """Return "HU" where the file says so, or says nothing in an original CT (PS3.3 C.8.2.1, C.11.1.1.2)."""
+    terms = image_type(frame.file, *frame.groups)
+    other_values = NOT_HOUNSFIELD.intersection((*value_types(terms), *types_within(terms)))
     if rescale_type == "HU":
-        return "HU", ()
+        return "HU", _contradicted_type(other_values - _OF_ATTENUATION)
     if rescale_type in RESCALE_TYPES:
         return rescale_type, (f"this CT is rescaled to {rescale_type}, which are not Hounsfield units",)
     if rescale_type:
@@ -194,15 +205,28 @@ def _units_of_ct(frame: Frame, rescale_type: str) -> tuple[str, tuple[str, ...]]
             "this CT is a secondary capture and does not say that it is in Hounsfield units (no Rescale Type): if it is, "
             "declare units=HU",
         )
-    terms = image_type(frame.file, *frame.groups)
-    other_values = NOT_HOUNSFIELD.intersection((*value_types(terms), *types_within(terms)))
     several = frame.file.text("MultienergyCTAcquisition").upper() == "YES"
     lossy = frame.file.text("LossyImageCompression") == "01"
+    if frame.file.text("SOPClassUID").startswith(X_RAY_3D):
+        return "arbitrary", (
+            "this is a volume of an X-ray system (cone beam) and does not say that it is in Hounsfield units (no Rescale "
+            "Type): if it is, declare units=HU",
+        )
     if not other_values and not several and (terms[:1] != ("DERIVED",) or lossy):
         return "HU", ()
     what = ", ".join(sorted(other_values)) or ("multi-energy" if several else "derived")
     return "arbitrary", (
         f"this CT is {what} and does not say that it is in Hounsfield units (no Rescale Type): if it is, declare units=HU",
+    )
+
+
+def _contradicted_type(other_values: frozenset[str]) -> tuple[str, ...]:
+    if not other_values:
+        return ()
+    what = ", ".join(sorted(other_values))
+    return (
+        f"Rescale Type says HU, and Image Type {what}: the values may be those of a map, not the attenuation of tissue; "
+        "compare with the source",
     )
 
 
@@ -218,12 +242,26 @@ def _contradicted_polarity(frame: Frame, units: str) -> tuple[str, ...]:
     )
     if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
         return ()
+    if _falling(frame.file):
+        return (
+            "the VOI LUT of the file turns bright to dark, and it is not applied: the image may be a negative of what is shown",
+        )
     if (shape, photometric) not in (("INVERSE", "MONOCHROME2"), ("IDENTITY", "MONOCHROME1")):
         return ()
     return (
         f"Presentation LUT Shape {shape} contradicts Photometric Interpretation {photometric}, which was taken: if "
         "bone is dark, the image is a negative",
     )
+
+
+def _falling(file: DicomFile) -> bool:
+    """Whether the first VOI LUT gives smaller numbers for larger values (PS3.3 C.11.2.1.1)."""
+    items = file.value("VOILUTSequence")
+    descriptor, data = (
+        (tag_value(items[0], name) for name in ("LUTDescriptor", "LUTData")) if items else (None, None)
+    )
+    table = lut_entries(descriptor, data, big_endian=file.big_endian)
+    return table is not None and len(table) > 1 and int(table[-1]) < int(table[0])
 
 
 def inverted(frame: Frame, units: str) -> bool:

@@ -15,6 +15,8 @@ from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats
 LOSSY = frozenset([uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless])
 MAX_ERROR = 0.01
 """Largest error of a lossy codec, as a share of the range of stored values."""
+CONSTANT_SHARE, DEEPEST_AIR, LARGEST_HU = 1e-3, -1500, 32767
+"""Share of voxels with one value below what air has, from which it is no noise; and what no scanner's scale reaches."""
 _FLOAT_TAGS = ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue")
 
 
@@ -31,6 +33,31 @@ class Padding(NamedTuple):
             stored == self.low if self.low == self.high else (stored >= self.low) & (stored <= self.high)
         )
         return found
+
+
+def reaching_edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return what of a mask is joined to an edge of the image along a row or a column, as the corners around a circle are."""
+    found = np.zeros_like(mask)
+    for axis in (0, 1):
+        found |= np.logical_and.accumulate(mask, axis=axis)
+        found |= np.flip(np.logical_and.accumulate(np.flip(mask, axis), axis=axis), axis)
+    return found
+
+
+def beyond_hounsfield(array: NDArray[Any], padded: bool) -> tuple[str, ...]:
+    """Warn of values that no CT measures: negative ones read as large, or padding that the header does not name."""
+    low, high = float(array.min()), float(array.max())
+    if high > LARGEST_HU:
+        return (
+            f"values reach {high:g} HU, beyond what CT measures: the header may call negative values unsigned (Pixel "
+            "Representation), or values outside the scanned field are not said to be padding",
+        )
+    count = int((array == array.min()).sum()) if low < DEEPEST_AIR and not padded else 0
+    if count < max(2, CONSTANT_SHARE * array.size):
+        return ()
+    return (
+        f"{count} voxels hold {low:g} HU, less than air: most likely padding that the header does not name; they are as stored",
+    )
 
 
 def padding_of(files: Sequence[DicomFile], stack: NDArray[Any]) -> list[Padding | None]:
@@ -99,5 +126,7 @@ def _stored_number(file: DicomFile, keyword: str) -> int | None:
         return None
     if number is None:
         return None
-    signed = file.integer("PixelRepresentation") == 1 and number >= 2 ** (bits - 1)
-    return int(number - 2**bits if signed else number)
+    stored, signed = file.integer("BitsStored", bits), file.integer("PixelRepresentation") == 1
+    if not signed and 0 < stored < bits:
+        return int(number & (2**stored - 1))  # bits beyond those stored are cleared in the pixels, too
+    return int(number - 2**bits if signed and number >= 2 ** (bits - 1) else number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom import uid
 
 from medmvl.errors import ReadError
-from medmvl.imaging.dicom_header import DicomFile
+from medmvl.imaging.dicom_header import MODALITIES, DicomFile
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "XYB")
@@ -28,6 +28,22 @@ def colour_notes(file: DicomFile) -> tuple[str, ...]:
         raise ReadError(
             f"the pixels are a video ({file.syntax.name}), which is not read: write its frames as images"
         )
+    return (*_modality_notes(file), *_photometric_notes(file))
+
+
+def _modality_notes(file: DicomFile) -> tuple[str, ...]:
+    """Say what the modality was taken by where the file does not name one, and that a volume is none of the patient's."""
+    notes: tuple[str, ...] = ()
+    if file.text("Modality").upper() not in MODALITIES and file.modality is not None:
+        notes = (f"the file names no known Modality: {file.modality} was taken, by its SOP Class",)
+    if file.text("VolumetricProperties").upper() == "DISTORTED":
+        notes += (
+            "the file says that its planes are distorted (Volumetric Properties): lengths and places do not hold",
+        )
+    return notes
+
+
+def _photometric_notes(file: DicomFile) -> tuple[str, ...]:
     samples, said = file.integer("SamplesPerPixel", 1), file.text("PhotometricInterpretation").upper()
     shown = (
         said
@@ -42,6 +58,11 @@ def colour_notes(file: DicomFile) -> tuple[str, ...]:
     if said not in (*GREY, "PALETTE COLOR") and file.pixel_keyword == "PixelData":
         notes = (
             f"the Photometric Interpretation is {shown}, for one sample per pixel: large values were taken as white",
+        )
+    if said in GREY and file.text("PixelPresentation").upper() in ("COLOR", "MIXED"):
+        notes += (
+            "the image has colours over its grey values (a supplemental palette, as of a Doppler): it was read as grey, and "
+            "the coloured places are grey values of no meaning",
         )
     if file.text("SOPClassUID") in _FOR_PROCESSING or file.text("PresentationIntentType") == "FOR PROCESSING":
         notes += (
@@ -71,6 +92,8 @@ def _of_samples(file: DicomFile, samples: int, said: str, shown: str) -> tuple[s
 
 def without_pixels(file: DicomFile) -> str:
     """Say of an object without pixels what it is, by the name of its SOP class where that is a known one."""
+    if file.path.name.upper().startswith("DICOMDIR"):
+        return "this is a DICOMDIR, the index of the files next to it, and holds no pixels: name the folder that it lies in"
     said = uid.UID(file.text("SOPClassUID"))
     known = f" ({said.name})" if said and said.name != said else ""
     what = "a report, plan, structure, waveform or index, or the file is cut off"

@@ -19,12 +19,13 @@ from medmvl.imaging.dicom_frames import Frame
 from medmvl.imaging.dicom_header import DicomFile
 from medmvl.imaging.dicom_labels import read_labels, segmentation_type
 from medmvl.imaging.dicom_meaning import Line, Meaning, inverted, meanings_of, units_of
-from medmvl.imaging.dicom_padding import Padding, padding_of
-from medmvl.imaging.dicom_values import tag_value
+from medmvl.imaging.dicom_padding import Padding, beyond_hounsfield, padding_of, reaching_edge
+from medmvl.imaging.dicom_values import lut_entries, tag_value
 from medmvl.imaging.limits import check_size
 from medmvl.imaging.threads import by_parts
 
 HU_OF_PADDING = -1024
+TISSUE_HU = (-900, 3072)
 _INT16 = np.iinfo(np.int16)
 _INT32 = np.iinfo(np.int32)
 
@@ -61,10 +62,20 @@ def read_values(frames: Sequence[Frame]) -> Values:
         replaced = _without_padding(array, stack, padded, units)
     else:
         (array, replaced), more = _rescaled(stack, [meaning.line for meaning in meanings], padded, units), ()
+    if units == "HU":
+        more = (*more, *beyond_hounsfield(array, replaced > 0))
     if replaced:
         value = "-1024 HU" if units == "HU" else "the lowest value"
         more = (*more, f"{replaced} padding voxels outside the scanned field were set to {value}")
-    return Values(array, units, (*notes, *more))
+    if any(
+        around and _as_tissue(around, one.line, units) for around, one in zip(padded, meanings, strict=True)
+    ):
+        more = (
+            *more,
+            "tissue has the Pixel Padding Value, too: only what reaches the edge of an image was taken for padding",
+        )
+    surprises = dict.fromkeys(said for frame in frames for said in sorted(frame.file.surprises))
+    return Values(array, units, (*notes, *more, *surprises))
 
 
 def is_colour(file: DicomFile) -> bool:
@@ -173,6 +184,8 @@ def _rescale(
 ) -> int:
     """Write one frame's values; returns how many were padding."""
     mask = None if around is None else around.mask(stored)
+    if mask is not None and around is not None and _as_tissue(around, line, units):
+        mask = reaching_edge(mask)
     _apply_line(stored, line, values)
     if mask is None or around is None:
         return 0
@@ -180,6 +193,12 @@ def _rescale(
         mask |= values < HU_OF_PADDING
     values[mask] = HU_OF_PADDING if units == "HU" else low
     return int(mask.sum())
+
+
+def _as_tissue(around: Padding, line: Line, units: str) -> bool:
+    """Whether tissue has the value of the padding, too."""
+    value = line.slope * around.low + line.intercept
+    return units == "HU" and TISSUE_HU[0] < value < TISSUE_HU[1]
 
 
 def _bounds(stack: NDArray[Any], lines: list[Line], padded: list[Padding | None]) -> tuple[float, float]:
@@ -305,15 +324,13 @@ def _looked_up(frame: Frame, stored: NDArray[Any]) -> NDArray[Any]:
     if sequence is None:
         raise ReadError("it has no modality table, and other slices have one")
     descriptor, data = tag_value(sequence[0], "LUTDescriptor"), tag_value(sequence[0], "LUTData")
-    if descriptor is None or data is None or len(descriptor) != 3:
+    table = lut_entries(descriptor, data, big_endian=file.big_endian)
+    if table is None:
         raise ReadError("the modality table (Modality LUT Sequence) is incomplete")
     count, bits = int(descriptor[0]) or 2**16, int(descriptor[2])
     first = int(descriptor[1])
     if file.integer("PixelRepresentation") == 1 and first >= 2**15:
         first -= 2**16
-    order = ">" if file.big_endian else "<"
-    table = np.frombuffer(data, f"{order}u2") if isinstance(data, bytes) else np.atleast_1d(np.asarray(data))
-    table = table[:count].astype(np.int64)
     if len(table) < count or not 1 <= bits <= 16:
         raise ReadError(f"the modality table claims {count} entries of {bits} bits and holds {len(table)}")
     values = table[np.clip(stored.astype(np.int64) - first, 0, count - 1)]

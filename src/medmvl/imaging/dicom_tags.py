@@ -10,7 +10,8 @@ TAGS = [
     "FlipAngle", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation", "InstanceNumber",
     "ConvolutionKernel", "KVP", "PatientPosition", "ContrastBolusAgent", "NominalPercentageOfCardiacPhase",
     "NominalPercentageOfRespiratoryPhase", "TemporalPositionTimeOffset", "SUVType", "DecayCorrection", "PixelAspectRatio",
-    "PresentationLUTShape", "PixelSpacingCalibrationType",
+    "PresentationLUTShape", "PixelSpacingCalibrationType", "PixelPresentation", "VolumetricProperties", "VOILUTSequence",
+    "AnatomicalOrientationType", "ImagePlanePixelSpacing",
     "CorrectedImage", "SeriesType", "DoseType", "DoseSummationType", "ComplexImageComponent", "SliceLocation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
     "NominalScannedPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PatientOrientation", "SamplesPerPixel",
@@ -65,6 +66,8 @@ PLAIN = {
     if (vr := pydicom.datadict.dictionary_VR(tag)) in ("CS", "DS", "IS", "US", "FD", "FL", "UL")
 }
 """Short numbers and terms, by their VR: their bytes alone decide their value."""
+OVERLAY_BIT = pydicom.tag.Tag(0x6000, 0x0102)
+"""Overlay Bit Position of the first overlay: where it is present, bits beyond those stored may be its own."""
 SIEMENS_MOSAIC_COUNT = pydicom.tag.Tag(0x0019, 0x100A)
 SIEMENS_B_VALUE = pydicom.tag.Tag(0x0019, 0x100C)
 SIEMENS_CSA = pydicom.tag.Tag(0x0029, 0x1010)
@@ -97,6 +100,7 @@ IDENTITY_NUMBERS = tuple(pydicom.tag.Tag(keyword) for keywords in IDENTITY.value
 READ = [
     *(NUMBERS[keyword] for keyword in (*TAGS, *SETTINGS)),
     *IDENTITY_NUMBERS,
+    OVERLAY_BIT,
     *CREATORS,
     *dict.fromkeys(creator for creator, _ in CREATORS.values()),
 ]

@@ -8,7 +8,9 @@ import zlib
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -128,3 +130,20 @@ def sampled_more(header: Dataset) -> float:
     if not (rows > 0 and columns > 0 and all(len(one) == 1 for one in size)):
         return 1.0
     return min(size[0][0] / rows, size[1][0] / columns)
+
+
+def lut_entries(descriptor: Any, data: Any, *, big_endian: bool) -> NDArray[np.int64] | None:
+    """Return the entries of a table: 16 bits each, or bytes where the descriptor says 8 bits and there are no more.
+
+    Args:
+        descriptor: LUT Descriptor: how many entries, the first value, bits.
+        data: LUT Data.
+        big_endian: order of bytes of the file.
+    """
+    if descriptor is None or data is None or len(descriptor) != 3:
+        return None
+    count, bits = int(descriptor[0]) or 2**16, int(descriptor[2])
+    if not isinstance(data, bytes):
+        return np.atleast_1d(np.asarray(data)).astype(np.int64)[:count]
+    dtype = "u1" if bits <= 8 and len(data) < 2 * count else ">u2" if big_endian else "<u2"
+    return np.frombuffer(data[: len(data) // 2 * 2], dtype).astype(np.int64)[:count]
