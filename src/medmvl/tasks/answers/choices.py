@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from medmvl.tasks.answers.contrast import affirmed_part, closed_part, names_normal, normal_part, places_of
 from medmvl.tasks.answers.denial import PAUSE, denied_after, denied_before, masked
 from medmvl.tasks.answers.final import conclusions, decisions, visible_answer
-from medmvl.tasks.answers.measured import same_value
+from medmvl.tasks.answers.measured import measured_in_one_form, same_value
 from medmvl.tasks.answers.one_form import (
     groups_in_one_form,
     lobes_in_one_form,
@@ -22,49 +22,6 @@ from medmvl.tasks.answers.one_form import (
 from medmvl.tasks.answers.yes_no import find_polarity, word_polarity
 from medmvl.tasks.metrics.text import Word, has_chinese, normalise, placed_words, spell_with_case
 
-_COMPARED = tuple(
-    (re.compile(pattern + r"\s*(?=-?\.?\d)", re.IGNORECASE), sign + " ")
-    for pattern, sign in (
-        (
-            r"(?:\b(?:at least|(?:not|no) (?:less|smaller|fewer) than|greater than or equal to)|大于(?:或)?等于"
-            r"|至少|不小于|不少于|不低于)",
-            "≥",
-        ),
-        (
-            r"(?:\b(?:at most|up to|(?:not|no) (?:more|larger|greater) than|less than or equal to)"
-            r"|小于(?:或)?等于|至多|不超过|不大于|不多于)",
-            "≤",
-        ),
-        (r"(?:\b(?:less|smaller|fewer|lower) than|\b(?:below|under)|小于|少于|低于|不足|不到)", "<"),
-        (
-            r"(?:\b(?:more|larger|greater|higher|bigger) than|\b(?:above|over|exceed(?:s|ed|ing))|大于|多于|高于|超过)",
-            ">",
-        ),
-    )
-)
-"""Comparisons in words, the longer ones first."""
-_UNIT = r"(?:\s*(?:mm|cm|ml|cc|HU|%|毫米|厘米|公分|毫升))?"
-_COMPARED_AFTER = tuple(
-    (re.compile(rf"(-?\d+(?:\.\d+)?{_UNIT})\s*{words}", re.IGNORECASE), sign)
-    for words, sign in (
-        (
-            r"(?:(?:or|and) (?:more|larger|greater|above|over|longer|higher)\b|(?:及|或)?(?:以上|之上))",
-            r"≥ \1",
-        ),
-        (
-            r"(?:(?:or|and) (?:less|smaller|fewer|below|under|shorter|lower)\b|(?:及|或)?(?:以下|以内|之内))",
-            r"≤ \1",
-        ),
-    )
-)
-_BETWEEN = re.compile(rf"\bbetween\s+(\d+(?:\.\d+)?{_UNIT})\s+and\s+(?=\d)", re.IGNORECASE)
-_RANGE_UNIT = re.compile(r"(\d)\s*(mm|cm|ml|cc|HU|%)\s+to\s+(\d+(?:\.\d+)?)\s*\2(?!\w)", re.IGNORECASE)
-_ROMAN = re.compile(
-    r"\b(grade|stage|type|class|category|level)\s+(I{1,3}|IV|VI{0,3}|IX)(?![A-Za-z])", re.IGNORECASE
-)
-_ROMANS = {
-    roman: str(at) for at, roman in enumerate(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"), 1)
-}
 _LETTER = re.compile(r"(?<![A-Za-z0-9'.])(?:\(|\[)?([A-Za-z])(?:\)|\])?(?![A-Za-z0-9']|-[A-Za-z])")
 _LABELLED = re.compile(
     r"(?:\b(?:option|choice|answer|letter|select|choose|pick)|选项|選項|选|選|答案|答|:|：)\s*[:：]?\s*[\"'(\[]*$",
@@ -149,9 +106,9 @@ def choose(
     reading = _read_in_one_form(said, options, marks)
     place = _settled(reading, options)
     if place is None and options and not reading.mentions:
-        place = same_value(reading.text, [compared(spell_with_case(option)) for option in options])
-    if place is None and options and not reading.mentions:
-        place = same_words(reading.text, options)
+        measured = [measured_in_one_form(spell_with_case(option)) for option in options]
+        place = same_value(reading.text, measured)
+        place = same_words(reading.text, measured) if place is None else place
     return _closed(answer, options, polarities) if place is None and is_closed else place
 
 
@@ -208,7 +165,7 @@ def _read_in_one_form(text: str, options: Sequence[str], letters: Sequence[str])
 
 
 def _reading(text: str, options: Sequence[str], letters: Sequence[str]) -> _Reading:
-    kept = compared(spell_with_case(text))
+    kept = measured_in_one_form(spell_with_case(text))
     spelled = kept.casefold() if len(kept.casefold()) == len(kept) else kept.lower()
     words = placed_words(spelled)
     spans, free = _option_spans(words, options)
@@ -225,14 +182,6 @@ def _reading(text: str, options: Sequence[str], letters: Sequence[str]) -> _Read
         )
         mentions.append(Mention(choice, start, end, denied))
     return _Reading(kept, mentions)
-
-
-def compared(text: str) -> str:
-    """Text with comparisons as signs and ranges in one form: `less than 5 mm` as `< 5 mm`, `between 3 and 5` as `3 to 5`."""
-    for pattern, sign in (*_COMPARED, *_COMPARED_AFTER):
-        text = pattern.sub(sign, text)
-    text = _RANGE_UNIT.sub(r"\1 to \3 \2", _BETWEEN.sub(r"\1 to ", text))
-    return _ROMAN.sub(lambda match: f"{match[1]} {_ROMANS[match[2].lower()]}", text)
 
 
 def _list_end(end: int, spans: Sequence[tuple[int, int, int]], text: str) -> int:
@@ -253,7 +202,7 @@ def _option_spans(
     """Places where the texts of options are; each word is used once, by the longest option."""
     free = [True] * len(words)
     wanted = [
-        [word.text for word in placed_words(compared(spell_with_case(option)).casefold())]
+        [word.text for word in placed_words(measured_in_one_form(spell_with_case(option)).casefold())]
         for option in options
     ]
     spans = []

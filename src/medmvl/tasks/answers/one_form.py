@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from medmvl.tasks.metrics.text import has_chinese, normalise
 
@@ -193,13 +194,22 @@ def without_mark(option: str) -> str:
 def same_words(text: str, options: Sequence[str]) -> int | None:
     """Index of the only option that has the words of the whole text in another order, or None.
 
-    Words such as `of the` do not count. Where an option has a word that orders the others (`left to right`), or Chinese
-    characters, order is part of what it says.
+    Words such as `of the` do not count, and those that all options have need not be said: `II` names `grade II`. Where an
+    option has a word that orders the others (`left to right`), or Chinese characters, order is part of what it says.
     """
-    said = sorted(word for word in normalise(text).split() if word not in _NEUTRAL)
+    said = _counted(text)
     if not said or has_chinese(text) or _ORDERED & set(said):
         return None
-    wanted = [
-        sorted(word for word in normalise(option).split() if word not in _NEUTRAL) for option in options
-    ]
+    wanted = [_counted(option) for option in options]
+    if said not in wanted:
+        common = set.intersection(*map(set, wanted))
+        said, *wanted = ([word for word in one if word not in common] for one in (said, *wanted))
+        if not all(wanted):
+            return None
     return wanted.index(said) if wanted.count(said) == 1 else None
+
+
+def _counted(text: str) -> list[str]:
+    """The words that count, in order of the alphabet; the `a` of `stage 3a` is one, an article is none."""
+    found = ["", *normalise(text).split()]
+    return sorted(word for before, word in pairwise(found) if word not in _NEUTRAL or before.isdigit())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from medmvl.tasks.answers.measured import counted_in_digits
+from medmvl.tasks.answers.measured import measured_in_one_form
 from medmvl.tasks.answers.yes_no import OPENING_NO, OPENING_YES, said_polarity
 from medmvl.tasks.judge.lexicon import COMPOSED, UNCOUNTED, lexicon
 from medmvl.tasks.metrics.quantities import Quantity, read_quantities
@@ -56,6 +56,8 @@ EVERYTHING = re.compile(
     r"\ball of (?:the above|these|them)\b|\bnone of the above\b|\bboth a and b\b|以上都是"
     r"|以上均|全部选项"
 )
+_UP_TO = re.compile(r"\bup to\s+(?=(?:about |approximately )?\.?\d)")
+"""A largest value: nodules of up to 5 mm are described by 5 mm, not by 1 mm."""
 KEPT, SKIPPED = "\x00", "\x01"
 JOINTS = frozenset(("and", "or", "和", "及", "与", "或"))
 JOINT = re.compile(r"[,;、，；/]")
@@ -140,7 +142,7 @@ def _by_facet(said: frozenset[str]) -> dict[str, frozenset[str]]:
 @lru_cache(maxsize=4096)
 def read_claims(text: str) -> Claims:
     """Read what a text claims, in English or Chinese."""
-    spelled = counted_in_digits(spell(text))
+    spelled = measured_in_one_form(_UP_TO.sub("", spell(text)))
     hidden = NOT_DENIED.sub(lambda match: KEPT * len(match.group()), spelled)
     hidden = DOUBLY_DENIED.sub(lambda match: SKIPPED * len(match.group()), hidden)
     placed = placed_words(spelled)

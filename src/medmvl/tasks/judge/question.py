@@ -8,12 +8,18 @@ from functools import lru_cache
 
 from medmvl.tasks.judge.claims import Claims, read_claims
 from medmvl.tasks.metrics.text import spell
+from medmvl.tasks.metrics.units import UNIT, UNITS
 
 _CLOSED = re.compile(
     r"(?:^|,)\s*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|any)\b"
     r"|(?:吗|嗎|么|是否|有无|有無|有没有|有沒有|是不是|能否)[？?]?"
 )
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|几个|多少个|几枚|几处|数量")
+_UNIT = re.compile(
+    rf"\b(?:in|how many)\s+(?P<a>{UNIT})|\(\s*(?:in\s+)?(?P<b>{UNIT})\s*\)|(?:多少|几)\s*(?P<c>{UNIT})"
+    r"|\b(?P<d>hounsfield|hu|kvp?|tesla)\b",
+    re.IGNORECASE,
+)
 _MORE = re.compile(
     r"\b(?:and|or|if so|if any|if present|if yes),? (?:if so,? |if any,? )?(?:on |in |at |to )?(?:where|what"
     r"|which|how|who)\b|[,;] (?:where|what|which|how)\b|如有|若有|分别"
@@ -26,9 +32,11 @@ _WHAT_IS_NOT = re.compile(
 ASKED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (facet, re.compile(pattern))
     for facet, pattern in (
-        ("number", r"\bhow (?:many|large|big|long|thick|wide|much|deep|high)\b|\b(?:what|which) (?:is|was|are"
+        ("number", r"\b(?:what|which) (?:percentage|percent|share|size|volume|age|angle)\b|\bhow (?:many|large|big|long"
+            r"|thick|wide|much|deep|high|old|far|fast)\b|\b(?:what|which) (?:is|was|are"
             r"|were) the (?:[\w-]+ )*?(?:size|diameter|thickness|length|measurement|width|dimensions?|depth"
-            r"|volume|number|density value|distance)\b|多大|多少|几个|多长|多厚|大小"),
+            r"|volume|number|density value|distance|age|angle|percentage|attenuation|grade|score)\b|多大|多少|几个"
+            r"|几岁|多长|多厚|大小"),
         ("side", r"\b(?:which|what) (?:lung|side|kidney|adrenal|hemithorax|breast|axilla|lobe side|hilum"
             r"|hemidiaphragm|thyroid lobe|atrium|pleura)\b|\blaterality\b|\bunilateral\w* or bilateral"
             r"|\bbilateral\w* or unilateral|\bleft or right|\bright or left|\bone (?:side|lung) or both"
@@ -64,6 +72,8 @@ class Question:
     """True where it asks two things: `is there any, and if so, where`."""
     counts: bool
     """True where it asks how many."""
+    unit: tuple[str, float] | None
+    """Dimension and factor of the unit it asks for: `in mm`."""
     asked: frozenset[str]
     """Facets of `ASKED` that it asks for; empty where its wording names none."""
 
@@ -78,6 +88,7 @@ def read_question(text: str) -> Question:
     alternatives = _ALTERNATIVES.search(spelled) is not None and (
         closed or "either" in spelled or "—" in text or ":" in text
     )
+    unit = _UNIT.search(spelled)
     return Question(
         claims=claims,
         denies=(bool(claims.denied) or _WHAT_IS_NOT.search(spelled) is not None) and not closed,
@@ -85,5 +96,6 @@ def read_question(text: str) -> Question:
         alternatives=alternatives,
         asks_more=_MORE.search(spelled) is not None,
         counts=_COUNTS.search(spelled) is not None,
+        unit=UNITS.get(unit[unit.lastgroup or 0].strip().casefold()) if unit else None,
         asked=asked,
     )

@@ -11,6 +11,7 @@ from medmvl.tasks.answers.contrast import affirmed_part, closed_part, names_norm
 from medmvl.tasks.answers.one_form import modalities_in_one_form, results_in_one_form, signed_names
 from medmvl.tasks.judge.claims import Claims, read_claims, values_of
 from medmvl.tasks.judge.compare import Comparison, Relation, compare
+from medmvl.tasks.judge.numbers import AGREES_PARTLY, NOT_SAID, compare_numbers
 from medmvl.tasks.judge.question import Question, read_question
 from medmvl.tasks.metrics.text import spell_with_case
 
@@ -49,8 +50,6 @@ MISSED = {
     "finding": 0.5,
 }
 """Weight of a missing claim by facet; a claim that the answer makes weighs 1."""
-NOT_SAID = 0.3
-"""Factor where the answer lacks a facet that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _score(question: Question, reference: Claims, answer: Claims) -> tuple[float
     found = [
         c
         for c in compare(question, reference, answer)
-        if c.facet != "count" or not question.counts or not reference.quantities
+        if c.facet != "count" or not question.counts or not (reference.quantities or answer.quantities)
     ]
     if question.closed:
         closed = _closed(question, reference, answer, found)
@@ -180,14 +179,18 @@ def _open(
         return 0.03, "no answer given"
     if reference.polarity is False and not question.denies and _denies_alike(reference, answer):
         return 0.9, "denies the same"
+    numbers = compare_numbers(question, reference, answer)
+    if numbers is not None and numbers[0] == 1 and "number" in question.asked and not reference.said:
+        found = [
+            c for c in found if c.relation != "extra"
+        ]  # only a number was asked for: where it is may be added
     score = _coverage(question, found)
     for comparison in found:
         score *= _factor(question, comparison, found)
-    numbers = _numbers(question, reference, answer)
     if numbers is not None:
         score *= numbers[0]
     why = "; ".join([c.why for c in found] + ([numbers[1]] if numbers else []))
-    if not _answers(question, found) and not (numbers and numbers[0] == 1):
+    if not _answers(question, found) and not (numbers and numbers[0] >= AGREES_PARTLY):
         return score * max(
             _words(reference, answer), 0.25 if any(c.relation == "known" for c in found) else 0.0
         ), why or "words in common"
@@ -272,34 +275,10 @@ def _zone_of_level(comparison: Comparison, found: Sequence[Comparison]) -> bool:
     return comparison.wanted | comparison.given <= {"base", "apex"} and _agreed(found, "level")
 
 
-def _numbers(question: Question, reference: Claims, answer: Claims) -> tuple[float, str] | None:
-    """Factor of the quantities and its reason; None where the reference has none that count."""
-    known = set(question.claims.quantities)
-    bare = question.counts
-    wanted = [
-        quantity
-        for quantity in reference.quantities
-        if quantity not in known and (quantity.dimension or bare)
-    ]
-    given = [
-        quantity for quantity in answer.quantities if quantity not in known and (quantity.dimension or bare)
-    ]
-    if bare and len(wanted) == 1 and not wanted[0].dimension:
-        given = given[:1]  # `3 nodules in two lobes`: what was asked about is counted first
-    if not wanted:
-        return None
-    if not given:
-        return (NOT_SAID, "number: not said") if "number" in question.asked else None
-    if all(any(one.agrees(other) for other in given) for one in wanted) and len(given) <= len(wanted) + 1:
-        return 1.0, "number: agrees"
-    return 0.05, "number: " + _listed(given) + " against " + _listed(wanted)
-
-
-def _listed(quantities: Sequence[object]) -> str:
-    return ", ".join(map(str, quantities))
-
-
 def _words(reference: Claims, answer: Claims) -> float:
-    """Overlap of words outside the lexicon: shared ones over all."""
-    wanted, given = reference.others, answer.others
+    """Overlap of words outside the lexicon and of bare numbers: shared ones over all."""
+    wanted, given = (
+        claims.others | {str(one) for one in claims.quantities if not one.dimension}
+        for claims in (reference, answer)
+    )
     return len(wanted & given) / len(wanted | given) if wanted | given else 0.0

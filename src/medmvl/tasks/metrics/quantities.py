@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 
-_UNITS = """
-mm 1: mm mms millimeter millimeters millimetre millimetres 毫米
-mm 10: cm cms centimeter centimeters centimetre centimetres 厘米 公分
-mm 1000: m
-mm 0.001: μm 微米
-ml 1: ml mls cc milliliter milliliters millilitre millilitres 毫升
-ml 1000: l liter liters litre litres 升
-hu 1: hu hounsfield
-% 1: %
-° 1: ° degree degrees 度
-mg 1: mg
-mg 1000: g
-mg 0.001: μg
-mg 1000000: kg
-"""
-SIGNS = {"<": "<", ">": ">", "≤": "<", "≥": ">"}
-_MORE = "more than|greater than|larger than|at least|exceeding|over|above|大 于|超 过|至 少"
-_LESS = "less than|smaller than|at most|up to|under|below|小 于|不 超 过|至 多|不 到"
-_CARDINALS = "zero one two three four five six seven eight nine ten eleven twelve"
-CARDINALS = {word: float(number) for number, word in enumerate(_CARDINALS.split())}
+from medmvl.tasks.metrics.numerals import CARDINALS
+from medmvl.tasks.metrics.text import words
+from medmvl.tasks.metrics.units import SETTINGS, UNITS
+
+SIGNS = ("<", "≤", ">", "≥")
 TOLERANCE = 0.1
-"""Share by which two lengths may differ and still be called the same."""
-
-
-def _units() -> Iterator[tuple[str, tuple[str, float]]]:
-    for line in _UNITS.split("\n")[1:-1]:
-        head, _, names = line.partition(": ")
-        dimension, factor = head.split()
-        for name in names.split():
-            yield name, (dimension, float(factor))
-
-
-UNITS: dict[str, tuple[str, float]] = dict(_units())
-"""Unit to its dimension and its factor."""
-BOUNDS = sorted(
-    [
-        (tuple(phrase.split()), sign)
-        for words, sign in ((_MORE, ">"), (_LESS, "<"))
-        for phrase in words.split("|")
-    ],
-    key=lambda bound: -len(bound[0]),
-)
-"""Words of a comparison and its sign, the longer ones first."""
+"""Share by which two measured values may differ and still be called the same."""
+_LONGEST = 4
+"""Words of the longest name of a unit."""
 
 
 @dataclass(frozen=True)
@@ -59,56 +26,125 @@ class Quantity:
     dimension: str
     """`mm`, `ml`, `hu`, ... or an empty text for a bare number."""
     sign: str = ""
-    """`<` or `>` where it is a bound."""
+    """`<`, `≤`, `>` or `≥` where it is a bound."""
+    factor: float = field(default=1.0, compare=False)
+    """Factor of the unit it was written in."""
 
     def __str__(self) -> str:
         value = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
         return f"{self.sign}{value} {self.dimension}".strip()
 
     def agrees(self, other: Quantity) -> bool:
-        """Whether both say the same: equal bounds, ranges that touch, values within a tenth of each other."""
+        """Whether both say the same: bounds in one direction and values within a tenth, a value within a bound.
+
+        Whole numbers without a unit, ages and settings of a device (`SETTINGS`) have to be equal.
+        """
         if self.dimension != other.dimension:
-            return False
+            return _is_share(self, other) or _is_share(other, self)
         if self.sign and other.sign:
-            return self.sign == other.sign and _near(self.low, other.low)
+            return self.side == other.side and self._near(self.low, other.low)
         if self.sign or other.sign:
             bound, value = (self, other) if self.sign else (other, self)
-            return value.high < bound.low if bound.sign == "<" else value.low > bound.low
-        return _near(self.low, other.low) and _near(self.high, other.high)
+            return bound.holds(value)
+        return self._near(self.low, other.low) and self._near(self.high, other.high)
+
+    def holds(self, other: Quantity) -> bool:
+        """Whether all values of another quantity, which is no bound, are within this bound or range."""
+        if self.dimension != other.dimension or other.sign:
+            return False
+        if not self.sign:
+            return self.low <= other.low and other.high <= self.high
+        at_end = self.sign in ("≤", "≥")
+        if self.side == "<":
+            return other.high < self.low or (at_end and other.high == self.low)
+        return other.low > self.high or (at_end and other.low == self.high)
+
+    def in_unit(self, dimension: str, factor: float) -> Quantity:
+        """A bare number in a unit; one that has a unit stays."""
+        if self.dimension:
+            return self
+        return Quantity(self.low * factor, self.high * factor, dimension, self.sign, factor)
+
+    @property
+    def written(self) -> Quantity:
+        """The number as it was written, without its unit."""
+        low, high = (float(f"{end / self.factor:.9g}") for end in (self.low, self.high))
+        return replace(self, low=low, high=high, dimension="", factor=1.0)
+
+    @property
+    def side(self) -> str:
+        """`<` or `>`, whether the bound itself is part of it or not; empty for a value."""
+        return self.sign.replace("≤", "<").replace("≥", ">")
+
+    def _near(self, one: float, other: float) -> bool:
+        counted = not self.dimension and one.is_integer() and other.is_integer()
+        share = 0.0 if counted else 1e-3 if self.dimension in SETTINGS else TOLERANCE
+        return abs(one - other) <= share * max(abs(one), abs(other)) and one * other >= 0
 
 
-def _near(one: float, other: float) -> bool:
-    return abs(one - other) <= TOLERANCE * max(abs(one), abs(other)) and one * other >= 0
+def _is_share(one: Quantity, other: Quantity) -> bool:
+    """Whether one is a share of one (0.55) and the other the same in percent (55 %)."""
+    if one.dimension or other.dimension != "%" or not 0 < one.low <= one.high < 1:
+        return False
+    return Quantity(100 * one.low, 100 * one.high, "%", one.sign).agrees(other)
+
+
+@cache
+def _named() -> Mapping[tuple[str, ...], tuple[str, float]]:
+    """Units by the words of their names."""
+    return {tuple(words(f"1 {name}")[1:]): unit for name, unit in UNITS.items()}
 
 
 def read_quantities(tokens: Sequence[str]) -> tuple[tuple[Quantity, ...], frozenset[int]]:
-    """The quantities among the words of a text, and which words they took."""
+    """The quantities among the words of a text (`measured_in_one_form`), and which words they took."""
     found: list[Quantity] = []
     taken: set[int] = set()
     index = 0
     while index < len(tokens):
-        value = _value(tokens[index])
-        if value is None:
+        if _value(tokens[index]) is None:
             index += 1
             continue
-        start, values, end = index, [value], index + 1
-        while (
-            end + 1 < len(tokens)
-            and tokens[end] in ("to", "x")
-            and (following := _value(tokens[end + 1])) is not None
-        ):
-            values.append(following)
-            end += 2
-        ranged = "to" in tokens[start:end]
-        dimension, factor, used = _unit(tokens, end)
-        sign = _sign(tokens, start)
-        scaled = sorted(value * factor for value in values)
-        groups = [(scaled[0], scaled[-1])] if ranged else [(value, value) for value in scaled]
-        found += [Quantity(low, high, dimension, sign) for low, high in groups]
-        if dimension or tokens[index] not in CARDINALS:
-            taken.update(range(start, end + used))
-        index = end + used
+        quantities, end = _read(tokens, index)
+        found += quantities
+        if quantities[0].dimension or tokens[index] not in CARDINALS:
+            taken.update(range(index, end))
+        index = end
     return tuple(found), frozenset(taken)
+
+
+def _read(tokens: Sequence[str], start: int) -> tuple[list[Quantity], int]:
+    """The number, range (`3 to 5 mm`) or size (`3 x 5 mm`) at a place, and where it ends."""
+    values: list[float] = []
+    units: list[tuple[str, float] | None] = []
+    index, ranged = start, False
+    while True:
+        values.append(_value(tokens[index]) or 0.0)
+        unit, used = _unit(tokens, index + 1)
+        units.append(unit)
+        index += 1 + used
+        if index + 1 >= len(tokens) or tokens[index] not in ("to", "x") or _value(tokens[index + 1]) is None:
+            break
+        ranged = ranged or tokens[index] == "to"
+        index += 1
+    sign = tokens[start - 1] if start and tokens[start - 1] in SIGNS else ""
+    ends = sorted(
+        (value * factor, dimension, factor)
+        for value, (dimension, factor) in zip(values, _filled(units), strict=True)
+    )
+    if ranged and len({dimension for _, dimension, _ in ends}) == 1:
+        return [Quantity(ends[0][0], ends[-1][0], ends[0][1], sign, ends[0][2])], index
+    if len({dimension for _, dimension, _ in ends}) == 1 and not ends[0][1]:
+        return [Quantity(value, value, "", sign) for value in values], index
+    return [Quantity(value, value, dimension, sign, factor) for value, dimension, factor in ends], index
+
+
+def _filled(units: Sequence[tuple[str, float] | None]) -> list[tuple[str, float]]:
+    """Every number's unit: its own, the next one after it, or the last one before it."""
+    filled: list[tuple[str, float]] = []
+    for place in range(len(units)):
+        known = [unit for unit in (*units[place:], *reversed(units[:place])) if unit is not None]
+        filled.append(known[0] if known else ("", 1.0))
+    return filled
 
 
 def _value(token: str) -> float | None:
@@ -120,19 +156,10 @@ def _value(token: str) -> float | None:
         return None
 
 
-def _unit(tokens: Sequence[str], place: int) -> tuple[str, float, int]:
-    """Dimension, factor and number of words of the unit at a place."""
-    for size in (2, 1):
-        name = "".join(tokens[place : place + size])
-        if name in UNITS and len(tokens) >= place + size:
-            return *UNITS[name], size
-    return "", 1.0, 0
-
-
-def _sign(tokens: Sequence[str], start: int) -> str:
-    if start and tokens[start - 1] in SIGNS:
-        return SIGNS[tokens[start - 1]]
-    for phrase, sign in BOUNDS:
-        if tuple(tokens[max(0, start - len(phrase)) : start]) == phrase:
-            return sign
-    return ""
+def _unit(tokens: Sequence[str], place: int) -> tuple[tuple[str, float] | None, int]:
+    """The unit at a place, if any, and its number of words; the longest name counts."""
+    for size in range(min(_LONGEST, len(tokens) - place), 0, -1):
+        unit = _named().get(tuple(tokens[place : place + size]))
+        if unit is not None:
+            return unit, size
+    return None, 0

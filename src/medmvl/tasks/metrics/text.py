@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from medmvl.tasks.metrics.units import UNIT
+
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff"
 LATEX = {
     r"\leq": "≤", r"\le": "≤", r"\geq": "≥", r"\ge": "≥", r"\lt": "<", r"\gt": ">", r"\times": "x", r"\mu": "μ",
@@ -43,8 +45,7 @@ _BETWEEN_WORDS = re.compile(
     r"(</?[A-Za-z][^<>]*>)|(?<=\w)(?!\s*</?[A-Za-z][^<>]*>)\s*([<>≤≥≠])\s*(?=[^\W\d_])"
 )
 """A comparison of two words (`R>L`), distinguished from tags."""
-_UNIT = r"(?:mm|cm|(?:milli|centi)met(?:er|re)s?|m[lL]|cc|d?l|dL|k?g|mg|HU|%|毫米|厘米|公分|毫升)(?![A-Za-z])"
-_OF_A_UNIT = rf"(?=(?:\s*(?:[x~±至到-]|to)\s*\d+(?:[.,/]\d{{1,2}})?)*\s*{_UNIT})"
+_OF_A_UNIT = rf"(?=(?:\s*(?:[x~±至到-]|to)\s*\d+(?:[.,/]\d{{1,2}})?)*\s*{UNIT})"
 """Before a unit, which may come after the other numbers of a size or a range."""
 
 
