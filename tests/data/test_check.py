@@ -1,6 +1,7 @@
 """`check` finds every sort of trouble, and nothing where there is none."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -119,3 +120,35 @@ def test_what_becomes_of_reasoning_is_told(tmp_path: Path) -> None:
     assert said[True].tokens["text"]["max"] > 0
     plain = check({"train": [open_data(dataset(tmp_path / "plain"))]}, processor())
     assert plain.reasoning_words() == ""
+
+
+def test_a_box_that_leaves_its_image_is_wrong(tmp_path: Path) -> None:
+    """One in shares, or in pixels of the image before it was resized, would be drawn and learned elsewhere."""
+    image = {"type": "image", "image": "a.png"}
+    image_file(tmp_path / "a.png")  # 20 rows, 24 columns
+    boxes = [(0, 0, 20, 24), (0, 0, 21, 24), (0, 0, 24, 20)]
+    write_samples(
+        tmp_path / "train.jsonl",
+        [
+            sample(number, image, boxes=[{"coordinates": box, "label": "nodule"}])
+            for number, box in enumerate(boxes)
+        ],
+    )
+    report = check({"train": [open_data(tmp_path / "train.jsonl")]})
+    assert found(report) == {"boxes": 2}
+    assert [text.split(":")[1] for text in report.problems["boxes"].examples] == [" s1", " s2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"labels": {"effusion": -1}}, "label 'effusion' is -1; expected 1"),
+        ({"labels": {"effusion": float("nan")}}, "label 'effusion' is nan"),
+        ({"boxes": [{"coordinates": [0.1, 0.2, 0.5, 0.6], "label": "x"}]}, "has fractions; expected whole"),
+    ],
+)
+def test_truths_in_another_convention_are_refused(more: dict[str, Any], words: str) -> None:
+    """CheXpert's -1 for uncertain would be learned as a target below absent."""
+    with pytest.raises(ValueError, match=words):
+        sample(0, {"type": "image", "image": "a.png"}, **more)
+    sample(0, {"type": "image", "image": "a.png"}, labels={"effusion": 0.5, "nodule": 1})

@@ -8,6 +8,7 @@ from medmvl.data.trained_on import FILE, TrainedOn, hash_of
 from medmvl.data.views import NoImageSamples, SampleSubset
 from medmvl.datasets.records import SampleFile
 from medmvl.errors import UserError
+from medmvl.evaluation.warnings import UNCHECKED, trained_on_warnings
 from medmvl.phantoms import make_patient
 from medmvl.schema import Message, Sample, TextBlock
 
@@ -80,3 +81,17 @@ def test_phantoms_of_other_seeds_and_presets_are_other_patients() -> None:
         for preset in ("quickstart", "chest")
     }
     assert len(made) == 8
+
+
+def test_pseudonyms_of_another_key_cannot_be_known_again(tmp_path: Path) -> None:
+    """Nobody is shared then, which says nothing: the evaluation warns in place of silence."""
+    (TrainedOn.of([("a", [sample("1", patient="p1")])], ["k1"]) | TrainedOn(keys=frozenset({"k2"}))).write(
+        tmp_path
+    )
+    found = TrainedOn.read(tmp_path)
+    assert found is not None and found.keys == {"k1", "k2"}
+    assert [found.cannot_know(key) for key in ("k1", "k2", "k3", None)] == [False, False, True, False]
+    assert trained_on_warnings(found, (0, 1), "patient", "k1") == []
+    (warning,) = trained_on_warnings(found, (0, 1), "patient", "k3")
+    assert warning.startswith(UNCHECKED) and "--key" in warning
+    assert not TrainedOn().cannot_know("k1")

@@ -11,6 +11,7 @@ import numpy as np
 import openpyxl
 import pytest
 
+from medmvl.data.check import OTHER_KEYS, check
 from medmvl.data.sources import open_data
 from medmvl.datasets.csv_files import CsvOptions
 from medmvl.datasets.from_csv import CsvResult, from_csv
@@ -600,3 +601,21 @@ def test_a_long_number_of_a_workbook_is_refused(tmp_path: Path) -> None:
         "Is it?",
         "Clear.\nWide.",
     )
+
+
+def test_two_tables_with_one_key_know_a_patient_again(tmp_path: Path, files: Path) -> None:
+    """With keys of their own a patient in both has two pseudonyms, and `data check` says that it cannot know."""
+    convert(tmp_path, files, "patient,path,question,answer\nA,a.png,q,yes\n")
+    (tmp_path / "later.csv").write_text("patient,path,question,answer\nA,b.png,q,no\n")
+    for name, key in (("same", str(tmp_path / "out.key")), ("other", None)):
+        from_csv(tmp_path / "later.csv", files, tmp_path / name, CsvOptions(fractions={"test": 1.0}, key=key))
+    assert not (tmp_path / "same.key").exists()
+    train = tmp_path / "out" / "train.jsonl"
+    found = {}
+    for name in ("same", "other"):
+        test = tmp_path / name / "test.jsonl"
+        found[name] = check({"train": [open_data(train)], "test": [open_data(test)]}, fast=True)
+    assert found["same"].problems["leaks"].count == 1 and not found["same"].warnings
+    assert found["other"].problems["leaks"].count == 0 and found["other"].warnings[OTHER_KEYS].count == 2
+    with pytest.raises(UserError, match="--key or --keep-ids"):
+        convert(tmp_path, files, keep_ids=True, key="x")

@@ -48,6 +48,12 @@ Language = Annotated[str, typer.Option(help="en, zh or auto.")]
 Units = Annotated[str | None, typer.Option(help="Declare units where files do not say, such as HU.")]
 Modality = Annotated[str | None, typer.Option(help="Declare the modality, such as CT.")]
 KeepIds = Annotated[bool, typer.Option(help="Patient and study columns are pseudonyms already.")]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        help="Key file of the pseudonyms, of an earlier table of the same patients; OUT.key by default."
+    ),
+]
 SkipBad = Annotated[bool, typer.Option(help="Leave out, and list, rows that cannot be used.")]
 
 
@@ -79,6 +85,7 @@ def from_csv(
     split: SplitShares = DEFAULT_SPLIT,
     seed: SplitSeed = 0,
     keep_ids: KeepIds = False,
+    key: Key = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Turn a table of your own into a data set that trains; DICOM and NIfTI stay as they are."""
@@ -95,13 +102,21 @@ def from_csv(
         images,
         out,
         split,
-        {"columns": columns, "seed": seed, "keep_ids": keep_ids, "skip_bad": skip_bad, **said},
+        {
+            "columns": columns,
+            "seed": seed,
+            "keep_ids": keep_ids,
+            "key": None if key is None else str(key),
+            "skip_bad": skip_bad,
+            **said,
+        },
     )
 
 
 def _convert(table: Path, images: Path, out: Path, split: str, options: JsonObject) -> None:
     from medmvl.datasets.csv_files import CsvOptions
     from medmvl.datasets.from_csv import from_csv as convert_table
+    from medmvl.datasets.from_csv import key_file
     from medmvl.datasets.splits import parse_fractions
 
     chosen = CsvOptions(fractions=parse_fractions(split), **options)
@@ -110,7 +125,8 @@ def _convert(table: Path, images: Path, out: Path, split: str, options: JsonObje
     _print_result(out, result)
     if not chosen.keep_ids:
         typer.echo(
-            f"The key of the pseudonyms is {out.with_name(out.name + '.key')}: keep it, and keep it secret."
+            f"The key of the pseudonyms is {key_file(out, chosen)}: keep it, and keep it secret. Another table of the same "
+            "patients needs it (--key): with another key nobody is known again, and a test patient may be one of training."
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from medmvl.data.sources import LoadedSource
 from medmvl.datasets.loader import BlockLoader
+from medmvl.datasets.pseudonyms import key_of
 from medmvl.datasets.splits import ties_of
 from medmvl.errors import SampleError, UserError
 from medmvl.json_types import JsonObject
@@ -26,6 +27,10 @@ LISTED = 20
 """Problems of one sort that are kept with their text; the rest are only counted."""
 PERCENTILES = (50, 90, 99, 100)
 
+OTHER_KEYS = (
+    "their pseudonyms are of different keys, so that a patient in two of them is not noticed; medmvl data from-csv --key KEY "
+    "makes them alike"
+)
 PROBLEMS: dict[str, str] = {
     "invalid": "samples that cannot be parsed",
     "duplicate_ids": "samples with the id of another one of their split",
@@ -34,6 +39,7 @@ PROBLEMS: dict[str, str] = {
     "no_answer": "samples without an answer to learn from",
     "too_long": "samples longer than the limit, which would lose their answer",
     "bad_text": "samples whose text the processor refuses, such as a special token spelled out",
+    "boxes": "boxes that leave their image; boxes are in voxels, in array order: y0, x0, y1, x1",
     "leaks": "patients, studies, image groups or files in more than one split",
 }
 """What is looked for; any of them makes the check fail."""
@@ -142,7 +148,7 @@ def check(
                 if progress is not None and (done % 100 == 0 or done == total):
                     progress("samples", done, total)
     survey.finish()
-    _check_files(check, survey.files, fast, workers, progress)
+    _check_files(check, survey, fast, workers, progress)
     return check
 
 
@@ -154,15 +160,20 @@ class _Survey:
         self.processor = processor
         self.supervised = supervised
         self.files: dict[tuple[Hashable, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]] = {}
+        self.boxes: dict[tuple[Hashable, ...], list[tuple[str, tuple[int, ...]]]] = {}
+        """Samples with a box in a file, and its upper ends."""
         self._ids: dict[str, set[str]] = {}
         self._split_of: dict[tuple[str, Hashable], str] = {}
         self._leaked: set[tuple[str, Hashable]] = set()
         self._tokens: dict[str, list[int]] = {"text": [], "visual": [], "total": []}
+        self._keys: dict[str, set[str]] = {}
         self._patients: set[str] = set()
         self._studies: set[str] = set()
 
     def look_at(self, split: str, source: LoadedSource) -> Iterator[None]:
         """Look at every sample of a source; yields once per sample."""
+        if key := key_of(source.load.folder):
+            self._keys.setdefault(key, set()).add(f"{split}: {source.name}")
         for index in range(len(source.samples)):
             self.found.samples[split] = self.found.samples.get(split, 0) + 1
             try:
@@ -176,6 +187,10 @@ class _Survey:
     def finish(self) -> None:
         """Put the totals into the result."""
         self.found.patients, self.found.studies = len(self._patients), len(self._studies)
+        if len(self._keys) > 1:
+            self.found.warnings[OTHER_KEYS] = ProblemCases()
+            for name in sorted(set().union(*self._keys.values())):
+                self.found.warnings[OTHER_KEYS].add(name)
         if self._tokens["total"]:
             self.found.tokens = {name: _percentiles(values) for name, values in self._tokens.items()}
 
@@ -189,13 +204,16 @@ class _Survey:
         if self.supervised and not sample.has_answer and sample.chosen is None:
             check.problems["no_answer"].add(name)
         self._note_identity(split, source, sample, name)
-        for block in sample.visuals:
+        for number, block in enumerate(sample.visuals):
             key = (
                 source.load.reference(block),
                 block.type,
                 str(sorted(source.load.declarations(block).items())),
             )
             self.files.setdefault(key, (name, source.load, block))
+            for box in sample.boxes:
+                if box.visual == number:
+                    self.boxes.setdefault(key, []).append((name, box.upper))
         if self.processor is not None:
             self._note_tokens(sample, name)
 
@@ -252,27 +270,32 @@ def reasoning_note(last: int, earlier: int, total: int, *, thinking: bool | None
 
 def _check_files(
     check: DataCheck,
-    files: Mapping[tuple[Hashable, ...], tuple[str, BlockLoader, ImageBlock | VolumeBlock]],
+    survey: _Survey,
     fast: bool,
     workers: int,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
+    files = survey.files
     check.images = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, ImageBlock)})
     check.volumes = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, VolumeBlock)})
-    present = []
-    for name, load, block in files.values():
+    present, boxes = [], []
+    for key, (name, load, block) in files.items():
         if load.exists(block):
             present.append((name, load, block))
+            boxes.append(survey.boxes.get(key, ()))
         else:
             check.problems["missing_files"].add(f"{name}: {load.reference(block)}")
     if fast:
         return
-    for done, (name, found) in enumerate(_read_all(present, workers), 1):
+    for done, ((name, found), ends) in enumerate(zip(_read_all(present, workers), boxes, strict=True), 1):
         if isinstance(found, str):
             check.problems["broken_files"].add(f"{name}: {found}")
         else:
             _add(check.modalities, found.modality)
             _add(check.units, found.units)
+            for boxed, end in ends:
+                if any(high > size for high, size in zip(end, found.shape, strict=False)):
+                    check.problems["boxes"].add(f"{boxed}: a box ends at {end}, the shape is {found.shape}")
             for warning in found.warnings:
                 check.warnings.setdefault(warning, ProblemCases()).add(name)
         if progress is not None:
@@ -295,6 +318,7 @@ class _Read(NamedTuple):
     modality: str
     units: str
     warnings: tuple[str, ...]
+    shape: tuple[int, ...]
 
 
 def _read_one(name: str, load: BlockLoader, block: ImageBlock | VolumeBlock) -> tuple[str, _Read | str]:
@@ -303,7 +327,7 @@ def _read_one(name: str, load: BlockLoader, block: ImageBlock | VolumeBlock) -> 
         image = load(block)
     except (UserError, OSError) as error:
         return name, str(error)
-    return name, _Read(image.modality or "unknown", image.units, image.warnings)
+    return name, _Read(image.modality or "unknown", image.units, image.warnings, image.shape)
 
 
 def _add(counts: dict[str, int], name: str) -> None:

@@ -28,9 +28,11 @@ class TrainedOn:
     """Digests of the training data."""
     complete: bool = True
     """True where everything is known; not so where a model was trained elsewhere before."""
+    keys: frozenset[str] = frozenset()
+    """Names of the keys that made the pseudonyms, where the data say them."""
 
     @classmethod
-    def of(cls, sources: Sequence[tuple[str, Sequence[Sample]]]) -> TrainedOn:
+    def of(cls, sources: Sequence[tuple[str, Sequence[Sample]]], keys: Iterable[str] = ()) -> TrainedOn:
         """What training on sources, each with its digest, adds.
 
         A file is read once: samples that are chosen from it, or shown without images, have no other patients.
@@ -44,7 +46,7 @@ class TrainedOn:
             if isinstance(samples, SampleFile):
                 whole.add(samples.path)
             hashes.update(hash_of(sample) for sample in samples)
-        return cls(frozenset(hashes), tuple(digest for digest, _ in sources))
+        return cls(frozenset(hashes), tuple(digest for digest, _ in sources), keys=frozenset(keys))
 
     @classmethod
     def read(cls, model: Path) -> TrainedOn | None:
@@ -60,7 +62,8 @@ class TrainedOn:
             found = json.loads(file.read_text(encoding="utf-8"))
             if found["version"] != VERSION:
                 raise UserError(f"{file}: version {found['version']}; this release reads {VERSION}")
-            return cls(frozenset(found["hashes"]), tuple(found["sources"]), bool(found["complete"]))
+            keys = frozenset(found.get("keys", ()))
+            return cls(frozenset(found["hashes"]), tuple(found["sources"]), bool(found["complete"]), keys)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
@@ -72,13 +75,19 @@ class TrainedOn:
         """Write the file into a model's folder."""
         record = {
             "version": VERSION, "complete": self.complete, "sources": list(self.sources), "hashes": sorted(self.hashes),
+            "keys": sorted(self.keys),
         }  # fmt: skip
         write_json(model / FILE, record)
 
     def __or__(self, other: TrainedOn) -> TrainedOn:
         """Both together."""
         sources = tuple(dict.fromkeys((*self.sources, *other.sources)))
-        return TrainedOn(self.hashes | other.hashes, sources, self.complete and other.complete)
+        complete = self.complete and other.complete
+        return TrainedOn(self.hashes | other.hashes, sources, complete, self.keys | other.keys)
+
+    def cannot_know(self, key: str | None) -> bool:
+        """Whether data whose pseudonyms are of a key have patients who would not be known again."""
+        return key is not None and bool(self.keys) and key not in self.keys
 
     def shared(self, samples: Iterable[Sample]) -> tuple[int, int]:
         """How many of the patients of `samples` were trained on, and how many there are."""

@@ -46,6 +46,8 @@ class CsvOptions:
     seed: int = 0
     keep_ids: bool = False
     """Keep the patient and study columns as they are: only where they are pseudonyms already."""
+    key: str | None = None
+    """File with the key of the pseudonyms; None: `<out>.key`. Tables of the same patients need the same one."""
     skip_bad: bool = False
     date_format: str | None = None
     """How the date column is written, as of `datetime.strptime`, such as `%d/%m/%Y`; None: year, month, day in this order."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from medmvl.datasets.csv_doubts import doubts
 from medmvl.datasets.csv_files import CsvOptions, FileBlocks
 from medmvl.datasets.csv_rows import CsvRow, language_of, read_rows
-from medmvl.datasets.pseudonyms import Pseudonyms
+from medmvl.datasets.pseudonyms import KEY_FIELD, Pseudonyms
 from medmvl.datasets.table import Table, find_columns, read_table
 from medmvl.datasets.writing import write_splits
 from medmvl.digests import file_sha256
@@ -54,13 +54,15 @@ def from_csv(
         table_path: CSV or TSV.
         images: folder that paths in the table start from.
         out: a new or empty folder, or one that this very call made, which is then left as it is. The key of the
-            pseudonyms is kept next to it, in `<out>.key`.
+            pseudonyms is kept next to it, in `<out>.key`, unless the options name one.
         options: see CsvOptions.
         progress: called with the number of rows done, and of how many.
 
     Raises:
         UserError: where columns are missing, or rows are bad and `skip_bad` is off; the message lists them.
     """
+    if options.key is not None and options.keep_ids:
+        raise UserError("a key makes pseudonyms, and ids that are kept have none: give --key or --keep-ids")
     if options.units is not None:
         options = replace(options, units=known_units(options.units))
     if options.modality is not None:
@@ -105,7 +107,8 @@ def _write(
     if not rows:
         raise UserError(_list_bad(table_path, bad, len(table.rows)))
     _check_ids(rows, table_path)
-    samples, splits, warnings = _make_samples(rows, out, options)
+    names = None if options.keep_ids else Pseudonyms.from_file(key_file(out, options))
+    samples, splits, warnings = _make_samples(rows, names, out.name, options)
     warnings += [*table.warnings, *doubts(table, columns, rows, samples, named=not options.keep_ids)]
     unused = tuple(name for name in table.header if name not in columns.values())
     about = {
@@ -116,10 +119,16 @@ def _write(
         "rows": len(table.rows),
         "bad_rows": len(bad),
         "pseudonymous": not options.keep_ids,
+        **({} if names is None else {KEY_FIELD: names.key_name}),
     }
     given = splits if "split" in columns else None
     summary = write_splits(folder, samples, options.fractions, options.seed, about, given)
     return CsvResult(summary, columns, bad, [*warnings, *files.warnings()], unused)
+
+
+def key_file(out: Path, options: CsvOptions) -> Path:
+    """Where the key of the pseudonyms is."""
+    return out.with_name(f"{out.name}.key") if options.key is None else Path(options.key)
 
 
 def _check_ids(rows: Sequence[CsvRow], path: Path) -> None:
@@ -156,15 +165,14 @@ def _list_bad(path: Path, bad: list[str], total: int) -> str:
 
 
 def _make_samples(
-    rows: list[CsvRow], out: Path, options: CsvOptions
+    rows: list[CsvRow], names: Pseudonyms | None, prefix: str, options: CsvOptions
 ) -> tuple[list[Sample], list[str | None], list[str]]:
     """The samples, the split that the table gives each, and warnings."""
-    names = None if options.keep_ids else Pseudonyms.from_file(out.with_name(f"{out.name}.key"))
     latest: dict[str, date] = {}
     for row in rows:
         if row.patient is not None and row.date is not None:
             latest[row.patient] = max(row.date, latest.get(row.patient, row.date))
-    made = [(one, row.split) for row in rows for one in _samples_of(row, names, latest, out.name, options)]
+    made = [(one, row.split) for row in rows for one in _samples_of(row, names, latest, prefix, options)]
     samples, splits = [one for one, _ in made], [split for _, split in made]
     missing = sum(row.patient is None for row in rows)
     warnings = []

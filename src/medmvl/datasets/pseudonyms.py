@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from medmvl.output_lock import one_writer
 KEY_BYTES = 32
 SHOWN = 16
 """Hex digits of a pseudonym: 64 bits, so that a million patients do not meet by chance."""
+KEY_FIELD = "pseudonym_key"
+"""Field of `dataset.json` with the name of the key: patients of equal keys can be compared, others cannot."""
 
 
 class Pseudonyms:
@@ -40,10 +43,25 @@ class Pseudonyms:
             raise UserError(f"{path}: expected a key of {2 * KEY_BYTES} hex digits; give another key file")
         return cls(key)
 
+    @property
+    def key_name(self) -> str:
+        """A name of the key that does not give it away."""
+        return self.of(KEY_FIELD)
+
     def of(self, *identity: str) -> str:
         """The pseudonym of a patient, or of a patient's study."""
         message = "\0".join(identity).encode()
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:SHOWN]
+
+
+def key_of(folder: Path) -> str | None:
+    """Name of the key that made the pseudonyms of the data in a folder; None where `dataset.json` does not say it."""
+    try:
+        found = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = found.get(KEY_FIELD) if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _make_key(path: Path) -> None:

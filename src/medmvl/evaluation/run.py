@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medmvl.atomic_files import write_text
-from medmvl.datasets.loader import ImageLoader
+from medmvl.datasets.loader import BlockLoader, ImageLoader
+from medmvl.datasets.pseudonyms import key_of
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.evaluation.answering import Answerer, Answering, Answers, EvaluationOptions, Progress
 from medmvl.evaluation.bar import compare_with_bar
@@ -95,7 +96,7 @@ def evaluate_samples(
         rows=rows,
         about=facts | {"seconds": round(time.perf_counter() - started, 1)},
         warnings=(
-            *trained_on_warnings(answerer.trained_on, seen, name),
+            *trained_on_warnings(answerer.trained_on, seen, name, _key_of(load)),
             *_warnings(answers, rows, name, clusters, options.controls and not train_samples),
             *answerer.notes,
         ),
@@ -106,6 +107,11 @@ def evaluate_samples(
     if processes.first:
         _write(results, out)
     return results
+
+
+def _key_of(load: ImageLoader) -> str | None:
+    """Name of the key that made the pseudonyms of the evaluated data, where they lie in a folder that says it."""
+    return key_of(load.folder) if isinstance(load, BlockLoader) else None
 
 
 def _warnings(

@@ -31,8 +31,10 @@ def cluster_warnings(name: str, clusters: Sequence[str], item: str = "sample") -
     return warnings
 
 
-def trained_on_warnings(trained_on: TrainedOn | None, seen: tuple[int, int] | None, name: str) -> list[str]:
-    """Whether the model was trained on those it is judged on, by pseudonyms; the first thing to know."""
+def trained_on_warnings(
+    trained_on: TrainedOn | None, seen: tuple[int, int] | None, name: str, key: str | None = None
+) -> list[str]:
+    """Whether the model was trained on those it is judged on, by pseudonyms of a key; the first thing to know."""
     if trained_on is None or seen is None:
         return [f"{UNCHECKED}: the model does not say whom it was trained on"]
     shared, total = seen
@@ -42,6 +44,11 @@ def trained_on_warnings(trained_on: TrainedOn | None, seen: tuple[int, int] | No
         ]
     if not trained_on.complete:
         return [f"{UNCHECKED}: the model was trained elsewhere before, on what it does not say"]
+    if trained_on.cannot_know(key):
+        return [
+            f"{UNCHECKED}: their pseudonyms and those of the training data are of different keys; convert both with one key "
+            "(medmvl data from-csv --key)"
+        ]
     return []
 
 

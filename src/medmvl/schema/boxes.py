@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from medmvl.schema.strict import StrictModel
 
@@ -21,6 +21,18 @@ class Box(StrictModel):
     """Name of the finding."""
     visual: NonNegativeInt = 0
     """Which visual block of the sample the box lies in, counted over the whole conversation."""
+
+    @field_validator("coordinates", mode="before")
+    @classmethod
+    def _must_be_voxels(cls, given: object) -> object:
+        if isinstance(given, list | tuple) and any(
+            isinstance(n, float) and not n.is_integer() for n in given
+        ):
+            raise ValueError(
+                f"box {list(given)} has fractions; expected whole voxels in array order, such as y0, x0, y1, x1: multiply "
+                "shares by the image's size"
+            )
+        return given
 
     @model_validator(mode="after")
     def _must_have_an_inside(self) -> Box:

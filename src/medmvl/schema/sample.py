@@ -199,6 +199,17 @@ class Sample(StrictModel):
             raise ValueError("chosen and rejected are the same answer; there is nothing to prefer")
         return self
 
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_shares(cls, labels: dict[str, float]) -> dict[str, float]:
+        for name, value in labels.items():
+            if not 0 <= value <= 1:
+                raise ValueError(
+                    f"label '{name}' is {value:g}; expected 1 (present), 0 (absent) or a share between, and no entry where "
+                    "it is uncertain or unknown"
+                )
+        return labels
+
     @model_validator(mode="after")
     def _boxes_must_lie_in_a_visual(self) -> Sample:
         visuals = self.visuals

@@ -15,6 +15,7 @@ import torch
 from medmvl.data.prepared import PreparedCache, default_cache_dir
 from medmvl.data.sources import LoadedSource, source_key
 from medmvl.data.trained_on import TrainedOn
+from medmvl.datasets.pseudonyms import key_of
 from medmvl.errors import RecipeError, UserError
 from medmvl.models.causal_attention import is_purely_causal, why_not_packed
 from medmvl.models.modeling import MedMVLForConditionalGeneration
@@ -147,7 +148,8 @@ def plan_stage(
     chosen, watched = ([sources[source_key(one)] for one in part] for part in (data.train, data.validation))
     train, validation = opened(chosen), opened(watched) if watched else None
     num_tokens = _check_samples(stage, model, processor, train, validation)
-    seen = TrainedOn.of([(source.digest, source.samples) for source in chosen])
+    keys = (key_of(source.load.folder) for source in chosen)
+    seen = TrainedOn.of([(source.digest, source.samples) for source in chosen], filter(None, keys))
     trained_on = (before or TrainedOn()) | seen
     return StagePlan(
         recipe,
