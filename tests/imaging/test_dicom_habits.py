@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
-from medmvl.errors import ReadError
+from medmvl.errors import AmbiguousSourceError, ReadError
 from medmvl.imaging.dicom import read_dicom, read_dicom_folder
 from medmvl.imaging.image import MedicalImage
 from tests.factories import dicom as make
@@ -216,3 +216,29 @@ def test_an_index_says_to_name_its_folder(tmp_path: Path) -> None:
 def test_a_portal_image_has_the_size_of_its_pixels(tmp_path: Path) -> None:
     image = single(tmp_path / "r", GREY, "RTIMAGE", ImagePlanePixelSpacing=[0.4, 0.3])
     assert image.spacing_mm == (0.4, 0.3) and told(image, "at the detector")
+
+
+def test_the_photometric_interpretation_in_small_letters_is_read(tmp_path: Path) -> None:
+    image = single(tmp_path / "m", GREY, PhotometricInterpretation="monochrome1")
+    assert np.array_equal(image.array, 255 - GREY)
+
+
+@pytest.mark.parametrize(
+    ("said", "units", "words"), [("Hounsfield", "HU", ""), ("US", "arbitrary", "unspecified")]
+)
+def test_other_words_of_the_rescale_type(tmp_path: Path, said: str, units: str, words: str) -> None:
+    image = ct(tmp_path, RescaleType=said)
+    assert image.units == units and (told(image, words) if words else image.warnings == ())
+
+
+@pytest.mark.parametrize(("intercept", "doubtful"), [(0, True), (-1024, False)])
+def test_a_ct_without_air_is_questioned(tmp_path: Path, intercept: int, doubtful: bool) -> None:
+    stored = np.tile(np.linspace(0, 2600, 64).astype(np.uint16), (4, 64, 1))
+    assert told(ct(tmp_path, stored, RescaleIntercept=intercept), "no air") is doubtful
+
+
+def test_frames_of_one_position_say_why_they_are_no_volume(tmp_path: Path) -> None:
+    made = make.ct_slice(STORED[0], (0, 0, 0))
+    make.set_tags(made, NumberOfFrames=4, PixelData=STORED.tobytes())
+    with pytest.raises(AmbiguousSourceError, match="all have one Image Position"):
+        read_dicom(make.save(made, tmp_path / "cone"))

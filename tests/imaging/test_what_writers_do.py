@@ -166,3 +166,11 @@ def test_a_ct_stored_with_the_offset_of_deeplesion_says_how_to_get_back(tmp_path
     tifffile.imwrite(tmp_path / "a.tif", (values + 32768).astype(np.uint16))
     for declared in ({"modality": "CT"}, {"units": "HU"}):
         assert warned(tmp_path / "a.tif", "minus 32768", **declared)
+
+
+def test_imagej_s_unit_of_length_is_told(tmp_path: Path) -> None:
+    for unit, said in (("mm", "0.5 x 0.25 mm"), ("micron", "0.0005 x 0.00025 mm"), ("pixel", "")):
+        tifffile.imwrite(
+            tmp_path / "a.tif", STACK[0], imagej=True, resolution=(4.0, 2.0), metadata={"unit": unit}
+        )
+        assert warned(tmp_path / "a.tif", said) is bool(said)

@@ -192,10 +192,14 @@ def _units_of_ct(frame: Frame, rescale_type: str) -> tuple[str, tuple[str, ...]]
     """Return "HU" where the file says so, or says nothing in an original CT (PS3.3 C.8.2.1, C.11.1.1.2)."""
     terms = image_type(frame.file, *frame.groups)
     other_values = NOT_HOUNSFIELD.intersection((*value_types(terms), *types_within(terms)))
-    if rescale_type == "HU":
+    if rescale_type in ("HU", "HOUNSFIELD", "HOUNSFIELD UNITS"):
         return "HU", _contradicted_type(other_values - _OF_ATTENUATION)
     if rescale_type in RESCALE_TYPES:
         return rescale_type, (f"this CT is rescaled to {rescale_type}, which are not Hounsfield units",)
+    if rescale_type == "US":
+        return "arbitrary", (
+            "this CT says that its units are unspecified (Rescale Type US): if they are Hounsfield units, declare units=HU",
+        )
     if rescale_type:
         return "arbitrary", ("this CT is rescaled to something other than Hounsfield units (Rescale Type)",)
     if (mapped := _mapped_units(frame)) not in ("", "HU"):
@@ -238,7 +242,7 @@ def _contradicted_polarity(frame: Frame, units: str) -> tuple[str, ...]:
     """Warn where Presentation LUT Shape says the opposite of Photometric Interpretation (PS3.3 C.8.11.3.1.2, C.11.6)."""
     shape, photometric = (
         frame.file.text("PresentationLUTShape").upper(),
-        frame.file.text("PhotometricInterpretation"),
+        frame.file.text("PhotometricInterpretation").upper(),
     )
     if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
         return ()
@@ -268,7 +272,7 @@ def inverted(frame: Frame, units: str) -> bool:
     """Whether a smaller stored value is brighter: only where values have no units (C.7.6.3.1.2)."""
     if units not in ("display", "arbitrary") or frame.file.modality in QUANTITIES:
         return False
-    return frame.file.text("PhotometricInterpretation") == "MONOCHROME1"
+    return frame.file.text("PhotometricInterpretation").upper() == "MONOCHROME1"
 
 
 def _mapped_units(frame: Frame) -> str:

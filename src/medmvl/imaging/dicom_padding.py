@@ -15,6 +15,8 @@ from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_floats
 LOSSY = frozenset([uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless])
 MAX_ERROR = 0.01
 """Largest error of a lossy codec, as a share of the range of stored values."""
+LOWEST_WITHOUT_AIR, LARGE_SLICE = -200, 64 * 64
+"""A CT with nothing below this has no air in it; pixels of a slice that would be expected to show some."""
 CONSTANT_SHARE, DEEPEST_AIR, LARGEST_HU = 1e-3, -1500, 32767
 """Share of voxels with one value below what air has, from which it is no noise; and what no scanner's scale reaches."""
 _FLOAT_TAGS = ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue")
@@ -51,6 +53,10 @@ def beyond_hounsfield(array: NDArray[Any], padded: bool) -> tuple[str, ...]:
         return (
             f"values reach {high:g} HU, beyond what CT measures: the header may call negative values unsigned (Pixel "
             "Representation), or values outside the scanned field are not said to be padding",
+        )
+    if low > LOWEST_WITHOUT_AIR and array[0].size >= LARGE_SLICE:
+        return (
+            f"no value is below {LOWEST_WITHOUT_AIR} HU ({low:g} to {high:g}): there is no air, or Rescale Intercept is wrong",
         )
     count = int((array == array.min()).sum()) if low < DEEPEST_AIR and not padded else 0
     if count < max(2, CONSTANT_SHARE * array.size):

@@ -137,6 +137,10 @@ def uneven(frames: Sequence[Frame]) -> tuple[str, ...]:
 def why_no_volume(frames: Sequence[Frame]) -> str:
     """Say, for the frames of a sectional modality, what is wrong with the tags that would have made them a volume."""
     faults = place_faults(frames[0])
-    if len(frames) < 2 or not faults or frames[0].file.modality not in (*SECTIONS, "NM", "RTDOSE", "SEG"):
+    if len(frames) < 2 or frames[0].file.modality not in (*SECTIONS, "NM", "RTDOSE", "SEG"):
+        return ""
+    if not faults and len({tuple(frame.position) for frame in frames if frame.position is not None}) == 1:
+        return "; they all have one Image Position (Patient), so how far apart they lie, and in which order, is unknown"
+    if not faults:
         return ""
     return f"; they have {' and '.join(faults)}, so how they lie is unknown"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from medmvl.errors import ReadError
+from medmvl.imaging.lengths import MILLIMETRES
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q", 18: "Q"}
@@ -87,9 +88,16 @@ class TiffPage:
         samples = f"{self.first(SAMPLES, 1)} {sample_format} samples of {bits} bits"
         return f"{samples}, {colour}{planar}, compression {self.first(COMPRESSION, 1)}"
 
+    def _imagej_unit(self) -> float | None:
+        """Millimetres of the unit that ImageJ counts pixels in, None where it names none."""
+        found = re.search(r"^unit=(\S{1,20})\s*$", self.description, re.MULTILINE)
+        if not self.description.startswith("ImageJ=") or found is None:
+            return None
+        return MILLIMETRES.get(found[1].replace("\\u00B5", "u").lower())
+
     def resolution_note(self) -> list[str]:
         """Return what the resolution would mean as spacing: it is not taken, as it is mostly that of a printer."""
-        unit = {2: 25.4, 3: 10.0}.get(self.first(RESOLUTION_UNIT, 2))
+        unit = self._imagej_unit() or {2: 25.4, 3: 10.0}.get(self.first(RESOLUTION_UNIT, 2))
         resolution = [self.tags.get(tag, (0.0,))[0] for tag in (_Y_RESOLUTION, X_RESOLUTION)]
         if (
             unit is None
