@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import openpyxl
 import pytest
+from typer.testing import CliRunner
 
+from medmvl.cli.main import app
 from medmvl.data.check import OTHER_KEYS, check
 from medmvl.data.sources import open_data
 from medmvl.datasets.csv_files import CsvOptions
 from medmvl.datasets.from_csv import CsvResult, from_csv
-from medmvl.datasets.pseudonyms import Pseudonyms
+from medmvl.datasets.pseudonyms import Pseudonyms, key_of
 from medmvl.datasets.table import find_columns, read_table
 from medmvl.errors import UserError
 from medmvl.schema import ImageBlock, Sample, VolumeBlock, iter_samples
@@ -619,3 +621,12 @@ def test_two_tables_with_one_key_know_a_patient_again(tmp_path: Path, files: Pat
     assert found["other"].problems["leaks"].count == 0 and found["other"].warnings[OTHER_KEYS].count == 2
     with pytest.raises(UserError, match="--key or --keep-ids"):
         convert(tmp_path, files, keep_ids=True, key="x")
+
+
+def test_what_is_made_of_a_data_set_keeps_the_name_of_its_key(tmp_path: Path, files: Path) -> None:
+    convert(tmp_path, files, "patient,path,question,answer\nA,a.png,q,yes\nB,b.png,q,no\n")
+    made, train = tmp_path / "out", str(tmp_path / "out" / "train.jsonl")
+    for verb, *options in (("split", "--split", "0.5,0.5"), ("shards",)):
+        ran = CliRunner().invoke(app, ["data", verb, train, str(tmp_path / verb), *options])
+        assert ran.exit_code == 0, ran.output
+        assert key_of(tmp_path / verb) == key_of(made) == Pseudonyms.from_file(tmp_path / "out.key").key_name

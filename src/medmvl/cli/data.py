@@ -46,6 +46,7 @@ def split(
 ) -> None:
     """Split a data set; what shares a patient, study, image group or file stays together."""
     from medmvl.data.sources import open_data
+    from medmvl.datasets.pseudonyms import keys_go_on
     from medmvl.datasets.splits import parse_fractions
     from medmvl.datasets.writing import rebase, write_splits
     from medmvl.outputs import whole_folder
@@ -53,11 +54,12 @@ def split(
     source = open_data(data, image_root=image_root, volume_root=volume_root)
     samples = [rebase(sample, source.load, out) for sample in source.samples]
     shares = parse_fractions(split)
+    about = {"source": source.name, **keys_go_on(source.load.folder)}
     request = {"command": "split", "data": source.digest, "shares": shares, "seed": seed}
     whole_folder(
         out,
         request,
-        lambda folder: write_splits(folder, samples, shares, seed, {"source": source.name}),
+        lambda folder: write_splits(folder, samples, shares, seed, about),
         private=True,
     )
     print_splits(out, json.loads((out / "dataset.json").read_text(encoding="utf-8")))

@@ -64,6 +64,12 @@ def key_of(folder: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def keys_go_on(*folders: Path) -> dict[str, str]:
+    """What `dataset.json` says of the key where data are made from those in folders; nothing where these have several."""
+    names = {key_of(folder) for folder in folders} - {None}
+    return {KEY_FIELD: name} if len(names) == 1 and (name := names.pop()) else {}
+
+
 def _make_key(path: Path) -> None:
     """Write a key whole or not at all; of two processes, the first one's stays."""
     path.parent.mkdir(parents=True, exist_ok=True)

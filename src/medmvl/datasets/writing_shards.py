@@ -20,6 +20,7 @@ from typing import Any
 
 from medmvl.atomic_files import atomic_write, write_json
 from medmvl.datasets.loader import PHANTOM_SCHEME, BlockLoader, states_of
+from medmvl.datasets.pseudonyms import keys_go_on
 from medmvl.datasets.shards import IN_SHARD, index_of
 from medmvl.datasets.splits import given_splits, patient_groups
 from medmvl.errors import UserError
@@ -93,7 +94,9 @@ def _write_missing(
             if progress is not None:
                 progress(done.shards, total)
         done.samples[name] = write_samples(out / f"{name}.jsonl", rewritten)
-    write_json(out / "dataset.json", {"splits": {name: {"samples": n} for name, n in done.samples.items()}})
+    about = keys_go_on(*(load.folder for _, load in splits.values()))
+    counts = {name: {"samples": n} for name, n in done.samples.items()}
+    write_json(out / "dataset.json", {**about, "splits": counts})
     return done
 
 
