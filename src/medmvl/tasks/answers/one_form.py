@@ -63,19 +63,60 @@ _ALL = re.compile(
 _MODALITIES = tuple(
     (re.compile(pattern, re.IGNORECASE), name)
     for pattern, name in (
+        (r"\b(?:cta|(?:ct|computed tomography)[- ]angiogra(?:phy|m))\b", "CTA"),
+        (r"\b(?:mra|(?:mri?|magnetic resonance)[- ]angiogra(?:phy|m))\b", "MRA"),
+        (
+            r"\bcect\b|\b(?:contrast[- ]enhanced|enhanced) (?:ct|computed tomography)(?: scan)?\b|增强CT|CT增强",
+            "CT with contrast",
+        ),
+        (
+            r"\bncct\b|\b(?:non[- ]?contrast|non[- ]?enhanced|unenhanced) (?:ct|computed tomography)(?: scan)?\b|平扫CT|CT平扫",
+            "CT without contrast",
+        ),
         (
             r"\b(?:computed|computeri[sz]ed) tomography\b|\bcat scan\b|\bct scan\b|计算机断层(?:扫描|成像)?",
             "CT",
         ),
-        (r"\bmagnetic resonance(?: imaging)?\b|\bmr(?:i scan)?\b|磁共振(?:成像)?|核磁共振", "MRI"),
         (
-            r"\b(?:plain |chest )?(?:radiograph(?:y|s)?|x[- ]?rays?|plain film)\b|[xX]光(?:片)?|[xX]线(?:片)?",
+            r"\bdiffusion[- ]weighted(?: (?:imaging|images?|mri?))?\b|弥散加权(?:成像)?|扩散加权(?:成像)?",
+            "DWI",
+        ),
+        (r"\bmagnetic resonance(?: imaging)?\b|\bmr(?:i scan)?\b|磁共振(?:成像)?|核磁(?:共振)?", "MRI"),
+        (r"\bmammogra(?:phy|ms?)\b|钼靶", "mammography"),
+        (
+            r"\b(?:plain |chest )?(?:radiograph(?:y|s)?|x[- ]?rays?|plain film)\b|\bcxr\b|[xX]光(?:片)?|[xX]线(?:片)?",
             "radiograph",
         ),
-        (r"\b(?:ultrasound|ultrasonography|sonography|sonogram)\b|超声(?:波)?|B超", "ultrasound"),
+        (
+            r"\b(?:ultrasound|ultrasonogra(?:phy|m)|sonography|sonogram)\b|\b(?-i:US)\b|超声(?:波)?|B超",
+            "ultrasound",
+        ),
         (r"\bpositron emission tomography\b", "PET"),
     )
 )
+_PLANES = tuple(
+    (re.compile(pattern, re.IGNORECASE), name)
+    for pattern, name in (
+        (r"\b(?:transverse|horizontal|transaxial)\b", "axial"),
+        (r"\bfrontal\b", "coronal"),
+        (r"\blateral\b", "sagittal"),
+    )
+)
+_PLANE = re.compile(r"(?:axial|coronal|sagittal)(?: (?:plane|view|section))?", re.IGNORECASE)
+_VIEWS = tuple(
+    (re.compile(pattern, re.IGNORECASE), name)
+    for pattern, name in (
+        (r"\b(?:postero-?anterior|pa)\b(?: view| projection| radiograph)?|后前位", "posteroanterior view"),
+        (r"\b(?:antero-?posterior|ap)\b(?: view| projection| radiograph)?|前后位", "anteroposterior view"),
+        (r"\blateral\b(?: view| projection)?", "lateral view"),
+    )
+)
+_WEIGHTED = re.compile(
+    r"\bt([12])(?:[- ]?(?:weighted|weighting|wi|w)\b(?: (?:imaging|images?|mri|scan))?|(?=[- ]?flair\b))",
+    re.IGNORECASE,
+)
+_SEQUENCE = re.compile(r"\bt([12])(?![\w]|[- ]?flair)", re.IGNORECASE)
+_WRITTEN_OUT = r"t\1 weighted "
 _SIGNED = re.compile(r"(?<!\w)([A-Za-z][A-Za-z0-9/]{0,11}(?:-\d+)?)\s?([+−])(?!\w)")
 _POSITIVE, _NEGATIVE = r"positive|阳性|陽性|\+", r"negative|阴性|陰性|−"
 _SAID = re.compile(
@@ -175,6 +216,8 @@ def groups_in_one_form(texts: Sequence[str]) -> list[str]:
         for pattern, name in _MODALITIES
     ):
         rewritten = [modalities_in_one_form(text) for text in rewritten]
+    if any(_PLANE.fullmatch(without_mark(option)) for option in texts[1:]):
+        rewritten = [image_in_one_form(text, frozenset(("plane",))) for text in rewritten]
     return rewritten
 
 
@@ -183,6 +226,23 @@ def modalities_in_one_form(text: str) -> str:
     for pattern, name in _MODALITIES:
         text = pattern.sub(name, text)
     return text
+
+
+def image_in_one_form(text: str, asked: frozenset[str]) -> str:
+    """A text with modality, plane, view and sequence under one name each.
+
+    Args:
+        text: the text.
+        asked: what the question asks for. `frontal`, `lateral`, `AP` and `T2` name a plane, a view or a sequence only where it
+            asks for one, or where the text says so (`T2-weighted`).
+    """
+    text = modalities_in_one_form(text)
+    rules = _PLANES + _VIEWS[:2] if "plane" in asked else _VIEWS if "view" in asked else ()
+    for pattern, name in rules:
+        text = pattern.sub(name, text)
+    if "sequence" in asked:
+        text = _SEQUENCE.sub(_WRITTEN_OUT, text)
+    return _WEIGHTED.sub(_WRITTEN_OUT, text)
 
 
 @lru_cache(maxsize=2048)

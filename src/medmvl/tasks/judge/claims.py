@@ -247,6 +247,7 @@ class _Walk:
             elif size:
                 denied_after = DENIED_AFTER.match(self.hidden, placed[index + size - 1].end) is not None
                 self._claim(claims, denying or denied_after, word.start)
+                self.denials += tokens[index] in DENIALS and claims == ("contrast:without",)
             elif tokens[index] in DENIALS and KEPT not in self.hidden[word.start : word.end]:
                 denying = not (index == 0 and _ends(self.hidden, word))
                 self.denials += denying
@@ -276,7 +277,8 @@ class _Walk:
                 claims.append(f"seg:s{following}")
                 size += 2
             return size, tuple(claims)
-        if token in ("t", "l", "c", "th", "d") and number and int(number) <= VERTEBRAE:
+        weighted = token == "t" and self._word(index + 2) == "weighted"
+        if token in ("t", "l", "c", "th", "d") and number and int(number) <= VERTEBRAE and not weighted:
             spine = {"l": "lumbar_spine", "c": "cervical_spine"}.get(token, "thoracic_spine")
             return 2, (f"vertebra:{token[0]}{number}", f"place:{spine}")
         if token.isdigit() and self._word(index + 1) in ("th", "st", "nd", "rd") and int(token) <= VERTEBRAE:

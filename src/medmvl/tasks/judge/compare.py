@@ -22,7 +22,8 @@ something where the reference says nothing.
 ORDERED = (
     "side", "level", "zone", "depth", "course", "seg", "vertebra", "ordinal", "extent", "state", "size", "degree", "change",
     "symmetry",
-    "nature", "matter", "edge", "shape", "count", "direction",
+    "nature", "matter", "edge", "shape", "count", "direction", "modality", "plane", "view", "sequence", "contrast", "sex",
+    "colour",
 )  # fmt: skip
 BACKGROUND = frozenset(
     ("lung", "chest", "parenchyma", "wall", "lumen", "vessel", "fat", "junction", "corpus", "pole", "cortex", "abdomen",

@@ -37,6 +37,14 @@ ASKED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"|were) the (?:[\w-]+ )*?(?:size|diameter|thickness|length|measurement|width|dimensions?|depth"
             r"|volume|number|density value|distance|age|angle|percentage|attenuation|grade|score)\b|多大|多少|几个"
             r"|几岁|多长|多厚|大小"),
+        ("modality", r"\bmodality\b|\bwhat (?:type|kind|sort) of (?:\w+ )?(?:imag\w+|scan|study|exam\w*)\b|成像方式"
+            r"|模态|什么检查"),
+        ("plane", r"\bplane\b|\borientation of (?:the|this) (?:image|scan|slice)|切面|平面|断面"),
+        ("view", r"\b(?:what|which) (?:[\w-]+ ){0,3}(?:view|projection)\b|体位"),
+        ("sequence", r"\bsequence\b|\bweight(?:ed|ing)\b|序列|加权"),
+        ("contrast", r"\bcontrast\b|造影|增强"),
+        ("sex", r"\b(?:sex|gender)\b|\bmale or (?:a )?female\b|性别|男.?还是女"),
+        ("colour", r"\bcolou?rs?\b|颜色"),
         ("side", r"\b(?:which|what) (?:lung|side|kidney|adrenal|hemithorax|breast|axilla|lobe side|hilum"
             r"|hemidiaphragm|thyroid lobe|atrium|pleura)\b|\blaterality\b|\bunilateral\w* or bilateral"
             r"|\bbilateral\w* or unilateral|\bleft or right|\bright or left|\bone (?:side|lung) or both"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from medmvl.tasks.answers import visible_answer
 from medmvl.tasks.answers.contrast import affirmed_part, closed_part, names_normal
-from medmvl.tasks.answers.one_form import modalities_in_one_form, results_in_one_form, signed_names
+from medmvl.tasks.answers.one_form import image_in_one_form, results_in_one_form, signed_names
 from medmvl.tasks.judge.claims import Claims, read_claims, values_of
 from medmvl.tasks.judge.compare import Comparison, Relation, compare
 from medmvl.tasks.judge.numbers import AGREES_PARTLY, NOT_SAID, compare_numbers
@@ -25,6 +25,8 @@ SEGMENT = frozenset(("seg", "depth", "course", "zone"))
 DETAIL = frozenset(("zone", "depth", "course", "seg", "finding"))
 PLACES = frozenset(("side", "level", "segment", "where"))
 """What a question can ask for that an answer meets by naming a place."""
+KINDS = frozenset(("modality", "sequence"))
+"""What a question can ask for of which contrast is a part: CT with contrast is not CT without."""
 FACTORS: dict[Relation, tuple[float, float, float]] = {
     "same": (1.0, 1.0, 1.0),
     "known": (1.0, 1.0, 1.0),
@@ -70,7 +72,7 @@ def read_answer(question: str, answer: str, reference: str) -> Reading:
     the share of the reference's claims that the answer makes is multiplied by one factor per facet.
     """
     asked = read_question(question)
-    reference, answer = _alike(reference, _about(asked, question, visible_answer(answer), reference))
+    reference, answer = _alike(asked, reference, _about(asked, question, visible_answer(answer), reference))
     score, why = _score(asked, read_claims(reference), read_claims(answer))
     verdict: Verdict = "right" if score >= RIGHT else "partly" if score >= PARTLY else "wrong"
     return Reading(verdict, round(score, 3), why)
@@ -83,9 +85,9 @@ def _about(asked: Question, question: str, answer: str, reference: str) -> str:
     return closed_part(answer, question) if asked.closed and not asked.alternatives else answer
 
 
-def _alike(reference: str, answer: str) -> tuple[str, str]:
-    """Both texts with modalities under one name, and results as signs (`ER+`) where one of them writes such a sign."""
-    reference, answer = (modalities_in_one_form(text) for text in (reference, answer))
+def _alike(question: Question, reference: str, answer: str) -> tuple[str, str]:
+    """Both texts with what they say of the image under one name, and results as signs (`ER+`) where one has such a sign."""
+    reference, answer = (image_in_one_form(text, question.asked) for text in (reference, answer))
     spelled = spell_with_case(reference), spell_with_case(answer)
     names = signed_names(spelled)
     if not names:
@@ -228,7 +230,10 @@ def _factor(question: Question, comparison: Comparison, found: Sequence[Comparis
             return 0.9 if len(comparison.given) > 2 else 0.6
         if facet == "side" and len(comparison.given) > 1:
             return 0.65
-    place = 0 if facet in MAIN or facet in question.asked else 1 if facet in DETAIL else 2
+    asked = facet in question.asked or (
+        facet == "contrast" and relation == "against" and question.asked & KINDS
+    )
+    place = 0 if facet in MAIN or asked else 1 if facet in DETAIL else 2
     return FACTORS[relation][place]
 
 

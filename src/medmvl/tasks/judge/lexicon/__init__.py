@@ -9,6 +9,8 @@ from functools import cache
 from medmvl.tasks.judge.lexicon.anatomy import ANATOMY, COMPOSED
 from medmvl.tasks.judge.lexicon.directions import DIRECTIONS
 from medmvl.tasks.judge.lexicon.findings import FINDINGS
+from medmvl.tasks.judge.lexicon.head_and_abdomen import HEAD_AND_ABDOMEN
+from medmvl.tasks.judge.lexicon.images import IMAGES
 from medmvl.tasks.judge.lexicon.qualities import QUALITIES, UNCOUNTED
 from medmvl.tasks.metrics.text import words
 
@@ -63,7 +65,11 @@ def _is_own(claim: str, spoken: Sequence[str]) -> bool:
 
 def _entries() -> Iterator[tuple[tuple[str, ...], tuple[str, ...], list[str]]]:
     """Claim, what it implies and its phrases, one claim per line; an indented line continues the one before it."""
-    for line in "\n".join((DIRECTIONS, ANATOMY, FINDINGS, QUALITIES)).replace("\n    ", " ").splitlines():
+    for line in (
+        "\n".join((DIRECTIONS, ANATOMY, FINDINGS, HEAD_AND_ABDOMEN, IMAGES, QUALITIES))
+        .replace("\n    ", " ")
+        .splitlines()
+    ):
         if line.strip():
             head, _, spoken = line.partition(": ")
             claim, _, implied = head.partition(" < ")

@@ -148,7 +148,7 @@ place:scapula < place:bone: scapula, scapular, scapulae, 肩胛骨
 place:shoulder: shoulder, shoulder joint, glenohumeral, 肩, 肩关节
 place:humerus < place:bone: humerus, humeral, humeral head, 肱骨
 place:pelvis: pelvis, pelvic, 骨盆, 盆腔
-place:abdomen: abdomen, abdominal, intraabdominal, intra abdominal, abdominal sections, abdominal cavity, 腹, 腹部,
+place:abdomen: abdomen, belly, abdominal, intraabdominal, intra abdominal, abdominal sections, abdominal cavity, 腹, 腹部,
     腹腔
 place:upper_abdomen < place:abdomen: upper abdomen, upper abdominal, upper abdominal sections,
     upper abdominal organs, upper part of the abdomen, upper sections of the abdomen, upper quadrant,
@@ -184,7 +184,7 @@ place:fundus < place:stomach: fundus, gastric fundus, 胃底
 place:cardia < place:stomach: cardia, gastric cardia, 贲门
 place:perigastric < place:abdomen: perigastric, 胃周
 place:duodenum < place:bowel: duodenum, duodenal, 十二指肠
-place:bowel < place:abdomen: bowel, intestine, intestinal, small bowel, jejunum, ileum, bowel loops, 肠, 肠管
+place:bowel < place:abdomen: bowel, bowels, intestine, intestines, intestinal, bowel loops, 肠, 肠管
 place:colon < place:bowel: colon, colonic, hepatic flexure, splenic flexure, flexure, 结肠
 place:appendix < place:bowel: appendix, 阑尾
 place:rectum < place:bowel: rectum, rectal, 直肠
@@ -196,9 +196,9 @@ place:celiac < place:abdomen: celiac, coeliac, celiac trunk, truncus coeliacus, 
 place:retrocaval < place:abdomen: retrocaval, aortocaval, interaortocaval, interaorthocaval
 place:retrocrural: retrocrural, 膈脚后
 place:paracolic < place:abdomen: paracolic, paracolic gutter, gutter
-place:lymph_node: lymph node, lymph nodes, lymphatic, nodal, node, nodes, lap, lymphadenopathy, lymphadenopathies,
+place:lymph_node: lymph node, lymph nodes, lymphatic, nodal, node, nodes, lap, enlarged lymph nodes,
+    enlarged lymph node, lymphadenopathy, lymphadenopathies,
     lymphadenomegaly, adenopathy, lymph nodes enlargement, 淋巴结
-place:brain: brain, cerebral, intracranial, 脑, 颅
 place:bladder < place:pelvis: bladder, urinary bladder, 膀胱
 place:wall: wall, walls, mural, intramural, 壁
 place:lumen: lumen, lumens, luminal, intraluminal, endoluminal, 腔内

@@ -36,18 +36,19 @@ finding:cavity: cavity, cavitary, cavitation, cavitating, 空洞
 finding:effusion: effusion, effusions, pleural effusion, pleural effusions, fluid, fluid collection, hydrothorax,
     pleural fluid, free fluid, 积液, 胸腔积液, 胸水
 finding:ascites < place:abdomen: ascites, 腹水
-finding:pneumothorax < place:pleura: pneumothorax, pneumothoraces, 气胸
+finding:pneumothorax < place:pleura: pneumothorax, pneumothoraces, air in the pleural space, air in the pleural cavity,
+    气胸
 finding:thickening: thickening, thickenings, thickened, thickness increase, increased thickness, 增厚
 finding:plaque: plaque, plaques, atheroma, atheromas, atheromatous, atheroma plaque, atheroma plaques,
     atheromatous plaques, atherosclerotic, atherosclerosis, 斑块, 粥样硬化
 finding:calcification: calcification, calcifications, calcified, calcific, calcium, 钙化
 finding:cardiomegaly < place:heart: cardiomegaly, enlarged heart, increased heart size, heart enlarged,
-    enlarged cardiac silhouette, 心影增大, 心脏增大
+    enlarged cardiac silhouette, cardiac enlargement, enlargement of the heart, heart enlargement, 心影增大, 心脏增大
 finding:aneurysm: aneurysm, aneurysmal, aneurysmatic, ectasia, ectatic, 动脉瘤
 finding:dissection: dissection, 夹层
 finding:thrombus: thrombus, thrombosis, embolism, embolus, emboli, filling defect, 血栓, 栓塞
 finding:hernia: hernia, herniation, herniated, hiatal hernia, hiatus hernia, sliding hernia, 疝, 食管裂孔疝
-finding:stone: stone, stones, calculus, calculi, nephrolithiasis, cholelithiasis, lithiasis, 结石
+finding:stone: stone, stones, calculus, calculi, lithiasis, 结石
 finding:steatosis < place:liver: steatosis, hepatosteatosis, fatty liver, fatty infiltration, hepatic steatosis,
     脂肪肝
 finding:hemangioma: hemangioma, hemangiomas, 血管瘤
@@ -64,14 +65,14 @@ finding:degeneration: degenerative, degeneration, degenerative changes, spondylo
 finding:lytic: lytic, destructive, destruction, lytic lesion, 溶骨, 骨质破坏
 finding:sclerosis: sclerosis, sclerotic, bone island, bone islet, bone islets, 硬化, 骨岛
 finding:height_loss < place:spine: height loss, loss of height, compression fracture, collapse fracture, wedging, 压缩
-finding:hydronephrosis < place:renal_pelvis: hydronephrosis, pelvicalyceal dilatation,
+finding:hydronephrosis < place:renal_pelvis: hydronephrosis, hydronephrotic, pelvicalyceal dilatation,
     dilatation of the renal pelvis, ectasia of the pelvicalyceal system, 积水
-finding:infection: infection, infectious, pneumonia, pneumonic, pneumonitis, inflammation, inflammatory, covid,
+finding:infection: infection, infectious, pneumonia, pneumonic, pneumonitis, inflammation, inflammatory, inflamed, covid,
     肺炎, 感染, 炎症
 finding:tuberculosis: tuberculosis, tb, tuberculous, 结核
-finding:edema: edema, oedema, congestion, 水肿
-finding:hemorrhage: hemorrhage, haemorrhage, hematoma, bleeding, 出血, 血肿
-finding:air: free air, pneumomediastinum, pneumoperitoneum, emphysema subcutaneous, air, gas, 气体, 积气
+finding:edema: edema, oedema, edematous, swelling, swollen, congestion, 水肿
+finding:hemorrhage: hemorrhage, hemorrhages, haemorrhage, hemorrhagic, hematoma, haematoma, bleeding, bleed, 出血, 血肿
+finding:air: emphysema subcutaneous, air, gas, 气体, 积气
 finding:air_bronchogram: air bronchogram, air bronchograms, 支气管充气征
 finding:gynecomastia < place:breast: gynecomastia, 男性乳腺发育
 finding:surgery: postoperative, operated, surgical, surgery, suture, sutures, clips, resection, sternotomy,

@@ -2,7 +2,9 @@
 
 QUALITIES = """
 state:normal: normal, normally, unremarkable, preserved, natural, within normal limits, regular, intact,
-    physiological, normal limits, not enlarged, no abnormality, clear, maintained, 正常, 未见异常, 无异常
+    physiological, normal limits, not enlarged, no abnormality, no abnormalities,
+    nothing abnormal, clear,
+    maintained, 正常, 未见异常, 无异常
 state:abnormal: abnormal, pathological, pathologic, pathologically, abnormally, 异常
 state:open: open, patent, clear lumen, free, unobstructed, 通畅, 开放
 state:closed: closed, occluded, obstructed, obliterated, 闭塞
