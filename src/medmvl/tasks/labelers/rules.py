@@ -20,6 +20,7 @@ IGNORED = (
     r"without (?:significant )?change",
     r"not significantly changed",
     r"no longer than",
+    r"(?:without|no) (?:iv |intravenous |oral )?(?:contrast|gadolinium)",
     r"无(?:明显|显著)?(?:变化|改变)",
     r"未见(?:明显)?(?:变化|改变)",
 )
@@ -53,17 +54,25 @@ DENIED_BEFORE = (
     r"未",
 )
 """Deny what follows in their clause."""
+_SEEN = (
+    r"(?:clearly |definitely |currently )?(?:seen|observed|detected|found|identified|present|evident|visible|visuali[sz]ed"
+    r"|appreciated|demonstrated|noted|apparent|there)"
+)
 DENIED_AFTER = (
-    r"(?:is|are|was|were|has been|have been) (?:now )?(?:not|no longer)\b",
+    rf"(?:not|no longer) {_SEEN}",
     r"(?:is|are|was|were) absent",
     r"(?:is|are|was|were|has|have) (?:been )?(?:now )?(?:resolved|ruled out|excluded)",
-    r"not (?:seen|observed|detected|found|identified|present|evident)",
-    r"未见",
+    r"未见(?:明显)?(?:显示|异常)?\s*$",
     r"已消失",
     r"不明显",
-    r"未显示",
+    r"未显示\s*$",
 )
-"""Deny what comes before them in their clause."""
+"""Deny what comes before them in their clause. `Is not calcified` denies no nodule, 骨折未见移位 no fracture."""
+_DENIED_DIRECTLY = re.compile(
+    r"\s*(?:(?:is|are|was|were) )?(?:none|negative|absent|nil|\(\s*-\s*\))(?!\w|\s+for\b)", re.IGNORECASE
+)
+_LABELLED = re.compile(r":\s*(?:none|no|negative|absent|nil|not \w+)\s*(?=[.;,\n]|$)", re.IGNORECASE)
+"""The value of `pleural effusion: none`."""
 DOUBTED = (
     r"possibl[ey]",
     r"possibility of",
@@ -95,7 +104,19 @@ CLAUSE_END = re.compile(
     r"(?<!\d)\.(?!\d)|[;:!?。；：！？，\n]|但|然而|除了|可见"
     r"|\b(?:but|however|although|though|except|whereas|while|yet|apart from|other than|there (?:is|are|was|were))\b"
 )
-"""A denial or doubt reaches no further than this; an English comma does not end it, a Chinese one does."""
+"""A denial or doubt reaches no further than this; a Chinese comma ends it, an English one before something new (`_NEW`)."""
+_STATED = (
+    r"(?:small|tiny|trace|mild|minimal|moderate|large|severe|slight|new|stable|unchanged|persist\w+|increas\w+|worsen\w+"
+    r"|improv\w+|residual|patchy|diffuse|multiple|several|few|bilateral|left|right|old|healed|chronic|known|an?|\d+)\b"
+)
+_NEW = re.compile(
+    rf",\s*(?:(?:and|with)\s+)?(?={_STATED})|\s(?:with|and)\s(?=(?:an?\s)?(?:new|stable|unchanged|persist\w+|known)\b)"
+)
+"""Where a list of denied findings ends and something stated begins: `no pneumothorax, small effusion`."""
+_ENDS_OPEN = re.compile(rf"\b(?:no|not|without|{_STATED[:-2]})$")
+_LISTED = re.compile(r"\b(?:n?or)\b")
+_COMMA_ENDS = re.compile(r"^\s*without\b|\bdenies\b")
+"""Denials that a comma always ends: `without fever, the mass ...`."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +176,7 @@ class RuleLabeler:
 
     def contradicted(self, text: str) -> set[str]:
         """Findings that are said to be there and, of the same place or of none, not to be there."""
-        clauses = [clause.strip().lower() for clause in CLAUSE_END.split(text) if clause and clause.strip()]
+        clauses = split_clauses(text)
         found = set()
         for rule in self.rules:
             mentions = [evidence for clause in clauses for evidence in _mentions(rule, clause)]
@@ -167,7 +188,7 @@ class RuleLabeler:
 
     def explain(self, text: str) -> dict[str, Evidence]:
         """The strongest mention of every finding that is mentioned: present before uncertain before absent."""
-        clauses = [clause.strip().lower() for clause in CLAUSE_END.split(text) if clause and clause.strip()]
+        clauses = split_clauses(text)
         found: dict[str, Evidence] = {}
         for rule in self.rules:
             mentions = [evidence for clause in clauses for evidence in _mentions(rule, clause)]
@@ -195,6 +216,27 @@ def _places(clause: str) -> frozenset[str]:
     return frozenset(_PLACE.findall(clause))
 
 
+def split_clauses(text: str) -> list[str]:
+    """A report's clauses in lower case, each of which a denial or a doubt may reach as a whole."""
+    marked = _LABELLED.sub(" absent;", text)
+    clauses = [clause.strip().lower() for clause in CLAUSE_END.split(marked) if clause and clause.strip()]
+    return [part for clause in clauses for part in _split_list(clause)]
+
+
+def _split_list(clause: str) -> list[str]:
+    """The parts of a clause: where a list of denied findings ends, the next part is stated."""
+    denial = _BEFORE.search(clause)
+    if denial is None:
+        return [clause]
+    if _COMMA_ENDS.search(clause) and "," in clause:
+        return [part for part in clause.split(",") if part.strip()]
+    for match in _NEW.finditer(clause, denial.end()):
+        is_open = _ENDS_OPEN.search(clause[: match.start()].rstrip()) is not None
+        if not is_open and _LISTED.search(clause, match.start()) is None:
+            return [clause[: match.start()], *_split_list(clause[match.end() :])]
+    return [clause]
+
+
 _ORDER: tuple[Mention, ...] = ("present", "uncertain", "absent")
 
 
@@ -209,7 +251,12 @@ def _mentions(rule: FindingRule, clause: str) -> list[Evidence]:
     evidence = []
     for match in rule.pattern.finditer(certain):
         before, after = certain[: match.start()], certain[match.end() :]
-        denied = _BEFORE.search(before) or _AFTER.search(after) or _BEFORE.search(match.group())
+        denied = (
+            _BEFORE.search(before)
+            or _AFTER.search(after)
+            or _DENIED_DIRECTLY.match(after)
+            or _BEFORE.search(match.group())
+        )
         mention: Mention = "absent" if denied else "uncertain" if doubt else "present"
         evidence.append(Evidence(mention, clause, match.group()))
     return evidence

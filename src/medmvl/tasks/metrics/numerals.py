@@ -63,6 +63,10 @@ _BY_A_NUMBER = re.compile(rf"(?<![\w.-])({'|'.join(CARDINALS)})\s(?:by|x)\s(?=\d
 _HAN_DIGITS = dict(zip("零〇一二两兩三四五六七八九", (0, 0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 _HAN_TENS = {"十": 10, "百": 100, "千": 1000}
 _HAN = rf"[{''.join((*_HAN_DIGITS, *_HAN_TENS))}]+(?:点[{''.join(_HAN_DIGITS)}]+)?"
+_HAN_ABOUT = re.compile(
+    rf"(?P<tens>十?)(?P<low>[{''.join(_HAN_DIGITS)}])(?P<high>[{''.join(_HAN_DIGITS)}])(?P<times>十?)"
+)
+"""Two digits in a row, which mean about: 七八 is seven or eight, 十七八 seventeen or eighteen, 二三十 twenty or thirty."""
 _HAN_SHARE = re.compile(rf"百分之\s*({_HAN}|\d+(?:\.\d+)?)")
 # One character each; $: the end of the text.
 _HAN_COUNTED = "个個枚处處颗顆块塊条條只隻根张張层層级級期型类類毫升克度岁歲周天年月秒$"
@@ -139,6 +143,12 @@ def _han(number: str) -> str:
     """A Chinese number in digits; a row of digits, as in a year, is read one by one."""
     if number[0].isdigit():
         return number
+    if about := _HAN_ABOUT.fullmatch(number):
+        low, high = (_HAN_DIGITS[about[name]] for name in ("low", "high"))
+        if high == low + 1:
+            return " to ".join(
+                str(10 * bool(about["tens"]) + end * (10 if about["times"] else 1)) for end in (low, high)
+            )
     whole, _, decimals = number.partition("点")
     if not any(sign in _HAN_TENS for sign in whole):
         value = "".join(str(_HAN_DIGITS[sign]) for sign in whole)

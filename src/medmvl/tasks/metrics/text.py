@@ -91,7 +91,7 @@ _WORD = re.compile(
     r"|(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)(?:\++(?!\w)|−)?"  # a number, perhaps a result: 3+
     rf"|(?:{_LATIN})+(?:'(?:{_LATIN})+)?(?:\++(?!\w)|−|-(?![\w>])(?!\s*(?:and|or|to)\b))?"  # a word, perhaps a receptor
     r"|⁺+|(?<!\w)−+(?!\w)|[↑↓]|(?<=\w )[<>≤≥≠](?= )"  # results, trends, comparisons of words
-    r"|[<>≤≥±≠](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]"  # comparisons before numbers, units after them
+    r"|[<>≤≥±≠](?=\s*-?\.?\d)|(?<=\d)\s*[%‰°]|(?<=[A-Za-z])%"  # comparisons before numbers, units after them: 5 %, 14 g%
 )
 
 
