@@ -413,3 +413,20 @@ def test_two_processes_report_as_one(model: Path, studies: Path, reports: Path, 
     for name in ("reports.jsonl", "reports.csv", "bad.csv", "sources.csv", "answers.jsonl"):
         assert (tmp_path / "two" / name).read_bytes() == (reports / name).read_bytes()
     assert len(list((tmp_path / "two" / "sr").iterdir())) == 3
+
+
+def test_an_empty_report_is_none(
+    model: Path, studies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert report(model, out, studies) == 0
+    for silent, code in ((1, 0), (7, 2)):  # one says nothing, then all
+        lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+        said = [{**line, "text": ""} if at < silent else line for at, line in enumerate(lines)]
+        (out / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+        capfd.readouterr()
+        assert report(model, out, studies) == code
+        shown = "".join(capfd.readouterr())
+        assert ("6 reports" in shown) == (silent == 1) and "report is empty" in shown
+        assert len(rows(out / "reports.csv")) == 7 - silent
+        assert sum(row["step"] == "report" for row in rows(out / "bad.csv")) == silent

@@ -130,7 +130,9 @@ def _write_missing(
         answer.id: _Text(plain(without_reasoning(answer.text)), _doubts(answer))
         for answer in read_answers(answers)
     }
-    done = [study for study in found.studies if study.id in texts]
+    answered = [study for study in found.studies if study.id in texts]
+    done = [study for study in answered if texts[study.id].text]
+    bad += [Bad(study.name, "report", EMPTY) for study in answered if not texts[study.id].text]
     if processes.first:
         for study in done:
             bad += _export(out, study, texts[study.id], settings)
@@ -159,8 +161,6 @@ def _export(out: Path, study: Study, report: _Text, settings: ReportSettings) ->
         OSError: `out` cannot be written to: the run stops, as the next study would fare alike.
     """
     text, warnings = report
-    if not text:
-        return [Bad(study.name, "report", EMPTY)]
     fhir, sr = out / "fhir" / f"{study.id}.json", out / "sr" / f"{study.id}.dcm"
     writes_fhir = settings.fhir and not fhir.exists()
     writes_sr = settings.sr and bool(study.dicom) and not sr.exists()
