@@ -21,6 +21,7 @@ IGNORED = (
     r"not significantly changed",
     r"no longer than",
     r"(?:without|no) (?:iv |intravenous |oral )?(?:contrast|gadolinium)",
+    r"no (?:priors|(?:relevant )?(?:prior|previous) (?:stud\w+|exam\w*|imaging|images?|films?|ct|radiographs?)|comparisons?)",
     r"无(?:明显|显著)?(?:变化|改变)",
     r"未见(?:明显)?(?:变化|改变)",
 )
@@ -43,6 +44,7 @@ DENIED_BEFORE = (
     r"clear of",
     r"cannot see",
     r"denies",
+    r"removal of",
     r"未见",
     r"未发现",
     r"未显示",
@@ -59,11 +61,14 @@ _SEEN = (
     r"|appreciated|demonstrated|noted|apparent|there)"
 )
 DENIED_AFTER = (
-    rf"(?:not|no longer) {_SEEN}",
+    rf"(?:not|no longer) {_SEEN}(?! (?:previously|before|on (?:the )?(?:prior|previous)))",
+    r"(?:been|was|were|is|are) removed",
+    r"removed\s*$",
     r"(?:is|are|was|were) absent",
     r"(?:is|are|was|were|has|have) (?:been )?(?:now )?(?:resolved|ruled out|excluded)",
     r"未见(?:明显)?(?:显示|异常)?\s*$",
-    r"已消失",
+    r"消失",
+    r"已(?:完全)?吸收",
     r"不明显",
     r"未显示\s*$",
 )
@@ -71,7 +76,17 @@ DENIED_AFTER = (
 _DENIED_DIRECTLY = re.compile(
     r"\s*(?:(?:is|are|was|were) )?(?:none|negative|absent|nil|\(\s*-\s*\))(?!\w|\s+for\b)", re.IGNORECASE
 )
-_LABELLED = re.compile(r":\s*(?:none|no|negative|absent|nil|not \w+)\s*(?=[.;,\n]|$)", re.IGNORECASE)
+_ASKED_FOR = re.compile(
+    r"(?:\bhistory of|\bh/o|\b(?:evaluat|assess)\w* for|\brule out|\br/o) (?:\w+ ){0,2}$", re.IGNORECASE
+)
+"""Directly before a finding that was, or is looked for."""
+_OTHER_SECTIONS = re.compile(
+    r"(?:(?<=^)|(?<=\n)|(?<=\. ))\s*(?:indications?|(?:clinical )?history|reason for \w+|comparison|technique)"
+    r"\s*:[^.\n]*(?:\.|\n|$)",
+    re.IGNORECASE,
+)
+"""Sections that say why and how, not what is there."""
+_LABELLED = re.compile(r"[:?]\s*(?:none|no|negative|absent|nil|not \w+)\s*(?=[.;,\n]|$)", re.IGNORECASE)
 """The value of `pleural effusion: none`."""
 DOUBTED = (
     r"possibl[ey]",
@@ -87,6 +102,7 @@ DOUBTED = (
     r"likely",
     r"cannot be (?:excluded|ruled out)",
     r"can not be (?:excluded|ruled out)",
+    r"(?:cannot|can not|can't|could not|unable to) (?:exclude|rule out)",
     r"not excluded",
     r"versus",
     r"differential",
@@ -218,7 +234,7 @@ def _places(clause: str) -> frozenset[str]:
 
 def split_clauses(text: str) -> list[str]:
     """A report's clauses in lower case, each of which a denial or a doubt may reach as a whole."""
-    marked = _LABELLED.sub(" absent;", text)
+    marked = _LABELLED.sub(" absent;", _OTHER_SECTIONS.sub(" ", text))
     clauses = [clause.strip().lower() for clause in CLAUSE_END.split(marked) if clause and clause.strip()]
     return [part for clause in clauses for part in _split_list(clause)]
 
@@ -255,6 +271,7 @@ def _mentions(rule: FindingRule, clause: str) -> list[Evidence]:
             _BEFORE.search(before)
             or _AFTER.search(after)
             or _DENIED_DIRECTLY.match(after)
+            or _ASKED_FOR.search(before)
             or _BEFORE.search(match.group())
         )
         mention: Mention = "absent" if denied else "uncertain" if doubt else "present"
