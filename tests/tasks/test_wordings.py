@@ -85,6 +85,8 @@ def test_the_letter_that_is_settled_on(answer: str, letter: str | None) -> None:
         ("0.5", ("25%", "50%", "75%"), "50%"),
         ("a pair", ("1", "2", "3"), "2"),
         ("no nodules", ("0", "1", "2"), "0"),
+        ("No idea.", ("0", "1", "2"), None),
+        ("无法判断", ("0", "1", "2"), None),
         ("fourteen days", ("1 week", "2 weeks", "1 month"), "2 weeks"),
         ("5 French", ("5 Fr", "7 Fr"), "5 Fr"),
         ("4", ("BI-RADS 3", "BI-RADS 4"), "BI-RADS 4"),
