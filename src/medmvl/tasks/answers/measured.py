@@ -118,7 +118,8 @@ _COUNTS = tuple(
     (re.compile(pattern, re.IGNORECASE), count)
     for pattern, count in (
         (
-            r"^\W*(?:no|none|nil|without|absent)\b(?! (?:idea|answer|information|way|image|of (?:the|these)))|没有|未见|无(?!法|关)",
+            r"^\W*(?:no|none|nil|without|absent)\b(?! (?:idea|answer|information|way|of (?:the|these)))"
+            r"|没有|未见|无(?!法|关)",
             0.0,
         ),
         (r"\b(?:single|solitary|once)\b|单个|单发|孤立", 1.0),
