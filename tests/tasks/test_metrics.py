@@ -156,6 +156,34 @@ def test_boxes_are_read_in_array_order() -> None:
     assert find_box("in the left lung") is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(0.1, 0.2, 0.4, 0.6)",
+        "<|object_ref_start|>the nodule<|object_ref_end|><|box_start|>(100,200),(400,600)<|box_end|>",
+        "the nodule<box>[[100, 200, 400, 600]]</box>",
+        "<loc_100><loc_200><loc_400><loc_600>",
+    ],
+)
+def test_boxes_of_other_models(text: str) -> None:
+    assert find_box(text) == pytest.approx((0.2, 0.1, 0.6, 0.4))
+
+
+def test_paligemma_writes_rows_first() -> None:
+    assert find_box("<loc0256><loc0128><loc0512><loc0384> nodule") == (0.25, 0.125, 0.5, 0.375)
+
+
+def test_a_box_in_an_unknown_unit_is_noted() -> None:
+    pixels = '```json\n[{"bbox_2d": [100, 200, 400, 600], "label": "nodule"}]\n```'
+    records = [
+        Record(id=str(at), text=text, references=("[0.1, 0.2, 0.4, 0.6]",), question_type="refer")
+        for at, text in enumerate((pixels, "[0.1, 0.2, 0.4, 0.6]", "[0.4, 0.2, 0.1, 0.6]"))
+    ]
+    found = measure("iou", records)
+    assert found.value == pytest.approx(1 / 3) and "1 of 3 answers" in found.note
+    assert measure("acc@0.5", records[1:]).note == ""
+
+
 def test_all_boxes_of_a_text_are_found_in_its_order() -> None:
     text = "{<10><20><30><40>} and [0.5,0.5,0.6,0.9], not [0.5,0.5,0.4,0.9], nor [1, 2]; [0,0,0,1,1,1]"
     assert find_boxes(text) == [(0.2, 0.1, 0.4, 0.3), (0.5, 0.5, 0.9, 0.6), (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)]

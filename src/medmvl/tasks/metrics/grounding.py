@@ -17,11 +17,13 @@ NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
 
 @dataclass(frozen=True)
 class BoxFormat:
-    """One way to write a box: x before y before z in the text, as all of them do."""
+    """One way to write a box: both corners, x before y before z in the text unless it says otherwise."""
 
     pattern: re.Pattern[str]
     scale: float
     """Number that the far edge of the image is written as."""
+    rows_first: bool = False
+    """True where y is before x."""
 
 
 BOX_FORMATS: dict[str, BoxFormat] = {
@@ -29,9 +31,20 @@ BOX_FORMATS: dict[str, BoxFormat] = {
     "uni-med": BoxFormat(re.compile(r"\{" + r"\s*<\s*(\d{1,3})\s*>\s*" * 4 + r"\}"), 100.0),
     # M3D: [x1, y1, z1, x2, y2, z2], 0 to 1
     "m3d": BoxFormat(re.compile(r"\[" + ",".join([NUMBER] * 6) + r"\]"), 1.0),
-    # [x1, y1, x2, y2], 0 to 1
-    "unit": BoxFormat(re.compile(r"\[" + ",".join([NUMBER] * 4) + r"\]"), 1.0),
+    # [x1, y1, x2, y2], 0 to 1, in square or round brackets
+    "unit": BoxFormat(re.compile(r"[\[(]" + ",".join([r"\s*([01]?\.\d+|[01])\s*"] * 4) + r"[\])]"), 1.0),
+    # Qwen-VL and Qwen2-VL: (x1,y1),(x2,y2), and InternVL: <box>[[x1, y1, x2, y2]]</box>, integers 0 to 1000
+    "qwen-vl": BoxFormat(
+        re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)\s*,\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)"), 1000.0
+    ),
+    "internvl": BoxFormat(re.compile(r"\[\[" + ",".join([r"\s*(\d+)\s*"] * 4) + r"\]\]\s*</box>"), 1000.0),
+    # PaliGemma: four of 1,024 places, y first; Florence-2: four of 1,000, x first
+    "paligemma": BoxFormat(re.compile(r"<loc(\d{4})>" * 4), 1024.0, rows_first=True),
+    "florence-2": BoxFormat(re.compile(r"<loc_(\d{1,3})>" * 4), 1000.0),
 }
+_ONE = r"\s*-?\d+(?:\.\d+)?\s*"
+_NUMBERS = re.compile(rf"\[({_ONE}(?:,{_ONE}){{3}}(?:,{_ONE},{_ONE})?)\]")
+"""Four or six numbers in brackets: a box, in whatever unit."""
 
 
 def parse_box(text: str, format: str) -> Corners | None:
@@ -69,10 +82,16 @@ def find_boxes(text: str) -> list[Corners]:
     return [box for _, box in sorted(found)]
 
 
+def unsettled_box(text: str) -> bool:
+    """Whether a text has numbers like those of a box, above 1 and in no known format: pixels, perhaps, as of Qwen2.5-VL."""
+    found = _NUMBERS.search(text)
+    return found is not None and find_box(text) is None and max(map(float, found[1].split(","))) > 1
+
+
 def _corners(match: re.Match[str], rule: BoxFormat) -> Corners | None:
     numbers = [float(number) / rule.scale for number in match.groups()]
-    half = len(numbers) // 2
-    lower, upper = numbers[:half][::-1], numbers[half:][::-1]
+    half, step = len(numbers) // 2, 1 if rule.rows_first else -1
+    lower, upper = numbers[:half][::step], numbers[half:][::step]
     fits = all(0 <= low < high <= 1 for low, high in zip(lower, upper, strict=True))
     return (*lower, *upper) if fits else None
 

@@ -21,7 +21,7 @@ from medmvl.tasks.metrics.bleu import bleu
 from medmvl.tasks.metrics.chrf import chrf
 from medmvl.tasks.metrics.cider import cider
 from medmvl.tasks.metrics.findings import FindingCounts, count_findings
-from medmvl.tasks.metrics.grounding import find_box, iou
+from medmvl.tasks.metrics.grounding import find_box, iou, unsettled_box
 from medmvl.tasks.metrics.meteor import meteor, meteor_stages
 from medmvl.tasks.metrics.overlap import exact_match, token_f1, token_recall
 from medmvl.tasks.metrics.record import Record
@@ -192,11 +192,21 @@ def box_overlap(record: Record) -> float:
 
 
 def _iou(records: Sequence[Record], options: MetricOptions) -> Measure:
-    return whole("iou", mean_tally(box_overlap(record) for record in records))
+    return whole("iou", mean_tally(box_overlap(record) for record in records), _unsettled(records))
 
 
 def _acc_at_half(records: Sequence[Record], options: MetricOptions) -> Measure:
-    return whole("acc@0.5", mean_tally(box_overlap(record) >= 0.5 for record in records))
+    return whole("acc@0.5", mean_tally(box_overlap(record) >= 0.5 for record in records), _unsettled(records))
+
+
+def _unsettled(records: Sequence[Record]) -> str:
+    """How many answers hold a box whose numbers no format explains; they count as no box."""
+    count = sum(unsettled_box(record.answer) for record in records)
+    return (
+        f"{count} of {len(records)} answers hold a box in an unknown unit (pixels?), counted as none"
+        if count
+        else ""
+    )
 
 
 def findings_of(
