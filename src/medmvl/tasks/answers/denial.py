@@ -10,7 +10,7 @@ from medmvl.tasks.metrics.text import HAN, Word
 NO_DENIAL = re.compile(
     r"\bno(?: reasonable| real)? (?:doubt|question|matter|wonder)\b|\bwithout (?:a |any )?(?:doubt|question)\b|\bnot only\b"
     r"|\b(?:can(?:not|'t| not)|could(?:n't| not)) (?:be )?(?:completely |entirely |fully )?(?:excluded?"
-    r"|rule[ds]? out|denied|dismiss(?:ed)?)\b"
+    r"|rule[ds]? (?:it |this |that )?out|denied|dismiss(?:ed)?)\b"
     r"|\bnot (?:be )?(?:excluded|ruled out)\b|\bnot (?:un|in)(?:likely|common|usual|consistent|compatible)\w*\b"
     r"|\bnot (?:absent|without|negative|free of)\b|\bno absence of\b|\bno(?:\.|:)? ?\d"
     r"|\bwhether or not\b|\bif not\b|\bwhy not\b"

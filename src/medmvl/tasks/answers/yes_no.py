@@ -49,7 +49,7 @@ _UNSURE = re.compile(
     r"|hard to) (?:be )?(?:tell|say|determined?|answer(?:ed)?|assess(?:ed)?|evaluated?|judged?|know)"
     r"|(?:i )?(?:do not|don't) know|not sure|uncertain|unclear|unknown|indeterminate|insufficient information"
     r"|maybe|perhaps)\b"
-    r"|不清楚|不确定|不確定|无法(?:判断|确定|评估)|無法|不知道|难以(?:判断|确定)|不好说|也许|未必|不一定"
+    r"|不清楚|不确定|不確定|(?:无法|不能|不可能)(?:判断|确定|评估|肯定|确认)|無法|不知道|难以(?:判断|确定|评估|确认)|不好说|也许|未必|不一定"
 )
 _INTERJECTION = re.compile(
     r"\b(?P<deny>not |isn't |n't )?(?:(?P<yes>yes|yeah|yep|yup|affirmative|definitely yes|correct(?=[.,!;]|\s*$)"
@@ -73,7 +73,7 @@ _STATED_NO = re.compile(
     r"|have) been (?:excluded|ruled out)\b|\b(?:is|are|was|were) (?:excluded|ruled out)\b|\bunlikely\b"
 )
 _STATED_YES = re.compile(
-    r"\b(?:there (?:is|are|was|were|exists?)|(?:is|are|was|were|be) (?:also |clearly |definitely "
+    r"\b(?:there(?:'s| is| are| was| were| exists?)|(?:is|are|was|were|be) (?:also |clearly |definitely "
     r"|indeed )?(?:seen|present|visible|visualized|visualised|detected|observed|identified|found|noted|evident"
     r"|shown|demonstrated)"
     r"|(?:shows?|demonstrates?|reveals?|contains?|has|have|exhibits?|indicates?|suggests?|displays?)|evidence of"
@@ -196,10 +196,10 @@ def _english(spelled: str) -> bool | None:
         said = _english(spelled[contradicted.end() :])
         return None if said is None else not said
     doubled = re.search(
-        r"cannot be|can't be|(?:cannot|can't|could not|couldn't) (?:\w+ly )?(?:exclude|rule out)"
+        r"cannot be|can't be|(?:cannot|can't|could not|couldn't) (?:\w+ly )?(?:exclude|rule (?:it |this |that )?out)"
         r"|not (?:be )?(?:excluded|ruled out)"
         r"|could not be excluded|not (?:unlikely|improbable)|not absent|not without"
-        r"|not negative|no absence|no (?:doubt|question)|without doubt",
+        r"|not negative|no absence|no (?:doubt|question)|without (?:a |any )?doubt",
         spelled,
     )
     plain = NO_DENIAL.sub(" ", spelled)
