@@ -23,27 +23,13 @@ def compare_numbers(question: Question, reference: Claims, answer: Claims) -> tu
 
     A bare number counts where the question asks how many, or where the reference claims nothing else: `BI-RADS 4`, `SUV 5.2`.
     """
-    bare = question.counts or not _claimed(question, reference)
-    wanted = [one for one in _said(question, reference) if one.dimension or bare]
-    given = _said(question, answer)
-    if (
-        "number" in question.asked
-        and not any(one.dimension for one in wanted)
-        and [one.dimension for one in given] == ["%"]
-    ):
-        wanted = _shares(reference) or wanted
+    wanted, given = _compared(question, reference, answer)
     if not wanted:
         return None
-    if len(wanted) == 1 and wanted[0].dimension == "%":
-        given = (
-            [one for one in given if one.dimension or not one.low.is_integer()] or _shares(answer) or given
-        )
-    elif wanted[0].dimension or not bare:
-        given = [one for one in given if one.dimension] or _without_unit(wanted, given)
+    measured = any(one.dimension for one in wanted)
     if not given:
-        asked = "number" in question.asked or not any(one.dimension for one in wanted)
-        return (NOT_SAID, "number: not said") if asked else None
-    if any(one.dimension for one in wanted):
+        return (NOT_SAID, "number: not said") if "number" in question.asked or not measured else None
+    if measured:
         same = _values_agree(wanted, given)
     else:
         same = _in_order(wanted, given[:1] if question.counts and len(wanted) == 1 else given)
@@ -52,6 +38,21 @@ def compare_numbers(question: Question, reference: Claims, answer: Claims) -> tu
     if not given[0].dimension and wanted[0].dimension not in ("", "%"):
         return AGREES_PARTLY, "number: no unit"
     return _labels_agree(reference, answer)
+
+
+def _compared(question: Question, reference: Claims, answer: Claims) -> tuple[list[Quantity], list[Quantity]]:
+    """The quantities of both that are compared: bare ones where they count, shares in words where the other has percent."""
+    bare = question.counts or not _claimed(question, reference)
+    wanted = [one for one in _said(question, reference) if one.dimension or bare]
+    given = _said(question, answer)
+    if [one.dimension for one in wanted] == ["%"]:
+        exact = [one for one in given if one.dimension or not one.low.is_integer()]
+        return wanted, exact or _shares(answer) or given
+    if any(one.dimension for one in wanted):
+        return wanted, [one for one in given if one.dimension] or _without_unit(wanted, given)
+    if "number" in question.asked and [one.dimension for one in given] == ["%"]:
+        return _shares(reference) or wanted, given
+    return wanted, given
 
 
 def _claimed(question: Question, claims: Claims) -> frozenset[str]:

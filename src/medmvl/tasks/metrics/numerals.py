@@ -6,39 +6,19 @@ import re
 
 from medmvl.tasks.metrics.units import UNIT
 
-_ONES = dict(
-    zip(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], range(1, 10), strict=True)
+_BELOW_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen"
 )
-_TEENS = dict(
-    zip(
-        [
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ],
-        range(10, 20),
-        strict=True,
-    )
-)
-_TENS = dict(
-    zip(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"],
-        range(20, 100, 10),
-        strict=True,
-    )
-)
-_SMALL = {"zero": 0} | _ONES | _TEENS | _TENS
+_TWENTY_AND_ON = "twenty thirty forty fifty sixty seventy eighty ninety"
+_SMALL = {word: number for number, word in enumerate(_BELOW_TWENTY.split())} | {
+    word: 10 * number for number, word in enumerate(_TWENTY_AND_ON.split(), 2)
+}
 CARDINALS = {word: float(number) for word, number in _SMALL.items() if number < 13}
 """Numbers that are words in a text; larger ones and those before a unit are written in digits first."""
 
-_ONE, _BELOW_20, _TEN = ("|".join(table) for table in (_ONES, {"zero": 0} | _ONES | _TEENS, _TENS))
+_ONE = "|".join(word for word, number in _SMALL.items() if 0 < number < 10)
+_BELOW_20, _TEN = (names.replace(" ", "|") for names in (_BELOW_TWENTY, _TWENTY_AND_ON))
 _BELOW_100 = rf"(?:(?:{_TEN})(?:[\s-](?:{_ONE}))?|(?:{_BELOW_20}))"
 _WHOLE = rf"(?:(?:(?:{_BELOW_100}|a)\s(?:hundred|thousand|dozen)\b(?:\s(?:and\s)?(?={_BELOW_100}))?)*(?:\b{_BELOW_100})?)"
 _NUMBER = re.compile(
