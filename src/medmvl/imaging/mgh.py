@@ -56,8 +56,7 @@ def read_mgh(path: Path, selector: Selector) -> MedicalImage:
         raise ReadError("the MGH header is damaged or cut short") from error
     check_size((columns, rows, slices), dtype.itemsize)
     layout = Layout((columns, rows, slices), frames, dtype, _DATA_AT)
-    array, _ = load_pixels(
-        path, layout, choose_time(selector, frames)
-    )  # tags of FreeSurfer follow the voxels
+    # What follows the voxels are FreeSurfer's tags.
+    array, _ = load_pixels(path, layout, choose_time(selector, frames))
     spacing = tuple(float(step) for step in reversed(header["delta"]))
     return spatial_volume(array, affine, spacing if known else None, source_format="mgh", notes=[])

@@ -64,26 +64,8 @@ _MINUS = re.compile(r"\bnegative\s+(?=\d+(?:\.\d+)?\s*(?:HU\b|hounsfield|°|degr
 _VERTEBRAE = re.compile(
     rf"\b([CTLS])(\d{{1,2}})\s*(?:-|/|to)\s*(?:([CTLS])(?=\d)\s*)?(\d{{1,2}})\b(?!\s*{UNIT})", re.IGNORECASE
 )
-_ORDINALS = dict(
-    zip(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-        ],
-        range(1, 13),
-        strict=True,
-    )
-)
+_ORDERED = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_ORDINALS = {word: number for number, word in enumerate(_ORDERED.split(), 1)}
 _ORDINAL = rf"(?:(?P<word>{'|'.join(_ORDINALS)})|(?P<number>1?\d)(?:st|nd|rd|th))"
 _RIB = re.compile(rf"\b{_ORDINAL}(?=\s(?:(?:left|right)\s)?ribs?\b)", re.IGNORECASE)
 _VERTEBRA = re.compile(
@@ -91,17 +73,16 @@ _VERTEBRA = re.compile(
     re.IGNORECASE,
 )
 _ONLY_ROMAN = re.compile(r"(\W*)(I{2,3}|IV|VI{0,3}|IX)(?=[abc]?\W*$)", re.IGNORECASE)
-_ROMAN = re.compile(
-    r"\b(grade|stage|type|class|category|level)\s+(I{1,3}|IV|VI{0,3}|IX)(?=[abc]?(?![A-Za-z]))", re.IGNORECASE
-)
-_GRADE = re.compile(
-    r"\b(grade|stage|type|class|category|level)\s+(one|two|three|four|five|six)\b", re.IGNORECASE
-)
 _ROMANS = {
     roman: str(at) for at, roman in enumerate(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"), 1)
 }
-
-
+_GRADES = _ROMANS | {word: f"{CARDINALS[word]:g}" for word in ("one", "two", "three", "four", "five", "six")}
+_GRADE = re.compile(
+    r"\b(grade|stage|type|class|category|level)\s+"
+    r"(?:((?:I{1,3}|IV|VI{0,3}|IX)(?=[abc]?(?![A-Za-z])))|(one|two|three|four|five|six)\b)",
+    re.IGNORECASE,
+)
+"""A grade by a Roman numeral or a word."""
 _SHARES = tuple(
     (re.compile(pattern, re.IGNORECASE), share)
     for pattern, share in (
@@ -149,8 +130,7 @@ def measured_in_one_form(text: str) -> str:
     text = _VERTEBRAE.sub(lambda match: f"{match[1]}{match[2]}-{match[3] or match[1]}{match[4]}", text)
     text = _RIB.sub(lambda match: f"{_ordinal(match)}th", text)
     text = _VERTEBRA.sub(lambda match: f"{match['spine']}{_ordinal(match)}", text)
-    text = _GRADE.sub(lambda match: f"{match[1]} {CARDINALS[match[2].lower()]:g}", text)
-    text = _ROMAN.sub(lambda match: f"{match[1]} {_ROMANS[match[2].lower()]}", text)
+    text = _GRADE.sub(lambda match: f"{match[1]} {_GRADES[(match[2] or match[3]).lower()]}", text)
     alone = _ONLY_ROMAN.match(text)
     return f"{alone[1]}{_ROMANS[alone[2].lower()]}{text[alone.end() :]}" if alone else text
 

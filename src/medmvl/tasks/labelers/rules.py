@@ -123,13 +123,13 @@ CLAUSE_END = re.compile(
 """A denial or doubt reaches no further than this; a Chinese comma ends it, an English one before something new (`_NEW`)."""
 _STATED = (
     r"(?:small|tiny|trace|mild|minimal|moderate|large|severe|slight|new|stable|unchanged|persist\w+|increas\w+|worsen\w+"
-    r"|improv\w+|residual|patchy|diffuse|multiple|several|few|bilateral|left|right|old|healed|chronic|known|an?|\d+)\b"
+    r"|improv\w+|residual|patchy|diffuse|multiple|several|few|bilateral|left|right|old|healed|chronic|known|an?|\d+)"
 )
 _NEW = re.compile(
-    rf",\s*(?:(?:and|with)\s+)?(?={_STATED})|\s(?:with|and)\s(?=(?:an?\s)?(?:new|stable|unchanged|persist\w+|known)\b)"
+    rf",\s*(?:(?:and|with)\s+)?(?={_STATED}\b)|\s(?:with|and)\s(?=(?:an?\s)?(?:new|stable|unchanged|persist\w+|known)\b)"
 )
 """Where a list of denied findings ends and something stated begins: `no pneumothorax, small effusion`."""
-_ENDS_OPEN = re.compile(rf"\b(?:no|not|without|{_STATED[:-2]})$")
+_ENDS_OPEN = re.compile(rf"\b(?:no|not|without|{_STATED})$")
 _LISTED = re.compile(r"\b(?:n?or)\b")
 _COMMA_ENDS = re.compile(r"^\s*without\b|\bdenies\b")
 """Denials that a comma always ends: `without fever, the mass ...`."""

@@ -48,11 +48,9 @@ _HAN_ABOUT = re.compile(
 )
 """Two digits in a row, which mean about: 七八 is seven or eight, 十七八 seventeen or eighteen, 二三十 twenty or thirty."""
 _HAN_SHARE = re.compile(rf"百分之\s*({_HAN}|\d+(?:\.\d+)?)")
-# One character each; $: the end of the text.
-_HAN_COUNTED = "个個枚处處颗顆块塊条條只隻根张張层層级級期型类類毫升克度岁歲周天年月秒$"
 _COUNTED = re.compile(
     rf"(?<![第点{''.join((*_HAN_DIGITS, *_HAN_TENS))}])({_HAN})"
-    rf"(?=\s*(?:{'|'.join(_HAN_COUNTED)}|厘米|公分|公斤|立方|平方|小时|分钟|英寸|mm|cm|ml|HU))",
+    rf"(?=\s*(?:[个個枚处處颗顆块塊条條只隻根张張层層级級期型类類]|{UNIT}|$))",
     re.IGNORECASE,
 )
 """A Chinese number that counts something, or is the whole text; within other words it counts nothing."""
