@@ -168,12 +168,13 @@ def slice_of(page: Any, plane: str) -> int:
 
 def say(page: Any, text: str) -> None:
     """Let the server's answer be this text, as one piece."""
+    page.route("**/v1/chat/completions", lambda route: answer_with(route, text))
+
+
+def answer_with(route: Any, text: str) -> None:
     chunk = json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]})
     body = f"data: {chunk}\n\ndata: [DONE]\n\n"
-    page.route(
-        "**/v1/chat/completions",
-        lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body),
-    )
+    route.fulfill(status=200, content_type="text/event-stream", body=body)
 
 
 def test_a_dicom_series_and_a_nifti_file_are_added_scrolled_and_windowed(
@@ -210,6 +211,106 @@ def test_a_dicom_series_and_a_nifti_file_are_added_scrolled_and_windowed(
     page.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 + 40, steps=5)
     page.mouse.up()
     sync_api.expect(page.locator("#window")).to_have_value("custom")
+
+
+SLOW_LOADS = """() => {
+    window.held = [];
+    window.views = new Set();
+    const load = niivue.Niivue.prototype.loadFromArrayBuffer;
+    niivue.Niivue.prototype.loadFromArrayBuffer = async function (...given) {
+        window.views.add(this);
+        await new Promise((go) => window.held.push(go));
+        return load.apply(this, given);
+    };
+}"""
+"""Pixels stay on their way into the picture until `release`."""
+SMALL = [6, 16, 20]
+"""Depth, height and width of a CT."""
+
+
+def release(page: Any) -> None:
+    """Let what is on its way into the picture arrive, in its order, until a study is shown."""
+    while page.locator("#sliders input").count() == 0:
+        page.evaluate("window.held.shift()?.()")
+        page.wait_for_timeout(50)
+
+
+def drawn(page: Any) -> list[list[int]]:
+    """The sizes of the volumes in the picture, as depth, height and width."""
+    sizes: list[list[int]] = page.evaluate(
+        "[...window.views].flatMap(view => view.volumes.map(volume => volume.dims.slice(1, 4).reverse()))"
+    )
+    return sizes
+
+
+@pytest.fixture
+def two(page: Any, series: Path, tmp_path: Path) -> Any:
+    """The page with two CTs, the first of `SMALL` voxels; what is opened from now on, is held."""
+    values = np.random.default_rng(0).integers(-1000, 400, SMALL[::-1], np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), tmp_path / "ct.nii.gz")
+    page.set_input_files("#files", tmp_path / "ct.nii.gz")
+    page.select_option(".study .values select", "HU")
+    sync_api.expect(page.locator(".study .values")).to_have_count(0)
+    page.set_input_files("#folder", series)
+    sync_api.expect(page.locator(".study")).to_have_count(2)
+    sync_api.expect(page.locator("#sliders input")).to_have_count(3)
+    page.evaluate(SLOW_LOADS)
+    return page
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0)])
+def test_only_the_last_study_that_was_opened_is_in_the_picture(
+    two: Any, series: Path, order: tuple[int, ...]
+) -> None:
+    shapes = [SMALL, list(read(series).shape)]
+    assert shapes[0] != shapes[1]
+    for number in order:
+        two.locator(".study .open").nth(number).click()
+    two.wait_for_function("window.held.length > 0")
+    assert drawn(two) == []  # nor the study from before, next to the name of this one
+    release(two)
+    two.wait_for_timeout(500)
+    assert drawn(two) == [shapes[order[-1]]]
+    assert "shown" in two.locator(".study").nth(order[-1]).get_attribute("class").split()
+
+
+def test_what_is_chosen_while_a_study_loads_holds_for_it(two: Any) -> None:
+    two.locator(".study .open").first.click()
+    two.select_option("#plane", "axial")
+    two.click("#reset")
+    two.select_option("#window", "lung")
+    release(two)
+    sync_api.expect(two.locator("#sliders input")).to_have_count(1)
+    sync_api.expect(two.locator("#viewer")).to_have_attribute("data-window", "-1350,150")
+    two.locator(".study .open").nth(1).click()  # and for the one it is compared with
+    release(two)
+    sync_api.expect(two.locator("#sliders input")).to_have_count(1)
+    two.click("#language")
+    assert (two.input_value("#window"), two.input_value("#plane")) == ("lung", "axial")
+
+
+def test_a_box_is_drawn_on_its_own_study_alone(two: Any) -> None:
+    asked: list[Any] = []
+    two.route("**/v1/chat/completions", lambda route: asked.append(route))
+    two.locator(".study .open").first.click()
+    release(two)
+    two.fill("#question", "Where is it?")
+    two.keyboard.press("Enter")
+    two.locator(".study .open").nth(1).click()  # while the answer is on its way
+    release(two)
+    answer_with(asked[0], f"It lies at {BOX}.")
+    show = two.get_by_role("button", name="Show box 1")
+    show.wait_for()
+    assert "shown" in two.locator(".study").nth(1).get_attribute("class").split()
+    show.click()
+    two.locator(".study .open").nth(1).click()
+    release(two)
+    two.wait_for_timeout(500)
+    assert two.get_attribute("#viewer", "data-boxes") is None
+    show.click()
+    release(two)
+    sync_api.expect(two.locator("#viewer")).to_have_attribute("data-boxes", "1")
+    assert "shown" in two.locator(".study").first.get_attribute("class").split()
 
 
 def test_an_answer_streams_and_is_the_one_the_server_gives_to_anyone(page: Any, served: Served) -> None:

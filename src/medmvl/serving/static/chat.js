@@ -72,6 +72,7 @@ export class Chat {
     this.onBusy(true);
     this.onChange();
     this.draw();
+    const { shown } = this.studies;
     const started = performance.now();
     try {
       const finish = await streamChat(body, this.stopper.signal, (piece) => this.#grow(turn, piece), (piece) => this.#reason(turn, piece));
@@ -87,7 +88,7 @@ export class Chat {
       this.onChange();
       this.draw();
     }
-    await this.#findBoxes(turn);
+    await this.#findBoxes(turn, shown);
   }
 
   // The turns as OpenAI's messages. What was never answered is left out; its studies go with the next question.
@@ -139,17 +140,17 @@ export class Chat {
     this.onChange();
   }
 
-  // Boxes in an answer belong to the study that is shown while it is given, or else to the last one.
-  async #findBoxes(turn) {
-    const usable = this.studies.usable();
-    const study = usable.find(({ id }) => id === this.studies.shown) ?? usable.at(-1);
+  // Boxes in an answer belong to the study that was shown when it was asked for, or else to the last one the model was given.
+  async #findBoxes(turn, shown) {
+    const usable = this.studies.usable().filter((study) => study.sent);
+    const study = usable.find(({ id }) => id === shown) ?? usable.at(-1);
     if (!study || !MAY_HOLD_BOX.test(turn.text)) return;
     const { boxes } = await postJson("/page/boxes", { text: turn.text, study: study.id }).catch(() => ({ boxes: [] }));
     if (boxes.length === 0) return;
     turn.boxes = { study: study.id, found: boxes };
     this.onChange();
     this.draw();
-    await this.onBoxes(study, boxes);
+    if (this.studies.shown === shown) await this.onBoxes(study, boxes); // who looks at another one now, is left there
   }
 
   #bubble(turn, number) {

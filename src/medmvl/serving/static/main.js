@@ -78,10 +78,14 @@ async function showStudy(study) {
   }
   at("plane").disabled = study.kind === "image";
   viewer.resize();
+  const shown = viewer.show(study);
+  drawSliders();
+  at("position").textContent = "";
   try {
-    if ((await viewer.show(study)) === null) return;
+    if (!(await shown)) return;
     at("plane").value = viewer.plane;
     drawWindows();
+    chooseWindow(at("window").value === "custom" ? "automatic" : at("window").value);
     drawSliders();
     await showSeen();
   } catch (error) {
@@ -102,8 +106,8 @@ async function showSeen() {
 }
 
 async function showBoxes(study, boxes) {
-  if (studies.shown !== study.id) await studies.show(study);
-  if (!canDraw) return;
+  if (viewer.study?.id !== study.id) await studies.show(study);
+  if (!canDraw || viewer.study?.id !== study.id) return; // another was asked for meanwhile
   viewer.drawBoxes(boxes);
   at("viewer").dataset.boxes = boxes.length;
 }
@@ -111,13 +115,15 @@ async function showBoxes(study, boxes) {
 const inHounsfield = () => viewer.study?.units === "HU";
 
 function drawWindows() {
+  const before = at("window").value;
   const names = ["automatic", ...(canDraw && inHounsfield() ? Object.keys(about.windows) : [])];
   at("window").replaceChildren(...names.map((name) => new Option(word(name), name)), new Option(word("custom"), "custom"));
   at("window").lastChild.hidden = true;
+  at("window").value = [...names, "custom"].includes(before) ? before : "automatic";
 }
 
 function chooseWindow(name) {
-  if (name === "custom") return;
+  if (name === "custom" || !viewer.study) return;
   const [centre, width] = about.windows[name] ?? [0, 0];
   viewer.setWindow(...(name === "automatic" ? viewer.automatic : [centre - width / 2, centre + width / 2]));
   drawWindow(...viewer.window, name);
@@ -242,7 +248,7 @@ function listenToDrops() {
 
 function listenToViewer() {
   at("plane").onchange = () => {
-    viewer.setPlane(at("plane").value);
+    viewer.choosePlane(at("plane").value);
     drawSliders();
   };
   at("window").onchange = () => chooseWindow(at("window").value);

@@ -13,8 +13,10 @@ export class Viewer {
   constructor(original, seen, { onMove, onWindow }) {
     this.canvases = { original, seen };
     this.hooks = { onMove, onWindow };
-    this.study = null;
-    this.turn = 0; // which `show` is the latest: slower ones before it give way
+    this.study = null; // whose pixels are in the view; null while they load
+    this.chosen = "multi"; // the plane of volumes
+    this.turns = new Map(); // per view what was asked of it last: slower loads before it give way
+    this.putting = Promise.resolve();
   }
 
   // False where the browser cannot draw.
@@ -41,21 +43,19 @@ export class Viewer {
     return true;
   }
 
-  // Load a study; null where another was asked for meanwhile.
+  // Load a study; false where another was asked for meanwhile.
   async show(study) {
-    const turn = ++this.turn;
-    const maxVoxels = innerWidth < 700 ? SMALL_SCREEN_VOXELS : LARGE_SCREEN_VOXELS;
-    const bytes = await getBytes(`/page/studies/${study.id}/pixels.nii?max_voxels=${maxVoxels}`);
-    if (turn !== this.turn) return null;
-    this.study = study;
+    this.study = null;
     this.hideSeen();
-    await this.#put(this.original, bytes);
-    for (const view of [this.original, this.seen]) view.setCrosshairWidth(study.kind === "image" ? 0 : CROSSHAIR_PERCENT);
-    this.original.setIsOrientationTextVisible(study.oriented);
-    this.automatic = this.window = [this.#volume.cal_min, this.#volume.cal_max];
-    this.setPlane(study.kind === "image" ? study.plane : "multi");
-    this.slice(2, Math.floor(this.counts[2] / 2));
-    return study;
+    const maxVoxels = innerWidth < 700 ? SMALL_SCREEN_VOXELS : LARGE_SCREEN_VOXELS;
+    return this.#load(this.original, `/page/studies/${study.id}/pixels.nii?max_voxels=${maxVoxels}`, () => {
+      this.study = study;
+      for (const view of [this.original, this.seen]) view.setCrosshairWidth(study.kind === "image" ? 0 : CROSSHAIR_PERCENT);
+      this.original.setIsOrientationTextVisible(study.oriented);
+      this.automatic = this.window = [this.#volume.cal_min, this.#volume.cal_max];
+      this.#setPlane(study.kind === "image" ? study.plane : this.chosen);
+      this.slice(2, Math.floor(this.counts[2] / 2));
+    });
   }
 
   // Views that are moved together; one without a study must not be.
@@ -72,20 +72,18 @@ export class Viewer {
   async showSeen(channel) {
     this.#join(false);
     const { study } = this;
-    const bytes = await getBytes(`/page/studies/${study.id}/seen.nii?channel=${channel}`);
-    if (study !== this.study) return;
-    await this.#put(this.seen, bytes);
-    this.seen.setIsOrientationTextVisible(study.oriented);
-    this.#volumeOf(this.seen).cal_min = 0;
-    this.#volumeOf(this.seen).cal_max = 255;
-    this.seen.updateGLVolume();
-    this.setPlane(this.plane);
-    this.original.createOnLocationChange();
-    this.#join(true);
+    await this.#load(this.seen, `/page/studies/${study.id}/seen.nii?channel=${channel}`, () => {
+      this.seen.setIsOrientationTextVisible(study.oriented);
+      this.#volumeOf(this.seen).cal_min = 0;
+      this.#volumeOf(this.seen).cal_max = 255;
+      this.seen.updateGLVolume();
+      this.#setPlane(this.plane);
+      this.original.createOnLocationChange();
+      this.#join(true);
+    });
   }
 
   hide() {
-    this.turn++;
     this.study = null;
     this.hideSeen();
     this.#clear(this.original);
@@ -101,7 +99,13 @@ export class Viewer {
     return this.plane === "multi" ? PLANES : [this.plane];
   }
 
-  setPlane(plane) {
+  // Of this volume and those after it.
+  choosePlane(plane) {
+    this.chosen = plane;
+    if (this.study) this.#setPlane(plane);
+  }
+
+  #setPlane(plane) {
     this.plane = plane;
     const types = globalThis.niivue.SLICE_TYPE;
     const type = plane === "multi" ? types.MULTIPLANAR : types[plane.toUpperCase()];
@@ -113,6 +117,7 @@ export class Viewer {
   }
 
   setWindow(low, high) {
+    if (!this.study) return;
     this.#volume.cal_min = low;
     this.#volume.cal_max = high;
     this.window = [low, high];
@@ -133,6 +138,7 @@ export class Viewer {
   }
 
   reset() {
+    if (!this.study) return;
     this.#pan([0, 0, 0, 1]);
     this.setWindow(...this.automatic);
   }
@@ -144,7 +150,7 @@ export class Viewer {
     this.#goTo(place);
   }
 
-  // Draw boxes, given by two corners in millimetres, and go to the middle of the first.
+  // Draw boxes of the study that is shown, given by two corners in millimetres, and go to the middle of the first.
   drawBoxes(boxes) {
     const view = this.original;
     view.closeDrawing();
@@ -169,16 +175,35 @@ export class Viewer {
     return view.volumes[0];
   }
 
-  async #put(view, bytes) {
+  // Pixels into a view, then `done`; false where it was cleared meanwhile. NiiVue keeps the pixels of two loads at once, those of
+  // another patient among them: they go in one after the other, and only the last asked for stay.
+  async #load(view, address, done) {
     this.#clear(view);
-    await view.loadFromArrayBuffer(bytes, "study.nii");
-    view.setInterpolation(false);
+    const turn = this.turns.get(view);
+    const isLast = () => turn === this.turns.get(view);
+    const bytes = await getBytes(address);
+    const put = async () => {
+      if (!isLast()) return;
+      await view.loadFromArrayBuffer(bytes, "study.nii");
+      if (!isLast()) return this.#empty(view);
+      view.setInterpolation(false);
+      done();
+    };
+    this.putting = this.putting.then(put, put);
+    await this.putting;
+    return isLast();
   }
 
   #clear(view) {
+    this.turns.set(view, {});
+    this.#empty(view);
+  }
+
+  #empty(view) {
     view.closeDrawing();
     Object.assign(view, { volumes: [], overlays: [], back: null }); // its own removing draws a scene without a volume and fails
     view.mediaUrlMap.clear();
+    view.drawScene();
   }
 
   #pan(place) {
