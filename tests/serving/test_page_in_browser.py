@@ -223,20 +223,20 @@ SLOW_LOADS = """() => {
         return load.apply(this, given);
     };
 }"""
-"""Pixels stay on their way into the picture until `release`."""
+"""Pixels stay on their way into the viewer until `release`."""
 SMALL = [6, 16, 20]
 """Depth, height and width of a CT."""
 
 
 def release(page: Any) -> None:
-    """Let what is on its way into the picture arrive, in its order, until a study is shown."""
+    """Let what is on its way into the viewer arrive, in its order, until a study is shown."""
     while page.locator("#sliders input").count() == 0:
         page.evaluate("window.held.shift()?.()")
         page.wait_for_timeout(50)
 
 
 def drawn(page: Any) -> list[list[int]]:
-    """The sizes of the volumes in the picture, as depth, height and width."""
+    """The sizes of the volumes in the viewer, as depth, height and width."""
     sizes: list[list[int]] = page.evaluate(
         "[...window.views].flatMap(view => view.volumes.map(volume => volume.dims.slice(1, 4).reverse()))"
     )
@@ -259,7 +259,7 @@ def two(page: Any, series: Path, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0)])
-def test_only_the_last_study_that_was_opened_is_in_the_picture(
+def test_only_the_last_study_that_was_opened_is_in_the_viewer(
     two: Any, series: Path, order: tuple[int, ...]
 ) -> None:
     shapes = [SMALL, list(read(series).shape)]
