@@ -107,3 +107,16 @@ def test_alone_gathers_its_own() -> None:
 def test_the_digest_changes_with_the_weights(tmp_path: Path) -> None:
     digests = {model_digest(save_tiny_model(tmp_path / str(i), seed)) for i, seed in enumerate([0, 0, 1])}
     assert len(digests) == 2
+
+
+def test_the_digest_changes_with_any_byte_of_large_weights(tmp_path: Path) -> None:
+    """As after a stage that trained the connector alone: its tensors are a small part of one large file."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(bytes(40 << 20))
+    digests = {model_digest(tmp_path)}
+    for place in (3 << 20, 21 << 20, (40 << 20) - 1):
+        with (tmp_path / "model.safetensors").open("r+b") as file:
+            file.seek(place)
+            file.write(b"\1")
+        digests.add(model_digest(tmp_path))
+    assert len(digests) == 4

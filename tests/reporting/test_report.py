@@ -21,10 +21,12 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import BasicTextSRStorage
 
 from medmvl.cli.main import main
+from medmvl.engine import Engine, GenerationOptions
 from medmvl.errors import ReadError, UserError
 from medmvl.reporting.fhir import diagnostic_report
 from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import NOTICES, plain
+from medmvl.reporting.run import CHANGED, Outcome, ReportSettings, write_reports
 from medmvl.reporting.search import find_studies, is_flat
 from medmvl.reporting.structured import check, write_structured_report
 from tests.factories.dicom import SECRET, ct_series, dataset, save, stored_volume
@@ -338,6 +340,48 @@ def test_an_id_changes_with_the_file_and_not_with_its_folder_being_named_twice(
     (second,) = find_studies([folder], {}).studies
     assert first.id != second.id and first.name == second.name == "one/x.npy"
     assert find_studies([studies], {}).num_ignored == 1
+
+
+def test_a_folder_within_one_that_is_named_too_is_reported_once(studies: Path) -> None:
+    both = find_studies([studies, studies / "ct", studies / "xray"], {}).studies
+    assert [study.name for study in both] == [study.name for study in find_studies([studies], {}).studies]
+
+
+def test_studies_that_cannot_be_told_apart_are_refused(model: Path, tmp_path: Path, capsys: Any) -> None:
+    for hospital, value in (("a", 0), ("b", 1)):
+        folder = tmp_path / hospital / "scans"
+        folder.mkdir(parents=True)
+        np.save(folder / "1.npy", np.full((4, 8, 8), value, np.int16))
+        os.utime(folder / "1.npy", ns=(0, 0))  # as an archive without times leaves them
+    assert report(model, tmp_path / "out", tmp_path / "a" / "scans", tmp_path / "b" / "scans") == 2
+    assert "name a folder that holds both" in capsys.readouterr().err
+    assert report(model, tmp_path / "out", tmp_path) == 0
+    assert {row["path"].split("/")[-3] for row in rows(tmp_path / "out" / "sources.csv")} == {"a", "b"}
+
+
+def test_a_series_that_arrives_meanwhile_is_not_reported_under_another_name(
+    model: Path, tmp_path: Path
+) -> None:
+    """Series are counted by their numbers: with one more, `#series=1` is another patient's."""
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    for number in (5, 6):
+        ct_series(inbox / str(number), stored_volume(5, 16, 16, number), SeriesNumber=number, **WHO)
+    (inbox / "5" / "IM0001").rename(inbox / "IM0001")
+    found = find_studies([inbox], {})
+    assert [study.name for study in found.studies] == ["inbox#series=1", "inbox#series=2"]
+
+    def write() -> Outcome:
+        settings = ReportSettings("Report.", sr=False)
+        return write_reports(
+            Engine.load(model), found, out, settings, {}, GenerationOptions(max_new_tokens=4)
+        )
+
+    ct_series(inbox / "1", stored_volume(5, 16, 16, 1), SeriesNumber=1, PatientID="another")
+    done = write()
+    assert done.num_reports == 0 and {(bad.step, bad.error) for bad in done.bad} == {("ask", CHANGED)}
+    assert not (out / "fhir").exists()
+    found = find_studies([inbox], {})
+    assert write().num_reports == 3
 
 
 @pytest.mark.parametrize(

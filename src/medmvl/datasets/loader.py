@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -52,7 +54,7 @@ class BlockLoader:
         reference = self.reference(block)
         if reference.startswith(PHANTOM_SCHEME):
             return reference
-        return f"{reference} {self.declarations(block)} {hash(states_of(split_selector(reference)[0]))}"
+        return f"{reference} {self.declarations(block)} {state_of(split_selector(reference)[0])}"
 
     def declarations(self, block: VisualBlock) -> Declarations:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
@@ -83,6 +85,11 @@ class BlockLoader:
                 f"make it the block '{image.kind}' (--{image.kind} on the command line), or choose another file"
             )
         return image
+
+
+def state_of(path: Path) -> str:
+    """Digest of `states_of`: it changes when a file is replaced, added or removed."""
+    return hashlib.sha256(json.dumps(states_of(path)).encode()).hexdigest()
 
 
 def states_of(path: Path) -> tuple[tuple[str, int, int], ...]:

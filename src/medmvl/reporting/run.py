@@ -12,7 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine, GenerationOptions, ProcessGroup, StoredAnswer, answer_samples, read_answers
 from medmvl.engine.batch import Progress
 from medmvl.engine.process_group import SINGLE_PROCESS
-from medmvl.errors import UserError
+from medmvl.errors import ReadError, UserError
+from medmvl.imaging import MedicalImage
 from medmvl.json_types import JsonMapping
 from medmvl.outputs import continued_folder
 from medmvl.reporting.fhir import diagnostic_report
@@ -30,10 +31,12 @@ from medmvl.reporting.identity import source_instances
 from medmvl.reporting.notice import STATUS, plain
 from medmvl.reporting.search import Bad, Found, Study
 from medmvl.reporting.structured import write_structured_report
+from medmvl.schema import VisualBlock
 from medmvl.schema.reasoning import without_reasoning
 
 FOLDERS = ("fhir", "sr")
 EMPTY = "the model's report is empty"
+CHANGED = "a file was replaced, added or removed after the study was found: run the command again when none arrives any more"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,9 @@ def _write_missing(
     failures = answer_samples(
         engine,
         samples,
-        BlockLoader(Path.cwd()),
+        _AsFound(
+            Path.cwd(), studies={block.path: study for study in found.studies for block in study.blocks}
+        ),
         answers,
         record,
         options,
@@ -139,6 +144,33 @@ def _write_missing(
         _write_tables(out, done, texts, bad, settings, run)
     processes.wait()
     return Outcome(len(done), tuple(bad), tuple((study.name, texts[study.id].warnings) for study in done))
+
+
+@dataclass(frozen=True)
+class _AsFound(BlockLoader):
+    """Reads studies as they were found: the report must be about the patient whom FHIR and SR name."""
+
+    studies: Mapping[str, Study] = field(default_factory=dict)
+    """Studies by the paths of their blocks."""
+
+    def signature(self, block: VisualBlock) -> str:
+        """As any loader's; it is asked for before what is kept of a scan is used."""
+        self._check(block)
+        return super().signature(block)
+
+    def __call__(self, block: VisualBlock) -> MedicalImage:
+        """Read the block's file.
+
+        Raises:
+            ReadError: it cannot be read, or has changed since it was found.
+        """
+        image = super().__call__(block)
+        self._check(block)
+        return image
+
+    def _check(self, block: VisualBlock) -> None:
+        if self.studies[block.path].has_changed():
+            raise ReadError(CHANGED)
 
 
 class _Text(NamedTuple):
@@ -168,6 +200,8 @@ def _export(out: Path, study: Study, report: _Text, settings: ReportSettings) ->
         return []
     try:
         sources = source_instances(study.dicom)
+        if study.has_changed():
+            raise ReadError(CHANGED)
     except (ValueError, OSError) as error:
         return [Bad(study.name, "fhir" if writes_fhir else "sr", _said(error))]
     try:

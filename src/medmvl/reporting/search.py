@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from medmvl.datasets.loader import state_of
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging.dicom import series_in
 from medmvl.imaging.dicom_series import Series
 from medmvl.imaging.partners import files_of, header_of
 from medmvl.imaging.read import FORMATS
+from medmvl.imaging.selector import split_selector
 from medmvl.imaging.volume_files import read_head
 from medmvl.reporting.identity import study_uid
 from medmvl.schema import Declarations, ImageBlock, Message, Sample, TextBlock, VisualBlock, VolumeBlock
@@ -53,11 +55,18 @@ class Study:
     dicom: tuple[Path, ...] = ()
     """The DICOM files the pixels come from, in order; empty for other formats."""
     modality: str | None = None
+    states: tuple[str, ...] = ()
+    """State of the file or folder of each block when it was found, see `state_of`."""
 
     def sample(self, prompt: str) -> Sample:
         """The question whose answer is the report."""
         content = (*self.blocks, TextBlock(text=prompt))
         return Sample(id=self.id, messages=(Message(role="user", content=content),))
+
+    def has_changed(self) -> bool:
+        """Whether a file was replaced, added or removed since: then `#series=2` may be another patient's."""
+        found = zip(self.blocks, self.states, strict=True)
+        return any(state_of(split_selector(block.path)[0]) != state for block, state in found)
 
 
 @dataclass
@@ -87,8 +96,30 @@ def find_studies(paths: Iterable[Path], declared: Declarations) -> Found:
         whole = path.absolute()
         search = _Search(whole, declared, found)
         search.folder(whole) if whole.is_dir() else search.file(whole, named=True)
-    found.studies = list({study.id: study for study in found.studies}.values())  # one path named twice
+    found.studies = list(_once(found.studies).values())
     return found
+
+
+def _once(studies: Iterable[Study]) -> dict[str, Study]:
+    """Studies by id, those of a path that was named twice once.
+
+    Raises:
+        UserError: two studies cannot be told apart.
+    """
+    known: dict[str, Study] = {}
+    seen: set[tuple[object, ...]] = set()
+    for study in studies:
+        files = study.dicom or study.blocks
+        if files in seen:
+            continue
+        seen.add(files)
+        other = known.setdefault(study.id, study)
+        if other is not study:
+            raise UserError(
+                f"{other.blocks[0].path} and {study.blocks[0].path}: their folders have one name, and the files one name, size "
+                "and time; name a folder that holds both"
+            )
+    return known
 
 
 @dataclass(frozen=True)
@@ -96,6 +127,8 @@ class _Search:
     root: Path
     declared: Declarations
     found: Found
+    _states: dict[Path, str] = field(default_factory=dict)
+    """Per file or folder; a folder of many series is looked at once."""
 
     def folder(self, folder: Path, *, within_dicom: bool = False) -> None:
         """Take the files here, then go into the folders; the topmost folder with DICOM files is read as one."""
@@ -179,8 +212,15 @@ class _Search:
                 blocks=tuple(blocks),
                 dicom=tuple(files) if series else (),
                 modality=modality,
+                states=tuple(self._state(block.path) for block in blocks),
             )
         )
+
+    def _state(self, path: str) -> str:
+        where, _ = split_selector(path)
+        if where not in self._states:
+            self._states[where] = state_of(where)
+        return self._states[where]
 
     def _bad(self, path: str | Path, error: str) -> None:
         self.found.bad.append(Bad(self._name(path), "find", error))
