@@ -219,7 +219,8 @@ def test_one_key_shared_by_visitors_holds_no_more_than_one_key_may(engine: Engin
     limits = Limits(bytes_per_key=1000)
     with running(create_app(engine, ServeSettings(page=True, keys=(KEY,), limits=limits))) as address:
         assert httpx.get(f"{address}/").status_code == 200
-        assert httpx.get(f"{address}/page/static/page.css").status_code == 200
+        files = httpx.get(f"{address}/page/static/page.css")
+        assert files.status_code == 200 and files.headers["cache-control"] == "no-cache"
         assert httpx.get(f"{address}/page/about").status_code == 401
         answers = []
         for _ in range(2):

@@ -313,6 +313,166 @@ def test_a_box_is_drawn_on_its_own_study_alone(two: Any) -> None:
     assert "shown" in two.locator(".study").first.get_attribute("class").split()
 
 
+def held(page: Any, address: str, method: str) -> list[Any]:
+    """The requests that are kept from the server until a test lets them go on."""
+    found: list[Any] = []
+    page.route(
+        address, lambda route: found.append(route) if route.request.method == method else route.fallback()
+    )
+    return found
+
+
+def until(page: Any, condition: Any) -> Any:
+    """What a condition gives once it is not empty; the browser goes on meanwhile."""
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+    return found
+
+
+def on_the_server(page: Any) -> list[str]:
+    """Ids of the studies that the server holds for this visitor."""
+    asked = "fetch('/page/studies').then((answer) => answer.json()).then(({studies}) => studies.map(({id}) => id))"
+    found: list[str] = page.evaluate(asked)
+    return found
+
+
+def undeclared(folder: Path) -> Path:
+    """A NIfTI file that does not say its units."""
+    values = np.random.default_rng(0).integers(-1000, 400, (16, 16, 8), np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), folder / "ct.nii.gz")
+    return folder / "ct.nii.gz"
+
+
+def test_no_question_is_asked_while_a_study_is_on_its_way_and_it_stays_with_its_conversation(
+    page: Any, tmp_path: Path
+) -> None:
+    asked = held(page, "**/v1/chat/completions", "POST")
+    uploads = held(page, "**/page/studies", "POST")
+    page.set_input_files("#files", undeclared(tmp_path))
+    (upload,) = until(page, lambda: uploads)
+    sync_api.expect(page.locator("#send")).to_be_disabled()
+    page.fill("#question", "Is there a nodule?")
+    page.keyboard.press("Enter")
+    assert page.input_value("#question") == "Is there a nodule?"
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("#saving summary")
+    page.click("#new")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        upload.continue_()
+    sync_api.expect(page.locator("#send")).to_be_enabled()
+    assert page.locator(".study").count() == 0 and on_the_server(page) == [] and asked == []
+
+
+def test_a_study_that_is_removed_while_it_is_declared_stays_removed(page: Any, tmp_path: Path) -> None:
+    page.set_input_files("#files", undeclared(tmp_path))
+    sync_api.expect(page.locator("#sliders input")).to_have_count(3)
+    declarations = held(page, "**/declare", "POST")
+    page.select_option(".study .values select", "HU")
+    (declaration,) = until(page, lambda: declarations)
+    answer = (
+        declaration.fetch()
+    )  # the server has declared it, under another id, and the page does not know yet
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.click(".study .away")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        declaration.fulfill(response=answer)
+    assert on_the_server(page) == []
+    sync_api.expect(page.locator("#viewer")).to_be_hidden()
+    assert page.locator(".study").count() == 0
+
+
+def test_a_study_whose_pixels_were_asked_for_by_its_old_id_is_not_gone(page: Any, tmp_path: Path) -> None:
+    page.set_input_files("#files", undeclared(tmp_path))
+    sync_api.expect(page.locator("#sliders input")).to_have_count(3)
+    loads = held(page, "**/pixels.nii**", "GET")
+    page.locator(".study .open").click()
+    until(page, lambda: loads)
+    page.select_option(".study .values select", "HU")
+    first, second = until(page, lambda: loads[1:] and loads)
+    with page.expect_response("**/pixels.nii**") as refused:
+        first.continue_()
+    assert refused.value.status == 404
+    second.continue_()
+    sync_api.expect(page.locator("#sliders input")).to_have_count(3)
+    assert page.locator(".study.gone").count() == 0
+    assert "Not read" not in page.locator("#intake").inner_text()
+
+
+def test_a_box_of_a_study_that_was_removed_is_no_other_studys(page: Any) -> None:
+    add_example(page)
+    add_example(page)
+    asked = held(page, "**/v1/chat/completions", "POST")
+    page.fill("#question", "Where is it?")
+    page.keyboard.press("Enter")
+    (question,) = until(page, lambda: asked)
+    page.locator(".study .away").last.click()
+    answer_with(question, f"It lies at {BOX}.")
+    answered(page)
+    page.wait_for_timeout(500)
+    assert page.get_by_role("button", name="Show box").count() == 0
+
+
+def test_a_study_that_comes_while_the_others_are_looked_for_is_there(page: Any) -> None:
+    add_example(page, "image")
+    lists = held(page, "**/page/studies", "GET")
+    page.reload()
+    ready(page)
+    (asked,) = until(page, lambda: lists)
+    answer = asked.fetch()  # of what the server held before the next one came
+    page.click("#add-image")
+    sync_api.expect(page.locator(".study")).to_have_count(2)
+    asked.fulfill(response=answer)
+    page.wait_for_timeout(500)
+    assert page.locator(".study.gone").count() == 0
+    assert "shown" in page.locator(".study").nth(1).get_attribute("class").split()
+
+
+def test_headers_of_two_folders_have_their_own_pixels(page: Any, tmp_path: Path) -> None:
+    shape = (4, 5, 6)
+    arrays = [np.full(shape, value, np.int16) for value in (-700, 40)]
+    for name, array in zip("ab", arrays, strict=True):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        (tmp_path / "scans" / name / "scan.raw").write_bytes(array.tobytes())
+        (tmp_path / "scans" / name / "scan.mhd").write_text(
+            "ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = scan.raw\n"
+        )
+    page.set_input_files("#folder", tmp_path / "scans")
+    sync_api.expect(page.locator(".study")).to_have_count(2)
+    pixels = "id => fetch(`/page/studies/${id}/pixels.nii`).then(a => a.arrayBuffer()).then(b => [...new Uint8Array(b)])"
+    found = [
+        np.asarray(nibabel.Nifti1Image.from_bytes(bytes(page.evaluate(pixels, name))).dataobj)
+        for name in on_the_server(page)
+    ]
+    assert [np.unique(array).tolist() for array in found] == [[-700], [40]]
+
+
+def test_no_two_studies_of_a_long_conversation_have_one_name(page: Any) -> None:
+    page.evaluate("sessionStorage.setItem('medmvl-conversation', JSON.stringify({added: 25}))")
+    page.reload()
+    ready(page)
+    add_example(page, "image")
+    add_example(page, "image")
+    names = page.locator(".study .open").all_inner_texts()
+    assert [name.split(" ")[0].strip() for name in names] == ["Z", "AA"]
+
+
+def test_a_conversation_for_which_the_tab_has_no_room_goes_on_and_says_so(page: Any) -> None:
+    add_example(page, "image")
+    page.evaluate(
+        "() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }"
+    )
+    say(page, "Yes.")
+    page.click("#report")
+    assert answered(page) == "Yes."
+    sync_api.expect(page.locator("#send")).to_be_visible()
+    sync_api.expect(page.locator("#intake")).to_contain_text("no room left")
+    assert (
+        page.evaluate("sessionStorage.getItem('medmvl-conversation')") is None
+    )  # none is better than an old one
+
+
 def test_an_answer_streams_and_is_the_one_the_server_gives_to_anyone(page: Any, served: Served) -> None:
     served.delay = 0.3  # a busy machine paints seldom
     add_example(page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, HTTPException, Query, UploadFile
 from fastapi import Request as HttpRequest
@@ -63,7 +63,7 @@ class BoxesRequest(StrictModel):
 
 def add_page(app: FastAPI, server: Server) -> None:
     """Add the page at `/` and its routes below `/page`."""
-    app.mount("/page/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/page/static", _PageFiles(directory=STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
     async def index(request: HttpRequest) -> HTMLResponse:
@@ -79,6 +79,15 @@ def add_page(app: FastAPI, server: Server) -> None:
 
     _add_taking(app, server)
     _add_showing(app, server)
+
+
+class _PageFiles(StaticFiles):
+    """The page's files. A browser asks each time whether they changed: parts of two releases do not work together."""
+
+    def file_response(self, *args: Any, **settings: Any) -> Response:
+        response = super().file_response(*args, **settings)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def describe(server: Server) -> JsonObject:

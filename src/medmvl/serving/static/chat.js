@@ -73,6 +73,7 @@ export class Chat {
     this.onChange();
     this.draw();
     const { shown } = this.studies;
+    const boxed = this.#boxed(shown);
     const started = performance.now();
     try {
       const finish = await streamChat(body, this.stopper.signal, (piece) => this.#grow(turn, piece), (piece) => this.#reason(turn, piece));
@@ -88,7 +89,7 @@ export class Chat {
       this.onChange();
       this.draw();
     }
-    await this.#findBoxes(turn, shown);
+    await this.#findBoxes(turn, boxed, shown);
   }
 
   // The turns as OpenAI's messages. What was never answered is left out; its studies go with the next question.
@@ -140,13 +141,17 @@ export class Chat {
     this.onChange();
   }
 
-  // Boxes in an answer belong to the study that was shown when it was asked for, or else to the last one the model was given.
-  async #findBoxes(turn, shown) {
+  // Boxes in an answer belong to the study that is shown when it is asked for, or else to the last one the model is given.
+  #boxed(shown) {
     const usable = this.studies.usable().filter((study) => study.sent);
-    const study = usable.find(({ id }) => id === shown) ?? usable.at(-1);
-    if (!study || !MAY_HOLD_BOX.test(turn.text)) return;
+    return usable.find(({ id }) => id === shown) ?? usable.at(-1);
+  }
+
+  async #findBoxes(turn, study, shown) {
+    const isThere = () => study && this.studies.all.includes(study) && this.state.turns.includes(turn);
+    if (!isThere() || !MAY_HOLD_BOX.test(turn.text)) return;
     const { boxes } = await postJson("/page/boxes", { text: turn.text, study: study.id }).catch(() => ({ boxes: [] }));
-    if (boxes.length === 0) return;
+    if (boxes.length === 0 || !isThere()) return;
     turn.boxes = { study: study.id, found: boxes };
     this.onChange();
     this.draw();

@@ -15,7 +15,14 @@ const RETRY_MS = 2000;
 
 const fresh = () => ({ studies: [], added: 0, turns: [], draft: "", alone: false, options: { temperature: 0, max_tokens: 256 } });
 const state = { ...fresh(), ...JSON.parse(sessionStorage.getItem(STATE) ?? "{}") };
-const store = () => sessionStorage.setItem(STATE, JSON.stringify(state));
+const store = () => {
+  try {
+    sessionStorage.setItem(STATE, JSON.stringify(state));
+  } catch { // full; what lies there is older, and a reload would show it as if it were all
+    sessionStorage.removeItem(STATE);
+    at("intake").textContent = word("notKept");
+  }
+};
 
 let about;
 let studies;
@@ -30,7 +37,7 @@ async function start() {
   about = await getJson("/page/about");
   at("model").textContent = about.model;
   at("length").max = about.limits.new_tokens;
-  studies = new Studies(state, at("studies"), at("intake"), about, { onShow: showStudy, onChange: store });
+  studies = new Studies(state, at("studies"), at("intake"), about, { onShow: showStudy, onChange: store, onArriving: drawBusy });
   chat = new Chat(state, at("log"), studies, about, { onChange: store, onBusy: drawBusy, onBoxes: showBoxes });
   viewer = new Viewer(at("original"), at("seen"), { onMove: drawPosition, onWindow: drawWindow });
   canDraw = await viewer.start().catch((error) => {
@@ -78,6 +85,7 @@ async function showStudy(study) {
   }
   at("plane").disabled = study.kind === "image";
   viewer.resize();
+  const { id } = study; // a declaration gives it another one
   const shown = viewer.show(study);
   drawSliders();
   at("position").textContent = "";
@@ -90,7 +98,7 @@ async function showStudy(study) {
     await showSeen();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.status === 404) study.gone = true;
+    if (error.status === 404 && study.id === id) study.gone = true;
     at("intake").textContent = word("refused", { error: error.message });
     studies.draw();
   }
@@ -172,17 +180,22 @@ function drawExamples() {
   const shown = studies.find(studies.shown);
   const questions = shown ? word(shown.kind === "volume" ? "askVolume" : "askImage") : [];
   at("examples").replaceChildren(...questions.map((text) => button(text, () => ask(text))));
-  at("report").disabled = studies.usable().length === 0;
+  drawBusy();
 }
 
-function drawBusy(busy) {
-  at("send").hidden = busy;
-  at("stop").hidden = !busy;
-  at("report").disabled = busy || studies.usable().length === 0;
+// A question waits for the answer to the one before, and for the studies that are on their way.
+const mayAsk = () => !chat.busy && studies.arriving === 0;
+
+function drawBusy() {
+  at("send").hidden = chat.busy;
+  at("stop").hidden = !chat.busy;
+  at("send").disabled = !mayAsk();
+  at("report").disabled = !mayAsk() || studies.usable().length === 0;
+  for (const example of at("examples").children) example.disabled = !mayAsk();
 }
 
 async function ask(text) {
-  if (chat.busy || !text.trim()) return;
+  if (!mayAsk() || !text.trim()) return;
   await chat.ask(text.trim());
 }
 
@@ -268,7 +281,7 @@ function listenToQuestions() {
   at("ask").onsubmit = async (event) => {
     event.preventDefault();
     const text = at("question").value;
-    if (chat.busy || !text.trim()) return;
+    if (!mayAsk() || !text.trim()) return;
     at("question").value = state.draft = "";
     await ask(text);
   };
@@ -311,8 +324,7 @@ function listenToQuestions() {
 async function startOver() {
   if (!confirm(word("startOverSure"))) return;
   chat.clear();
-  for (const study of [...studies.all]) await studies.drop(study);
-  state.added = 0;
+  await studies.clear();
   store();
   drawAll();
 }

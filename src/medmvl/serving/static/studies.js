@@ -6,11 +6,16 @@ import { word } from "./words.js";
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
+// A, B, ..., Z, AA, AB, ...: no two studies of a conversation have one name.
+const lettersOf = (number) => (number < 26 ? "" : lettersOf(Math.floor(number / 26) - 1)) + LETTERS[number % 26];
+
 export class Studies {
   // `state.studies` holds {id, kind, letter, shape, ..., days, sent, gone}; `onChange` stores it.
-  constructor(state, place, status, about, { onShow, onChange }) {
-    Object.assign(this, { state, place, status, about, onShow, onChange });
+  constructor(state, place, status, about, { onShow, onChange, onArriving }) {
+    Object.assign(this, { state, place, status, about, onShow, onChange, onArriving });
     this.shown = null;
+    this.arriving = 0; // how much is on its way: files, examples, declarations
+    this.conversation = {}; // another object in another conversation: what arrives for an earlier one is removed
   }
 
   get all() {
@@ -28,19 +33,31 @@ export class Studies {
 
   // After a reload: the server may have deleted some meanwhile.
   async check() {
-    if (this.all.length === 0) return;
+    const asked = this.all.map((study) => [study, study.id]); // one that comes meanwhile is not among those held
+    if (asked.length === 0) return;
     const held = new Set((await getJson("/page/studies")).studies.map((study) => study.id));
-    for (const study of this.all) study.gone = !held.has(study.id);
+    for (const [study, id] of asked) if (study.id === id) study.gone = !held.has(id);
     this.onChange();
     this.draw();
-    const last = this.all.findLast((study) => !study.gone);
-    if (last) this.show(last);
+    const shown = this.find(this.shown);
+    const next = shown && !shown.gone ? shown : this.all.findLast((study) => !study.gone);
+    if (next) this.show(next);
   }
 
   async add(files) {
+    await this.#arrival(this.#addAll(files));
+  }
+
+  async addExample(kind) {
+    await this.#arrival(this.#addOne(kind));
+  }
+
+  async #addAll(files) {
     const said = [];
     let count = 0;
+    const { conversation } = this;
     for (const { name, blob } of await uploadsOf(files)) {
+      if (conversation !== this.conversation) break;
       if (blob.size > this.about.limits.upload_bytes) {
         said.push(word("tooLarge", { name }));
         continue;
@@ -48,7 +65,7 @@ export class Studies {
       this.#say(word("reading", { name }));
       try {
         const taken = await upload(blob, (share) => this.#say(word("sending", { share: Math.round(100 * share) })));
-        count += await this.#take(taken, said);
+        count += await this.#take(taken, said, conversation);
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         said.push(word("refused", { error: `${name}: ${error.message}` }));
@@ -57,11 +74,12 @@ export class Studies {
     this.#say([...(count ? [word("taken", { count })] : []), ...said].join(" "), said.length > 0);
   }
 
-  async addExample(kind) {
+  async #addOne(kind) {
     const said = [];
+    const { conversation } = this;
     try {
-      const count = await this.#take(await postJson("/page/example", { kind }), said);
-      this.#say(word("taken", { count }));
+      const count = await this.#take(await postJson("/page/example", { kind }), said, conversation);
+      this.#say(count ? word("taken", { count }) : "");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.#say(word("refused", { error: error.message }), true);
@@ -79,22 +97,49 @@ export class Studies {
     if (this.shown === study.id) this.shown = null;
     this.onChange();
     this.draw();
-    if (!study.gone) await remove(`/page/studies/${study.id}`).catch(() => {}); // it expires by itself
     if (this.shown === null) await this.onShow(null);
+    if (!study.gone) await this.#remove(study.id);
+  }
+
+  // Every study goes, those that are still on their way, too.
+  async clear() {
+    this.conversation = {};
+    this.state.added = 0;
+    await Promise.all([...this.all].map((study) => this.drop(study)));
   }
 
   draw() {
     this.place.replaceChildren(...this.all.map((study) => this.#card(study)));
   }
 
-  async #take({ studies, bad }, said) {
+  #remove(id) {
+    return remove(`/page/studies/${id}`).catch(() => {}); // it expires by itself
+  }
+
+  // Until this is done no question is asked: it would be about the studies from before.
+  async #arrival(work) {
+    this.arriving += 1;
+    this.onArriving();
+    try {
+      return await work;
+    } finally {
+      this.arriving -= 1;
+      this.onArriving();
+    }
+  }
+
+  async #take({ studies, bad }, said, conversation) {
+    if (conversation !== this.conversation) {
+      for (const { id } of studies) await this.#remove(id);
+      return 0;
+    }
     said.push(...bad.map((error) => word("refused", { error })));
     for (const study of studies) {
-      const letter = LETTERS[this.state.added++ % 26];
+      const letter = lettersOf(this.state.added++);
       this.all.push({ ...study, letter, days: null, sent: false, gone: false });
     }
     this.onChange();
-    if (studies.length > 0) await this.show(this.find(studies[0].id));
+    if (studies.length > 0) this.show(this.find(studies[0].id)); // while others are on their way
     return studies.length;
   }
 
@@ -152,7 +197,9 @@ export class Studies {
 
   async #declare(study, units) {
     try {
-      Object.assign(study, await postJson(`/page/studies/${study.id}/declare`, { units }));
+      const declared = await this.#arrival(postJson(`/page/studies/${study.id}/declare`, { units }));
+      if (!this.all.includes(study)) return void this.#remove(declared.id); // it was removed meanwhile
+      Object.assign(study, declared);
       this.onChange();
       await this.show(study);
     } catch (error) {

@@ -175,13 +175,19 @@ export class Viewer {
     return view.volumes[0];
   }
 
-  // Pixels into a view, then `done`; false where it was cleared meanwhile. NiiVue keeps the pixels of two loads at once, those of
+  // Pixels into a view, then `done`; false where it was cleared meanwhile, whatever became of the load. NiiVue keeps the pixels of two loads at once, those of
   // another patient among them: they go in one after the other, and only the last asked for stay.
   async #load(view, address, done) {
     this.#clear(view);
     const turn = this.turns.get(view);
     const isLast = () => turn === this.turns.get(view);
-    const bytes = await getBytes(address);
+    let bytes;
+    try {
+      bytes = await getBytes(address);
+    } catch (error) {
+      if (isLast()) throw error;
+      return false; // what failed is not wanted any more
+    }
     const put = async () => {
       if (!isLast()) return;
       await view.loadFromArrayBuffer(bytes, "study.nii");

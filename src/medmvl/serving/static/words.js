@@ -4,6 +4,7 @@ const WORDS = {
   en: {
     skip: "To the question", notice: "Research software. Its answers are no diagnosis and must not guide care.",
     lost: "The server does not answer. Nothing is lost here; trying again …", back: "The server answers again.",
+    notKept: "This tab has no room left to keep the conversation: a reload would lose it. Save it as text or JSON.",
     looking: "Studies and viewer", talking: "Conversation", studies: "Studies", viewer: "Viewer tools",
     addFiles: "Add files", addFolder: "Add a folder", exampleVolume: "Synthetic CT", exampleImage: "Synthetic X-ray",
     empty: "Drop scans here: DICOM files or folders, NIfTI, NRRD, MetaImage, PNG or JPEG. Names and other identity are dropped at once; pixels stay on this server for a while and are deleted.",
@@ -35,6 +36,7 @@ const WORDS = {
   zh: {
     skip: "转到提问", notice: "研究软件。回答不构成诊断，不得用于指导诊疗。",
     lost: "服务器没有响应。此处内容不会丢失，正在重试……", back: "服务器已恢复。",
+    notKept: "此标签页已无空间保存对话：刷新后会丢失。请存为文本或 JSON。",
     looking: "检查与阅片", talking: "对话", studies: "检查", viewer: "阅片工具",
     addFiles: "添加文件", addFolder: "添加文件夹", exampleVolume: "合成 CT", exampleImage: "合成 X 光片",
     empty: "将影像拖放到这里：DICOM 文件或文件夹、NIfTI、NRRD、MetaImage、PNG 或 JPEG。姓名等身份信息会立即去除；像素在服务器上保留一段时间后删除。",
