@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,18 @@ def test_one_scan_in_several_files_or_next_to_others_is_read(
         assert image.units == ("HU" if "npz" in name else "arbitrary")
 
 
+def test_pixels_of_one_name_are_never_those_of_another_header(tmp_path: Path) -> None:
+    body = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(body, "w") as archive:
+        warnings.simplefilter("ignore")  # zipfile warns of the names
+        for pixels in (RAW, RAW[::-1]):
+            archive.writestr("scan.mhd", MHD + b"scan.raw")
+            archive.writestr("scan.raw", pixels)
+    (tmp_path / "upload").write_bytes(body.getvalue())
+    with pytest.raises(UserError, match=r"two files of one name.*send them apart"):
+        read_all(tmp_path / "upload", Limits())
+
+
 def test_a_header_finds_no_pixels_outside_its_archive(tmp_path: Path) -> None:
     (tmp_path / "secret.raw").write_bytes(RAW)
     (tmp_path / "upload").write_bytes(packed({"a/scan.mhd": MHD + b"../../secret.raw", "b.raw": RAW}))
@@ -138,13 +151,13 @@ def test_a_header_finds_no_pixels_outside_its_archive(tmp_path: Path) -> None:
         read_one(tmp_path / "upload", "", Limits())
 
 
-def test_a_name_twice_is_no_obstacle(data: dict[str, bytes], address: str) -> None:
+def test_a_name_twice_is_told_to_the_client(data: dict[str, bytes], address: str) -> None:
     with pytest.warns(UserWarning, match="Duplicate"):
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name in ("a.hdr", "a.img", "a.hdr"):
                 archive.writestr(name, data[name[2:]])
-    assert "2 scans" in said(upload(address, buffer.getvalue()))
+    assert "two files of one name" in said(upload(address, buffer.getvalue()))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from medmvl.errors import ReadError
 from medmvl.imaging.unzipping import ArchiveLimits, unzip
 from medmvl.imaging.zipped import is_no_scan
 from medmvl.serving.settings import Limits
@@ -31,16 +32,22 @@ def unpack(archive: Path, folder: Path, limits: Limits) -> Unpacked:
     """Unpack a zip of one study into `folder`.
 
     Raises:
-        ReadError: it is no zip, encrypted, holds links, or is larger than allowed.
+        ReadError: it is no zip, encrypted, holds links, is larger than allowed, or has two files of one name.
     """
     folder.mkdir()
     names: dict[Path, PurePosixPath] = {}
     numbers: dict[str, int] = {}
+    seen: set[str] = set()
 
     def numbered(number: int, name: str) -> PurePosixPath | None:
         if is_no_scan(name):
             return None
         ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+        if name in seen:
+            raise ReadError(
+                "the archive holds two files of one name, and a header may mean the pixels of either: send them apart"
+            )
+        seen.add(name)
         if ending in PAIRED:
             shared = numbers.setdefault(name[: -len(ending)], number)
             number = number if folder / _called(shared, ending) in names else shared

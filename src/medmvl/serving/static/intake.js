@@ -17,15 +17,21 @@ export async function uploadsOf(files) {
     if (members.length === 1) found.push({ name: members[0].file.name, blob: members[0].file });
     else found.push({ name: folder || "DICOM", blob: await zip(members.map(({ file }, number) => [`${number}`.padStart(6, "0"), file])) });
   }
-  if (parts.length > 0) found.push({ name: parts[0].file.name, blob: await zip(parts.map(({ file }) => [file.name, file])) });
+  const folders = new Set(parts.map(folderOf)); // each by itself: headers of two folders may name their pixels alike
+  for (const folder of folders) {
+    const members = parts.filter((entry) => folderOf(entry) === folder);
+    found.push({ name: members[0].file.name, blob: await zip(members.map(({ file }) => [file.name, file])) });
+  }
   return found;
 }
+
+const folderOf = ({ path }) => path.slice(0, path.lastIndexOf("/") + 1);
 
 // Everything that was dropped, folders walked through.
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const found = [];
-  for (const entry of entries) await walk(entry, entry.isDirectory ? entry.name : "", found);
+  for (const entry of entries) await walk(entry, "", found);
   return found;
 }
 
@@ -35,14 +41,14 @@ export const chosen = (input) =>
 async function walk(entry, folder, found) {
   if (entry.isFile) {
     const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push({ file, path: folder ? `${folder}/${file.name}` : file.name });
+    found.push({ file, path: folder + file.name });
     return;
   }
   const reader = entry.createReader();
   for (;;) {
     const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (batch.length === 0) return;
-    for (const child of batch) await walk(child, folder, found);
+    for (const child of batch) await walk(child, `${folder}${entry.name}/`, found);
   }
 }
 
