@@ -1,7 +1,6 @@
 """The cache of features: right for tiles, crops, dropped tokens and questions, private, limited, and never a wrong feature."""
 
-from __future__ import annotations
-
+import importlib
 import logging
 import os
 import stat
@@ -160,6 +159,21 @@ def test_other_weights_settings_precision_or_files_are_other_features(tmp_path: 
     case.read.clear()
     case.batch()
     assert case.read == ["volume1.npy"]
+
+
+def test_other_code_of_a_plug_in_is_other_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while somebody develops an encoder: version, settings and weights stay, and what it computes does not."""
+    case = Case(tmp_path, ("llm",))
+    built_in = part_digests(case.model, "volume", "cpu")
+    file = tmp_path / "their_encoder.py"
+    code = "import torch\n\nclass Halved(torch.nn.Identity):\n    factor = {}\n"
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for factor in (0.5, 0.25):
+        file.write_text(code.format(factor))
+        case.model.volume_encoder.theirs = importlib.import_module("their_encoder").Halved()
+        found.append(part_digests(case.model, "volume", "cpu").encoder)
+    assert len({built_in.encoder, *found}) == 3
 
 
 def test_a_shared_encoder_and_its_settings_name_the_features_of_slices(tmp_path: Path) -> None:

@@ -53,6 +53,35 @@ def test_the_key_follows_file_declaration_and_settings(tmp_path: Path, tiny: Med
     assert cache_key(load, block, settings) != first
 
 
+def test_scans_of_equal_size_and_time_that_change_names_are_noticed(
+    tmp_path: Path, tiny: MedMVLProcessor
+) -> None:
+    """As where two patients' files were mixed up, came out of one archive, and are put right."""
+    load = PreparedCache(tmp_path / "cache").wrap(BlockLoader(tmp_path), tiny)
+    blocks = [ImageBlock(image=f"{name}.png") for name in "ab"]
+    for seed, name in enumerate("ab"):
+        image_file(tmp_path / f"{name}.png", seed=seed)
+        content = (tmp_path / f"{name}.png").read_bytes()
+        (tmp_path / f"{name}.png").write_bytes(content.ljust(4096, b"\0"))
+        os.utime(tmp_path / f"{name}.png", ns=(10**18, 10**18))
+    before = [load(block).pixels for block in blocks]
+    assert not torch.equal(*before)
+    wait_for_another_time(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "c.png")
+    (tmp_path / "b.png").rename(tmp_path / "a.png")
+    (tmp_path / "c.png").rename(tmp_path / "b.png")
+    assert torch.equal(load(blocks[0]).pixels, before[1])
+    assert torch.equal(load(blocks[1]).pixels, before[0])
+
+
+def wait_for_another_time(file: Path) -> None:
+    """Until the clock that files are dated by has gone on since `file` was."""
+    probe = file.with_name("probe")
+    probe.touch()
+    while probe.stat().st_ctime_ns == file.stat().st_ctime_ns:
+        probe.chmod(0o600)
+
+
 def test_a_changed_file_is_read_anew_and_a_damaged_entry_is_replaced(
     tmp_path: Path, tiny: MedMVLProcessor
 ) -> None:

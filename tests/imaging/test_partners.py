@@ -190,6 +190,16 @@ def test_what_is_missing_damaged_or_outside_is_no_partner(tmp_path: Path) -> Non
         assert files_of(path) == (path,)
 
 
+def test_pixels_that_come_after_their_header_are_known(tmp_path: Path) -> None:
+    loader, block = BlockLoader(tmp_path), VolumeBlock(volume="scan.mhd")
+    path = header(tmp_path, "scan.mhd", f"{META}ElementDataFile = scan.raw\n")
+    assert files_of(path) == (path,)  # while it is copied
+    before = loader.signature(block)
+    (tmp_path / "scan.raw").write_bytes(ARRAY.tobytes())
+    assert files_of(path) == (path, tmp_path / "scan.raw")
+    assert loader.signature(block) != before
+
+
 def test_files_of_a_folder_are_all_below_it(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("a/1", "2"):

@@ -1,22 +1,25 @@
 """What frozen encoders make of scans, on disk: shared by stages, runs, seeds, `evaluate`, the engine and the server.
 
 A key is a digest of the scan's pixels (as of `medmvl.data.prepared`), of the encoder's weights and settings, of the number
-type, kind of device and instructions it computes with, and of the versions of what computes. Where the connector is frozen
-too, and no question guides it, its tokens are kept instead if they are smaller. What comes from here is bit for bit what the
-encoder gives, as an encoder without gradient reads each visual alone (`medmvl.models.visual_encoding`).
+type, kind of device and instructions it computes with, of the versions of what computes, and of the code of plug-ins. Where
+the connector is frozen too, and no question guides it, its tokens are kept instead if they are smaller. What comes from here is
+bit for bit what the encoder gives, as an encoder without gradient reads each visual alone (`medmvl.models.visual_encoding`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from torch import nn
 
 import medmvl
 from medmvl.data.entry_cache import EntryCache, default_cache_dir
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 FEATURES_VERSION = 1
 """Raised when an encoder or connector of ours makes other features of the same pixels, weights and settings; a test holds the
 values of every version, so that such a change is noticed."""
+
+_VERSIONED = {"medmvl", "torch", "transformers"}
+"""Packages whose versions are in a key."""
 
 
 @dataclass(frozen=True)
@@ -208,11 +214,26 @@ def part_digests(
         "attention": str(getattr(model.config, "_attn_implementation", None)), "settings": encoder.all_settings(),
         "instructions": torch.backends.cpu.get_cpu_capability(),  # another processor rounds otherwise
     }  # fmt: skip
-    of_encoder = _digest(about, encoder.state())
+    of_encoder = _digest(about | _code_of(encoder), encoder.state())
     if not connect or not connects_alone(encoder, connector):
         return PartDigests(of_encoder)
-    settings = {"encoder": of_encoder, "settings": connector.part_config.to_dict()}
+    settings = {"encoder": of_encoder, "settings": connector.part_config.to_dict(), **_code_of(connector)}
     return PartDigests(of_encoder, _digest(settings, [*connector.parameters(), *connector.buffers()]))
+
+
+def _code_of(part: nn.Module) -> dict[str, str]:
+    """Digest of the packages that a part's modules come from: plug-ins change under one version. Empty for our own parts."""
+    packages = {type(module).__module__.partition(".")[0] for module in part.modules()} - _VERSIONED
+    files = sorted(file for name in packages for file in _sources_of(sys.modules[name]))
+    if not files:
+        return {}
+    return {"code": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()}
+
+
+def _sources_of(module: ModuleType) -> list[Path]:
+    if hasattr(module, "__path__"):
+        return [file for folder in module.__path__ for file in Path(folder).rglob("*.py")]
+    return [Path(module.__file__)] if module.__file__ else []
 
 
 def _digest(about: JsonMapping, tensors: Any) -> str:

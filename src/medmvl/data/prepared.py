@@ -1,7 +1,7 @@
 """Processed pixels on disk, so that a CT is decoded and resampled once, not once per epoch.
 
 This is patient data, kept as `medmvl.data.entry_cache` says; `medmvl data cache --clear` empties it. A key holds no path or
-name: it is a digest of the file's place, size and time, of what was declared about it, of the processor's settings, and the
+name: it is a digest of the file's place, size and times, of what was declared about it, of the processor's settings, and the
 version of the pixels. Encoder and connector are not in it: models that differ in those alone share the pixels, and each
 counts its own tokens.
 """

@@ -34,6 +34,16 @@ class BlockLoader:
     declared: dict[str, Declarations] = field(default_factory=dict)
     """Declarations of the source about its `"image"` and `"volume"` files; a block's own declarations win."""
 
+    @property
+    def roots(self) -> dict[str, str]:
+        """A digest of each folder that was named for images or volumes: with other ones, equal samples show other scans."""
+        named = {"image_root": self.image_root, "volume_root": self.volume_root}
+        return {
+            name: hashlib.sha256(os.fspath(root.resolve()).encode()).hexdigest()
+            for name, root in named.items()
+            if root is not None
+        }
+
     def reference(self, block: VisualBlock) -> str:
         """The block's path as `medmvl.imaging.read` takes it, with its `#series=` and the like."""
         if block.path.startswith(PHANTOM_SCHEME):
@@ -92,8 +102,12 @@ def state_of(path: Path) -> str:
     return hashlib.sha256(json.dumps(states_of(path)).encode()).hexdigest()
 
 
-def states_of(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Path, size and time of every file that reading a path opens; what is missing is left to reading."""
+def states_of(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Path, size and times of every file that reading a path opens; what is missing is left to reading.
+
+    The time of the content goes with a file that is moved or copied over another; the time of the file's record (`ctime`) does
+    not, so two scans of equal size and time that change names are noticed.
+    """
     states = []
     if in_shard(os.fspath(path)):
         with suppress(OSError):
@@ -104,5 +118,5 @@ def states_of(path: Path) -> tuple[tuple[str, int, int], ...]:
             stat = file.stat()
         except OSError:
             continue
-        states.append((os.fspath(file), stat.st_size, stat.st_mtime_ns))
+        states.append((os.fspath(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return tuple(states)

@@ -42,14 +42,14 @@ def shard_of(reference: str) -> tuple[Path, str]:
     return Path(f"{shard}.tar"), member
 
 
-def member_state(reference: str) -> tuple[str, int, int]:
-    """The path, and size and time of the shard: changes when the member may have changed.
+def member_state(reference: str) -> tuple[str, int, int, int]:
+    """The path, and size and times of the shard: changes when the member may have changed.
 
     Raises:
         OSError: the shard is not there.
     """
     stat = shard_of(reference)[0].stat()
-    return reference, stat.st_size, stat.st_mtime_ns
+    return reference, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def has_member(reference: str) -> bool:
@@ -94,8 +94,9 @@ def _read(shard: Path, member: Member) -> bytes:
     return body
 
 
-def _times(shard: Path) -> tuple[int, int]:
-    return shard.stat().st_size, index_of(shard).stat().st_mtime_ns
+def _times(shard: Path) -> tuple[int, int, int]:
+    index = index_of(shard).stat()
+    return shard.stat().st_size, index.st_mtime_ns, index.st_ctime_ns
 
 
 def index_of(shard: Path) -> Path:
@@ -104,8 +105,8 @@ def index_of(shard: Path) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _index(shard: Path, size: int, _modified: int) -> dict[str, Member]:
-    """The members of a shard, by name; `_modified` makes a changed index another one."""
+def _index(shard: Path, size: int, *_times: int) -> dict[str, Member]:
+    """The members of a shard, by name; its times make a changed index another one."""
     try:
         stored = json.loads(index_of(shard).read_text(encoding="utf-8"))
         members = {name: Member(*place) for name, place in stored["members"].items()}

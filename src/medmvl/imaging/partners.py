@@ -50,19 +50,18 @@ def files_of(path: Path) -> tuple[Path, ...]:
     header = header_of(path)
     try:
         stat = header.stat()
-        pixels = _pixels_of(header, stat.st_size, stat.st_mtime_ns)
+        names = _names_in(header, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     except OSError:
-        pixels = ()
-    return tuple(dict.fromkeys((header, *pixels, path)))
+        names = ()
+    pixels = (file_inside(header, name) for name in names)  # each time: pixels may come after their header
+    return tuple(dict.fromkeys((header, *filter(None, pixels), path)))
 
 
 @lru_cache(maxsize=4096)
-def _pixels_of(header: Path, size: int, time: int) -> tuple[Path, ...]:
-    """Looked up once per state of the header, which `size` and `time` stand for."""
+def _names_in(header: Path, *state: int) -> tuple[str, ...]:
+    """Names of the pixel files that a header speaks of, read once per state of the header."""
     try:
         head = read_head(header)
-        names = next((named(header) for sniff, named in PIXELS if sniff(head, header)), [])
+        return tuple(next((named(header) for sniff, named in PIXELS if sniff(head, header)), ()))
     except ReadError:
         return ()
-    found = (file_inside(header, name) for name in names)
-    return tuple(file for file in found if file is not None)
