@@ -9,9 +9,13 @@ import yaml
 
 import medmvl.experiments.one_run as one_run
 import medmvl.experiments.run as experiment_run
+from medmvl.data.sources import load_source
 from medmvl.errors import RecipeError, UserError
 from medmvl.experiments.experiment import load_experiment
-from medmvl.experiments.run import conclude, describe, plan, run_missing
+from medmvl.experiments.run import PlannedRun, conclude, describe, plan, run_missing
+from medmvl.experiments.taken_over import take_over_run
+from medmvl.training.recipe_files import dump_recipe
+from tests.factories.engine import question
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]
@@ -67,6 +71,59 @@ def test_runs_once_resumes_and_concludes(tmp_path: Path, monkeypatch: pytest.Mon
     assert [o["variant"] for o in found["outcomes"]] == ["narrow", "wide"]
     assert found["runs"]["wide-0"]["parameters"] > found["runs"]["narrow-0"]["parameters"]
     assert list(describe(planned))[-1] == "0 runs to go"
+
+
+def finished(run: PlannedRun, digest: str = "d", **evaluation: Any) -> None:
+    """Leave what a finished run of this recipe leaves, without training."""
+    (run.folder / "train").mkdir(parents=True)
+    (run.folder / "train" / "recipe.yaml").write_text(dump_recipe(run.recipe))
+    sources = [{"source": run.recipe.data.train[0].model_dump(mode="json"), "samples": 1, "digest": digest}]
+    (run.folder / "train" / "data.json").write_text(json.dumps({"seed": run.seed, "sources": sources}))
+    (run.folder / "run.json").write_text(json.dumps({"seconds": 1.0, "evaluation": evaluation}))
+
+
+def test_a_finished_run_of_another_recipe_or_evaluation_does_not_count(tmp_path: Path) -> None:
+    experiment, documents = load_experiment(write_experiment(tmp_path))
+    out, options = tmp_path / "out", experiment.evaluation
+    planned = plan(experiment, documents, out)
+    for run in planned:
+        finished(run, **options.asked)
+    run_missing(planned, options)
+    other = options.model_copy(update={"max_new_tokens": 9})
+    with pytest.raises(UserError, match=r"narrow-0 was evaluated with other settings.*was 4, now 9.*--out"):
+        run_missing(planned, other)
+    again = yaml.safe_load((tmp_path / "width.yaml").read_text())
+    again["variants"]["wide"]["change"]["model.volume_encoder.width"] = 64
+    (tmp_path / "width.yaml").write_text(yaml.safe_dump(again))
+    experiment, documents = load_experiment(tmp_path / "width.yaml")
+    message = r"wide-0 was made by another recipe.*width: was 32, now 64"
+    with pytest.raises(UserError, match=message):
+        run_missing(plan(experiment, documents, out), options)
+    with pytest.raises(UserError, match=message):
+        conclude(experiment, plan(experiment, documents, out), out)
+
+
+def test_a_finished_run_of_other_data_does_not_count_and_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sample = question("a", "Is there a nodule?", "ct.nii", answer="No.")
+    Path("train.jsonl").write_text(sample.model_dump_json() + "\n")
+    file = write_experiment(tmp_path, shared={"data.train": [{"path": "train.jsonl"}]})
+    experiment, documents = load_experiment(file)
+    run, *_ = plan(experiment, documents, tmp_path / "first")
+    finished(
+        run, load_source(run.recipe.data.train[0], tmp_path, tmp_path).digest, **experiment.evaluation.asked
+    )
+    run_missing([run], experiment.evaluation)
+    again, *_ = plan(experiment, documents, tmp_path / "second")
+    others = [(run.recipe, run.folder / "train")]
+    options = experiment.evaluation.model_copy(update={"keep_models": False})
+    Path("train.jsonl").write_text(sample.model_copy(update={"id": "b"}).model_dump_json() + "\n")
+    with pytest.raises(UserError, match=r"narrow-0 was made before train.jsonl changed"):
+        run_missing([run], experiment.evaluation)
+    assert not take_over_run(again.recipe, options, again.folder, others)
+    assert not again.folder.exists()
 
 
 def test_a_run_that_another_process_has_is_left_to_it(

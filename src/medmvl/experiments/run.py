@@ -32,6 +32,7 @@ from medmvl.experiments.taken_over import (
     EVALUATION,
     RUNS,
     TRAIN,
+    DataNow,
     remove_model,
     remove_models,
     runs_next_to,
@@ -42,6 +43,8 @@ from medmvl.json_types import JsonObject
 from medmvl.output_lock import one_writer
 from medmvl.outputs import LOCK
 from medmvl.training.recipe import Recipe
+from medmvl.training.recipe_files import load_recipe, plain
+from medmvl.training.run_folder import RECIPE_FILE, differences
 from medmvl.worker_processes import end_with_parent
 
 logger = logging.getLogger(__name__)
@@ -130,10 +133,11 @@ def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: in
         gpus: of each run, by `torchrun`.
 
     Raises:
-        UserError: several runs at a time would share the same GPUs.
+        UserError: several runs at a time would share the same GPUs, or a finished run is not what is asked now.
     """
     if processes > 1 and gpus > 1:
         raise UserError("several runs at a time would share the same GPUs; give --processes or --gpus")
+    check_done(planned, options)
     if processes == 1:
         for run in planned:
             _run_one(run, planned, options, gpus=gpus)
@@ -143,6 +147,34 @@ def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: in
     with ProcessPoolExecutor(processes, context, _begin, (threads,), max_tasks_per_child=1) as pool:
         for done in [pool.submit(_run_one, run, planned, options, alone=True) for run in planned]:
             done.result()
+
+
+def check_done(planned: Sequence[PlannedRun], options: Evaluated) -> None:
+    """Check that finished runs are what the experiment says now.
+
+    Raises:
+        UserError: one was made by another recipe, evaluated otherwise, or its data files have changed; says which.
+    """
+    data = DataNow()
+    for run in planned:
+        problem = _stale(run, options, data) if run.is_done else None
+        if problem is not None:
+            raise UserError(
+                f"{run.folder} {problem}; remove that folder to run it again, or give another --out"
+            )
+
+
+def _stale(run: PlannedRun, options: Evaluated, data: DataNow) -> str | None:
+    """Why a finished run does not answer what is asked now."""
+    file = run.folder / TRAIN / RECIPE_FILE
+    if file.is_file() and load_recipe(file) != run.recipe:
+        changes = differences(plain(load_recipe(file)), plain(run.recipe))
+        return f"was made by another recipe ({'; '.join(changes[:5])})"
+    before = json.loads((run.folder / DONE).read_text(encoding="utf-8")).get("evaluation")
+    if before is not None and before != options.asked:
+        return f"was evaluated with other settings ({'; '.join(differences(before, options.asked))})"
+    changed = data.changed_since(run.folder, run.recipe)
+    return None if changed is None else f"was made before {changed} changed"
 
 
 def _begin(threads: int) -> None:
@@ -181,9 +213,10 @@ def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -
     """Write `experiment.json`, `table.md` and `conclusions.md` of the finished runs; returns the conclusions.
 
     Raises:
-        UserError: the reference has no finished run.
+        UserError: the reference has no finished run, or a finished run is not what the experiment says.
     """
     sweep(out)
+    check_done(planned, experiment.evaluation)
     if not experiment.evaluation.keep_models and all(run.is_done for run in planned):
         for run in planned:
             remove_models(run.recipe, run.folder / TRAIN)

@@ -1,7 +1,7 @@
 """What is run once though several runs ask for it: stages that begin alike, and runs that are the same.
 
 A finished stage is taken over by every run whose recipe is the same up to it, and a finished run by every experiment in the
-same folder that asks for it, too: often the reference.
+same folder that asks for it, too: often the reference. Data files that have changed since make other runs of the same recipe.
 """
 
 from __future__ import annotations
@@ -12,17 +12,54 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from medmvl.atomic_files import write_json
+from medmvl.data.sources import DataSource, load_source, source_key
 from medmvl.errors import RecipeError
 from medmvl.experiments.experiment import Evaluated
 from medmvl.training.checkpoints import is_complete, link_folder, remove
 from medmvl.training.recipe import Recipe
 from medmvl.training.recipe_files import load_recipe
-from medmvl.training.run_folder import RECIPE_FILE, open_run, stage_folder
+from medmvl.training.run_folder import DATA_FILE, RECIPE_FILE, open_run, stage_folder
 
 logger = logging.getLogger(__name__)
 RUNS, TRAIN, EVALUATION, DONE = "runs", "train", "evaluation", "run.json"
 """Below an experiment's folder: its runs; in each, what is trained, its answers, and, last, what it cost."""
 MODEL = "model"
+
+
+class DataNow:
+    """Digests of data files as they are now, each file read once."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, str | None] = {}
+
+    def changed_since(self, folder: Path, recipe: Recipe | None = None) -> str | None:
+        """The first data file that is not as a run found it; None where all are, or are not here, or are drawn.
+
+        Args:
+            folder: folder of the run.
+            recipe: recipe of the run, where its evaluation counts, too.
+        """
+        for source, digest in _data_of(folder, recipe):
+            if source.path is not None and self._digest(source) not in (None, digest):
+                return source.path
+        return None
+
+    def _digest(self, source: DataSource) -> str | None:
+        key = source_key(source)
+        if key not in self._digests:
+            here = source.path is not None and Path(source.path).is_file()
+            self._digests[key] = load_source(source, Path.cwd(), Path.cwd()).digest if here else None
+        return self._digests[key]
+
+
+def _data_of(folder: Path, recipe: Recipe | None) -> Iterator[tuple[DataSource, str]]:
+    """What a run was trained on and judged by, each with its digest then."""
+    trained, judged = folder / TRAIN / DATA_FILE, folder / EVALUATION / "results.json"
+    if trained.is_file():
+        for entry in json.loads(trained.read_text(encoding="utf-8"))["sources"]:
+            yield DataSource.model_validate(entry["source"]), entry["digest"]
+    if recipe is not None and judged.is_file():
+        yield recipe.data.test[0], json.loads(judged.read_text(encoding="utf-8"))["data"]
 
 
 def runs_next_to(out: Path) -> Iterator[tuple[Recipe, Path]]:
@@ -48,9 +85,10 @@ def take_over_run(
     """
     if (folder / TRAIN).exists():
         return False
+    data = DataNow()
     for other, source in others:
         done = source.parent / DONE
-        if other != recipe or not done.is_file():
+        if other != recipe or not done.is_file() or data.changed_since(source.parent, recipe):
             continue
         cost = json.loads(done.read_text(encoding="utf-8"))
         if cost.get("evaluation") != options.asked or (
@@ -80,7 +118,12 @@ def take_over(recipe: Recipe, out: Path, others: Iterable[tuple[Recipe, Path]]) 
     """
     if (out / RECIPE_FILE).is_file():
         return 0
-    found = [(_alike(recipe, other, folder), other, folder) for other, folder in others]
+    data = DataNow()
+    found = [
+        (count, other, folder)
+        for other, folder in others
+        if (count := _alike(recipe, other, folder)) and not data.changed_since(folder.parent)
+    ]
     count, other, folder = max(found, key=lambda one: one[0], default=(0, recipe, out))
     if count:
         open_run(recipe, out, is_main=True)
