@@ -120,3 +120,16 @@ def test_the_digest_changes_with_any_byte_of_large_weights(tmp_path: Path) -> No
             file.write(b"\1")
         digests.add(model_digest(tmp_path))
     assert len(digests) == 4
+
+
+def test_a_model_in_memory_is_another_one_after_it_has_learned() -> None:
+    engine = tiny_engine()
+    before = engine.identity
+    assert engine.identity == before and before["dtype"] == "float32"
+    weight = next(engine.model.parameters()).data
+    kept = weight.clone()
+    weight.add_(1)
+    try:
+        assert engine.identity != before
+    finally:
+        weight.copy_(kept)

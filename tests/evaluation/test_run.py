@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Engine
 from medmvl.errors import SampleError, UserError
 from medmvl.evaluation.answering import EvaluationOptions
@@ -132,6 +133,19 @@ def test_it_resumes_without_asking_again(speaking: Speaking, tmp_path: Path) -> 
     assert speaking.asked == asked and again.rows == first.rows
     with pytest.raises(UserError, match='model "m", now "n"'):
         evaluate(speaking.engine, SAMPLES, image_of, tmp_path, about={**ABOUT, "model": "n"}, options=OPTIONS)
+
+
+@pytest.mark.parametrize(("changed", "message"), [("dtype", "int8"), ("root", "another volume_root")])
+def test_answers_of_other_numbers_or_scans_are_not_taken_for_these(
+    speaking: Speaking, tmp_path: Path, changed: str, message: str
+) -> None:
+    samples, load = SAMPLES[:2], BlockLoader(tmp_path, volume_root=tmp_path / "scans")
+    about = {**ABOUT, "dtype": "float32"}
+    evaluate(speaking.engine, samples, load, tmp_path, about=about, options=OPTIONS)
+    other = replace(load, volume_root=tmp_path / "denoised") if changed == "root" else load
+    about["dtype"] = "int8" if changed == "dtype" else "float32"
+    with pytest.raises(UserError, match=message):
+        evaluate(speaking.engine, samples, other, tmp_path, about=about, options=OPTIONS)
 
 
 def test_protocols_and_calibration_stand_beside_the_rows(tmp_path: Path) -> None:

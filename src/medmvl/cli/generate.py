@@ -176,7 +176,7 @@ def _answer_all(
 ) -> None:
     from medmvl.cli.asking import print_warnings, progress_bars, raise_failures
     from medmvl.data.sources import open_data
-    from medmvl.engine import Engine, answer_samples, joined_process_group, model_digest, read_answers
+    from medmvl.engine import Engine, answer_samples, joined_process_group, read_answers
 
     source = open_data(data, **roots, declared=declarations)
     with joined_process_group() as processes, progress_bars(quiet=not processes.first) as advance:
@@ -187,7 +187,7 @@ def _answer_all(
             samples,
             source.load,
             out,
-            {"model": model_digest(model), "data": source.digest},
+            {**engine.identity, "data": source.digest, **source.load.roots},
             options,
             batch_size=batch_size,
             processes=processes,

@@ -79,16 +79,17 @@ def _report(
     batch_size: int,
 ) -> None:
     from medmvl.cli.asking import progress_bars
-    from medmvl.engine import Engine, joined_process_group, model_digest
+    from medmvl.engine import Engine, joined_process_group
     from medmvl.reporting.run import write_reports
 
     with joined_process_group() as processes, progress_bars(quiet=not processes.first) as advance:
+        engine = Engine.load(model, processes.device(where[0]), where[1])
         outcome = write_reports(
-            Engine.load(model, processes.device(where[0]), where[1]),
+            engine,
             found,
             out,
             settings,
-            {"model": model_digest(model), "declared": declarations},
+            {**engine.identity, "declared": declarations},
             options,
             batch_size=batch_size,
             processes=processes,

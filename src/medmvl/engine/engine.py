@@ -16,7 +16,7 @@ from medmvl.datasets.loader import BlockLoader, ImageLoader
 from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
 from medmvl.engine.known_features import KnownFeatures
 from medmvl.engine.likelihood import choice_logprobs
-from medmvl.engine.loading import load_saved
+from medmvl.engine.loading import INT8, load_saved
 from medmvl.engine.options import GREEDY, GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.question import question_blocks
@@ -47,6 +47,8 @@ class Engine(SequenceDecoder):
         self.scans = ScanCache(processor.process_visual)
         self.folder: Path | None = None
         """Where the model was loaded from."""
+        self.in_eight_bits = False
+        """Whether the LLM's linear layers are in 8 bits."""
         self._known_features = KnownFeatures(self.model, processor)
 
     @classmethod
@@ -65,6 +67,7 @@ class Engine(SequenceDecoder):
         """
         engine = cls(*load_saved(Path(folder), device, dtype))
         engine.folder = Path(folder)
+        engine.in_eight_bits = dtype == INT8
         return engine
 
     @cached_property
@@ -72,10 +75,17 @@ class Engine(SequenceDecoder):
         """Patients that the model was trained on, as its folder says."""
         return None if self.folder is None else TrainedOn.read(self.folder)
 
-    @cached_property
+    @property
     def identity(self) -> JsonObject:
-        """Identity of the model in results: `model`, a digest that changes with settings or weights."""
-        return {"model": weights_digest(self.model) if self.folder is None else model_digest(self.folder)}
+        """Identity of the model in results: `model`, a digest that changes with settings or weights, and `dtype`."""
+        digest = weights_digest(self.model) if self.folder is None else self._folder_digest
+        dtype = INT8 if self.in_eight_bits else str(self.model.dtype).removeprefix("torch.")
+        return {"model": digest, "dtype": dtype}
+
+    @cached_property
+    def _folder_digest(self) -> str:
+        assert self.folder is not None
+        return model_digest(self.folder)
 
     @contextmanager
     def keeping_features(self, load: ImageLoader) -> Iterator[VisualLoader]:

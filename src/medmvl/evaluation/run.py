@@ -72,7 +72,8 @@ def evaluate_samples(
     started = time.perf_counter()
     task = Task("evaluation", samples)
     out.mkdir(0o700, parents=True, exist_ok=True)
-    record = {key: about[key] for key in ("model", "data")}
+    record = {key: about[key] for key in ("model", "dtype", "data") if key in about}
+    record |= load.roots if isinstance(load, BlockLoader) else {}
     answers = Answering(answerer, load, out, record, options, processes, progress).answer_all(samples)
     majority = majority_answers(train_samples or samples) if options.controls else {}
     name, clusters = clusters_of(samples)
