@@ -92,11 +92,21 @@ class Conversation:
         self.seen: dict[VisualBlock, ProcessedVisual] = {}
 
     def add(self, block: VisualBlock) -> str:
-        """Read a scan for the next question, and say what was read; warnings of the reader go to stderr."""
+        """Read a scan for the next question, and say what was read; warnings of the reader go to stderr.
+
+        Raises:
+            UserError: a file that was shown before holds another scan now, which would take its place in earlier turns.
+        """
         from medmvl.cli.asking import print_warnings
+        from medmvl.errors import UserError
 
         visual = self.engine.processor.process_visual(self.read(block))
-        if block not in self.seen:
+        before = self.seen.get(block)
+        if before is not None and before.digest != visual.digest:
+            raise UserError(
+                f"{block.path} is not the scan any more that this conversation is about: give it another name, or /reset"
+            )
+        if before is None:
             print_warnings([(block.path, visual.warnings)])
         self.seen[block] = visual
         self.waiting.append(block)
