@@ -1,9 +1,14 @@
 """A data set's answers: the same whatever the batch size, the kill or the order, and bad samples harm no others."""
 
+import os
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from medmvl.datasets.loader import BlockLoader
 from medmvl.engine import Failure, GenerationOptions, answer_samples, read_answers
 from medmvl.engine.answer_file import AnswerFile
 from medmvl.engine.batch import model_digest, plan
@@ -88,6 +93,23 @@ def test_other_options_are_refused(tmp_path: Path) -> None:
         answer_samples(
             tiny_engine(), SAMPLES, image_of, tmp_path / "o.jsonl", RUN, GenerationOptions(max_new_tokens=9)
         )
+
+
+def test_a_scan_written_after_its_answer_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("x-1", "x-2"):
+        Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / f"{name}.png")
+    samples = [question(name, "Is there a nodule?", f"{name}.png") for name in ("x-1", "x-2")]
+    load, out = BlockLoader(tmp_path), tmp_path / "o.jsonl"
+    for _ in range(2):
+        answer_samples(tiny_engine(), samples, load, out, RUN, OPTIONS)
+    assert not caplog.records
+    later = time.time_ns() + 10**9
+    os.utime(tmp_path / "x-2.png", ns=(later, later))
+    answer_samples(tiny_engine(), samples, load, out, RUN, OPTIONS)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "(x-2.png)" in said and "another --out" in said
 
 
 def test_a_plan_covers_every_sample_once_and_keeps_scans_together() -> None:

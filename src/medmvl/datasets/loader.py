@@ -66,6 +66,13 @@ class BlockLoader:
             return reference
         return f"{reference} {self.declarations(block)} {state_of(split_selector(reference)[0])}"
 
+    def written_ns(self, block: VisualBlock) -> int:
+        """Time of the last change to the content of the block's files, in nanoseconds; 0 where there is none to look at."""
+        reference = self.reference(block)
+        if reference.startswith(PHANTOM_SCHEME):
+            return 0
+        return max((written for _, _, written, _ in states_of(split_selector(reference)[0])), default=0)
+
     def declarations(self, block: VisualBlock) -> Declarations:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
         return {**self.declared.get(block.type, Declarations()), **block.declared}

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medmvl.datasets.loader import ImageLoader
+from medmvl.datasets.loader import BlockLoader, ImageLoader
 from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Request
 from medmvl.errors import SampleError
 from medmvl.json_types import JsonMapping, JsonObject
+from medmvl.messages import first_of
 from medmvl.models.visuals import VisualLoader
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample
@@ -99,6 +100,8 @@ def _answer_missing(
         _collect(AnswerFile(out, record), samples)
     processes.wait()
     done = set(AnswerFile(out, record).answers)
+    if processes.first and isinstance(load, BlockLoader):
+        _warn_of_replaced([sample for sample in samples if sample.id in done], load, out)
     processes.wait()
     file = AnswerFile(out if processes.size == 1 else _part(out, processes.rank), record)
     batches = plan(samples, done, batch_size, merge_equal=not options.sampled)
@@ -114,6 +117,20 @@ def _answer_missing(
     if processes.first:
         _collect(AnswerFile(out, record), samples)
     return processes.gather(failures)
+
+
+def _warn_of_replaced(answered: Sequence[Sample], load: BlockLoader, out: Path) -> None:
+    """Warn of images that were written since the run was begun: the answers that are there may be about other ones."""
+    begun = out.with_name(out.name + RECORD).stat().st_mtime_ns
+    blocks = {block.path: block for sample in answered for block in sample.visuals}
+    replaced = [path for path, block in blocks.items() if load.written_ns(block) > begun]
+    if replaced:
+        logger.warning(
+            "%s: answers that are there are not asked for again, but what they are about was written after them (%s): "
+            "if these are other scans now, choose another --out",
+            out,
+            first_of(replaced, 3, separator=", "),
+        )
 
 
 def plan(
