@@ -175,8 +175,8 @@ export class Viewer {
     return view.volumes[0];
   }
 
-  // Pixels into a view, then `done`; false where it was cleared meanwhile, whatever became of the load. NiiVue keeps the pixels of two loads at once, those of
-  // another patient among them: they go in one after the other, and only the last asked for stay.
+  // Pixels into a view, then `done`; false where it was cleared meanwhile, whatever became of the load. NiiVue keeps the pixels of
+  // two loads at once, those of another patient among them: they go in one after the other, and only the last asked for stay.
   async #load(view, address, done) {
     this.#clear(view);
     const turn = this.turns.get(view);
