@@ -4,7 +4,9 @@ import importlib
 import logging
 import os
 import stat
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -174,6 +176,21 @@ def test_other_code_of_a_plug_in_is_other_features(tmp_path: Path, monkeypatch: 
         case.model.volume_encoder.theirs = importlib.import_module("their_encoder").Halved()
         found.append(part_digests(case.model, "volume", "cpu").encoder)
     assert len({built_in.encoder, *found}) == 3
+
+
+@pytest.mark.parametrize("gone", ["its file", "the module"])
+def test_a_plug_in_without_a_file_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """As a class that was written in a notebook, or in a module that was loaded by hand."""
+    case = Case(tmp_path, ("llm",))
+    module = ModuleType("in_a_notebook")
+    if gone == "its file":
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    theirs = type("Theirs", (torch.nn.Identity,), {"__module__": module.__name__})
+    before = part_digests(case.model, "volume", "cpu").encoder
+    case.model.volume_encoder.theirs = theirs()
+    assert part_digests(case.model, "volume", "cpu").encoder == before
 
 
 def test_a_shared_encoder_and_its_settings_name_the_features_of_slices(tmp_path: Path) -> None:

@@ -224,16 +224,19 @@ def part_digests(
 def _code_of(part: nn.Module) -> dict[str, str]:
     """Digest of the packages that a part's modules come from: plug-ins change under one version. Empty for our own parts."""
     packages = {type(module).__module__.partition(".")[0] for module in part.modules()} - _VERSIONED
-    files = sorted(file for name in packages for file in _sources_of(sys.modules[name]))
+    modules = [sys.modules[name] for name in packages if name in sys.modules]
+    files = sorted(file for module in modules for file in _sources_of(module))
     if not files:
         return {}
     return {"code": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()}
 
 
 def _sources_of(module: ModuleType) -> list[Path]:
+    """Files of a package or module; none where it has none, as in a notebook."""
     if hasattr(module, "__path__"):
         return [file for folder in module.__path__ for file in Path(folder).rglob("*.py")]
-    return [Path(module.__file__)] if module.__file__ else []
+    file = getattr(module, "__file__", None)
+    return [Path(file)] if file else []
 
 
 def _digest(about: JsonMapping, tensors: Any) -> str:
