@@ -76,6 +76,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_state(path: Path) -> tuple[int, int, int]:
+    """Size of a file, time of its content and time of its record, which another file of that name does not share.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def num_bytes(folder: Path) -> int:
     """Size of all listed files that are there."""
     return sum((folder / name).stat().st_size for name in listed(folder) or {} if (folder / name).is_file())

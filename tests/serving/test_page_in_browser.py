@@ -243,12 +243,35 @@ def drawn(page: Any) -> list[list[int]]:
     return sizes
 
 
+def held(page: Any, address: str, method: str) -> list[Any]:
+    """The requests that are kept from the server until a test lets them go on."""
+    found: list[Any] = []
+    page.route(
+        address, lambda route: found.append(route) if route.request.method == method else route.fallback()
+    )
+    return found
+
+
+def until(page: Any, condition: Any) -> Any:
+    """What a condition gives once it is not empty; the browser goes on meanwhile."""
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+    return found
+
+
+def undeclared(folder: Path) -> Path:
+    """A NIfTI file of `SMALL` voxels that does not say its units."""
+    values = np.random.default_rng(0).integers(-1000, 400, SMALL[::-1], np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), folder / "ct.nii.gz")
+    return folder / "ct.nii.gz"
+
+
 @pytest.fixture
 def two(page: Any, series: Path, tmp_path: Path) -> Any:
     """The page with two CTs, the first of `SMALL` voxels; what is opened from now on, is held."""
-    values = np.random.default_rng(0).integers(-1000, 400, SMALL[::-1], np.int16)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), tmp_path / "ct.nii.gz")
-    page.set_input_files("#files", tmp_path / "ct.nii.gz")
+    page.set_input_files("#files", undeclared(tmp_path))
     page.select_option(".study .values select", "HU")
     sync_api.expect(page.locator(".study .values")).to_have_count(0)
     page.set_input_files("#folder", series)
@@ -290,15 +313,15 @@ def test_what_is_chosen_while_a_study_loads_holds_for_it(two: Any) -> None:
 
 
 def test_a_box_is_drawn_on_its_own_study_alone(two: Any) -> None:
-    asked: list[Any] = []
-    two.route("**/v1/chat/completions", lambda route: asked.append(route))
+    asked = held(two, "**/v1/chat/completions", "POST")
     two.locator(".study .open").first.click()
     release(two)
     two.fill("#question", "Where is it?")
     two.keyboard.press("Enter")
     two.locator(".study .open").nth(1).click()  # while the answer is on its way
     release(two)
-    answer_with(asked[0], f"It lies at {BOX}.")
+    (question,) = until(two, lambda: asked)
+    answer_with(question, f"It lies at {BOX}.")
     show = two.get_by_role("button", name="Show box 1")
     show.wait_for()
     assert "shown" in two.locator(".study").nth(1).get_attribute("class").split()
@@ -313,36 +336,11 @@ def test_a_box_is_drawn_on_its_own_study_alone(two: Any) -> None:
     assert "shown" in two.locator(".study").first.get_attribute("class").split()
 
 
-def held(page: Any, address: str, method: str) -> list[Any]:
-    """The requests that are kept from the server until a test lets them go on."""
-    found: list[Any] = []
-    page.route(
-        address, lambda route: found.append(route) if route.request.method == method else route.fallback()
-    )
-    return found
-
-
-def until(page: Any, condition: Any) -> Any:
-    """What a condition gives once it is not empty; the browser goes on meanwhile."""
-    deadline = time.monotonic() + WAIT_MS / 1000
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        page.wait_for_timeout(20)
-    return found
-
-
 def on_the_server(page: Any) -> list[str]:
     """Ids of the studies that the server holds for this visitor."""
     asked = "fetch('/page/studies').then((answer) => answer.json()).then(({studies}) => studies.map(({id}) => id))"
     found: list[str] = page.evaluate(asked)
     return found
-
-
-def undeclared(folder: Path) -> Path:
-    """A NIfTI file that does not say its units."""
-    values = np.random.default_rng(0).integers(-1000, 400, (16, 16, 8), np.int16)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), folder / "ct.nii.gz")
-    return folder / "ct.nii.gz"
 
 
 def test_no_question_is_asked_while_a_study_is_on_its_way_and_it_stays_with_its_conversation(
@@ -664,9 +662,7 @@ def test_a_bad_file_is_named_and_harms_nothing(page: Any, tmp_path: Path) -> Non
 
 
 def test_units_of_a_file_that_does_not_say_them_are_declared(page: Any, tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(-1000, 400, (16, 16, 8), np.int16)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 2, 1])), tmp_path / "ct.nii.gz")
-    page.set_input_files("#files", tmp_path / "ct.nii.gz")
+    page.set_input_files("#files", undeclared(tmp_path))
     sync_api.expect(page.locator(".study")).to_have_count(1)
     sync_api.expect(page.locator("#notes")).to_contain_text("Hounsfield")
     assert page.locator("#window option[value=lung]").count() == 0

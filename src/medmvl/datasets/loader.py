@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medmvl.datasets.shards import has_member, in_shard, member_file, member_state
+from medmvl.digests import file_state
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
 from medmvl.imaging.partners import files_of
@@ -61,17 +62,19 @@ class BlockLoader:
 
     def signature(self, block: VisualBlock) -> str:
         """A string that changes when one of the block's files does: its header, its pixels, or any file in its folder."""
-        reference = self.reference(block)
-        if reference.startswith(PHANTOM_SCHEME):
-            return reference
-        return f"{reference} {self.declarations(block)} {state_of(split_selector(reference)[0])}"
+        return f"{self.reference(block)} {self.declarations(block)} {self.state(block)}"
+
+    def state(self, block: VisualBlock) -> str:
+        """A digest that changes when one of the block's files is replaced, added or removed."""
+        return hashlib.sha256(json.dumps(self._states(block)).encode()).hexdigest()
 
     def written_ns(self, block: VisualBlock) -> int:
         """Time of the last change to the content of the block's files, in nanoseconds; 0 where there is none to look at."""
+        return max((written for _, _, written, _ in self._states(block)), default=0)
+
+    def _states(self, block: VisualBlock) -> tuple[tuple[str, int, int, int], ...]:
         reference = self.reference(block)
-        if reference.startswith(PHANTOM_SCHEME):
-            return 0
-        return max((written for _, _, written, _ in states_of(split_selector(reference)[0])), default=0)
+        return () if reference.startswith(PHANTOM_SCHEME) else states_of(split_selector(reference)[0])
 
     def declarations(self, block: VisualBlock) -> Declarations:
         """Keyword arguments of `medmvl.imaging.read` for a block."""
@@ -104,11 +107,6 @@ class BlockLoader:
         return image
 
 
-def state_of(path: Path) -> str:
-    """Digest of `states_of`: it changes when a file is replaced, added or removed."""
-    return hashlib.sha256(json.dumps(states_of(path)).encode()).hexdigest()
-
-
 def states_of(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     """Path, size and times of every file that reading a path opens; what is missing is left to reading.
 
@@ -121,9 +119,6 @@ def states_of(path: Path) -> tuple[tuple[str, int, int, int], ...]:
             states.append(member_state(os.fspath(path)))
         return tuple(states)
     for file in files_of(path):
-        try:
-            stat = file.stat()
-        except OSError:
-            continue
-        states.append((os.fspath(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+        with suppress(OSError):
+            states.append((os.fspath(file), *file_state(file)))
     return tuple(states)

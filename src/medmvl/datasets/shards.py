@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from medmvl.digests import file_state
 from medmvl.errors import ReadError
 
 IN_SHARD = ".tar!/"
@@ -48,15 +49,14 @@ def member_state(reference: str) -> tuple[str, int, int, int]:
     Raises:
         OSError: the shard is not there.
     """
-    stat = shard_of(reference)[0].stat()
-    return reference, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return reference, *file_state(shard_of(reference)[0])
 
 
 def has_member(reference: str) -> bool:
     """Whether the shard and its member are there."""
     shard, member = shard_of(reference)
     try:
-        return member in _index(shard, *_times(shard))
+        return member in _index(shard, *_state(shard))
     except (OSError, ReadError):
         return False
 
@@ -70,7 +70,7 @@ def member_file(reference: str) -> Iterator[Path]:
     """
     shard, name = shard_of(reference)
     try:
-        members = _index(shard, *_times(shard))
+        members = _index(shard, *_state(shard))
         if name not in members:
             raise ReadError(f"the shard {shard} holds no {name}: it is of another version than the samples")
         body = _read(shard, members[name])
@@ -94,9 +94,8 @@ def _read(shard: Path, member: Member) -> bytes:
     return body
 
 
-def _times(shard: Path) -> tuple[int, int, int]:
-    index = index_of(shard).stat()
-    return shard.stat().st_size, index.st_mtime_ns, index.st_ctime_ns
+def _state(shard: Path) -> tuple[int, ...]:
+    return shard.stat().st_size, *file_state(index_of(shard))
 
 
 def index_of(shard: Path) -> Path:
@@ -105,8 +104,8 @@ def index_of(shard: Path) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _index(shard: Path, size: int, *_times: int) -> dict[str, Member]:
-    """The members of a shard, by name; its times make a changed index another one."""
+def _index(shard: Path, size: int, *_state: int) -> dict[str, Member]:
+    """The members of a shard, by name; `_state` makes a changed index another one."""
     try:
         stored = json.loads(index_of(shard).read_text(encoding="utf-8"))
         members = {name: Member(*place) for name, place in stored["members"].items()}

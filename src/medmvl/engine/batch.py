@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medmvl.datasets.loader import BlockLoader, ImageLoader
+from medmvl.digests import file_sha256
 from medmvl.engine.answer_file import RECORD, AnswerFile, StoredAnswer
 from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
@@ -163,8 +164,7 @@ def model_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(folder.glob("*")):
         if path.suffix in _DECIDING:
-            with path.open("rb") as file:
-                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+            total.update(f"{path.name} {file_sha256(path)}".encode())
     return total.hexdigest()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from medmvl.digests import file_state
 from medmvl.errors import ReadError
 from medmvl.imaging import analyze, metaimage, nifti, nrrd
 from medmvl.imaging.volume_files import file_inside, read_head
@@ -49,8 +50,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
         return tuple(file for file in sorted(path.rglob("*")) if file.is_file())
     header = header_of(path)
     try:
-        stat = header.stat()
-        names = _names_in(header, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        names = _names_in(header, *file_state(header))
     except OSError:
         names = ()
     pixels = (file_inside(header, name) for name in names)  # each time: pixels may come after their header

@@ -120,7 +120,7 @@ def _write_missing(
         engine,
         samples,
         _AsFound(
-            Path.cwd(), studies={block.path: study for study in found.studies for block in study.blocks}
+            Path(), states={block: state for study in found.studies for block, state in study.states.items()}
         ),
         answers,
         record,
@@ -150,13 +150,19 @@ def _write_missing(
 class _AsFound(BlockLoader):
     """Reads studies as they were found: the report must be about the patient whom FHIR and SR name."""
 
-    studies: Mapping[str, Study] = field(default_factory=dict)
-    """Studies by the paths of their blocks."""
+    states: Mapping[VisualBlock, str] = field(default_factory=dict)
+    """State of each block's files when it was found."""
 
-    def signature(self, block: VisualBlock) -> str:
-        """As any loader's; it is asked for before what is kept of a scan is used."""
-        self._check(block)
-        return super().signature(block)
+    def state(self, block: VisualBlock) -> str:
+        """As any loader's; it is asked for before what is kept of a scan is used.
+
+        Raises:
+            ReadError: it is not as it was found.
+        """
+        state = super().state(block)
+        if state != self.states[block]:
+            raise ReadError(CHANGED)
+        return state
 
     def __call__(self, block: VisualBlock) -> MedicalImage:
         """Read the block's file.
@@ -165,12 +171,8 @@ class _AsFound(BlockLoader):
             ReadError: it cannot be read, or has changed since it was found.
         """
         image = super().__call__(block)
-        self._check(block)
+        self.state(block)
         return image
-
-    def _check(self, block: VisualBlock) -> None:
-        if self.studies[block.path].has_changed():
-            raise ReadError(CHANGED)
 
 
 class _Text(NamedTuple):

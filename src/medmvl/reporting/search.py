@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from medmvl.datasets.loader import state_of
+from medmvl.datasets.loader import BlockLoader
 from medmvl.errors import ReadError, UserError
 from medmvl.imaging.dicom import series_in
 from medmvl.imaging.dicom_series import Series
@@ -32,6 +32,8 @@ SUFFIXES = (
 )  # fmt: skip
 """A file with one of these suffixes that cannot be read is an error; other unreadable files are ignored."""
 DICOM, RASTER = FORMATS[-1].name, FORMATS[-2].name
+FILES = BlockLoader(Path())
+"""Reads what was found: paths of blocks are absolute."""
 _ID_DIGITS = 12
 
 
@@ -55,8 +57,8 @@ class Study:
     dicom: tuple[Path, ...] = ()
     """The DICOM files the pixels come from, in order; empty for other formats."""
     modality: str | None = None
-    states: tuple[str, ...] = ()
-    """State of the file or folder of each block when it was found, see `state_of`."""
+    states: dict[VisualBlock, str] = field(default_factory=dict)
+    """State of each block's files when it was found, as of `BlockLoader`."""
 
     def sample(self, prompt: str) -> Sample:
         """The question whose answer is the report."""
@@ -65,8 +67,7 @@ class Study:
 
     def has_changed(self) -> bool:
         """Whether a file was replaced, added or removed since: then `#series=2` may be another patient's."""
-        found = zip(self.blocks, self.states, strict=True)
-        return any(state_of(split_selector(block.path)[0]) != state for block, state in found)
+        return any(FILES.state(block) != state for block, state in self.states.items())
 
 
 @dataclass
@@ -96,12 +97,12 @@ def find_studies(paths: Iterable[Path], declared: Declarations) -> Found:
         whole = path.absolute()
         search = _Search(whole, declared, found)
         search.folder(whole) if whole.is_dir() else search.file(whole, named=True)
-    found.studies = list(_once(found.studies).values())
+    found.studies = _once(found.studies)
     return found
 
 
-def _once(studies: Iterable[Study]) -> dict[str, Study]:
-    """Studies by id, those of a path that was named twice once.
+def _once(studies: Iterable[Study]) -> list[Study]:
+    """The studies, those of a path that was named twice once.
 
     Raises:
         UserError: two studies cannot be told apart.
@@ -119,7 +120,7 @@ def _once(studies: Iterable[Study]) -> dict[str, Study]:
                 f"{other.blocks[0].path} and {study.blocks[0].path}: their folders have one name, and the files one name, size "
                 "and time; name a folder that holds both"
             )
-    return known
+    return list(known.values())
 
 
 @dataclass(frozen=True)
@@ -212,14 +213,14 @@ class _Search:
                 blocks=tuple(blocks),
                 dicom=tuple(files) if series else (),
                 modality=modality,
-                states=tuple(self._state(block.path) for block in blocks),
+                states={block: self._state(block) for block in blocks},
             )
         )
 
-    def _state(self, path: str) -> str:
-        where, _ = split_selector(path)
+    def _state(self, block: VisualBlock) -> str:
+        where, _ = split_selector(block.path)
         if where not in self._states:
-            self._states[where] = state_of(where)
+            self._states[where] = FILES.state(block)
         return self._states[where]
 
     def _bad(self, path: str | Path, error: str) -> None:

@@ -69,7 +69,7 @@ export class Chat {
     if (this.about.thinks) body.chat_template_kwargs = { enable_thinking: this.state.thinking !== false };
     this.state.turns.push(turn);
     this.stopper = new AbortController();
-    this.onBusy(true);
+    this.onBusy();
     this.onChange();
     this.draw();
     const { shown } = this.studies;
@@ -85,7 +85,7 @@ export class Chat {
     } finally {
       turn.seconds = Math.round(performance.now() - started) / 1000;
       this.stopper = null;
-      this.onBusy(false);
+      this.onBusy();
       this.onChange();
       this.draw();
     }
