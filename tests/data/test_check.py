@@ -7,11 +7,14 @@ import nibabel
 import numpy as np
 import pytest
 
-from medmvl.data.check import PROBLEMS, DataCheck, check
+from medmvl.data.check import COUNTED, PROBLEMS, DataCheck, check
 from medmvl.data.sources import open_data
+from medmvl.imaging.dicom import fixed_series
+from medmvl.imaging.selector import Selector
 from medmvl.models.processing import MedMVLProcessor
 from medmvl.schema import Sample, Target, write_samples
 from tests.factories.data import dataset, image_file, processor, sample
+from tests.factories.dicom import ct_series, stored_volume
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,17 @@ def test_a_sound_data_set(tmp_path: Path, tiny: MedMVLProcessor) -> None:
     assert report.tokens["visual"]["max"] == tiny.tokens_of("volume")
     assert report.tokens["total"]["p50"] <= report.tokens["total"]["max"] <= 200
     assert set(report.to_json()["problems"]) == set(PROBLEMS)
+
+
+def test_a_series_that_is_counted_is_doubted(tmp_path: Path) -> None:
+    for name, uid in (("a", "1.2.3.1"), ("b", "1.2.3.2")):
+        ct_series(tmp_path / "ct" / name, stored_volume(3), SeriesInstanceUID=uid)
+    fixed = fixed_series(tmp_path / "ct", Selector(series=2))
+    volumes = [{"type": "volume", "volume": f"ct{chosen}"} for chosen in ("#series=1", fixed)]
+    write_samples(tmp_path / "train.jsonl", [sample(number, volume) for number, volume in enumerate(volumes)])
+    report = check({"train": [open_data(tmp_path / "train.jsonl")]})
+    assert report.ok
+    assert {text: one.examples for text, one in report.warnings.items()} == {COUNTED: ["train.jsonl: s0"]}
 
 
 def test_every_problem_is_found(tmp_path: Path, tiny: MedMVLProcessor) -> None:

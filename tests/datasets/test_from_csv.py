@@ -165,6 +165,26 @@ def test_a_report_and_an_answer_in_one_row(tmp_path: Path, files: Path) -> None:
     assert [one.target.question_type for one in samples(tmp_path) if one.target] == ["closed", "report"]
 
 
+def test_a_counted_series_is_fixed_by_its_digest(tmp_path: Path, files: Path) -> None:
+    """The table counts series as they lie there while it is read; what arrives later changes nothing."""
+    mine = stored_volume(3, seed=1)
+    ct_series(files / "ct" / "a", stored_volume(4), SeriesInstanceUID="1.2.3.1", SeriesNumber=2)
+    ct_series(files / "ct" / "b", mine, SeriesInstanceUID="1.2.3.2", SeriesNumber=3)
+    text = "volume,question,answer\nct#series=2,Effusion?,yes\n"
+    convert(tmp_path, files, text)
+    block = samples(tmp_path)[0].visuals[0]
+    assert re.fullmatch(r".*/ct#series=[0-9a-f]{12}", block.path)
+    ct_series(files / "ct" / "late", stored_volume(5), SeriesInstanceUID="1.2.3.3", SeriesNumber=1)
+    read = open_data(next(tmp_path.glob("*/*.jsonl"))).load(block)
+    np.testing.assert_array_equal(read.array, mine.astype(int) - 1024)
+
+
+def test_a_series_that_is_not_there_is_a_bad_row(tmp_path: Path, files: Path) -> None:
+    ct_series(files / "ct", stored_volume(3))
+    with pytest.raises(UserError, match="series 2 was asked for, but there is only 1"):
+        convert(tmp_path, files, "volume,question,answer\nct#series=2,Effusion?,yes\n", kind="volume")
+
+
 def test_what_the_user_says_wins_over_the_look(tmp_path: Path, files: Path) -> None:
     text = "image,ct,question,answer\na.png,sub/v.npy,q,yes\n"
     convert(tmp_path, files, text, columns={"image": "image", "volume": "ct"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medmvl.errors import AmbiguousSourceError, ReadError
-from medmvl.imaging.dicom import read_dicom, read_dicom_folder
-from medmvl.imaging.selector import Selector
+from medmvl.imaging.dicom import fixed_series, read_dicom, read_dicom_folder
+from medmvl.imaging.selector import Selector, split_selector
 from tests.factories import dicom as make
 
 
@@ -143,11 +144,44 @@ def test_several_series_are_listed_without_identity(tmp_path: Path) -> None:
         and "2: CT, 4 slices of 5 x 5" in said
         and "#series=2" in said
     )
+    without_digests = re.sub(r" \(series=[0-9a-f]{12}\)", "", said)
     for secret in (make.SECRET, "SECRETIVE", "777", "666", "1901"):
-        assert secret not in said
+        assert secret not in without_digests
     assert read_dicom_folder(tmp_path, Selector(series=2)).shape == other.shape
     with pytest.raises(ReadError, match="only 2"):
         read_dicom_folder(tmp_path, Selector(series=3))
+
+
+def test_a_series_named_by_its_digest_stays_what_it_is(tmp_path: Path) -> None:
+    """A number counts what lies there now; another patient's series that arrives later may come first."""
+    folder = tmp_path / "inbox"
+    mine = make.stored_volume(3, seed=1)
+    make.ct_series(folder / "a", make.stored_volume(4), SeriesInstanceUID="1.2.3.1", SeriesNumber=2)
+    make.ct_series(folder / "b", mine, SeriesInstanceUID="1.2.3.2", SeriesNumber=3)
+    fixed = fixed_series(folder, Selector(series=2))
+    assert fixed_series(folder, fixed) == fixed
+    assert split_selector(f"{folder}{fixed}") == (folder, fixed)
+    with pytest.raises(AmbiguousSourceError, match=f"2: CT, 3 slices .* \\(series={fixed.series}\\)"):
+        read_dicom_folder(folder)
+    make.ct_series(folder / "late", make.stored_volume(5), SeriesInstanceUID="1.2.3.3", SeriesNumber=1)
+    assert read_dicom_folder(folder, Selector(series=2)).shape[0] == 4
+    np.testing.assert_array_equal(read_dicom_folder(folder, fixed).array, mine.astype(int) - 1024)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert read_dicom_folder(moved, fixed).shape == mine.shape
+
+
+def test_a_series_that_changed_is_not_what_its_digest_says(tmp_path: Path) -> None:
+    make.ct_series(tmp_path / "a", make.stored_volume(4), SeriesInstanceUID="1.2.3.1")
+    make.ct_series(tmp_path / "b", make.stored_volume(3), SeriesInstanceUID="1.2.3.2")
+    fixed = fixed_series(tmp_path, Selector(series=2))
+    (tmp_path / "b" / sorted(file.name for file in (tmp_path / "b").iterdir())[-1]).unlink()
+    with pytest.raises(ReadError, match=f"no series here is {fixed.series}; there are:\n  1: CT, 4 slices"):
+        read_dicom_folder(tmp_path, fixed)
+    with pytest.raises(ReadError, match="only 2"):
+        fixed_series(tmp_path, Selector(series=3))
+    (tmp_path / "b" / "cut").write_bytes(next((tmp_path / "a").iterdir()).read_bytes()[:-10])
+    with pytest.raises(ReadError, match="file b/cut: "):
+        fixed_series(tmp_path, Selector(series=1))
 
 
 def test_mixed_orientation_and_shape_in_one_series_are_split(tmp_path: Path) -> None:

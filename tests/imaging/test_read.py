@@ -14,7 +14,7 @@ from PIL import Image
 
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
-from medmvl.imaging.selector import Selector, split_selector
+from medmvl.imaging.selector import Selector, parse_selector, split_selector
 from medmvl.imaging.write import write_dicom_series, write_nifti, write_npy
 from tests.factories.imaging import numbered, volume
 
@@ -24,6 +24,12 @@ def test_selectors():
     assert split_selector("a#b/c.nii#time=3") == (Path("a#b/c.nii"), Selector(time=3))
     assert split_selector("d#series=2#frame=7") == (Path("d"), Selector(series=2, frame=7))
     assert str(Selector(series=2, frame=7)) == "#series=2#frame=7"
+    named = Selector(series="5f3a9c01d2ab", frame=7)
+    assert split_selector("d#series=5f3a9c01d2ab#frame=7") == (Path("d"), named)
+    assert str(named) == "#series=5f3a9c01d2ab#frame=7"
+    assert (
+        parse_selector("series=123456789012").series == "123456789012"
+    )  # twelve digits are a digest, nine a number
     for bad in ("a#time=0", "a#time=x", "a#slice=3", "a#time=1#time=2", "a#time=-1", "a#time="):
         with pytest.raises(ReadError):
             split_selector(bad)

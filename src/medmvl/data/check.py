@@ -16,6 +16,7 @@ from medmvl.datasets.loader import BlockLoader
 from medmvl.datasets.pseudonyms import key_of
 from medmvl.datasets.splits import ties_of
 from medmvl.errors import SampleError, UserError
+from medmvl.imaging.selector import split_selector
 from medmvl.json_types import JsonObject
 from medmvl.schema import ImageBlock, Sample, VolumeBlock
 from medmvl.worker_processes import end_with_parent
@@ -43,6 +44,11 @@ PROBLEMS: dict[str, str] = {
     "leaks": "patients, studies, image groups or files in more than one split",
 }
 """What is looked for; any of them makes the check fail."""
+COUNTED = (
+    "the series is counted (`#series=2`): a series that is added to its folder may make it another one, of another patient; "
+    "`medmvl inspect FOLDER` lists a digest to write instead, and `medmvl data from-csv` writes it"
+)
+"""Said of blocks whose series a number chooses."""
 
 
 @dataclass
@@ -276,6 +282,9 @@ def _check_files(
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
     files = survey.files
+    for name, load, block in files.values():
+        if isinstance(split_selector(load.reference(block))[1].series, int):
+            check.warnings.setdefault(COUNTED, ProblemCases()).add(name)
     check.images = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, ImageBlock)})
     check.volumes = len({key[0] for key, (_, _, block) in files.items() if isinstance(block, VolumeBlock)})
     present, boxes = [], []

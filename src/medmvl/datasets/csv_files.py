@@ -13,8 +13,9 @@ from typing import Literal, cast
 from medmvl.datasets.writing import path_from
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
+from medmvl.imaging.dicom import fixed_series
 from medmvl.imaging.modalities import known_modality
-from medmvl.imaging.selector import split_selector
+from medmvl.imaging.selector import Selector, split_selector
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 from medmvl.schema import Declarations, ImageBlock, VisualBlock, VolumeBlock
 
@@ -69,6 +70,7 @@ class FileBlocks:
         self.out = out
         self.options = options
         self._seen: dict[tuple[str, str | None, str | None], _Facts] = {}
+        self._fixed: dict[str, Selector] = {}
         self._noticed: Counter[str] = Counter()
 
     def warnings(self) -> list[str]:
@@ -80,7 +82,8 @@ class FileBlocks:
     ) -> list[VisualBlock]:
         r"""Turn a cell, several paths separated by `;`, into blocks; `units` and `modality` are those of the row.
 
-        Paths may be written as on Windows (`scans\a.png`) or in another form of Unicode than the folder's.
+        Paths may be written as on Windows (`scans\a.png`) or in another form of Unicode than the folder's. A series that is
+        counted (`scan#series=2`) becomes the one that it is now, by its digest.
 
         Raises:
             ReadError: where a file is missing, cannot be read, or is said to be in units that it cannot have.
@@ -95,7 +98,9 @@ class FileBlocks:
                     "images in the column of volumes: they become 2D images. A CT saved as an image has lost its "
                     "Hounsfield units and its other slices; use the DICOM or NIfTI it came from"
                 ] += 1
-            name = path_from(self.out, path) + str(selector)
+            if reference not in self._fixed:
+                self._fixed[reference] = fixed_series(path, selector)
+            name = path_from(self.out, path) + str(self._fixed[reference])
             if facts.kind == "image":
                 blocks.append(ImageBlock(image=name, **facts.declared))
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from stat import S_ISREG
@@ -33,11 +34,11 @@ from medmvl.imaging.dicom_unplaced import SECTIONS, place_faults, stack_spacing,
 from medmvl.imaging.dicom_values import PARSER_ERRORS, tag_value
 from medmvl.imaging.geometry import axcodes_of, orient_image, spacing_of, to_canonical
 from medmvl.imaging.image import CANONICAL_VOLUME_AXES, MedicalImage
-from medmvl.imaging.selector import Selector
+from medmvl.imaging.selector import Selector, pick
 from medmvl.imaging.silence import silent_libraries
 from medmvl.messages import first_of
 
-__all__ = ["read_dicom", "read_dicom_folder", "series_in", "sniff_dicom"]
+__all__ = ["fixed_series", "read_dicom", "read_dicom_folder", "series_in", "sniff_dicom"]
 
 MAX_FILES = 100_000
 _BODY_DIRECTIONS = {"H": "S", "F": "I", "A": "A", "P": "P", "L": "L", "R": "R"}
@@ -101,6 +102,22 @@ def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
         with _refusing():
             series = group_frames(frames)
             return (set_aside(series)[0] if path.is_dir() else series), bad
+
+
+def fixed_series(path: Path, selector: Selector) -> Selector:
+    """The same choice with the series named by its digest, where it was counted: one that comes later changes the count.
+
+    Raises:
+        ReadError: there is no such series, or a file is damaged.
+    """
+    if not isinstance(selector.series, int):
+        return selector
+    series, damaged = series_in(path)
+    for file, wrong in damaged:
+        raise ReadError(f"file {file.relative_to(path) if path.is_dir() else file.name}: {wrong}")
+    digest = series[pick(selector.series, len(series), "series")].digest
+    is_alone = sum(one.digest == digest for one in series) == 1
+    return replace(selector, series=digest) if is_alone else selector
 
 
 @contextmanager

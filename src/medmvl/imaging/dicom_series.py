@@ -6,6 +6,7 @@ split; so are several images of one place (times, echoes). Duplicates are droppe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -32,7 +33,7 @@ from medmvl.imaging.dicom_unplaced import (
     why_no_volume,
     without_places,
 )
-from medmvl.imaging.selector import Selector, pick
+from medmvl.imaging.selector import DIGEST_DIGITS, Selector, pick
 from medmvl.messages import first_of
 
 LISTED = 30
@@ -55,6 +56,15 @@ class Series:
     def __str__(self) -> str:
         """Describe it for a list: modality, number of slices or frames, size, plane, and what tells it apart."""
         return self.plain + (f", {self.apart}" if self.apart else "")
+
+    @property
+    def digest(self) -> str:
+        """What the series is made of, as digits that no other has, wherever it lies; another slice makes another digest."""
+        parts = sorted(
+            f"{frame.file.text('SOPInstanceUID') or frame.file.path.name} {frame.index}"
+            for frame in self.frames
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_DIGITS]
 
     @property
     def plain(self) -> str:
@@ -126,9 +136,14 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
 
     Raises:
         AmbiguousSourceError: several are there and none was chosen; the message lists them.
+        ReadError: the one that was chosen is not there.
     """
     chosen = series
-    if selector.series is not None:
+    if isinstance(selector.series, str):
+        chosen = [one for one in series if one.digest == selector.series]
+        if not chosen:
+            raise ReadError(f"no series here is {selector.series}; there are:\n  {_listed(series)}")
+    elif selector.series is not None:
         chosen = [series[pick(selector.series, len(series), "series")]]
     if selector.time is not None:
         if len({one.origin for one in chosen}) != 1 or len(series) == 1:
@@ -137,13 +152,17 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
         siblings = [one for one in series if one.origin == chosen[0].origin]
         chosen = [siblings[pick(selector.time, len(siblings), "time")]]
     if len(chosen) > 1:
-        lines = first_of(
-            [f"{number}: {one}" for number, one in enumerate(chosen, 1)], LISTED, separator="\n  "
-        )
         raise AmbiguousSourceError(
-            f"{len(chosen)} images or series", Choice("series", len(chosen), place=name), f":\n  {lines}"
+            f"{len(chosen)} images or series",
+            Choice("series", len(chosen), place=name),
+            f":\n  {_listed(chosen)}",
         )
     return _choose_frame(chosen[0], selector, name)
+
+
+def _listed(series: Sequence[Series]) -> str:
+    lines = [f"{number}: {one} (series={one.digest})" for number, one in enumerate(series, 1)]
+    return first_of(lines, LISTED, separator="\n  ")
 
 
 def _choose_frame(series: Series, selector: Selector, name: str) -> Series:
