@@ -16,11 +16,17 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 def test_a_dry_run_lists_runs_and_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = run(
-        capsys, "phantom-4-alignment", "--dry-run", "--out", str(tmp_path / "out"), "--seeds", "0,7"
+        capsys, "phantom-4-alignment", "--dry-run", "--out", str(tmp_path / "out"), "--seeds", "0,2"
     )
     assert code == 0 and "prepared once: text" in out and "6 runs to go" in out
-    assert "long-align               seed 7" in out
+    assert "long-align               seed 2" in out
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_chosen_variants_do_not_use_is_not_prepared(capsys: pytest.CaptureFixture[str]) -> None:
+    for only, expected in (("random", False), ("labels", True), ("labels,random", True)):
+        code, out, _ = run(capsys, "real-3-encoder", "--dry-run", "--only", only)
+        assert code == 0 and ("prepared once: labels" in out) is expected
 
 
 @pytest.mark.slow
@@ -49,6 +55,8 @@ def test_a_dry_run_estimates_what_needs_a_cluster(capsys: pytest.CaptureFixture[
     [
         (("phantom-0",), "Shipped experiments: paper-2d-connector"),
         (("phantom-4-alignment", "--only", "wild"), "no variant 'wild'"),
+        (("phantom-4-alignment", "--seeds", "0,7"), "no seed '7'; the experiment has 0, 1, 2"),
+        (("phantom-4-alignment", "--seeds", "one"), "--seeds one: expected whole numbers"),
         (("paper-2d-llm", "--only", "qwen2.5-0.5b", "--dry-run", "--hardware", "abacus"), "abacus"),
     ],
 )

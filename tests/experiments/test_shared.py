@@ -10,7 +10,7 @@ import yaml
 
 import medmvl.experiments.one_run as one_run
 from medmvl.digests import write_sums
-from medmvl.errors import RecipeError
+from medmvl.errors import RecipeError, UserError
 from medmvl.evaluation.compare import Run
 from medmvl.experiments.conclusions import contrasts
 from medmvl.experiments.experiment import (
@@ -26,6 +26,7 @@ from medmvl.experiments.taken_over import take_over_run
 from medmvl.models.assemble import preprocessor_of
 from medmvl.training.model_shapes import without_paths
 from medmvl.training.recipe_files import parse_recipe
+from tests.factories.data import dataset
 from tests.factories.training import phantom_cache, phantoms, recipe, stage
 
 __all__ = ["phantom_cache"]
@@ -69,9 +70,9 @@ def test_the_llm_is_made_once_and_stages_that_are_alike_are_taken_over(tmp_path:
     experiment, documents = load_experiment(file)
     out = tmp_path / "out"
     planned = plan(experiment, documents, out)
-    run_prepared(preparations(experiment, file), out)
+    run_prepared(preparations(experiment, file, documents), out)
     made = (out / "prepared" / "words" / "llm" / "model.safetensors").stat()
-    run_prepared(preparations(experiment, file), out)
+    run_prepared(preparations(experiment, file, documents), out)
     assert (out / "prepared" / "words" / "llm" / "model.safetensors").stat().st_mtime_ns == made.st_mtime_ns
     run_missing(planned, experiment.evaluation)
     costs = {f"{r.variant}-{r.seed}": json.loads((r.folder / "run.json").read_text()) for r in planned}
@@ -89,12 +90,30 @@ def test_the_llm_is_made_once_and_stages_that_are_alike_are_taken_over(tmp_path:
 
 
 @pytest.mark.usefixtures("phantom_cache")
+def test_a_part_that_was_made_of_other_data_is_refused(tmp_path: Path) -> None:
+    file = write_experiment(tmp_path)
+    data = dataset(tmp_path / "data")
+    text = yaml.safe_load((tmp_path / "text.yaml").read_text())
+    text["data"] = {"train": [{"path": str(data), "no_image": True}]}
+    (tmp_path / "text.yaml").write_text(yaml.safe_dump(text))
+    experiment, documents = load_experiment(file)
+    prepared = preparations(experiment, file, documents)
+    run_prepared(prepared, tmp_path / "out")
+    run_prepared(prepared, tmp_path / "out")
+    data.write_text("".join(data.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(
+        UserError, match=r"prepared.words was made before .*jsonl changed; remove it and the runs"
+    ):
+        run_prepared(prepared, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("phantom_cache")
 def test_a_run_that_another_experiment_has_finished_is_linked_and_weights_go_where_they_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_experiment(tmp_path, seeds=[0])
     first, documents = load_experiment(file)
-    run_prepared(preparations(first, file), tmp_path / "first")
+    run_prepared(preparations(first, file, documents), tmp_path / "first")
     for document in documents.values():  # both experiments name the same LLM
         document["model"]["llm"]["path"] = str(tmp_path / "first/prepared/words/llm")
     planned = plan(first, documents, tmp_path / "first")
@@ -163,7 +182,7 @@ def test_every_shipped_experiment_can_be_planned_and_its_parts_fit(
     pretrained(tmp_path / "parts/astra-chest-ct")
     file = experiment_file(name)
     experiment, documents = load_experiment(file)
-    preparations(experiment, file)
+    preparations(experiment, file, documents)
     for run in plan(experiment, documents, tmp_path, seeds=[0]):
         if name.startswith("paper"):
             preprocessor_of(without_paths(run.recipe.model)[0])  # weights that are not here

@@ -28,6 +28,8 @@ def experiment(
     ] = 100_000,
 ) -> None:
     """Run what is missing of an experiment; start the same command several times to share the work."""
+    from medmvl.cli.asking import listed
+    from medmvl.errors import UserError
     from medmvl.experiments.costs import costs
     from medmvl.experiments.experiment import experiment_file, load_experiment, preparations
     from medmvl.experiments.run import conclude, describe, plan, run_missing, run_prepared
@@ -36,9 +38,13 @@ def experiment(
     file = experiment_file(experiment)
     loaded, documents = load_experiment(file)
     folder = out or Path("runs") / "experiments" / file.stem
-    chosen = [name.strip() for name in only.split(",") if name.strip()]
-    planned = plan(loaded, documents, folder, [int(seed) for seed in seeds.split(",") if seed], chosen)
-    prepared = preparations(loaded, file)
+    chosen = listed(only)
+    try:
+        numbers = [int(seed) for seed in listed(seeds)]
+    except ValueError:
+        raise UserError(f"--seeds {seeds}: expected whole numbers with commas between them") from None
+    planned = plan(loaded, documents, folder, numbers, chosen)
+    prepared = preparations(loaded, file, documents, chosen)
     if dry_run:
         for name in prepared:
             typer.echo(f"prepared once: {name}")

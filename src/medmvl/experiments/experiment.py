@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -160,10 +161,25 @@ def load_experiment(path: Path) -> tuple[Experiment, dict[str, JsonObject]]:
     return experiment, documents
 
 
-def preparations(experiment: Experiment, path: Path) -> dict[str, Recipe]:
-    """The recipes of what an experiment prepares, by name. Raises RecipeError where one is not valid."""
+def preparations(
+    experiment: Experiment, path: Path, documents: Mapping[str, JsonObject], only: Sequence[str] = ()
+) -> dict[str, Recipe]:
+    """The recipes of what an experiment, or some of its variants, needs prepared, by name.
+
+    Args:
+        experiment: the experiment.
+        path: its file.
+        documents: the recipe document of every variant.
+        only: names of the variants that count; all where empty.
+
+    Raises:
+        RecipeError: one of the recipes is not valid.
+    """
+    needed = names_in([document for name, document in documents.items() if not only or name in only])
     found = {}
     for name, prepared in experiment.prepare.items():
+        if name not in needed:
+            continue
         document = _changed(_beside(path, prepared.base), prepared.change)
         found[name] = recipe_of(document, prepared.seed, f"{path}, preparation {name}")
     return found

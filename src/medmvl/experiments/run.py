@@ -82,11 +82,11 @@ def plan(
     """Every run of an experiment, seed by seed, or those of some seeds and variants.
 
     Raises:
-        UserError: a variant that the experiment does not have, or a recipe without exactly one test source.
+        UserError: a variant or seed that the experiment does not have, or a recipe without exactly one test source.
     """
-    unknown = [name for name in only if name not in experiment.variants]
-    if unknown:
-        raise UserError(f"no variant '{unknown[0]}'; the experiment has {', '.join(experiment.variants)}")
+    for name, asked, known in (("variant", only, experiment.variants), ("seed", seeds, experiment.seeds)):
+        if unknown := [str(one) for one in asked if one not in known]:
+            raise UserError(f"no {name} '{unknown[0]}'; the experiment has {', '.join(map(str, known))}")
     names = [name for name in experiment.variants if not only or name in only]
     placed = {name: place(documents[name], out / PREPARED) for name in names}
     planned = [
@@ -116,10 +116,20 @@ def describe(planned: Sequence[PlannedRun]) -> Iterator[str]:
 
 
 def run_prepared(recipes: dict[str, Recipe], out: Path) -> None:
-    """Make what runs share; a second process waits until it is made."""
+    """Make what runs share; a second process waits until it is made.
+
+    Raises:
+        UserError: it was made by another recipe, or a data file has changed since.
+    """
+    data = DataNow()
     for name, recipe in recipes.items():
-        with _claimed(out / PREPARED / name, wait=True):
-            prepare(recipe, out / PREPARED / name)
+        folder = out / PREPARED / name
+        with _claimed(folder, wait=True):
+            prepare(recipe, folder)
+            if changed := data.changed_since(folder):
+                raise UserError(
+                    f"{folder} was made before {changed} changed; remove it and the runs that used it, or give another --out"
+                )
 
 
 def run_missing(planned: Sequence[PlannedRun], options: Evaluated, processes: int = 1, gpus: int = 1) -> None:

@@ -104,8 +104,7 @@ class ImageBlock(DeclaredBlock):
 
 
 class VolumeBlock(DeclaredBlock):
-    """A 3D volume: a file or a DICOM folder, relative to the data file or to a volume root; `folder#series=2`, or the digest
-    of a series, chooses."""
+    """A 3D volume: a file or a DICOM folder, relative to the data file or to a volume root; `folder#series=2` chooses."""
 
     type: Literal["volume"] = "volume"
     """Kind of block."""
