@@ -139,12 +139,12 @@ def test_several_series_are_listed_without_identity(tmp_path: Path) -> None:
     with pytest.raises(AmbiguousSourceError) as caught:
         read_dicom_folder(tmp_path)
     said = str(caught.value)
+    without_digests = re.sub(" or [0-9a-f]{12}: ", ": ", said)
     assert (
-        "1: CT, 3 slices of 6 x 7, axial" in said
-        and "2: CT, 4 slices of 5 x 5" in said
+        "1: CT, 3 slices of 6 x 7, axial" in without_digests
+        and "2: CT, 4 slices of 5 x 5" in without_digests
         and "#series=2" in said
     )
-    without_digests = re.sub(r" \(series=[0-9a-f]{12}\)", "", said)
     for secret in (make.SECRET, "SECRETIVE", "777", "666", "1901"):
         assert secret not in without_digests
     assert read_dicom_folder(tmp_path, Selector(series=2)).shape == other.shape
@@ -161,7 +161,7 @@ def test_a_series_named_by_its_digest_stays_what_it_is(tmp_path: Path) -> None:
     fixed = fixed_series(folder, Selector(series=2))
     assert fixed_series(folder, fixed) == fixed
     assert split_selector(f"{folder}{fixed}") == (folder, fixed)
-    with pytest.raises(AmbiguousSourceError, match=f"2: CT, 3 slices .* \\(series={fixed.series}\\)"):
+    with pytest.raises(AmbiguousSourceError, match=f"2 or {fixed.series}: CT, 3 slices"):
         read_dicom_folder(folder)
     make.ct_series(folder / "late", make.stored_volume(5), SeriesInstanceUID="1.2.3.3", SeriesNumber=1)
     assert read_dicom_folder(folder, Selector(series=2)).shape[0] == 4
@@ -175,7 +175,9 @@ def test_a_series_that_changed_is_not_what_its_digest_says(tmp_path: Path) -> No
     make.ct_series(tmp_path / "b", make.stored_volume(3), SeriesInstanceUID="1.2.3.2")
     fixed = fixed_series(tmp_path, Selector(series=2))
     (tmp_path / "b" / sorted(file.name for file in (tmp_path / "b").iterdir())[-1]).unlink()
-    with pytest.raises(ReadError, match=f"no series here is {fixed.series}; there are:\n  1: CT, 4 slices"):
+    with pytest.raises(
+        ReadError, match=f"no series here is {fixed.series}; there are:\n  1 or .{{12}}: CT, 4 slices"
+    ):
         read_dicom_folder(tmp_path, fixed)
     with pytest.raises(ReadError, match="only 2"):
         fixed_series(tmp_path, Selector(series=3))

@@ -161,7 +161,7 @@ def choose(series: list[Series], selector: Selector, name: str) -> Series:
 
 
 def _listed(series: Sequence[Series]) -> str:
-    lines = [f"{number}: {one} (series={one.digest})" for number, one in enumerate(series, 1)]
+    lines = [f"{number} or {one.digest}: {one}" for number, one in enumerate(series, 1)]
     return first_of(lines, LISTED, separator="\n  ")
 
 
