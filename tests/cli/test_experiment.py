@@ -67,6 +67,22 @@ def test_what_is_wrong_is_named_and_ends_with_2(
     assert code == 2 and message in errors and "Traceback" not in errors
 
 
+def test_runs_without_the_reference_are_no_mistake(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("medmvl.experiments.run.run_prepared", lambda *_: None)
+    monkeypatch.setattr(
+        "medmvl.experiments.run.run_missing",
+        lambda planned, *_: asked.extend(run.folder.name for run in planned),
+    )
+    code, out, errors = run(
+        capsys, "phantom-4-alignment", "--only", "long-align", "--seeds", "1", "--out", str(tmp_path)
+    )
+    assert (code, asked, errors) == (0, ["long-align-1"], "")
+    assert out == "Nothing is compared before the reference 'with-align' has a finished run.\n"
+
+
 def test_a_broken_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "experiment.yaml"
     file.write_text("question: [")

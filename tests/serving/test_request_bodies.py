@@ -1,6 +1,7 @@
 """Bodies of other clients: what changes nothing is taken, what would change something is refused by its name."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,15 +107,23 @@ def test_a_declaration_that_is_not_known_is_explained_in_one_line(name: str, val
 
 
 def test_an_upload_of_two_series_says_how_a_client_chooses(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
+    for folder in ("one", "two", "three"):
         (tmp_path / folder).mkdir()
         with zipfile.ZipFile(tmp_path / folder / "scan.zip", "w") as archive:
             for name in ("MR_small.dcm", "CT_small.dcm"):
                 archive.write(get_testdata_file(name), name)
-    said = r'^the upload: 2 images or series; choose one with the form field "select": "series=2":\n  1: '
-    with pytest.raises(UserError, match=said):
+    said = (
+        r'^the upload: 2 images or series; choose one with the form field "select": "series=2":\n'
+        r"  1 or [0-9a-f]{12}: CT.*\n  2 or ([0-9a-f]{12}): MR"
+    )
+    with pytest.raises(UserError, match=said) as caught:
         read_one(tmp_path / "one" / "scan.zip", "", Limits())
-    assert read_one(tmp_path / "two" / "scan.zip", "series=2", Limits()).num_voxels
+    by_number = read_one(tmp_path / "two" / "scan.zip", "series=2", Limits())
+    digest = re.search(said, str(caught.value))[1]  # type: ignore[index]
+    assert (
+        read_one(tmp_path / "three" / "scan.zip", f"series={digest}", Limits()).num_voxels
+        == by_number.num_voxels
+    )
 
 
 def test_an_archive_of_nothing_is_called_empty(tmp_path: Path) -> None:

@@ -56,4 +56,8 @@ def experiment(
         return
     run_prepared(prepared, folder)
     run_missing(planned, loaded.evaluation, processes, gpus)
-    typer.echo(conclude(loaded, plan(loaded, documents, folder), folder))
+    whole = plan(loaded, documents, folder)
+    if any(run.is_done for run in whole if run.variant == loaded.reference):
+        typer.echo(conclude(loaded, whole, folder))
+    else:
+        typer.echo(f"Nothing is compared before the reference '{loaded.reference}' has a finished run.")
