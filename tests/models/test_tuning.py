@@ -1,11 +1,16 @@
 """What trains under each mode, and that an adapter saved alone or merged gives the logits it was trained to."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
+from tests.factories.parts import slices, vit3d
 from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from medmvl.errors import RecipeError
+from medmvl.models.encoders import build_image_encoder, build_volume_encoder
 from medmvl.models.part_tuning import PartTuning
 from medmvl.models.tuning import (
     apply_tuning,
@@ -121,6 +126,73 @@ def test_last_k_trains_the_last_blocks_and_the_norm_behind_them() -> None:
         apply_tuning(model, {"image_connector": PartTuning(mode="last_k", layers=1)})
     with pytest.raises(ValueError, match="needs layers"):
         PartTuning(mode="last_k")
+
+
+STAGES: dict[str, dict[str, Any]] = {
+    "convnext": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 5, 2]},
+    "swin": {
+        "embed_dim": 8,
+        "depths": [1, 1, 5, 2],
+        "num_heads": [1, 1, 2, 2],
+        "window_size": 2,
+        "image_size": 64,
+    },
+    "resnet": {
+        "embedding_size": 8,
+        "hidden_sizes": [8, 8, 16, 16],
+        "depths": [1, 1, 5, 2],
+        "layer_type": "basic",
+    },
+}
+"""Towers whose longest list of blocks is in the stage before the last, as in those that are published."""
+
+
+@pytest.mark.parametrize("model_type", STAGES)
+def test_last_k_of_a_tower_of_stages_trains_the_blocks_that_run_last(model_type: str) -> None:
+    model = ThreeParts()
+    config = {"model_type": model_type, **STAGES[model_type]}
+    model.image_encoder = build_image_encoder({"type": "hf_vision", "config": config})  # type: ignore[assignment]
+    names = [f"image_encoder.{name}" for name, _ in model.image_encoder.named_parameters()]
+    for count, stage, left_out in ((1, 3, 0), (2, 3, None), (3, 2, 3)):
+        apply_tuning(model, {"image_encoder": PartTuning(mode="last_k", layers=count)})
+        chosen = [name for name in names if name in trained(model)]
+        assert chosen == names[names.index(chosen[0]) :]  # to the very end, with what is between stages
+        assert re.search(rf"(stages|layers)\.{stage}\.", chosen[0])
+        assert (
+            left_out is None
+            or f".{stage}.{'blocks' if model_type == 'swin' else 'layers'}.{left_out}." not in str(chosen)
+        )
+    with pytest.raises(RecipeError, match="it has 9"):
+        apply_tuning(model, {"image_encoder": PartTuning(mode="last_k", layers=10)})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "stacks"),
+    [
+        ({"type": "ct_vit"}, "spatial_layers, depth_layers"),
+        (
+            {"type": "volume_and_slices", "volume": vit3d(), "slices": slices()},
+            r"volume.vit.blocks, slices.encoder.vit.blocks",
+        ),
+    ],
+)
+def test_last_k_of_an_encoder_of_several_stacks_is_refused(encoder: dict[str, Any], stacks: str) -> None:
+    """One after the other or side by side: which blocks are the last is not for us to guess."""
+    model = ThreeParts()
+    with torch.device("meta"):
+        model.image_encoder = build_volume_encoder(encoder)  # type: ignore[assignment]
+    with pytest.raises(RecipeError, match=f"2 stacks of blocks .{stacks}"):
+        apply_tuning(model, {"image_encoder": PartTuning(mode="last_k", layers=1)})
+
+
+def test_last_k_of_dcformer_trains_blocks_and_no_lines() -> None:
+    model = ThreeParts()
+    with torch.device("meta"):
+        model.image_encoder = build_volume_encoder({"type": "dcformer"})  # type: ignore[assignment]
+    apply_tuning(model, {"image_encoder": PartTuning(mode="last_k", layers=1)})
+    assert {name.split(".depthwise")[0][:32] for name in trained(model) if "depthwise" in name} == {
+        "image_encoder.stages.3.blocks.1"
+    }
 
 
 @pytest.mark.parametrize(

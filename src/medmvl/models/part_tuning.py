@@ -37,7 +37,7 @@ class PartTuning(StrictModel):
     lora: LoraOptions = LoraOptions()
     """Options for `lora`, `dora` and `qlora`."""
     layers: PositiveInt | None = None
-    """Number of last blocks that `last_k` trains, with the norm after them."""
+    """Number of last blocks that `last_k` trains, with what is between them and the norm after them."""
 
     @model_validator(mode="before")
     @classmethod

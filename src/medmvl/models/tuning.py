@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,29 +104,53 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _train_last(name: str, part: nn.Module, count: int) -> None:
-    """Train the last blocks of a part and the norms that follow them."""
-    found = _blocks(part)
-    _require(found is not None, f"{name}: it is no stack of blocks, so last_k means nothing here; use full")
-    assert found is not None
-    parent, blocks = found
+    """Train the blocks of a part that run last, what is between them, and the norms that follow them."""
+    stacks = dict(_stacks(part))
+    _require(bool(stacks), f"{name}: it is no stack of blocks, so last_k means nothing here; use full")
+    _require(
+        len(stacks) == 1,
+        f"{name}: it has {len(stacks)} stacks of blocks ({', '.join(stacks)}), so its last blocks are not known; use full, or "
+        "lora with targets",
+    )
+    ((place, stack),) = stacks.items()
+    blocks = _blocks(stack)
     _require(count <= len(blocks), f"{name}: last_k of {count} layers, but it has {len(blocks)}")
-    for block in list(blocks)[-count:]:
-        block.requires_grad_(True)
-    children = list(parent.children())
-    for child in children[[child is blocks for child in children].index(True) + 1 :]:
+    first = {id(weight) for weight in blocks[-count].parameters()}
+    for weight in dropwhile(lambda weight: id(weight) not in first, stack.parameters()):
+        weight.requires_grad_(True)
+    children = list(part.get_submodule(place.rpartition(".")[0]).children())
+    for child in children[[child is stack for child in children].index(True) + 1 :]:
         if "norm" in type(child).__name__.lower():
             child.requires_grad_(True)
 
 
-def _blocks(part: nn.Module) -> tuple[nn.Module, nn.ModuleList] | None:
-    """The longest list of blocks of one class, and the module that holds it; the outermost among equals."""
-    lists = [
-        (module, child)
-        for module in part.modules()
-        for child in module.children()
-        if isinstance(child, nn.ModuleList) and len(child) and len({type(block) for block in child}) == 1
+def _stacks(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
+    """The outermost lists of like blocks in a module, by name."""
+    for key, child in module.named_children():
+        parallel = isinstance(child, nn.ModuleList) and isinstance(
+            next(child.children(), None), nn.Sequential
+        )
+        if isinstance(child, nn.ModuleList) and _is_alike(child) and not parallel:
+            yield f"{path}{key}", child
+        else:
+            yield from _stacks(child, f"{path}{key}.")
+
+
+def _blocks(stack: nn.ModuleList) -> list[nn.Module]:
+    """The blocks of a stack in the order in which they run; where it is one of stages, the blocks of all stages."""
+    rows = [
+        [row for row in stage.children() if isinstance(row, nn.ModuleList | nn.Sequential) and _is_alike(row)]
+        for stage in stack
     ]
-    return max(lists, key=lambda found: len(found[1]), default=None)
+    if any(len(found) != 1 for found in rows):
+        return list(stack)
+    return [block for (row,) in rows for block in row.children()]
+
+
+def _is_alike(row: nn.Module) -> bool:
+    """Whether modules in a row are blocks: of one class, and made of others."""
+    blocks = list(row.children())
+    return len({type(block) for block in blocks}) == 1 and all(list(block.children()) for block in blocks)
 
 
 def _inject_lora(name: str, part: nn.Module, layers: list[str], settings: PartTuning) -> None:
