@@ -174,12 +174,12 @@ def test_an_adapter_alone_and_its_base_make_the_model_again(tmp_path: Path) -> N
     apply_tuning(model, tuning)
     randomise(model, 3)
     stage = tmp_path / "run" / "stages" / "01-tune"
-    save_adapter(model, tuning, stage / "model" / "adapter")
     base_model, _ = load(base)
     for name, weight in model.named_parameters():  # frozen weights are those of the base
         if not weight.requires_grad:
             plain = name.replace("base_layer.", "")
             weight.data.copy_(dict(base_model.named_parameters())[plain])
+    save_adapter(model, tuning, stage / "model" / "adapter")
     merge_lora(model)
     trained = save(model, processor, stage / "model")
     export("adapter", Export(trained, tmp_path / "adapter"))
@@ -187,6 +187,8 @@ def test_an_adapter_alone_and_its_base_make_the_model_again(tmp_path: Path) -> N
     assert size < (trained / "model.safetensors").stat().st_size
     with pytest.raises(UserError, match="--base"):
         export("merged", Export(tmp_path / "adapter", tmp_path / "merged"))
+    with pytest.raises(UserError, match="has the adapter in it"):
+        export("merged", Export(tmp_path / "adapter", tmp_path / "merged", base=trained))
     export("merged", Export(tmp_path / "adapter", tmp_path / "merged", base=base))
     image = image_file(tmp_path)
     assert (ours(trained, image)[1] - ours(tmp_path / "merged", image)[1]).abs().max() < 1e-5

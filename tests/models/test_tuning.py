@@ -272,3 +272,23 @@ def test_an_adapter_for_another_model_is_an_error(tmp_path) -> None:
     other.image_connector.linear = nn.Linear(16, 8)
     with pytest.raises(RecipeError, match="made for another model"):
         load_adapter(other, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["lora", "dora"])
+def test_an_adapter_fits_the_weights_it_was_trained_next_to_alone(tmp_path, mode: str) -> None:
+    """Names and shapes are those of the merged model, too, which would get the update a second time."""
+    model, tuning = ThreeParts(), settings(image_connector="full", llm=mode)
+    apply_tuning(model, tuning)
+    train_a_little(model)
+    save_adapter(model, tuning, tmp_path)
+    merge_lora(model)
+    with pytest.raises(RecipeError, match="has the adapter in it"):
+        load_adapter(model, tmp_path)
+    other = ThreeParts()
+    other.llm.model.norm.weight.data[0] += 1e-3
+    with pytest.raises(RecipeError, match="the weights that were frozen next to it are others"):
+        load_adapter(other, tmp_path)
+    rounded = ThreeParts()
+    for name, weight in rounded.named_parameters():  # a type that holds the same values is no other base
+        weight.data = weight.data.double() if name.startswith("image_encoder") else weight.data
+    load_adapter(rounded, tmp_path)

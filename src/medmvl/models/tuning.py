@@ -6,6 +6,7 @@ part is ever adapted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -23,12 +25,15 @@ from medmvl.errors import RecipeError
 from medmvl.models.four_bits import four_bits, leave_four_bits, merged_layer, num_values
 from medmvl.models.part_names import PARTS
 from medmvl.models.part_tuning import FROZEN, PartTuning, Tuning
+from medmvl.models.visuals import digest
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
 ADAPTER_WEIGHTS = "adapter.safetensors"
 ADAPTER_CONFIG = "adapter.json"
+_BASE = "base"
+"""Entry of an adapter's metadata: digest of the weights that it was trained next to."""
 ParameterGroup = dict[str, Any]
 """Parameters with their settings of the optimizer, as torch takes them."""
 
@@ -291,7 +296,7 @@ def save_adapter(model: nn.Module, tuning: Tuning, folder: Path) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in _trained_state(model, trained).items()
     }
-    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt", _BASE: _base_digest(model)})
     write_json(
         folder / ADAPTER_CONFIG,
         {name: settings.model_dump(mode="json") for name, settings in trained.items()},
@@ -302,7 +307,7 @@ def load_adapter(model: nn.Module, folder: Path) -> dict[str, PartTuning]:
     """Put what `save_adapter` wrote onto the model that stage began with, and return the tuning.
 
     Raises:
-        RecipeError: the model's layers are not those the adapter was trained on.
+        RecipeError: the model's layers, or their weights, are not those the adapter was trained on.
     """
     stored = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     tuning = {name: PartTuning.model_validate(settings) for name, settings in stored.items()}
@@ -315,10 +320,26 @@ def load_adapter(model: nn.Module, folder: Path) -> dict[str, PartTuning]:
         not wrong,
         f"{folder}: made for another model; {len(wrong)} weights differ in name or shape, first {wrong[:1]}",
     )
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        base = (file.metadata() or {}).get(_BASE)
+    _require(
+        base in (None, _base_digest(model)),
+        f"{folder}: made for another model; names and shapes are equal, but the weights that were frozen next to it are "
+        "others. Its base is the model that its stage began with, not the one that the stage made, which has the adapter in it",
+    )
     with torch.no_grad():
         for name, tensor in _trained_state(model, tuning).items():
             tensor.copy_(tensors[name])
     return tuning
+
+
+def _base_digest(model: nn.Module) -> str:
+    """Digest of the values that do not train, whatever their type; without 4 bits, which devices may round differently."""
+    total = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad and getattr(weight, "quant_state", None) is None:
+            total.update(f"{name} {digest(weight.float())}".encode())
+    return total.hexdigest()
 
 
 def _trained_state(model: nn.Module, tuning: Tuning) -> dict[str, Tensor]:
