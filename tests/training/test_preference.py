@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel
 from typer.testing import CliRunner
 
 from medmvl.cli.main import app
@@ -40,6 +41,48 @@ __all__ = ["decoded", "phantom_cache"]
 ROOT = Path(__file__).parents[2]
 NUMBERS = json.loads((ROOT / "tests/training/trl_losses.json").read_text())
 LORA = {"llm": "lora", "volume_connector": "full", "image_connector": "full"}
+
+
+_SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+_LLM = {**_SMALL, "vocab_size": 50, "intermediate_size": 32}
+_TOWER = {**_SMALL, "image_size": 32, "patch_size": 8}
+WITH_DROPOUT: dict[str, dict[str, Any]] = {
+    "biogpt": _LLM, "opt": {**_LLM, "ffn_dim": 32, "word_embed_proj_dim": 16},
+    "bloom": {**_LLM, "hidden_dropout": 0.1}, "falcon": {**_LLM, "hidden_dropout": 0.1},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 50},
+    "qwen2": {**_LLM, "num_key_value_heads": 1, "attention_dropout": 0.1},
+    "clip_vision_model": {**_TOWER, "attention_dropout": 0.1}, "dinov2": {**_TOWER, "drop_path_rate": 0.5},
+    "swin": {"embed_dim": 8, "depths": [1, 3], "num_heads": [1, 2], "window_size": 2, "image_size": 32, "drop_path_rate": 0.5},
+}  # fmt: skip
+"""Models in which dropout is a module, an attribute, a whole path, or read in the configuration."""
+
+
+@pytest.mark.parametrize("model_type", WITH_DROPOUT)
+def test_dropout_is_off_wherever_a_model_has_it(model_type: str) -> None:
+    settings = (
+        {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 1}
+        if "vocab_size" in WITH_DROPOUT[model_type]
+        else {}
+    )
+    config = AutoConfig.for_model(model_type, **WITH_DROPOUT[model_type], **settings)
+    before = config.to_dict()
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config).train()
+    for weight in model.parameters():
+        weight.data.normal_(0, 0.5)
+    given = (
+        {"input_ids": torch.arange(24).reshape(2, 12)}
+        if settings
+        else {"pixel_values": torch.randn(4, 3, 32, 32)}
+    )
+
+    def differs() -> bool:
+        return not torch.equal(*(model(**given).last_hidden_state for _ in range(2)))
+
+    assert differs()
+    preference.switch_dropout_off(model)
+    assert not differs()
+    assert model.config.to_dict() == before  # what a saved model says
 
 
 SETTINGS = {

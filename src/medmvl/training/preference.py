@@ -6,6 +6,7 @@ folder. With LoRA the first weights are those of the model without it.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from accelerate.utils import send_to_device
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from medmvl.atomic_files import atomic_write
 from medmvl.errors import UserError
@@ -82,13 +84,32 @@ class DirectPreference(Objective):
 
 
 def switch_dropout_off(model: nn.Module) -> None:
-    """Set the rate of every dropout to 0, those of attention among them; configurations stay as they are."""
-    modules = list(model.modules())
-    for module in modules:
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0  # type: ignore[assignment]  # a float is no submodule
+    """Set the rate of every dropout to 0: in modules, as an attribute, of whole paths and layers, and read in a configuration.
+
+    The configurations that are saved stay as they are.
+    """
+    for module in list(model.modules()):
+        is_dropout = "drop" in type(module).__name__.lower()
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and ("drop" in name or (is_dropout and name in ("p", "prob"))):
+                setattr(module, name, 0.0)
+        config = vars(module).get("config")
+        if isinstance(config, PreTrainedConfig) and not isinstance(module, PreTrainedModel):
+            module.config = _without_dropout(config)  # type: ignore[assignment]  # a configuration is no submodule
+
+
+def _without_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
+    """A configuration without dropout: itself where it has none, else a copy."""
+    rates = {
+        name: 0.0
+        for name, value in vars(config).items()
+        if "drop" in name and isinstance(value, float) and value
+    }
+    if not rates:
+        return config
+    changed = copy.copy(config)
+    vars(changed).update(rates)
+    return changed
 
 
 def answer_logprobs(
