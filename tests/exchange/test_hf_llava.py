@@ -110,6 +110,20 @@ def test_missing_tensors_are_listed(tmp_path: Path) -> None:
         read(tmp_path / "llava", Components())
 
 
+def test_tensors_without_a_place_are_listed_unless_they_are_of_the_tower(tmp_path: Path) -> None:
+    """Such as an adapter next to the weights that it adapts: left out, the model would be another one."""
+    llava(tmp_path / "llava")
+    path = tmp_path / "llava" / "model.safetensors"
+    weights = load_file(path)
+    unused = {"model.vision_tower.head.bias": torch.ones(3)}
+    save_file(weights | unused, path, {"format": "pt"})
+    read(tmp_path / "llava", Components())
+    adapter = {"model.language_model.layers.0.mlp.up_proj.lora_A.default.weight": torch.ones(2, 32)}
+    save_file(weights | unused | adapter, path, {"format": "pt"})
+    with pytest.raises(UserError, match=r"1 tensors have no place .*lora_A"):
+        read(tmp_path / "llava", Components())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,10 +1,14 @@
 """From a recipe to a model: pretrained weights arrive unchanged, fresh ones follow the seed, and nonsense is named."""
 
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from tests.factories.models import LLMS, PARTS, SHARED, TEXTS, prepare, recipe, tiny
 from tests.factories.parts import TOWERS, hf_vision, vit3d
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -184,3 +188,37 @@ def test_a_gguf_file_is_called_one(tmp_path, named):
     }
     with pytest.raises(RecipeError, match=r"is a GGUF file.*medmvl import"):
         assemble(ModelRecipe.model_validate(document))
+
+
+@pytest.mark.parametrize("part", ["llm", "tower"])
+def test_a_checkpoint_that_lacks_weights_is_refused(part: str, checkpoints: Any, tmp_path: Path) -> None:
+    """transformers fills them with random numbers and goes on."""
+    folder, _, _ = checkpoints
+    shutil.copytree(folder, tmp_path / "copy")
+    file = tmp_path / "copy" / part / "model.safetensors"
+    lost = next(name for name in load_file(file) if "mlp" in name and "weight" in name and "1" in name)
+    save_file({n: t for n, t in load_file(file).items() if n != lost}, file, {"format": "pt"})
+    with pytest.raises(RecipeError, match=f"lacks 1 of the weights: .*{re.escape(lost[-15:])}"):
+        assemble(pretrained(tmp_path / "copy"))
+
+
+def test_a_checkpoint_may_lack_what_the_tower_does_not_use(checkpoints: Any, tmp_path: Path) -> None:
+    folder, _, _ = checkpoints
+    shutil.copytree(folder, tmp_path / "copy")
+    file = tmp_path / "copy" / "tower" / "model.safetensors"
+    left = {n: t for n, t in load_file(file).items() if "head" not in n and "layers.2" not in n}
+    assert len(left) < len(load_file(file))
+    save_file(left, file, {"format": "pt"})
+    towers = [assemble(pretrained(place))[0].image_encoder for place in (tmp_path / "copy", folder)]
+    assert equal(weights(towers[0]), weights(towers[1]))
+
+
+def test_a_saved_model_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    for name, model in (("tied", tiny("qwen2_tied")[0]), ("untied", tiny("qwen2")[0])):
+        model.save_pretrained(tmp_path / name)
+        type(model).from_pretrained(tmp_path / name)
+        file = tmp_path / name / "model.safetensors"
+        left = {n: t for n, t in load_file(file).items() if n != "volume_connector.linear.bias"}
+        save_file(left, file, {"format": "pt"})
+        with pytest.raises(RecipeError, match=r"lacks 1 of the weights: volume_connector\.linear\.bias"):
+            type(model).from_pretrained(tmp_path / name)

@@ -110,7 +110,17 @@ def _load_theirs(source: Path, components: Components) -> tuple[Any, PreTrainedT
     theirs, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"{source}: {len(missing)} tensors are missing: {', '.join(missing[:20])}")
+    if strange := sorted(name for name in found["unexpected_keys"] if not _may_be_left_out(name)):
+        raise UserError(
+            f"{source}: {len(strange)} tensors have no place in LLaVA's projector or LLM, and the model would not be the one "
+            f"that was trained without them: {', '.join(strange[:20])}"
+        )
     return theirs, tokenizer
+
+
+def _may_be_left_out(name: str) -> bool:
+    """Whether a tensor without a place is of the tower, whose heads are not used, or is computed anyway."""
+    return "vision_tower." in name or name.endswith("rotary_emb.inv_freq")
 
 
 def _encoder_settings(config: Any) -> HFVisionConfig:

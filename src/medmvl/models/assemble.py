@@ -32,6 +32,7 @@ from medmvl.models.saved_folder import check_model_folder
 from medmvl.models.tokenizers import read_tokenizer, train_tokenizer
 from medmvl.models.visual_preprocessor import VisualPreprocessor
 from medmvl.models.volume_processing import VolumeProcessor
+from medmvl.models.whole_weights import load_whole
 from medmvl.schema import ImageBlock, Message, TextBlock, VolumeBlock
 
 logger = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
     """Put pretrained weights into the parts that name a path."""
     assert recipe.llm is not None
     if recipe.llm.path is not None:
-        model.llm = AutoModelForCausalLM.from_pretrained(recipe.llm.path, dtype="auto")
+        model.llm = load_whole(AutoModelForCausalLM, recipe.llm.path, "llm", dtype="auto")
     _load_encoders(model.image_encoder, recipe.image_encoder)
     _load_encoders(model.volume_encoder, recipe.volume_encoder)
     if isinstance(recipe.volume_encoder, dict) and "path" in recipe.volume_encoder:

@@ -34,6 +34,7 @@ from medmvl.models.visual_table import KINDS, VisualRow, to_rows
 from medmvl.models.visual_towers import VisualTowers
 from medmvl.models.visuals import ProcessedVisual
 from medmvl.models.weight_types import saved_types
+from medmvl.models.whole_weights import check_whole
 
 
 class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
@@ -77,20 +78,24 @@ class MedMVLForConditionalGeneration(VisualTowers, VisualGenerationMixin):
         """As transformers'. Where no `dtype` is asked for, every weight of a local folder keeps the type it was saved in.
 
         A frozen LLM may be bfloat16 next to float32 parts that are trained; transformers would cast all to one type.
+
+        Raises:
+            RecipeError: the folder lacks weights, which transformers would make of random numbers.
         """
-        found = {}
+        found, asked = {}, kwargs.pop("output_loading_info", False)
+        kwargs["output_loading_info"] = True
         if kwargs.get("dtype", kwargs.get("torch_dtype")) in (None, "auto"):
             found = saved_types(Path(str(pretrained_model_name_or_path), kwargs.get("subfolder") or ""))
-        if not found:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        kwargs.pop("torch_dtype", None)
-        common = set(found.values())
-        kwargs["dtype"] = common.pop() if len(common) == 1 else torch.float32
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if found:
+            kwargs.pop("torch_dtype", None)
+            common = set(found.values())
+            kwargs["dtype"] = common.pop() if len(common) == 1 else torch.float32
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model, loading = loaded
+        check_whole(model, loading["missing_keys"], f"the model in {str(pretrained_model_name_or_path)!r}")
         for name, parameter in model.named_parameters():
             parameter.data = parameter.data.to(found.get(name, parameter.dtype))
-        return loaded
+        return (model, loading) if asked else model
 
     @staticmethod
     def _connector(config: JsonObject | None, encoder: Encoder | None, width: int) -> Connector | None:

@@ -19,6 +19,7 @@ from medmvl.models.encoders.base import BatchNormedConfig, ImageEncoder
 from medmvl.models.encoders.hf_families import FAMILIES, TWO_TOWERS, Family, Tower, pair
 from medmvl.models.encoders.tokens import Select, select_tokens, selected_grid
 from medmvl.models.features import Grid, VisualFeatures
+from medmvl.models.whole_weights import load_whole
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -185,10 +186,14 @@ class HFVision(ImageEncoder):
         return HFVisionConfig(**rest, config=plain).to_dict()
 
     def load_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Take the weights of a checkpoint's (image) tower; layers and heads that are not used are left."""
+        """Take the weights of a checkpoint's (image) tower; layers and heads that are not used are left.
+
+        Raises:
+            RecipeError: the checkpoint lacks weights of the tower.
+        """
         from transformers import AutoModel
 
-        whole = AutoModel.from_pretrained(path)
+        whole = load_whole(AutoModel, path, "image encoder", wanted=self.tower.state_dict())
         weights = getattr(whole, "vision_model", whole).state_dict()
         self.tower.load_state_dict({name: weights[name] for name in self.tower.state_dict()})
 
