@@ -79,10 +79,15 @@ class StageDataset(Dataset[Item]):
 class Studies(SampleView):
     """The studies of a source, each once: the current visuals, and where asked for the first answer as report.
 
+    Labels are those of all samples of the study that have some; samples that contradict each other are an error.
+
     Args:
         samples: all samples of the source.
         needs: what a study must have: a `report`, `labels`, or `nothing` but visuals.
         kinds: of visuals, such as `volume`; a study with another is left out.
+
+    Raises:
+        SampleError: two samples of a study contradict each other in a label.
     """
 
     def __init__(
@@ -93,15 +98,33 @@ class Studies(SampleView):
     ) -> None:
         super().__init__(samples)
         self.with_report = needs == "report"
-        seen: set[tuple[str, ...]] = set()
-        self.indices = []
+        self.indices: list[int] = []
+        self.labels: list[dict[str, float]] = []
+        """Labels of each study: of all its samples together."""
+        places: dict[tuple[str, ...], int] = {}
         for index, sample in enumerate(samples):
             key = study_of(sample)
             known = {"report": sample.has_answer, "labels": bool(sample.labels), "nothing": True}[needs]
             readable = all(block.type in kinds for block in _current(sample))
-            if key and key not in seen and known and readable:
-                seen.add(key)
+            if not (key and known and readable):
+                continue
+            if key not in places:
+                places[key] = len(self.indices)
                 self.indices.append(index)
+                self.labels.append(dict(sample.labels))
+            elif needs == "labels":
+                self._add_labels(places[key], sample)
+
+    def _add_labels(self, place: int, sample: Sample) -> None:
+        """What another sample of the study says."""
+        known = self.labels[place]
+        for name, value in sample.labels.items():
+            if known.setdefault(name, value) != value:
+                raise SampleError(
+                    f"sample '{sample.id}' has the label '{name}' at {value:g}, but another sample of the same images, "
+                    f"'{self.samples[self.indices[place]].id}' or one after it, at {known[name]:g}; say one of them, or leave "
+                    "out what is uncertain"
+                )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -115,7 +138,8 @@ class Studies(SampleView):
                 message for message in sample.messages if message.role == "assistant" and message.text
             )
             messages.append(report.with_reasoning_apart().model_copy(update={"reasoning": None}))
-        return sample.model_copy(update={"messages": tuple(messages), "boxes": ()})
+        update = {"messages": tuple(messages), "boxes": (), "labels": self.labels[index]}
+        return sample.model_copy(update=update)
 
 
 class FirstAnswers(SampleView):
@@ -291,8 +315,6 @@ class Collate:
             [item.sample.messages[-1].text for item in items],
             return_tensors="pt",
             padding=True,
-            truncation=True,
-            max_length=512,
             add_special_tokens=False,
         )
         texts = {"text_ids": encoded["input_ids"], "text_mask": encoded["attention_mask"]}
