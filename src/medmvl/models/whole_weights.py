@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from medmvl.errors import RecipeError
 from medmvl.messages import first_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def load_whole(
