@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,9 @@ def test_a_saved_model_that_lacks_weights_is_refused(tmp_path: Path) -> None:
         save_file(left, file, {"format": "pt"})
         with pytest.raises(RecipeError, match=r"lacks 1 of the weights: volume_connector\.linear\.bias"):
             type(model).from_pretrained(tmp_path / name)
+
+
+def test_encoders_are_imported_first_and_without_transformers() -> None:
+    """What registers our configurations with transformers imports them: in the other order neither is whole."""
+    code = "import sys, medmvl.models.encoders; assert 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
