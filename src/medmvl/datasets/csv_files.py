@@ -7,15 +7,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
 
 from medmvl.datasets.writing import path_from
 from medmvl.errors import ReadError
 from medmvl.imaging import MedicalImage, read
-from medmvl.imaging.dicom import fixed_series
+from medmvl.imaging.dicom import fixed_series, series_in
 from medmvl.imaging.modalities import known_modality
-from medmvl.imaging.selector import Selector, split_selector
+from medmvl.imaging.selector import split_selector
 from medmvl.imaging.units import CT_MODALITIES, hounsfield_doubts, known_units
 from medmvl.schema import Declarations, ImageBlock, VisualBlock, VolumeBlock
 
@@ -70,7 +71,7 @@ class FileBlocks:
         self.out = out
         self.options = options
         self._seen: dict[tuple[str, str | None, str | None], _Facts] = {}
-        self._fixed: dict[str, Selector] = {}
+        self._series_in = lru_cache(maxsize=4)(series_in)
         self._noticed: Counter[str] = Counter()
 
     def warnings(self) -> list[str]:
@@ -98,9 +99,7 @@ class FileBlocks:
                     "images in the column of volumes: they become 2D images. A CT saved as an image has lost its "
                     "Hounsfield units and its other slices; use the DICOM or NIfTI it came from"
                 ] += 1
-            if reference not in self._fixed:
-                self._fixed[reference] = fixed_series(path, selector)
-            name = path_from(self.out, path) + str(self._fixed[reference])
+            name = path_from(self.out, path) + str(fixed_series(path, selector, self._series_in))
             if facts.kind == "image":
                 blocks.append(ImageBlock(image=name, **facts.declared))
             else:

@@ -7,7 +7,7 @@ together), dicom_geometry (affine), dicom_decode (codecs), dicom_pixels (physica
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -104,15 +104,24 @@ def series_in(path: Path) -> tuple[list[Series], list[tuple[Path, str]]]:
             return (set_aside(series)[0] if path.is_dir() else series), bad
 
 
-def fixed_series(path: Path, selector: Selector) -> Selector:
+def fixed_series(
+    path: Path,
+    selector: Selector,
+    find: Callable[[Path], tuple[list[Series], list[tuple[Path, str]]]] = series_in,
+) -> Selector:
     """The same choice with the series named by its digest, where it was counted: one that comes later changes the count.
+
+    Args:
+        path: DICOM file or folder.
+        selector: what was chosen of it.
+        find: `series_in`, or one that remembers what it found.
 
     Raises:
         ReadError: there is no such series, or a file is damaged.
     """
     if not isinstance(selector.series, int):
         return selector
-    series, damaged = series_in(path)
+    series, damaged = find(path)
     for file, wrong in damaged:
         raise ReadError(f"file {file.relative_to(path) if path.is_dir() else file.name}: {wrong}")
     digest = series[pick(selector.series, len(series), "series")].digest
