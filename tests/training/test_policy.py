@@ -512,7 +512,7 @@ def test_mistakes_are_said_before_the_first_step(
             ({}, {"max_new_tokens": 2000}, r"lower grpo.max_new_tokens to \d+"),
             ({}, {"overlong_tokens": 6, "truncated": "penalty"}, "is not less than max_new_tokens 6"),
             ({}, {"overlong_tokens": 2}, "truncated: penalty, not score"),
-            ({"objective": "lm"}, {}, "grpo has settings, but the objective is lm"),
+            ({"objective": "lm"}, {}, "grpo is for the objective grpo, not 'lm'"),
             ({"pack": True}, {}, "pack is for the objective lm"),
         )
     ):

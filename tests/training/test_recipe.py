@@ -183,6 +183,56 @@ def test_data_of_a_recipe_may_stand_in_its_stages_alone_or_with_either() -> None
         parse_recipe({name: value for name, value in recipe(stage("one")).items() if name != "data"}, "r")
 
 
+def test_what_a_stage_says_of_its_data_holds_and_the_rest_is_the_recipes() -> None:
+    mine = {
+        "train": [{"path": "a.jsonl"}],
+        "validation": [{"path": "b.jsonl"}],
+        "prepared": True,
+        "drop_too_long": True,
+    }
+    off = {"validation": [], "prepared": False, "drop_too_long": False, "features": False}
+    read = parse_recipe(recipe(stage("one"), stage("two", data=off)) | {"data": mine}, "r")
+    again = parse_recipe(yaml.safe_load(dump_recipe(read)), "r")
+    for one in (read, again, parse_recipe(yaml.safe_load(dump_recipe(read, short=True)), "r")):
+        first, second = (one.data_of(stage) for stage in one.stages)
+        assert (len(first.validation), first.prepared, first.drop_too_long, first.features) == (
+            1,
+            True,
+            True,
+            None,
+        )
+        assert (second.validation, second.prepared, second.drop_too_long, second.features) == (
+            (),
+            False,
+            False,
+            False,
+        )
+        assert second.train[0].path == "a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ({"temperature": 0.1}, "temperature is for the objective contrastive and answer_alignment, not 'lm'"),
+        ({"samples_per_study": 8}, "samples_per_study is for group study, not 'length'"),
+        ({"parts": {"llm": {"mode": "full", "lora": {"rank": 8}}}}, "lora has options, but the mode is full"),
+        (
+            {"parts": {"llm": "full", "image_encoder": {"mode": "frozen", "learning_rate": 1e-5}}},
+            "learning_rate 1e-05 is for a part that trains, but the mode is frozen",
+        ),
+        (
+            {"parts": {"llm": "full", "image_encoder": {"mode": "frozen", "weight_decay": 0}}},
+            "weight_decay 0 is for a part that trains",
+        ),
+        ({"data": {"validation": [{"path": "a.jsonl", "weight": 2}]}}, "weight 2 is for data that train"),
+        ({"eval_steps": 5, "data": {"validation": []}}, r"eval_steps needs data\.validation"),
+    ],
+)
+def test_a_key_without_effect_is_refused(said: dict[str, Any], refused: str) -> None:
+    with pytest.raises(RecipeError, match=refused):
+        parse_recipe(recipe(stage("one", **said)), "r")
+
+
 def test_ones_own_data_train_the_last_stage_of_every_shipped_recipe() -> None:
     for name in recipe_names():
         read = load_recipe(name, ["data.train=[{path: mine/train.jsonl}]"])

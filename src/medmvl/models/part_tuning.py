@@ -50,6 +50,17 @@ class PartTuning(StrictModel):
             raise ValueError("last_k needs layers, how many blocks to train, and no other mode takes it")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> PartTuning:
+        if self.lora != LoraOptions() and not self.adapts:
+            raise ValueError(
+                f"lora has options, but the mode is {self.mode}; they are for lora, dora and qlora"
+            )
+        for key, value in (("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay)):
+            if value is not None and self.mode == "frozen":
+                raise ValueError(f"{key} {value:g} is for a part that trains, but the mode is frozen")
+        return self
+
     @property
     def adapts(self) -> bool:
         """Whether low-rank updates are trained next to frozen weights."""

@@ -5,6 +5,7 @@ Written as YAML (`medmvl.training.recipe_files`); an unknown key is an error.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import (
@@ -39,6 +40,16 @@ DECIDED_BY_STAGES = {
 """Keys of DeepSpeed's configuration, and the key of a stage that decides each."""
 
 
+KEYS_OF_OBJECTIVES = {
+    "pack": ("lm",),
+    "dpo": ("dpo",),
+    "grpo": ("grpo",),
+    "rewards": ("grpo",),
+    "temperature": ("contrastive", "answer_alignment"),
+}
+"""Keys of a stage that some objectives alone read, and which."""
+
+
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
@@ -61,10 +72,42 @@ class DataRecipe(StrictModel):
     evaluation; results are equal bit for bit. None: yes. It is patient data in the cache folder, like `prepared`."""
 
     @model_validator(mode="after")
-    def _only_training_replays(self) -> DataRecipe:
-        if any(source.replay for source in (*self.validation, *self.test)):
-            raise ValueError("replay is for data that train, not for validation or test")
+    def _keys_of_training_are_there_alone(self) -> DataRecipe:
+        _check_watched((*self.validation, *self.test))
         return self
+
+
+class StageData(StrictModel):
+    """Data of one stage; what is null is the recipe's `data`, and `[]` or `false` holds for the stage."""
+
+    train: tuple[DataSource, ...] | None = None
+    """Sources that train."""
+    validation: tuple[DataSource, ...] | None = None
+    """Sources for the validation loss and answers during the stage; `[]`: none."""
+    test: tuple[DataSource, ...] | None = None
+    """Sources kept for the end."""
+    drop_too_long: bool | None = None
+    """Leave out samples longer than `model.max_length`, or refuse them."""
+    prepared: bool | None = None
+    """Keep what the processor makes of every scan on disk, or do not."""
+    features: bool | None = None
+    """Keep what frozen encoders make of every scan on disk, or do not."""
+
+    @model_validator(mode="after")
+    def _keys_of_training_are_there_alone(self) -> StageData:
+        _check_watched((*(self.validation or ()), *(self.test or ())))
+        return self
+
+
+def _check_watched(sources: Iterable[DataSource]) -> None:
+    """Refuse what only training data can have: whoever writes it there expects something of it."""
+    for source in sources:
+        if source.replay:
+            raise ValueError("replay is for data that train, not for validation or test")
+        if source.weight != 1:
+            raise ValueError(
+                f"weight {source.weight:g} is for data that train; all samples of validation and test data count once"
+            )
 
 
 class Preference(StrictModel):
@@ -105,7 +148,7 @@ class Stage(StrictModel):
     """Tuning per part: `frozen`, `full`, `lora`, `dora` or `last_k`; a part that is not named is frozen."""
     any_model: bool = False
     """Leave out of `parts` what the model does not have, for recipes that fit several models."""
-    data: DataRecipe | None = None
+    data: StageData | None = None
     """Data of this stage alone; None: the recipe's."""
 
     epochs: PositiveFloat | None = None
@@ -176,17 +219,17 @@ class Stage(StrictModel):
             raise ValueError(f"stage '{self.name}' would train nothing: set one of its parts to full or lora")
         if self.until and self.eval_steps is None:
             raise ValueError(f"stage '{self.name}': until needs eval_steps, the steps between validations")
-        if self.pack and self.objective != "lm":
-            raise ValueError(f"stage '{self.name}': pack is for the objective lm, not '{self.objective}'")
+        if (
+            self.group != "study"
+            and self.samples_per_study != Stage.model_fields["samples_per_study"].default
+        ):
+            raise ValueError(f"stage '{self.name}': samples_per_study is for group study, not '{self.group}'")
         trained = {part for part, tuning in self.parts.items() if tuning.mode != "frozen"}
-        if self.dpo is not None and self.objective != "dpo":
-            raise ValueError(f"stage '{self.name}': dpo has settings, but the objective is {self.objective}")
-        if self.grpo is not None and self.objective != "grpo":
-            raise ValueError(f"stage '{self.name}': grpo has settings, but the objective is {self.objective}")
-        if self.rewards and self.objective != "grpo":
-            raise ValueError(
-                f"stage '{self.name}': rewards are for the objective grpo, not '{self.objective}'"
-            )
+        for key, objectives in KEYS_OF_OBJECTIVES.items():
+            if self.objective not in objectives and getattr(self, key) != Stage.model_fields[key].default:
+                raise ValueError(
+                    f"stage '{self.name}': {key} is for the objective {' and '.join(objectives)}, not '{self.objective}'"
+                )
         if self.has_heads and not any("encoder" in part for part in self.parts):
             raise ValueError(
                 f"stage '{self.name}': '{self.objective}' is about encoders, but none of its parts is one; "
@@ -336,8 +379,13 @@ class Recipe(StrictModel):
                     f"stage '{stage.name}': grpo decodes with the model that trains, which needs whole weights in each "
                     "process; leave out distributed"
                 )
-            if not self.data_of(stage).train:
+            data = self.data_of(stage)
+            if not data.train:
                 raise ValueError(f"stage '{stage.name}' has no training data; set data.train")
+            if stage.eval_steps and not data.validation:
+                raise ValueError(
+                    f"stage '{stage.name}': eval_steps needs data.validation, which its validations read; there is none"
+                )
         self._all_data_is_used()
         return self
 
@@ -350,8 +398,6 @@ class Recipe(StrictModel):
             )
 
     def data_of(self, stage: Stage) -> DataRecipe:
-        """The data of a stage: its own, with the recipe's validation and test where it names none."""
-        if stage.data is None:
-            return self.data
-        own = {name: value for name, value in stage.data if value or (name == "features" and value is False)}
+        """The data of a stage: what it says itself, and the rest of the recipe's."""
+        own = {name: value for name, value in stage.data or () if value is not None}
         return self.data.model_copy(update=own)

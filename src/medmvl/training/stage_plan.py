@@ -189,10 +189,6 @@ def _check_samples(
         _check_connectors_read(stage, model)
     if validation is not None:
         check_supervision(validation, processor.max_length)
-    elif stage.until:
-        raise RecipeError(
-            f"stage '{stage.name}': until needs data.validation, where its metrics are measured"
-        )
     _, num_tokens = check_supervision(train, processor.max_length)
     longest = max(train.samples.lengths)
     if stage.pack and not is_purely_causal(model.llm.config, longest):
