@@ -279,3 +279,10 @@ def test_a_part_the_model_does_not_have(tmp_path: Path) -> None:
     write_text_samples(tmp_path / "text.jsonl", 8)
     document["data"] = {"train": [{"path": str(tmp_path / "text.jsonl")}]}
     expect_refusal(document, tmp_path, RecipeError, "part 'volume_encoder' is not in this model")
+
+
+def test_an_epoch_without_a_sample_is_refused_with_its_weights(tmp_path: Path) -> None:
+    few = {**phantoms(limit=3), "weight": 0.1}
+    document = recipe(stage(max_steps=None, epochs=1, parts={"llm": "full"}), train=[few])
+    with pytest.raises(RecipeError, match=r"an epoch is empty, .* below 1 \(3 x 0\.1\); raise a weight"):
+        train(parse_recipe(document, "r"), tmp_path / "run")
