@@ -17,10 +17,11 @@ from medmvl.errors import SampleError, UserError
 from medmvl.evaluation.answering import EvaluationOptions
 from medmvl.evaluation.cases import choose_cases, draw_cases
 from medmvl.evaluation.clusters import clusters_of, limit_clusters
-from medmvl.evaluation.results import Results, to_table
+from medmvl.evaluation.results import Judged, Results, summarise, to_table
 from medmvl.evaluation.run import evaluate_samples as evaluate
 from medmvl.evaluation.statistics import Interval
 from medmvl.schema import Sample
+from medmvl.tasks import Group, Judgement
 from tests.factories.engine import image_of, question, tiny_engine
 
 ABOUT = {"model": "m", "data": "d"}
@@ -192,6 +193,16 @@ def test_the_table_fits_a_terminal(speaking: Speaking, tmp_path: Path) -> None:
     shown = text.getvalue()
     assert "…" not in shown and "0.67 [" in shown and "3D nodule en" in shown and "token F1" in shown
     assert all(name in shown for name in ("major-", "image", "swapped", "needs"))
+
+
+def test_answers_that_no_image_changed_do_not_prove_that_none_would() -> None:
+    said = Judgement("accuracy", 1.0, "yes", True)
+    judged = [
+        Judged(f"{i}", Group("3D", "nodule", "en"), f"p{i}", "?", "yes", "yes", said, no_image=("yes", said))
+        for i in range(30)
+    ]
+    gain = summarise(judged)[0].needs_image
+    assert gain is not None and gain.value == 0 and -0.2 < gain.low < -0.05 and 0.05 < gain.high < 0.2
 
 
 @pytest.mark.parametrize(

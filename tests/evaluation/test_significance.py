@@ -107,6 +107,8 @@ def test_a_mean_is_the_same_as_a_tally() -> None:
 
 def test_resamples_without_a_value_are_left_out() -> None:
     interval = bootstrap_interval(
-        lambda drawn: float("nan") if len(set(drawn.tolist())) < 3 else 1.0, list("abcd"), num_resamples=50
+        lambda drawn: float("nan") if len(set(drawn.tolist())) < 3 else float(max(drawn)),
+        list("abcd"),
+        num_resamples=50,
     )
-    assert (interval.low, interval.value, interval.high) == (1.0, 1.0, 1.0)
+    assert (interval.low, interval.value, interval.high) == (2.0, 3.0, 3.0)

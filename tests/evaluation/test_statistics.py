@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medmvl.evaluation.statistics import difference_interval, effective_n, mean_interval, wilson
+from medmvl.evaluation.statistics import (
+    difference_interval,
+    effective_n,
+    mean_interval,
+    tally_interval,
+    wilson,
+)
+from medmvl.tasks.metrics.tally import Tally
 
 
 @pytest.mark.parametrize(
@@ -89,3 +96,57 @@ def test_pairing_makes_a_difference_narrower() -> None:
     shuffled = difference_interval(ours.tolist(), rng.permutation(theirs).tolist(), list(range(300)))
     assert paired.value == pytest.approx(shuffled.value) == pytest.approx((ours - theirs).mean())
     assert paired.high - paired.low < 0.6 * (shuffled.high - shuffled.low)
+
+
+def test_a_paired_difference_of_few_equals_the_published_interval() -> None:
+    """Bonett and Price 2012, by hand: 3 of 40 for one model, 1 for the other; (b + 1) and (c + 1) of n + 2."""
+    found = difference_interval([1, 1, 1, 0] + [0.5] * 36, [0, 0, 0, 1] + [0.5] * 36, list(range(40)))
+    p, q = 4 / 42, 2 / 42
+    half = 1.959964 * ((p + q - (p - q) ** 2) / 42) ** 0.5
+    assert found.value == 0.05 and found.method == "adjusted"
+    n = effective_n([1.0, 1.0, 1.0, -1.0] + [0.0] * 36, list(range(40)))  # 39 / 40 of 40, by the k / (k - 1)
+    assert n == pytest.approx(39)
+    assert (found.low, found.high) == pytest.approx((p - q - half, p - q + half), abs=0.005)
+
+
+@pytest.mark.parametrize("patients", [1, 12, 60])
+def test_alike_on_all_answers_is_not_alike(patients: int) -> None:
+    found = difference_interval(
+        [0.0, 1.0] * patients, [0.0, 1.0] * patients, [i // 2 for i in range(2 * patients)]
+    )
+    assert found.value == 0 and -found.low == found.high > 1.9 / (patients + 2)
+
+
+@pytest.mark.parametrize(("patients", "more"), [(1, 0.3), (3, 0.3), (10, 0.1), (30, 0.05), (100, 0.02)])
+def test_differences_of_few_patients_hold_the_truth(patients: int, more: float) -> None:
+    rng = np.random.default_rng(patients)
+    hits = 0
+    for _ in range(200):
+        won = (rng.random(patients) < more).astype(float)
+        found = difference_interval(won.tolist(), [0.0] * patients, list(range(patients)))
+        hits += found.low <= more <= found.high
+    assert hits >= 180
+
+
+@pytest.mark.parametrize("patients", [1, 2, 5])
+def test_means_of_few_patients_hold_the_truth(patients: int) -> None:
+    rng = np.random.default_rng(patients)
+    clusters = [i // 5 for i in range(5 * patients)]
+    hits = 0
+    for _ in range(200):
+        own = rng.beta(5, 5, (patients, 1))
+        found = mean_interval(
+            np.clip(own + rng.normal(0, 0.1, (patients, 5)), 0, 1).ravel().tolist(), clusters
+        )
+        hits += found.low <= 0.5 <= found.high
+    assert hits >= 180
+
+
+def test_a_corpus_value_of_one_patient_has_no_interval() -> None:
+    found = tally_interval(
+        Tally(np.array([[1.0, 3.0], [2.0, 2.0]]), lambda sums: sums[..., 0] / sums[..., 1]), ["a", "a"]
+    )
+    assert found.value == 0.6
+    assert found.to_json() == {
+        "value": 0.6, "low": None, "high": None, "n": 2, "clusters": 1, "method": "bootstrap",
+    }  # fmt: skip

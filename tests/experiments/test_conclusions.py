@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import Run
 from medmvl.evaluation.significance import holm
-from medmvl.experiments.conclusions import outcomes, statements, table
+from medmvl.experiments.conclusions import contrasts, outcomes, statements, table
 
 
 def run(scores: list[float]) -> Run:
@@ -63,3 +63,22 @@ def test_p_values_are_adjusted_over_the_variants_without_the_reference() -> None
 def test_other_samples_are_refused() -> None:
     with pytest.raises(UserError, match="other samples"):
         outcomes({"a": seeds(0.5), "b": seeds(0.6, n=100)}, "a")
+
+
+def test_one_patient_shows_nothing_however_often_asked() -> None:
+    def one_patient(right: int) -> Run:
+        return Run("run", {}, {f"q{i}": {"score": float(i < right), "cluster": 0} for i in range(40)})
+
+    runs = {"base": {0: one_patient(18), 1: one_patient(19)}, "new": {0: one_patient(20), 1: one_patient(21)}}
+    for found in (outcomes(runs, "base")[1], contrasts(runs, {"new - base": {"new": 1, "base": -1}})[0]):
+        assert found.difference is not None and found.difference.value == pytest.approx(0.05)
+        assert found.difference.low < -0.3 and found.p == 1 and not found.shown
+
+
+def test_a_contrast_of_one_answer_is_not_shown() -> None:
+    """A contrast has two sides: one answer of 200 better says neither."""
+    better, base = [run([1.0] + [0.0] * 199)] * 2, [run([0.0] * 200)] * 2
+    runs = {"base": dict(enumerate(base)), "new": dict(enumerate(better))}
+    (found,) = contrasts(runs, {"new - base": {"new": 1, "base": -1}})
+    assert found.difference is not None and found.difference.low < 0 < found.difference.high
+    assert found.p == 1 and not found.shown

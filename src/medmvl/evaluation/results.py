@@ -13,7 +13,13 @@ import numpy as np
 from medmvl.atomic_files import write_json
 from medmvl.evaluation.number_table import number_table
 from medmvl.evaluation.significance import detectable_difference
-from medmvl.evaluation.statistics import Interval, mean_interval, tally_interval
+from medmvl.evaluation.statistics import (
+    Interval,
+    difference_interval,
+    few_vary,
+    mean_interval,
+    tally_interval,
+)
 from medmvl.json_types import JsonMapping, JsonObject
 from medmvl.tasks import Group, Judgement
 from medmvl.tasks.metrics.tally import Tally
@@ -153,16 +159,22 @@ def _row(group: Group, metric: str, items: Sequence[Judged], seed: int) -> Row:
         exact=sum(item.judgement.exact for item in items) / len(items),
         majority=intervals.get("majority"),
         no_image=intervals.get("no_image"),
-        needs_image=tally_interval(_needs_image(scores, controls), clusters, seed=seed) if controls else None,
+        needs_image=_needs_image(scores, controls, clusters, seed) if controls else None,
         swapped_image=intervals.get("swapped_image"),
         detectable=None if detectable is None else _UNPAIRED * detectable,
     )
 
 
-def _needs_image(scores: Sequence[float], controls: Sequence[Sequence[float]]) -> Tally:
+def _needs_image(
+    scores: Sequence[float], controls: Sequence[Sequence[float]], clusters: Sequence[str], seed: int
+) -> Interval:
     """Score minus the largest of the controls, the largest chosen again in every resample."""
+    largest = max(controls, key=sum)
+    if few_vary(np.subtract(scores, largest).tolist(), clusters):
+        return difference_interval(scores, largest, clusters, seed=seed)
     rows = np.column_stack([np.ones(len(scores)), scores, *controls])
-    return Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
+    gain = Tally(rows, lambda sums: (sums[..., 1] - sums[..., 2:].max(-1)) / sums[..., 0])
+    return tally_interval(gain, clusters, seed=seed)
 
 
 def extra_lines(results: Results) -> list[str]:
@@ -171,9 +183,8 @@ def extra_lines(results: Results) -> list[str]:
     for row in results.more.get("calibration", ()):
         error = row["error"]
         name = f"{row['modality']} {row['question_type']} {row['language']}"
-        lines.append(
-            f"Calibration, {name}: error {error['value']:.2f} [{error['low']:.2f}, {error['high']:.2f}]"
-        )
+        around = "" if error["low"] is None else f" [{error['low']:.2f}, {error['high']:.2f}]"
+        lines.append(f"Calibration, {name}: error {error['value']:.2f}{around}")
     for row in results.more.get("consistency", ()):
         alike, right = row["alike"], row["all_right"]
         over = "English and Chinese" if row["over"] == "languages" else "other words"

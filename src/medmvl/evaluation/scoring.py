@@ -47,7 +47,7 @@ def protocol_scores(
 
 def _row(item: Score, clusters: Sequence[str], seed: int) -> JsonObject:
     measure, interval = item.measure, score_interval(item, clusters, seed)
-    known = interval is not None and not math.isnan(interval.value + interval.low + interval.high)
+    known = interval is not None and not math.isnan(interval.value)
     return {
         "protocol": item.protocol, "group": item.group, "metric": measure.name, "note": measure.note,
         "score": interval.to_json() if known and interval else None,

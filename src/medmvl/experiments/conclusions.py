@@ -122,7 +122,8 @@ def _contrast(
         for seed in seeds
     ]
     means = [sum(column) / len(seeds) for column in zip(*by_seed, strict=True)]
-    difference = mean_interval(means, clusters)
+    largest = sum(weight for weight in weights.values() if weight > 0)
+    difference = difference_interval(means, [0.0] * len(ids), clusters, bound=largest)
     return Outcome(
         name,
         difference,
