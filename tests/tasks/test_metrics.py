@@ -46,6 +46,22 @@ def test_a_class_nobody_can_read_is_a_miss() -> None:
     assert balanced_accuracy(["mole", None, "scar"], ["mole", "mole", "scar"]).corpus() == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize(
+    "choices", [(), CLASSES, ("Mole", "Melanoma.", "SCAR"), ("A. mole", "B. melanoma", "C. scar")]
+)
+def test_a_wrong_class_counts_for_the_class_it_names(choices: tuple[str, ...]) -> None:
+    said = ["mole", "Melanoma", "melanoma", "scar", "mole", "none of them"]
+    true = ["mole", "mole", "Melanoma", "melanoma", "scar", "scar"]
+    records = [
+        Record(f"{i}", text, (truth,), question_type="class", choices=choices)
+        for i, (text, truth) in enumerate(zip(said, true, strict=True))
+    ]
+    lower = [[text.lower() for text in texts] for texts in (true, said)]
+    for average in ("macro", "micro"):
+        expected = sklearn_metrics.f1_score(*lower, average=average, labels=CLASSES, zero_division=0)
+        assert measure(f"{average}_f1", records).value == pytest.approx(expected)
+
+
 def test_calibration() -> None:
     # two bins of ten: 0.95 three times, right twice; 0.15 once, wrong
     expected = (3 * abs(2 / 3 - 0.95) + 0.15) / 4

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from medmvl.errors import UserError
+from medmvl.tasks.answers.choices import without_letter
 from medmvl.tasks.judge import judge_record
 from medmvl.tasks.labelers import CHEXPERT_FINDINGS, CT_RATE_FINDINGS, Labeler, find_labeler
 from medmvl.tasks.metrics import classification
@@ -27,6 +28,7 @@ from medmvl.tasks.metrics.overlap import exact_match, token_f1, token_recall
 from medmvl.tasks.metrics.record import Record
 from medmvl.tasks.metrics.rouge import rouge
 from medmvl.tasks.metrics.tally import Tally, mean_tally
+from medmvl.tasks.metrics.text import normalise
 from medmvl.tasks.metrics.tokens import find_tokenizer
 
 
@@ -105,13 +107,24 @@ def _classes(
     records: Sequence[Record],
     options: MetricOptions,
 ) -> Measure:
-    """The class an answer names against the reference; naming none or several is a miss."""
-    given = [judge_record(record) for record in records]
-    said = [
-        record.references[0] if found.score == 1 else found.parsed
-        for record, found in zip(records, given, strict=True)
-    ]
-    return whole(name, count(said, [record.references[0] for record in records]))
+    """The class an answer names against the reference; naming none or several is a miss.
+
+    Classes are the references, in any case and punctuation; where a record has no choices, an answer that equals one names it.
+    """
+    classes = [_class(record.references[0]) for record in records]
+    said = [_class_named(record, wanted) for record, wanted in zip(records, classes, strict=True)]
+    return whole(name, count(said, classes))
+
+
+def _class_named(record: Record, wanted: str) -> str:
+    found = judge_record(record)
+    if found.score == 1:
+        return wanted
+    return _class(record.answer if found.parsed is None else found.parsed)
+
+
+def _class(text: str) -> str:
+    return normalise(without_letter(text))
 
 
 def _confidences(records: Sequence[Record]) -> tuple[list[float], list[bool]]:
