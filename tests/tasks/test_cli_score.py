@@ -198,6 +198,30 @@ def test_what_cannot_be_scored_is_said(tmp_path: Path) -> None:
         join_predictions(write(tmp_path / "d.jsonl", {"id": 1, "text": "x"}, {"id": 1, "text": "y"}), [])
 
 
+def test_no_answer_counts_twice(tmp_path: Path) -> None:
+    line = {"id": 0, "question": "Is there a nodule?", "prediction": "yes", "answer": "yes"}
+    others = [{**line, "id": 1}, {**line, "question": "Is there an effusion?"}, {**line, "image": "b.png"}]
+    found = read_predictions(write(tmp_path / "a.jsonl", line, *others))
+    assert [record.id for record in found] == ["0", "1", "0", "0"]
+    with pytest.raises(UserError, match="entries 1 and 3 are one question under the id '0'"):
+        read_predictions(write(tmp_path / "b.jsonl", line, others[0], {**line, "prediction": "no"}))
+
+
+def test_missing_values_are_no_texts(tmp_path: Path) -> None:
+    """What pandas and spreadsheets write for nothing is no reference, no answer and no patient."""
+    (tmp_path / "p.csv").write_text("id,prediction,reference,patient\n1,a,a,\n2,a,a,\n3,,a,p3\n")
+    assert [record.patient for record in read_predictions(tmp_path / "p.csv")] == [None, None, "p3"]
+    (tmp_path / "q.csv").write_text("id,prediction,reference\n1,a,a\n2,a,\n")
+    with pytest.raises(SampleError, match="entry 2: no reference"):
+        read_predictions(tmp_path / "q.csv")
+    with pytest.raises(SampleError, match="entry 1: no reference"):
+        read_predictions(write(tmp_path / "r.jsonl", {"prediction": "a", "reference": float("nan")}))
+    found = read_predictions(
+        write(tmp_path / "s.jsonl", {"prediction": float("nan"), "reference": ["a", None]})
+    )
+    assert found[0].text is None and found[0].references == ("a",)
+
+
 def test_a_csv_of_predictions_is_read(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(
         'id,prediction,reference\n7,"Yes, left",yes\n8,no,no\n', encoding="utf-8-sig"

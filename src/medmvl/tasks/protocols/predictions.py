@@ -59,12 +59,21 @@ def read_predictions(path: Path) -> list[Record]:
     """Read predictions that bring their references.
 
     Raises:
-        UserError: the file is neither JSON Lines nor a JSON list.
+        UserError: the file is neither JSON Lines nor a JSON list, or a question comes twice under one id.
         SampleError: a line has no prediction or no reference; the message names the line.
     """
-    return [
-        _record(line, f"{path}, entry {number}", str(number)) for number, line in enumerate(_entries(path), 1)
-    ]
+    records: list[Record] = []
+    seen: dict[tuple[object, ...], int] = {}
+    for number, line in enumerate(_entries(path), 1):
+        record = _record(line, f"{path}, entry {number}", str(number))
+        first = seen.setdefault((record.id, record.question, record.image_group), number)
+        if first != number:
+            raise UserError(
+                f"{path}: entries {first} and {number} are one question under the id {record.id!r}, which would count twice; "
+                "remove one, or give each an id of its own"
+            )
+        records.append(record)
+    return records
 
 
 def join_predictions(path: Path, samples: Iterable[Sample], others: Iterable[str] = ()) -> list[Record]:
@@ -139,7 +148,7 @@ def record_of(sample: Sample, prediction: JsonMapping | None) -> Record:
     text = given.get("prediction")
     return Record(
         id=sample.id,
-        text=None if text is None else str(text),
+        text=str(text) if _is_given(text) else None,
         references=target.answers,
         question=sample.prompt().messages[-1].text.strip(),
         question_type=target.question_type,
@@ -187,7 +196,12 @@ def _line(text: str, number: int) -> JsonValue:
 
 
 def _first(entry: JsonMapping, keys: Sequence[str]) -> JsonValue:
-    return next((entry[key] for key in keys if entry.get(key) is not None), None)
+    return next((entry[key] for key in keys if _is_given(entry.get(key)) and entry[key] != ""), None)
+
+
+def _is_given(value: object) -> bool:
+    """Whether there is a value: neither null nor the NaN that pandas writes for a missing one."""
+    return value is not None and value == value
 
 
 def _texts(entry: JsonMapping, where: str, *, needs_reference: bool) -> tuple[list[str], str]:
@@ -201,7 +215,7 @@ def _texts(entry: JsonMapping, where: str, *, needs_reference: bool) -> tuple[li
         raise SampleError(
             f"{where}: no reference; expected one of {', '.join(REFERENCE_KEYS)}, or name the data with --reference"
         )
-    return [str(text) for text in (found if isinstance(found, list) else [found])], key
+    return [str(text) for text in (found if isinstance(found, list) else [found]) if _is_given(text)], key
 
 
 def _record(entry: JsonMapping, where: str, name: str) -> Record:
@@ -215,8 +229,8 @@ def _record(entry: JsonMapping, where: str, name: str) -> Record:
         choices = yes_no_choices(references[0], question)
     spoken = _first(entry, LANGUAGE_KEYS)
     return Record(
-        id=str(_first(entry, ID_KEYS) or name),
-        text=None if entry[key] is None else str(entry[key]),
+        id=_text_of(entry, ID_KEYS) or name,
+        text=str(entry[key]) if _is_given(entry[key]) else None,
         references=tuple(references),
         question=question,
         choices=choices,
