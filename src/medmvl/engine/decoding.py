@@ -31,8 +31,9 @@ def decode(
     sequences: Sequence[SequenceState],
     never: Sequence[int],
     after_prompt: Callable[[Cache], None],
+    border: int | None = None,
 ) -> None:
-    """Decode a batch to its end.
+    """Decode a batch to its end, or to where a row crosses a border.
 
     Args:
         model: in evaluation mode; called without gradients.
@@ -42,6 +43,7 @@ def decode(
             hold the answers afterwards.
         never: token ids that are not answers.
         after_prompt: called with the cache when it holds the prompts alone.
+        border: most tokens that may be in the cache of a row; one that has more to read leaves the batch unfinished.
     """
     rows = list(sequences)
     mask = inputs["attention_mask"]
@@ -55,10 +57,13 @@ def decode(
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.take(token)
         alive = [index for index, row in enumerate(rows) if row.finish is None]
+        if border is not None:
+            full = (mask.sum(1) >= border).tolist()
+            alive = [index for index in alive if not full[index]]
         if not alive:
             return
         cache = outputs.past_key_values
-        if len(alive) <= FULL_ENOUGH * len(rows):
+        if len(alive) <= FULL_ENOUGH * len(rows) or (border is not None and len(alive) < len(rows)):
             kept = torch.tensor(alive, device=tokens.device)
             cache.reorder_cache(kept)
             rows, tokens, mask = [rows[index] for index in alive], tokens[kept], mask[kept]

@@ -270,10 +270,13 @@ class Engine(SequenceDecoder):
             )
         except (ValueError, OSError) as error:
             return Failure(request.name, str(error).removeprefix(f"{request.name}: "))
-        room = self.room(prepared)
+        room = self.room(prepared, options.num_beams)
         wanted = 1 if options.shrink_to_fit else options.max_new_tokens
         if room is not None and wanted > room:
-            return Failure(request.name, _too_long(len(prepared.input_ids), options.max_new_tokens, room))
+            length, limit = len(prepared.input_ids), options.max_new_tokens
+            fits_alone = room != self.room(prepared)
+            why = _crosses(length, limit, room) if fits_alone else _too_long(length, limit, room)
+            return Failure(request.name, why)
         return prepared
 
     @staticmethod
@@ -300,4 +303,12 @@ def _too_long(num_tokens: int, max_new_tokens: int, room: int) -> str:
     return (
         f"{num_tokens} tokens and an answer of up to {max_new_tokens} are more than the {reads} the LLM reads; "
         f"ask with fewer images or turns, or set max_new_tokens to at most {room}"
+    )
+
+
+def _crosses(num_tokens: int, max_new_tokens: int, room: int) -> str:
+    """Why beams cannot answer a conversation that a single answer can, and what to do."""
+    return (
+        f"{num_tokens} tokens and an answer of up to {max_new_tokens} cross the {num_tokens + room} tokens after which this "
+        "LLM turns positions otherwise (LongRoPE), where beams cannot follow; set num_beams to 1, or lower max_new_tokens"
     )

@@ -17,6 +17,7 @@ from medmvl.engine.options import GenerationOptions
 from medmvl.engine.process_group import SINGLE_PROCESS, ProcessGroup
 from medmvl.engine.request import Failure, Request
 from medmvl.json_types import JsonMapping
+from medmvl.models.rotary_border import sides
 from medmvl.models.visuals import IGNORED_LABEL, ProcessedSample, VisualLoader
 from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample, TextBlock
@@ -50,6 +51,17 @@ def candidate_logprobs(
         for text in texts
     ]
     owners = [request.owner for request, texts in zip(requests, candidates, strict=True) for _ in texts]
+    sums = [0.0] * len(rows)
+    for side in sides([len(row.input_ids) for row in rows], engine.border):
+        found = _logprobs(engine, [rows[place] for place in side], [owners[place] for place in side])
+        for place, value in zip(side, found, strict=True):
+            sums[place] = value
+    starts = [sum(len(texts) for texts in candidates[:i]) for i in range(len(candidates))]
+    return [sums[start : start + len(texts)] for start, texts in zip(starts, candidates, strict=True)]
+
+
+def _logprobs(engine: Engine, rows: Sequence[ProcessedSample], owners: Sequence[str]) -> list[float]:
+    """Log-likelihood of what is supervised in each row, in one pass."""
     batch = engine.processor.collate(rows)
     inputs = {name: batch[name].to(engine.device) for name in ("input_ids", "attention_mask", "labels")}
     visuals = [(visual, owner) for row, owner in zip(rows, owners, strict=True) for visual in row.visuals]
@@ -62,9 +74,7 @@ def candidate_logprobs(
         [row.labels[1:][row.labels[1:] != IGNORED_LABEL] for row in rows if row.labels is not None]
     )
     each = -functional.cross_entropy(logits, targets, reduction="none")
-    sums = [float(part.sum()) for part in torch.split(each, [row.num_supervised for row in rows])]
-    starts = [sum(len(texts) for texts in candidates[:i]) for i in range(len(candidates))]
-    return [sums[start : start + len(texts)] for start, texts in zip(starts, candidates, strict=True)]
+    return [float(part.sum()) for part in torch.split(each, [row.num_supervised for row in rows])]
 
 
 def choice_logprobs(

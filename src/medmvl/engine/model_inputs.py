@@ -15,6 +15,7 @@ from medmvl.engine.visual_tokens import VisualTokens
 from medmvl.lru import BoundedLRU
 from medmvl.models.collation import Batch, collate
 from medmvl.models.modeling import MedMVLForConditionalGeneration
+from medmvl.models.rotary_border import border_of, sides
 from medmvl.models.visuals import ProcessedSample, digest
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ModelInputs:
         self._pad_id = pad_id
         self.visual_tokens = VisualTokens(model, cache_bytes // 2)
         self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
+        self._border = border_of(model.config.get_text_config())
         self._keeps_prefixes = True
 
     def of(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Batch:
@@ -92,11 +94,20 @@ class ModelInputs:
         return Prefix(f"{digest(sample.input_ids[:length])} {list(sample.starts)} {scans}", length)
 
     def _shared_prefix(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Prefix | None:
-        """What all conversations begin with, up to the end of the last visual; None where they differ there."""
+        """What all conversations begin with, up to the end of the last visual.
+
+        None where they differ there, or where the LLM would read it alone with other angles than within them.
+        """
         if not self._keeps_prefixes:
             return None
         found = {self.prefix_of(sample, owner) for sample, owner in zip(prepared, owners, strict=True)}
-        return found.pop() if len(found) == 1 else None
+        prefix = found.pop() if len(found) == 1 else None
+        if (
+            prefix is None
+            or len(sides([prefix.length, *(len(s.input_ids) for s in prepared)], self._border)) > 1
+        ):
+            return None
+        return prefix
 
     def _layers(self, prefix: Prefix, sample: ProcessedSample, owner: str) -> Layers | None:
         """Keys and values of a beginning; None where the LLM does not keep every position."""

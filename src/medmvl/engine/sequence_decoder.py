@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 
@@ -16,6 +17,7 @@ from medmvl.engine.sequences import SequenceState
 from medmvl.engine.structured_outputs import StructuredOutputs
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
+from medmvl.models.rotary_border import border_of, sides
 from medmvl.models.thinking import decode_with_mark
 from medmvl.models.visuals import ProcessedSample
 
@@ -30,19 +32,25 @@ class SequenceDecoder:
         self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
         self.processor = processor
         self._pad_id = int(processor.tokenizer.pad_token_id)
+        self.border = border_of(self.model.config.get_text_config())
         self.inputs = ModelInputs(self.model, self._pad_id, cache_bytes)
         self._placeholders = [processor.image_token_id, processor.volume_token_id]
         self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
         self._lock = Lock()
 
-    def room(self, prepared: ProcessedSample) -> int | None:
-        """Tokens of an answer that the LLM's context leaves; None where it has no limit."""
-        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
-        return None if limit is None else int(limit) - len(prepared.input_ids)
+    def room(self, prepared: ProcessedSample, num_beams: int = 1) -> int | None:
+        """Tokens of an answer that the LLM's context leaves; None where it has no limit. Beams end at the LLM's border."""
+        limit, length = (
+            getattr(self.model.config.llm, "max_position_embeddings", None),
+            len(prepared.input_ids),
+        )
+        if num_beams > 1 and self.border is not None and length <= self.border:
+            limit = self.border if limit is None else min(self.border, int(limit))
+        return None if limit is None else int(limit) - length
 
     def fitted(self, options: GenerationOptions, prepared: ProcessedSample) -> GenerationOptions:
         """The options, with no more new tokens than fit after the conversation where `shrink_to_fit` is set."""
-        room = self.room(prepared)
+        room = self.room(prepared, options.num_beams)
         if not options.shrink_to_fit or room is None or room >= options.max_new_tokens:
             return options
         return options.model_copy(update={"max_new_tokens": room})
@@ -75,11 +83,30 @@ class SequenceDecoder:
                 prompt is read once; they hold the answers afterwards.
             owners: whose scans each conversation shows; nothing cached for another is used.
         """
+        owners = owners or [""] * len(prepared)
+        times = len(sequences) // len(prepared)
         with self._lock, torch.inference_mode():
-            owners = owners or [""] * len(prepared)
-            inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
-            keep = partial(self.inputs.keep_prefix, prepared, owners)
-            decode(self.model, inputs, sequences, self._placeholders, keep)
+            for side in sides([len(sample.input_ids) for sample in prepared], self.border):
+                own = [sequences[place * times + copy] for place in side for copy in range(times)]
+                self._decode_side([prepared[place] for place in side], own, [owners[place] for place in side])
+
+    def _decode_side(
+        self, prepared: Sequence[ProcessedSample], sequences: Sequence[SequenceState], owners: Sequence[str]
+    ) -> None:
+        """Decode conversations on one side of the LLM's border; an answer that crosses it is read from the beginning."""
+        crossing = self.border is not None and len(prepared[0].input_ids) <= self.border
+        inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
+        keep = partial(self.inputs.keep_prefix, prepared, owners)
+        decode(
+            self.model, inputs, sequences, self._placeholders, keep, border=self.border if crossing else None
+        )
+        left = [place for place, sequence in enumerate(sequences) if sequence.finish is None]
+        if left:
+            times = len(sequences) // len(prepared)
+            further = [_with_tokens(prepared[place // times], sequences[place].tokens) for place in left]
+            self._decode_side(
+                further, [sequences[place] for place in left], [owners[place // times] for place in left]
+            )
 
     def forget(self) -> None:
         """Let go of visual tokens and beginnings that were kept: the weights they were made with have changed."""
@@ -119,9 +146,10 @@ class SequenceDecoder:
         if options.num_beams == 1:
             self.decode_sequences(samples, sequences, owners)
             return sequences
-        limits: dict[int, list[int]] = {}
-        for index, sequence in enumerate(sequences):
-            limits.setdefault(sequence.options.max_new_tokens, []).append(index)
+        limits: dict[tuple[int, bool], list[int]] = {}
+        for index, (sample, sequence) in enumerate(zip(samples, sequences, strict=True)):
+            beyond = self.border is not None and len(sample.input_ids) > self.border
+            limits.setdefault((sequence.options.max_new_tokens, beyond), []).append(index)
         # one length per search, so that no answer depends on what shares its batch
         for same in limits.values():
             self.search_beams(
@@ -131,3 +159,8 @@ class SequenceDecoder:
                 [owners[index] for index in same],
             )
         return sequences
+
+
+def _with_tokens(sample: ProcessedSample, tokens: Sequence[int]) -> ProcessedSample:
+    """A conversation with what was written after it."""
+    return replace(sample, input_ids=torch.cat([sample.input_ids, torch.tensor(tokens)]), labels=None)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medmvl.models.rotary_border import border_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -138,25 +140,29 @@ def _own_mask(group: PackedGroup, device: torch.device) -> Tensor | None:
 def is_purely_causal(config: PreTrainedConfig, longest: int) -> bool:
     """Whether an LLM with this configuration needs no mask for samples of up to `longest` tokens.
 
-    Its family was tested, its attention is PyTorch's, and a sliding window, where it has one, reaches back over a whole sample.
+    Its family was tested, its attention is PyTorch's, a sliding window, where it has one, reaches back over a whole sample, and
+    no sample is so long that others are read with its angles.
     """
-    window = getattr(config, "sliding_window", None)
+    window, border = getattr(config, "sliding_window", None), border_of(config)
     return (
         config.model_type in CAUSAL_FAMILIES
         and config._attn_implementation == "sdpa"
         and getattr(config, "is_causal", True)
         and (window is None or longest <= window)
+        and (border is None or longest <= border)
     )
 
 
 def why_not_packed(config: PreTrainedConfig, longest: int) -> str:
     """What to tell a user whose LLM cannot read samples of up to `longest` tokens packed in one row."""
-    window = getattr(config, "sliding_window", None)
+    window, border = getattr(config, "sliding_window", None), border_of(config)
     if config.model_type not in CAUSAL_FAMILIES:
         known = ", ".join(sorted(CAUSAL_FAMILIES))
         reason = f"packed and unpacked were found equal for {known}, not for '{config.model_type}'"
     elif config._attn_implementation != "sdpa":
         reason = f"packing needs attention 'sdpa', and this LLM has '{config._attn_implementation}'"
+    elif border is not None and longest > border:
+        reason = f"the longest sample has {longest} tokens, and after {border} this LLM turns positions otherwise (LongRoPE)"
     else:
         reason = f"the longest sample has {longest} tokens, more than the sliding window of {window}"
     return f"this LLM cannot be trained with samples packed in one row: {reason}; set pack to false"
