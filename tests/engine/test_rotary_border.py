@@ -1,4 +1,4 @@
-"""LLMs whose positions depend on what shares a pass (LongRoPE): nothing of that changes an answer."""
+"""LLMs whose positions depend on what shares a pass (LongRoPE), or on padding (MPT): nothing of that changes an answer."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ LONGROPE = {
     **LLMS["phi3"], "original_max_position_embeddings": BORDER,
     "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 6, "long_factor": [4.0] * 6},
 }  # fmt: skip
+MPT = {"model_type": "mpt", "d_model": 24, "n_layers": 2, "n_heads": 2, "max_seq_len": 512}
 SHORT, NEAR, LONG = ("?",), ("Is there a nodule?" + "?" * 9,), ("Describe the findings. " * 6,)
 OPTIONS = GenerationOptions(max_new_tokens=12, logprobs=0)
 
@@ -101,3 +102,8 @@ def test_samples_beyond_the_border_are_not_packed_with_others() -> None:
     config = model.llm.config
     assert border_of(config) == BORDER and border_of(tiny()[0].llm.config) is None
     assert is_purely_causal(config, BORDER) and not is_purely_causal(config, BORDER + 1)
+
+
+def test_padding_after_a_shared_beginning_is_not_counted_by_an_llm_that_counts_places() -> None:
+    model, processor = tiny(MPT, **IMAGES_ONLY)
+    check_alone(model, processor, ("xray:a", *SHORT), ("xray:a", *LONG), ("xray:a", *NEAR))

@@ -6,6 +6,7 @@ reads only its own words.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,7 +32,8 @@ class ModelInputs:
         self.visual_tokens = VisualTokens(model, cache_bytes // 2)
         self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
         self._border = border_of(model.config.get_text_config())
-        self._keeps_prefixes = True
+        # padding between a beginning and its continuations: an LLM that counts places itself (MPT) would count it
+        self._keeps_prefixes = "position_ids" in inspect.signature(model.llm.forward).parameters
 
     def of(self, prepared: Sequence[ProcessedSample], owners: Sequence[str]) -> Batch:
         """Inputs of conversations, padded on the left, with the tokens of their scans.
