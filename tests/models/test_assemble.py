@@ -1,5 +1,6 @@
 """From a recipe to a model: pretrained weights arrive unchanged, fresh ones follow the seed, and nonsense is named."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -71,6 +72,26 @@ def test_pretrained_weights_arrive_unchanged(checkpoints):
     assert kept
     assert all(torch.equal(theirs[name], weight) for name, weight in kept.items())
     assert processor.tokenizer.chat_template.startswith("{% for m in messages %}[{{ m.role }}]")
+
+
+def test_pixels_of_another_brightness_than_the_tower_was_trained_with_are_warned_of(
+    checkpoints: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, _, _ = checkpoints
+    tower = shutil.copytree(folder / "tower", tmp_path / "tower")
+    clip: dict[str, Any] = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+    encoder = {"type": "hf_vision", "path": str(tower)}
+    for said in ({}, clip, {**clip, "do_normalize": False, "rescale_factor": 1 / 127.5}):
+        (tower / "preprocessor_config.json").write_text(json.dumps({**said, "size": 16}))
+        own = {"mean": clip["image_mean"], "std": clip["image_std"]} if said == clip else {}
+        own = own or ({"mean": [0.0] * 3, "std": [0.5] * 3} if said else {})
+        assemble(pretrained(folder, image_encoder=encoder, image_processor={"size": [16, 16], **own}))
+        assert not caplog.records
+    assemble(pretrained(folder, image_encoder=encoder))
+    assert (
+        "pixels of mean [0.0, 0.0, 0.0] and std [0.5, 0.5, 0.5], and image_processor says mean [0.5"
+        in caplog.text
+    )
 
 
 def test_a_pretrained_model_forgets_its_paths_when_saved(checkpoints, tmp_path):

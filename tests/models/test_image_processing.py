@@ -26,6 +26,7 @@ def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 def library_processors() -> dict[str, Any]:
+    from transformers import DeiTImageProcessorPil, EfficientNetImageProcessorPil
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -34,6 +35,14 @@ def library_processors() -> dict[str, Any]:
         "siglip": SiglipImageProcessorPil(size={"height": 32, "width": 28}),
         "clip": CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=crop),
         "resize more than crop": CLIPImageProcessorPil(size={"shortest_edge": 31}, crop_size=crop),
+        "squash in spite of a crop": DeiTImageProcessorPil(size=crop, crop_size=crop),
+        "not normalised": SiglipImageProcessorPil(size=crop, do_normalize=False),
+        "neither scaled": SiglipImageProcessorPil(size=crop, do_normalize=False, do_rescale=False),
+        "scaled otherwise": SiglipImageProcessorPil(size=crop, rescale_factor=1 / 127.5),
+        "scaled and moved": EfficientNetImageProcessorPil(
+            size=crop, resample=3, rescale_factor=1 / 127.5, rescale_offset=True, include_top=False
+        ),
+        "normalised twice": EfficientNetImageProcessorPil(size=crop, resample=3),
     }
 
 
@@ -50,7 +59,25 @@ def test_pixels_are_those_of_the_librarys_processor(name, size, colour):
     image = Image.fromarray(array).convert("RGB")
     expected = torch.as_tensor(np.asarray(theirs(image, return_tensors="np")["pixel_values"][0]))
     assert ours.shape == expected.shape
-    assert float((ours - expected).abs().max()) < 1e-5
+    assert float((ours - expected).abs().max()) < 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+CLIP = {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}, "do_center_crop": True,
+        "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"do_resize": False}, "made with do_resize: false"),
+        ({"do_pad": True}, "made with do_pad: true"),
+        ({"size": 24, "crop_pct": 0.875, "do_center_crop": False}, "made with crop_pct"),
+        ({"size": {"height": 32, "width": 32}}, "changes the aspect ratio"),
+    ],
+)
+def test_pixels_that_ours_cannot_make_are_refused(change, message):
+    with pytest.raises(RecipeError, match=message):
+        ImageProcessor.from_huggingface({**CLIP, **change})
 
 
 def test_a_checkpoint_without_a_fixed_size_is_refused():

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from medmvl.errors import UserError
 from medmvl.exchange.llava_folder import rename_for_all
 from medmvl.json_types import JsonObject
+from medmvl.models.checkpoint_images import PIL_CODES
 from medmvl.models.connectors import Connector
 from medmvl.models.connectors.mlp import MLPConfig
 from medmvl.models.encoders import Encoder
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
-from medmvl.models.image_processing import PIL_CODES
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.placeholders import IMAGE_TOKEN
 from medmvl.models.processing import MedMVLProcessor

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from medmvl.errors import RecipeError
 from medmvl.json_types import JsonObject
+from medmvl.models.checkpoint_images import warn_of_other_normalisation
 from medmvl.models.configuration import SHARED_VOLUME_ENCODER, MedMVLConfig, VisualParts
 from medmvl.models.encoders import IMAGE_ENCODERS, VOLUME_ENCODERS
 from medmvl.models.encoders.base import ImageEncoder
@@ -66,6 +67,7 @@ def assemble(
     _check_fit(config, processor)
     model = MedMVLForConditionalGeneration(config)
     _load_pretrained_parts(model, recipe)
+    _warn_of_other_pixels(recipe, processor)
     fit_vocabulary(model, processor)
     settle_generation(model, processor)
     return model, processor
@@ -224,9 +226,16 @@ def _load_pretrained_parts(model: MedMVLForConditionalGeneration, recipe: ModelR
         model.llm = load_whole(AutoModelForCausalLM, recipe.llm.path, "llm", dtype="auto")
     _load_encoders(model.image_encoder, recipe.image_encoder)
     _load_encoders(model.volume_encoder, recipe.volume_encoder)
+
+
+def _warn_of_other_pixels(recipe: ModelRecipe, processor: MedMVLProcessor) -> None:
+    """Warn where a pretrained encoder is given other pixels than it was trained with."""
     if isinstance(recipe.volume_encoder, dict) and "path" in recipe.volume_encoder:
         settings = processor_settings(recipe.volume_processor) or {}
         warn_of_other_processor(recipe.volume_encoder["path"], settings)
+    encoder, images = recipe.image_encoder or {}, processor.image_processor
+    if images is not None and "path" in encoder and encoder.get("type") == "hf_vision":
+        warn_of_other_normalisation(encoder["path"], (images.mean, images.std))
 
 
 def _load_encoders(module: nn.Module | None, settings: object) -> None:

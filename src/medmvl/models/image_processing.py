@@ -15,6 +15,7 @@ from medmvl.errors import RecipeError
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import to_unit_range
 from medmvl.json_types import JsonMapping
+from medmvl.models.checkpoint_images import image_settings
 from medmvl.models.tiling import Size, best_grid, fitted_size, largest_sizes, native_size
 from medmvl.schema.strict import StrictModel
 
@@ -24,7 +25,6 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-PIL_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 class _Place(NamedTuple):
@@ -192,27 +192,9 @@ class ImageProcessor(StrictModel):
         """The settings of a Hugging Face CLIP-like image processor, from its `preprocessor_config.json`.
 
         Raises:
-            RecipeError: it makes images of changing sizes.
+            RecipeError: it makes images of changing sizes, or does what ours does not.
         """
-        size, crop = settings["size"], settings["crop_size"] if settings.get("do_center_crop") else None
-        size = {"height": size, "width": size} if isinstance(size, int) else size
-        if crop is None and not {"height", "width"} <= set(size):
-            raise RecipeError(
-                f"image processor: a checkpoint that resizes to {dict(size)} and does not crop makes changing sizes; "
-                "give size and fit yourself."
-            )
-        shape = size if crop is None else {"height": crop, "width": crop} if isinstance(crop, int) else crop
-        edge = None if crop is None else size.get("shortest_edge", size.get("height"))
-        return cls.from_settings(
-            {
-                "size": (shape["height"], shape["width"]),
-                "fit": "squash" if crop is None else "crop",
-                "shortest_edge": edge,
-                "interpolation": PIL_CODES[int(settings.get("resample", 3))],
-                "mean": settings["image_mean"],
-                "std": settings["image_std"],
-            }
-        )
+        return cls.from_settings(image_settings(settings))
 
 
 def _overlap(place: _Place) -> tuple[list[slice], list[slice]]:
