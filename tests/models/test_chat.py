@@ -1,6 +1,7 @@
 """Labels are exactly what the assistant says and its end of turn, for every chat template and tokenizer."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -218,6 +219,37 @@ def test_a_system_message_is_rendered_or_refused(template, tokenizer):
         assert [text.removesuffix(TEMPLATES[template][1]).strip() for text in said(chat, turns)] == ["Yes."]
         ids = chat.encode(turns, add_generation_prompt=False, name="s").ids
         assert "You read chest CT." in chat.tokenizer.decode(ids)
+
+
+PHI3_AT_FIRST = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '<|user|>\n' + message['content'] + '<|end|>\n<|assistant|>\n' }}"
+    "{% elif message['role'] == 'assistant' %}{{ message['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+)
+"""It has no place for a system message, and says nothing."""
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_template_that_drops_what_is_said_is_refused(tokenizer, monkeypatch):
+    chat = encoder("phi3", tokenizer)
+    monkeypatch.setattr(chat.tokenizer, "chat_template", PHI3_AT_FIRST)
+    turns = conversation([("Is there a  nodule? <|image|>\nLook!", "Yes.")], system="You read chest CT.")
+    settings: dict[str, Any] = {"add_generation_prompt": False, "thinking": False, "name": "case 7"}
+    with pytest.raises(
+        SampleError, match="case 7: the chat template drops or rewrites turn 1, of the system"
+    ):
+        chat.rendered(turns, **settings)
+    assert "Yes.<|end|>" in chat.rendered(turns[1:], **settings).text
+
+
+def test_a_prompt_is_the_same_on_every_day():
+    llama = (
+        "{% if not date_string is defined %}{% if strftime_now is defined %}"
+        "{% set date_string = strftime_now( '%d %b %Y' ) %}{% endif %}{% endif %}Today: {{ date_string }}"
+    )
+    granite = """Today's Date: {{ strftime_now("%B %d, %Y") }}."""
+    assert 'set date_string = "26 Jul 2024" %}' in bundled_or_own(llama)
+    assert bundled_or_own({"tool_use": "", "default": granite}) == """Today's Date: {{ "July 26, 2024" }}."""
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)

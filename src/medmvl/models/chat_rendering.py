@@ -6,9 +6,11 @@ out is where the labels are. So roles are never guessed from position.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 _OPEN, _CLOSE, _OPEN_REASONING, _CLOSE_REASONING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
 OWN_MARKS = re.compile("[\ue0f0-\ue0f3]")
 """The characters that mark texts while a template renders; no text may hold them."""
+
+_SPECIAL = re.compile(r"<\|\w+\|>")
+"""Placeholders in the text of a turn: a template may put images elsewhere."""
+DAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""The day that templates are given: Llama 3's own where it is told none. A prompt that changes by the day is another prompt."""
+_TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 Span = tuple[int, int]
 
@@ -52,10 +60,15 @@ BUNDLED_TEMPLATES = ("plain", "chatml")
 """`plain` is for base models that have none; `chatml` has no system prompt of its own."""
 
 
-def bundled_or_own(template: str) -> str:
-    """Jinja text: of a bundled template where one is named, else the text itself."""
+def bundled_or_own(template: str | Mapping[str, str]) -> str:
+    """Jinja text: of a bundled template where one is named, else the text itself, or the default of several.
+
+    It writes the same on every day.
+    """
+    if not isinstance(template, str):
+        template = template["default"]
     if template not in BUNDLED_TEMPLATES:
-        return template
+        return _TODAY.sub(lambda call: json.dumps(DAY.strftime(call[2])), template)
     return resources.files("medmvl.models").joinpath(f"templates/{template}.jinja").read_text("utf-8")
 
 
@@ -79,7 +92,7 @@ def render(
         name: names the sample in errors.
 
     Raises:
-        SampleError: the template refuses it, or rewrites what the assistant says.
+        SampleError: the template refuses it, drops a turn, or rewrites what the assistant says.
     """
     messages = [_message(turn, thinking=thinking) for turn in turns]
     try:
@@ -89,7 +102,20 @@ def render(
     except (TemplateError, TypeError, ValueError) as error:
         raise SampleError(f"{name}: the chat template refuses this conversation: {error}") from error
     assert isinstance(marked, str)
+    _check_asked(marked, turns, name)
     return _unmark(marked, [turn for turn in turns if turn.role == "assistant"], name)
+
+
+def _check_asked(marked: str, turns: Sequence[Turn], name: str) -> None:
+    """Raise SampleError where what a user or the system says is not in the string; white space may differ."""
+    shown = " ".join(marked.split())
+    for number, turn in enumerate(turns, 1):
+        pieces = _SPECIAL.split(turn.text) if turn.role != "assistant" else []
+        if any(" ".join(piece.split()) not in shown for piece in pieces):
+            raise SampleError(
+                f"{name}: the chat template drops or rewrites turn {number}, of the {turn.role}: the model would not read it. "
+                "Leave that turn out, put its text into a user's turn, or choose another chat_template."
+            )
 
 
 def _message(turn: Turn, *, thinking: bool) -> dict[str, str]:
