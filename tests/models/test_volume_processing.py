@@ -80,6 +80,17 @@ def test_a_sagittal_scan_is_read_in_its_own_plane():
     assert (axial[0, :, :, 6:] == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("axcodes", "expected"),
+    [(("S", "R", "A"), [0, 3, 6, 9]), (("I", "P", "L"), [9, 6, 3, 0]), (("A", "S", "L"), [6, 4, 2, 0])],
+)
+def test_positions_are_along_the_axis_that_is_read_first(axcodes, expected):
+    image = scan(np.zeros((4, 4, 8), np.int16), spacing=(3.0, 2.0, 1.0))
+    view = VolumeProcessor(size=(4, 4, 8), plane="axial", input_axcodes=axcodes)(image)
+    assert view.positions_mm is not None
+    assert view.positions_mm.tolist() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("plane", PLANES)
 def test_the_patient_is_never_mirrored(plane):
     """The voxel axes form the body axes of the matrix with the handedness that each plane is looked at with."""

@@ -19,7 +19,7 @@ from pydantic import (
 from torch import Tensor
 
 from medmvl.errors import RecipeError, UserError
-from medmvl.imaging.geometry import order_matrix, reorder, slice_axis, to_acquired_plane
+from medmvl.imaging.geometry import order_matrix, reorder, to_acquired_plane
 from medmvl.imaging.image import MedicalImage
 from medmvl.imaging.intensity import apply_window, otsu_threshold, percentile_scale
 from medmvl.imaging.resampling import crop_or_pad, resample_uneven_slices, resize
@@ -252,7 +252,9 @@ class VolumeProcessor(StrictModel):
         """Where each slice of the voxels lies along the slice axis, from the first slice of the scan."""
         if image.spacing_mm is None:
             return None
-        axis = 0 if self.plane == "axial" else slice_axis(image)
+        axis = int(
+            np.abs(matrix[:3, 0]).argmax()
+        )  # of the scan, along which the slices of the voxels follow one another
         indices = matrix[axis, 0] * np.arange(depth) + matrix[axis, 3]
         return torch.from_numpy((indices * image.spacing_mm[axis]).astype(np.float32))
 
