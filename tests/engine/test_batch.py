@@ -144,6 +144,20 @@ def test_the_digest_changes_with_any_byte_of_large_weights(tmp_path: Path) -> No
     assert len(digests) == 4
 
 
+def test_a_model_in_memory_that_sees_or_asks_otherwise_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tiny_engine()
+    identities = [engine.identity]
+    narrow = engine.processor.volume_processor.model_copy(update={"windows": ("lung",)})
+    for name, value in (("volume_processor", narrow), ("visual_suffix", ""), ("thinking", True)):
+        with monkeypatch.context() as changed:
+            changed.setattr(engine.processor, name, value)
+            identities.append(engine.identity)
+    assert len({identity["model"] for identity in identities}) == 4
+    assert engine.identity == identities[0]
+
+
 def test_a_model_in_memory_is_another_one_after_it_has_learned() -> None:
     engine = tiny_engine()
     before = engine.identity

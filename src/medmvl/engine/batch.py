@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from glob import escape
@@ -25,7 +26,10 @@ from medmvl.outputs import continued_file
 from medmvl.schema import Message, Sample
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from medmvl.engine.engine import Engine
+    from medmvl.models.processing import MedMVLProcessor
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[int], None]
@@ -168,9 +172,16 @@ def model_digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over all weights of a model in memory, by name."""
-    total = hashlib.sha256()
+def digest_in_memory(model: PreTrainedModel, processor: MedMVLProcessor) -> str:
+    """SHA-256 over all weights of a model by name, its settings, and what its processor makes of pixels and words."""
+    settings = [
+        processor.to_dict(),
+        processor.tokenizer.chat_template,
+        processor.tokenizer.backend_tokenizer.to_str(),
+    ]
+    total = hashlib.sha256(
+        json.dumps([model.config.to_dict(), settings], sort_keys=True, default=str).encode()
+    )
     for name, weight in sorted(model.state_dict().items()):
         total.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         total.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -13,7 +13,7 @@ import torch
 
 from medmvl.data.trained_on import TrainedOn
 from medmvl.datasets.loader import BlockLoader, ImageLoader
-from medmvl.engine.batch import Progress, answer_samples, model_digest, weights_digest
+from medmvl.engine.batch import Progress, answer_samples, digest_in_memory, model_digest
 from medmvl.engine.known_features import KnownFeatures
 from medmvl.engine.likelihood import choice_logprobs
 from medmvl.engine.loading import INT8, load_saved
@@ -78,7 +78,8 @@ class Engine(SequenceDecoder):
     @property
     def identity(self) -> JsonObject:
         """Identity of the model in results: `model`, a digest that changes with settings or weights, and `dtype`."""
-        digest = weights_digest(self.model) if self.folder is None else self._folder_digest
+        loaded = self.folder is not None
+        digest = self._folder_digest if loaded else digest_in_memory(self.model, self.processor)
         dtype = INT8 if self.in_eight_bits else str(self.model.dtype).removeprefix("torch.")
         return {"model": digest, "dtype": dtype}
 
