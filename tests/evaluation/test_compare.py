@@ -71,6 +71,20 @@ def test_other_samples_protocols_or_truths_are_refused(tmp_path: Path) -> None:
         compare_runs([base])
 
 
+def test_what_differs_next_to_the_model_is_said(tmp_path: Path) -> None:
+    base = read_run(write_run(tmp_path / "a", [1.0] * 80))
+    made = {
+        "data": "d1", "dtype": "float32", "options": {"max_new_tokens": 256, "seed": 0}, "versions": {"medmvl": "0.2.0"},
+    }  # fmt: skip
+    first = replace(base, about={**base.about, **made})
+    assert (
+        compare_runs([first, replace(first, name="b")]).warnings == compare_runs([base, first]).warnings == ()
+    )
+    other = {**made, "data": "d2", "options": {"max_new_tokens": 8, "seed": 1}}
+    (warning,) = compare_runs([first, replace(base, name="b", about={**base.about, **other})]).warnings
+    assert warning.endswith("b differ in more than the model: data, max_new_tokens (256 and 8)")
+
+
 def test_each_pair_is_one_line_of_a_terminal_of_80_columns(tmp_path: Path) -> None:
     runs = [read_run(write_run(tmp_path / name, [i % 2] * 8)) for i, name in enumerate("ab")]
     comparison = compare_runs(runs)

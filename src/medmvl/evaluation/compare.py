@@ -12,6 +12,7 @@ from medmvl.atomic_files import atomic_write, write_json
 from medmvl.errors import UserError
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
 from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval
+from medmvl.evaluation.warnings import several
 from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:
@@ -108,8 +109,27 @@ def compare_runs(runs: Sequence[Run], seed: int = 0) -> Comparison:
     pairs = tuple(Pair(**{**pair.__dict__, "p_holm": p}) for pair, p in zip(found, adjusted, strict=True))
     cluster = str(base.about.get("cluster", "sample"))
     few = [pair.group for pair in pairs if pair.difference.clusters < FEW_CLUSTERS]
-    warning = f"fewer than {FEW_CLUSTERS} {cluster}s in {', '.join(dict.fromkeys(few))}: intervals are rough"
-    return Comparison(pairs, cluster, (warning,) if few else ())
+    rough = f"fewer than {FEW_CLUSTERS} {several(cluster)} in {', '.join(dict.fromkeys(few))}: intervals are rough"
+    others = [warning for run in runs[1:] for warning in _other_settings(base, run)]
+    return Comparison(pairs, cluster, (*others, *([rough] if few else [])))
+
+
+def _other_settings(base: Run, run: Run) -> list[str]:
+    """A warning where more than the model differs, as far as both runs say how they were made."""
+    before, after = _settings(base.about), _settings(run.about)
+    shared = [name for name in before if name in after and before[name] != after[name]]
+    named = [name if name == "data" else f"{name} ({before[name]} and {after[name]})" for name in shared]
+    return [f"{base.name} and {run.name} differ in more than the model: {', '.join(named)}"] if named else []
+
+
+def _settings(about: JsonObject) -> JsonObject:
+    """What decides answers and verdicts next to the model: data by their digest, number type, token limit, version."""
+    options, versions = about.get("options", {}), about.get("versions", {})
+    return {
+        **{name: about[name] for name in ("data", "dtype") if name in about},
+        **{name: options[name] for name in ("max_new_tokens", "thinking") if name in options},
+        **({"medmvl": versions["medmvl"]} if "medmvl" in versions else {}),
+    }
 
 
 def _check_same(base: Run, run: Run) -> None:
@@ -158,8 +178,8 @@ def comparison_table(comparison: Comparison) -> Table:
 
     first = comparison.pairs[0]
     caption = (
-        f"95 % intervals over {comparison.cluster}s. p: sign flips by {comparison.cluster}, corrected for all rows (Holm). "
-        "Could show: the smallest difference that these samples would mostly reveal."
+        f"95 % intervals over {several(comparison.cluster)}. p: sign flips by {comparison.cluster}, corrected for all rows "
+        "(Holm). Could show: the smallest difference that these samples would mostly reveal."
     )
     table = Table(
         title=f"Against {first.base}", caption=caption, box=box.SIMPLE_HEAD, padding=0, pad_edge=False
