@@ -73,3 +73,13 @@ def test_a_task_needs_truths_and_ids_of_its_own() -> None:
         Task("t", [conversation("Yes"), conversation("No")])
     task = Task("t", [conversation("Yes")])
     assert task.judge(task.samples[0], "yes, there is").score == 1.0
+
+
+@pytest.mark.parametrize("choices", [("lung", "heart"), ("A. lung", "B. heart"), ("(A) lung", "(B) heart")])
+def test_a_truth_that_is_the_letter_of_a_choice_is_that_choice(choices: tuple[str, ...]) -> None:
+    """Answering with the right option is right, and no other one is."""
+    target = Target(question_type="organ", answers=("B",), choices=choices)
+    scores = {text: judge(text, target).score for text in ("B", "heart", "B. heart", "A. lung", "lung", "A")}
+    assert scores == {"B": 1, "heart": 1, "B. heart": 1, "A. lung": 0, "lung": 0, "A": 0}
+    blood = Target(question_type="group", answers=("B",), choices=("O", "A", "B", "AB"))
+    assert judge("B", blood).score == 1 and judge("A", blood).score == 0
