@@ -65,6 +65,24 @@ def test_other_samples_are_refused() -> None:
         outcomes({"a": seeds(0.5), "b": seeds(0.6, n=100)}, "a")
 
 
+def test_seeds_that_vary_are_named_next_to_what_they_show() -> None:
+    def right(rate: float) -> Run:
+        return run([float(i % 100 < 100 * rate) for i in range(400)])
+
+    base = dict(enumerate([right(0.5)] * 3))
+    wild, calm = (
+        dict(enumerate(map(right, (0.52, 0.66, 0.99)))),
+        dict(enumerate(map(right, (0.6, 0.62, 0.64)))),
+    )
+    found = outcomes({"base": base, "wild": wild, "calm": calm}, "base")
+    assert [o.shown for o in found[1:]] == [True, True]
+    ts = [np.mean(o.by_seed) / (np.std(o.by_seed, ddof=1) / 3**0.5) for o in found[1:]]
+    by_hand = [1 - t / (t * t + 2) ** 0.5 for t in ts]  # Student's, in closed form for two degrees of freedom
+    assert [o.p_seeds for o in found[1:]] == pytest.approx(by_hand)
+    lines = statements(found, "base", cluster="study").splitlines()
+    assert "over 200 studies" in lines[2] and "p over seeds 0.25" in lines[2] and "over seeds" not in lines[3]
+
+
 def test_one_patient_shows_nothing_however_often_asked() -> None:
     def one_patient(right: int) -> Run:
         return Run("run", {}, {f"q{i}": {"score": float(i < right), "cluster": 0} for i in range(40)})

@@ -1,6 +1,7 @@
 """From the evaluations of an experiment to what it shows: paired differences to the reference, and nothing beyond.
 
-A difference is concluded where its interval over patients excludes zero and every seed has its sign.
+A difference is concluded where its interval over patients excludes zero and every seed has its sign. Interval, p and Holm's
+p are about the models of these seeds; `Outcome.p_seeds` says what the seeds alone say about others.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medmvl.errors import UserError
-from medmvl.evaluation.compare import Run
+from medmvl.evaluation.compare import SHOWN, Run
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
-from medmvl.evaluation.statistics import Interval, difference_interval, mean_interval
+from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval, mean_interval
+from medmvl.evaluation.warnings import several
 from medmvl.json_types import JsonMapping, JsonObject
 
 MIN_SEEDS = 2
@@ -43,10 +45,19 @@ class Outcome:
             d.high < 0 and all(s < 0 for s in self.by_seed)
         )
 
+    @property
+    def p_seeds(self) -> float | None:
+        """Student's p of the seeds' differences, each as one number; None of one seed, or where all are equal."""
+        from scipy.stats import ttest_1samp
+
+        if len(self.by_seed) < MIN_SEEDS or max(self.by_seed) - min(self.by_seed) < 1e-12:
+            return None
+        return float(ttest_1samp(self.by_seed, 0.0).pvalue)
+
     def to_json(self) -> JsonObject:
         """Plain values."""
         difference = None if self.difference is None else self.difference.to_json()
-        own = {**self.__dict__, "by_seed": list(self.by_seed), "shown": self.shown}
+        own = {**self.__dict__, "by_seed": list(self.by_seed), "shown": self.shown, "p_seeds": self.p_seeds}
         return {**own, "score": self.score.to_json(), "difference": difference}
 
 
@@ -204,23 +215,33 @@ def _cost(own: Sequence[JsonMapping]) -> str:
     )
 
 
-def statements(found: Sequence[Outcome], reference: str, further: Sequence[Outcome] = ()) -> str:
-    """What is shown, and what is not, in markdown; `further` are contrasts."""
+def statements(
+    found: Sequence[Outcome], reference: str, further: Sequence[Outcome] = (), cluster: str = "patient"
+) -> str:
+    """What is shown, and what is not, in markdown; `further` are contrasts, `cluster` is what intervals are over."""
     compared = [*(o for o in found if o.difference is not None), *further]
     names = {o.variant for o in further}
-    shown = [_sentence(o, "" if o.variant in names else reference) for o in compared if o.shown]
+    shown = [_sentence(o, "" if o.variant in names else reference, cluster) for o in compared if o.shown]
     hidden = [_not_shown(o, "" if o.variant in names else reference) for o in compared if not o.shown]
     return f"## Shown\n\n{''.join(shown) or 'Nothing.'}\n\n## Not shown\n\n{''.join(hidden) or '-'}\n"
 
 
-def _sentence(o: Outcome, reference: str) -> str:
+def _sentence(o: Outcome, reference: str, cluster: str) -> str:
     assert o.difference is not None
     d, word = o.difference, "better" if o.difference.value > 0 else "worse"
     subject = f"`{o.variant}` is {word} than `{reference}`" if reference else f"The contrast `{o.variant}`"
     return (
         f"- {subject}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] over "
-        f"{d.clusters} patients, the same sign in {len(o.by_seed)} seeds; Holm's p {o.p_holm:.4f}.\n"
+        f"{d.clusters} {several(cluster)}{' (rough: few)' if d.clusters < FEW_CLUSTERS else ''}, the same sign in "
+        f"{len(o.by_seed)} seeds; Holm's p {o.p_holm:.4f}{_over_seeds(o)}.\n"
     )
+
+
+def _over_seeds(o: Outcome) -> str:
+    """What weakens a difference: seeds that vary so much that those of equal variants would often agree in sign."""
+    if o.p_seeds is None or o.p_seeds < SHOWN:
+        return ""
+    return f"; p over seeds {o.p_seeds:.2f}: seeds vary much, other seeds may say otherwise"
 
 
 def _not_shown(o: Outcome, reference: str) -> str:

@@ -248,7 +248,8 @@ def conclude(experiment: Experiment, planned: Sequence[PlannedRun], out: Path) -
             "contrasts": [outcome.to_json() for outcome in further],
         },
     )
-    text = f"# {experiment.question}\n\n{statements(found, experiment.reference, further)}"
+    cluster = next(iter(runs[experiment.reference].values())).about.get("cluster", "patient")
+    text = f"# {experiment.question}\n\n{statements(found, experiment.reference, further, cluster)}"
     if missing:
         text += f"\nNot run yet: {', '.join(missing)}.\n"
     write_text(out / "table.md", table(found, costs) + (f"\n{contrast_table(further)}" if further else ""))
