@@ -83,7 +83,7 @@ def _resizing(theirs: JsonMapping) -> tuple[tuple[int, int], str, int | None]:
 
 def saved_normalisation(path: str | os.PathLike[str]) -> Normalisation | None:
     """Mean and std that a folder or hub id of Hugging Face says; None where it says nothing of images."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     for name in ("preprocessor_config.json", "processor_config.json"):
         file = cached_file(
