@@ -29,7 +29,7 @@ OWN_MARKS = re.compile("[\ue0f0-\ue0f3]")
 _SPECIAL = re.compile(r"<\|\w+\|>")
 """Placeholders in the text of a turn: a template may put images elsewhere."""
 DAY = datetime(2024, 7, 26, tzinfo=UTC)
-"""The day that templates are given: Llama 3's own where it is told none. A prompt that changes by the day is another prompt."""
+"""The day that templates are given: Llama 3's own where none is given. A prompt that changes by the day is another prompt."""
 _TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 Span = tuple[int, int]
