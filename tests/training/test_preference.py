@@ -238,7 +238,7 @@ def test_mistakes_are_said_before_the_first_step(tmp_path: Path, phantom_cache: 
     with pytest.raises(SampleError, match="one answer of a pair"):
         train(parse_recipe(dropping, "r"), tmp_path / "b")
     for changes, message in (
-        ({"objective": "lm", "dpo": {"beta": 0.1}}, "objective is lm"),
+        ({"objective": "lm", "dpo": {"beta": 0.1}}, "dpo is for the objective dpo, not 'lm'"),
         ({"dpo": {"loss": "ipo", "label_smoothing": 0.1}}, "label_smoothing is for the loss sigmoid"),
         ({"dpo": {"beta": 0}}, "greater than 0"),
     ):
