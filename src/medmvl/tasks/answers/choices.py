@@ -88,7 +88,7 @@ def choose(
         question: what was asked, where it is known.
     """
     named = letters_of(choices)
-    marks = named if named else list(ascii_uppercase[: len(choices)]) if letters else []
+    marks = marks_of(choices) if letters else named
     options = (
         []
         if all(_is_letter(choice) for choice in choices)
@@ -120,6 +120,11 @@ def letters_of(choices: Sequence[str]) -> list[str]:
     ]
     capitals = [letter.upper() for letter in found]
     return capitals if len(choices) > 1 and all(capitals) and len(set(capitals)) == len(capitals) else []
+
+
+def marks_of(choices: Sequence[str]) -> list[str]:
+    """The letters by which choices may be named, as capitals: those they are or carry, else A, B, C ..."""
+    return letters_of(choices) or list(ascii_uppercase[: len(choices)])
 
 
 def without_letter(option: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal
 
 from medmvl.schema import Sample, Target
 from medmvl.tasks.answers import choose, find_choice, visible_answer, word_polarity, yes_no_choices
-from medmvl.tasks.answers.choices import letters_of, without_letter
+from medmvl.tasks.answers.choices import marks_of, without_letter
 from medmvl.tasks.metrics import exact_match, normalise, token_f1
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def judge(text: str, target: Target, question: str = "") -> Judgement:
 
 def _accepted(target: Target) -> tuple[str, ...]:
     """The accepted answers, and the choices that those name which are no choice but the letter of one."""
-    letters = letters_of(target.choices) or ascii_uppercase
-    by_letter = dict(zip(letters, target.choices, strict=False))
+    by_letter = dict(zip(marks_of(target.choices), target.choices, strict=False))
     choices = {normalise(choice) for choice in target.choices}
     named = [normalise(answer).upper() for answer in target.answers if normalise(answer) not in choices]
     return (*target.answers, *(by_letter[letter] for letter in named if letter in by_letter))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from string import ascii_uppercase
 from typing import Literal
 
 from medmvl.schema import Target
 from medmvl.schema.reasoning import without_reasoning
-from medmvl.tasks.answers.choices import letters_of, without_letter
+from medmvl.tasks.answers.choices import letters_of, marks_of, without_letter
 from medmvl.tasks.answers.final import visible_answer
 from medmvl.tasks.metrics.text import normalise
 
@@ -102,9 +101,7 @@ class Record:
     @property
     def letters(self) -> list[str]:
         """The letters of the options in their order, as capitals: those they are or carry, else A, B, C ..."""
-        return (
-            letters_of(self.choices) or letters_of(self.options) or list(ascii_uppercase[: len(self.options)])
-        )
+        return letters_of(self.choices) or marks_of(self.options)
 
     def place_of(self, letter: str) -> int:
         """Index of the option that has a letter; -1 where none has."""
