@@ -18,6 +18,7 @@ from medmvl.exchange.imported import Components, Imported
 from medmvl.exchange.weights import has_weights, load_exactly
 from medmvl.json_types import JsonObject
 from medmvl.models.assemble import fit_vocabulary, settle_generation
+from medmvl.models.checkpoint_images import saved_image_processor
 from medmvl.models.configuration import MedMVLConfig
 from medmvl.models.encoders.hf_families import FAMILIES
 from medmvl.models.encoders.hf_vision import HFVision, HFVisionConfig
@@ -152,13 +153,10 @@ def _check_projector(config: Any) -> None:
 
 
 def _image_processor(source: Path) -> JsonObject:
-    for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
-        if (source / name).is_file():
-            settings = json.loads((source / name).read_text("utf-8"))
-            settings = settings.get(key) if key else settings
-            if settings:
-                return dict(settings)
-    raise UserError(f"{source} has no preprocessor_config.json, which says how images are resized.")
+    settings = saved_image_processor(source)
+    if settings is None:
+        raise UserError(f"{source} has no preprocessor_config.json, which says how images are resized.")
+    return settings
 
 
 def _chat_template(source: Path, tokenizer: PreTrainedTokenizerFast) -> tuple[str | None, str]:

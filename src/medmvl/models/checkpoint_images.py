@@ -81,11 +81,11 @@ def _resizing(theirs: JsonMapping) -> tuple[tuple[int, int], str, int | None]:
     return shape, "squash", None
 
 
-def saved_normalisation(path: str | os.PathLike[str]) -> Normalisation | None:
-    """Mean and std that a folder or hub id of Hugging Face says; None where it says nothing of images."""
+def saved_image_processor(path: str | os.PathLike[str]) -> JsonObject | None:
+    """Settings of the image processor in a folder or hub id of Hugging Face; None where it says nothing of images."""
     from transformers.utils.hub import cached_file
 
-    for name in ("preprocessor_config.json", "processor_config.json"):
+    for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
         file = cached_file(
             path,
             name,
@@ -93,17 +93,18 @@ def saved_normalisation(path: str | os.PathLike[str]) -> Normalisation | None:
             _raise_exceptions_for_connection_errors=False,
         )
         found: JsonObject = json.loads(Path(file).read_text("utf-8")) if file else {}
-        found = found.get("image_processor", found)
-        if "image_mean" in found:
-            return normalisation(found)
+        settings: JsonObject | None = found.get(key) if key else found
+        if settings:
+            return settings
     return None
 
 
 def warn_of_other_normalisation(path: str, ours: Normalisation) -> None:
     """Warn where an image encoder is given pixels of another brightness than it was trained with."""
-    theirs = saved_normalisation(path)
-    if theirs is None:
+    saved = saved_image_processor(path) or {}
+    if "image_mean" not in saved:
         return
+    theirs = normalisation(saved)
     wide = [
         [*values] * (len(known) if len(values) == 1 else 1)
         for values, known in zip(ours, theirs, strict=True)
