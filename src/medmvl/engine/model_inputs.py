@@ -31,7 +31,7 @@ class ModelInputs:
         self._pad_id = pad_id
         self.visual_tokens = VisualTokens(model, cache_bytes // 2)
         self.prefixes: BoundedLRU[str, Layers] = BoundedLRU(cache_bytes - cache_bytes // 2, num_bytes)
-        self._border = border_of(model.config.get_text_config())
+        self.border = border_of(model.config.get_text_config())
         # padding between a beginning and its continuations: an LLM that counts places itself (MPT) would count it
         self._keeps_prefixes = "position_ids" in inspect.signature(model.llm.forward).parameters
 
@@ -106,7 +106,7 @@ class ModelInputs:
         prefix = found.pop() if len(found) == 1 else None
         if (
             prefix is None
-            or len(sides([prefix.length, *(len(s.input_ids) for s in prepared)], self._border)) > 1
+            or len(sides([prefix.length, *(len(s.input_ids) for s in prepared)], self.border)) > 1
         ):
             return None
         return prefix

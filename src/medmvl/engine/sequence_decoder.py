@@ -17,7 +17,7 @@ from medmvl.engine.sequences import SequenceState
 from medmvl.engine.structured_outputs import StructuredOutputs
 from medmvl.models.modeling import MedMVLForConditionalGeneration
 from medmvl.models.processing import MedMVLProcessor
-from medmvl.models.rotary_border import border_of, sides
+from medmvl.models.rotary_border import is_within, sides
 from medmvl.models.thinking import decode_with_mark
 from medmvl.models.visuals import ProcessedSample
 
@@ -32,19 +32,17 @@ class SequenceDecoder:
         self.model.generation_config = GenerationConfig()  # the LLM's own may sample; options decide here
         self.processor = processor
         self._pad_id = int(processor.tokenizer.pad_token_id)
-        self.border = border_of(self.model.config.get_text_config())
         self.inputs = ModelInputs(self.model, self._pad_id, cache_bytes)
+        self.border = self.inputs.border
         self._placeholders = [processor.image_token_id, processor.volume_token_id]
         self._structured_outputs = StructuredOutputs(processor.tokenizer, processor.stop_token_ids)
         self._lock = Lock()
 
     def room(self, prepared: ProcessedSample, num_beams: int = 1) -> int | None:
         """Tokens of an answer that the LLM's context leaves; None where it has no limit. Beams end at the LLM's border."""
-        limit, length = (
-            getattr(self.model.config.llm, "max_position_embeddings", None),
-            len(prepared.input_ids),
-        )
-        if num_beams > 1 and self.border is not None and length <= self.border:
+        limit = getattr(self.model.config.llm, "max_position_embeddings", None)
+        length = len(prepared.input_ids)
+        if num_beams > 1 and self.border is not None and is_within(length, self.border):
             limit = self.border if limit is None else min(self.border, int(limit))
         return None if limit is None else int(limit) - length
 
@@ -94,12 +92,10 @@ class SequenceDecoder:
         self, prepared: Sequence[ProcessedSample], sequences: Sequence[SequenceState], owners: Sequence[str]
     ) -> None:
         """Decode conversations on one side of the LLM's border; an answer that crosses it is read from the beginning."""
-        crossing = self.border is not None and len(prepared[0].input_ids) <= self.border
+        border = self.border if is_within(len(prepared[0].input_ids), self.border) else None
         inputs = self.inputs.after_prefix(prepared, owners) or self.inputs.of(prepared, owners)
         keep = partial(self.inputs.keep_prefix, prepared, owners)
-        decode(
-            self.model, inputs, sequences, self._placeholders, keep, border=self.border if crossing else None
-        )
+        decode(self.model, inputs, sequences, self._placeholders, keep, border)
         left = [place for place, sequence in enumerate(sequences) if sequence.finish is None]
         if left:
             times = len(sequences) // len(prepared)
@@ -146,12 +142,12 @@ class SequenceDecoder:
         if options.num_beams == 1:
             self.decode_sequences(samples, sequences, owners)
             return sequences
-        limits: dict[tuple[int, bool], list[int]] = {}
+        alike: dict[tuple[int, bool], list[int]] = {}
         for index, (sample, sequence) in enumerate(zip(samples, sequences, strict=True)):
-            beyond = self.border is not None and len(sample.input_ids) > self.border
-            limits.setdefault((sequence.options.max_new_tokens, beyond), []).append(index)
-        # one length per search, so that no answer depends on what shares its batch
-        for same in limits.values():
+            within = is_within(len(sample.input_ids), self.border)
+            alike.setdefault((sequence.options.max_new_tokens, within), []).append(index)
+        # one length and one side of the border per search, so that no answer depends on what shares its batch
+        for same in alike.values():
             self.search_beams(
                 [samples[index] for index in same],
                 [sequences[index] for index in same],

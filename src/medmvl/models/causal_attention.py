@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medmvl.models.rotary_border import border_of
+from medmvl.models.rotary_border import border_of, is_within
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -149,7 +149,7 @@ def is_purely_causal(config: PreTrainedConfig, longest: int) -> bool:
         and config._attn_implementation == "sdpa"
         and getattr(config, "is_causal", True)
         and (window is None or longest <= window)
-        and (border is None or longest <= border)
+        and is_within(longest, border)
     )
 
 
@@ -161,7 +161,7 @@ def why_not_packed(config: PreTrainedConfig, longest: int) -> str:
         reason = f"packed and unpacked were found equal for {known}, not for '{config.model_type}'"
     elif config._attn_implementation != "sdpa":
         reason = f"packing needs attention 'sdpa', and this LLM has '{config._attn_implementation}'"
-    elif border is not None and longest > border:
+    elif not is_within(longest, border):
         reason = f"the longest sample has {longest} tokens, and after {border} this LLM turns positions otherwise (LongRoPE)"
     else:
         reason = f"the longest sample has {longest} tokens, more than the sliding window of {window}"

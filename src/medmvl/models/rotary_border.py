@@ -25,8 +25,13 @@ def border_of(config: PreTrainedConfig) -> int | None:
     return min(borders, default=None)
 
 
+def is_within(length: int, border: int | None) -> bool:
+    """Whether so many tokens are read with the angles of short texts."""
+    return border is None or length <= border
+
+
 def sides(lengths: Sequence[int], border: int | None) -> list[list[int]]:
     """Places of the lengths on either side of a border, those within it first; sides without any are left out."""
-    within = [place for place, length in enumerate(lengths) if border is None or length <= border]
-    beyond = [place for place in range(len(lengths)) if place not in set(within)]
+    within = [place for place, length in enumerate(lengths) if is_within(length, border)]
+    beyond = [place for place, length in enumerate(lengths) if not is_within(length, border)]
     return [side for side in (within, beyond) if side]
