@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from medmvl.atomic_files import atomic_write, write_json
 from medmvl.errors import UserError
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
-from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval
-from medmvl.evaluation.warnings import several
+from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval, several
 from medmvl.json_types import JsonObject
 
 if TYPE_CHECKING:

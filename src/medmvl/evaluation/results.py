@@ -18,6 +18,7 @@ from medmvl.evaluation.statistics import (
     difference_interval,
     few_vary,
     mean_interval,
+    several,
     tally_interval,
 )
 from medmvl.json_types import JsonMapping, JsonObject
@@ -198,7 +199,7 @@ def extra_lines(results: Results) -> list[str]:
 def to_table(results: Results, title: str = "Evaluation") -> Table:
     """The rows for a terminal of 80 columns, closed questions first; intervals are 95 %."""
     cluster = str(results.about.get("cluster", "patient"))
-    caption = f"\\[x, y]: 95 % over {cluster}s. needs image: score minus the better of the first two."
+    caption = f"\\[x, y]: 95 % over {several(cluster)}. needs image: score minus the better of the first two."
     columns = ("n", "score", "major-\nity", "no\nimage", "swapped\nimage", "needs\nimage")
     table = number_table("question", columns, title=title, caption=caption, padding=0)
     for metric, heading in HEADINGS.items():

@@ -31,6 +31,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
 
+def several(name: str) -> str:
+    """The plural of what a cluster is."""
+    return "studies" if name == "study" else f"{name}s"
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean with its interval; NaN where it is not known."""
@@ -87,18 +92,13 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable], *, seed
     cluster-effective n instead, and other scores from 0 to 1 of few clusters that vary `adjusted_interval`. Clusters are
     drawn whole, so the interval does not shrink because a patient was asked more often.
     """
-    sums, sizes = cluster_sums(scores, clusters)
-    value = float(sums.sum() / sizes.sum())
-    n_effective = effective_n(scores, clusters)
+    value, n_effective = float(np.mean(scores)), effective_n(scores, clusters)
     binary = all(score in (0.0, 1.0) for score in scores)
     if binary and min(value, 1 - value) * n_effective < _RARE:
         low, high = wilson(value, n_effective)
-        return Interval(value, low, high, len(scores), len(sizes), "wilson")
-    if few_vary(scores, clusters) and min(scores) >= 0 and max(scores) <= 1:
-        low, high = adjusted_interval(scores, clusters, 0.0, 1.0)
-        return Interval(value, low, high, len(scores), len(sizes), "adjusted")
-    low, high = _bootstrap(sums, sizes, seed)
-    return Interval(value, low, high, len(scores), len(sizes), "bootstrap")
+        return Interval(value, low, high, len(scores), len(set(clusters)), "wilson")
+    in_range = min(scores) >= 0 and max(scores) <= 1
+    return _interval(scores, clusters, (0.0, 1.0) if in_range else None, seed)
 
 
 def difference_interval(
@@ -122,13 +122,20 @@ def difference_interval(
         bound: no difference of a single answer can be larger.
     """
     differences = [a - b for a, b in zip(scores, others, strict=True)]
-    sums, sizes = cluster_sums(differences, clusters)
+    return _interval(differences, clusters, (-bound, bound), seed)
+
+
+def _interval(
+    values: Sequence[float], clusters: Sequence[Hashable], bounds: tuple[float, float] | None, seed: int
+) -> Interval:
+    """By a bootstrap, or by `adjusted_interval` where few clusters vary and the values have bounds."""
+    sums, sizes = cluster_sums(values, clusters)
     value = float(sums.sum() / sizes.sum())
-    if few_vary(differences, clusters):
-        low, high = adjusted_interval(differences, clusters, -bound, bound)
-        return Interval(value, low, high, len(differences), len(sizes), "adjusted")
+    if bounds is not None and few_vary(values, clusters):
+        low, high = adjusted_interval(values, clusters, *bounds)
+        return Interval(value, low, high, len(values), len(sizes), "adjusted")
     low, high = _bootstrap(sums, sizes, seed)
-    return Interval(value, low, high, len(differences), len(sizes), "bootstrap")
+    return Interval(value, low, high, len(values), len(sizes), "bootstrap")
 
 
 def few_vary(values: Sequence[float], clusters: Sequence[Hashable]) -> bool:

@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from medmvl.data.trained_on import TrainedOn
 from medmvl.evaluation.controls import SwappedImages
 from medmvl.evaluation.results import Row
-from medmvl.evaluation.statistics import FEW_CLUSTERS
+from medmvl.evaluation.statistics import FEW_CLUSTERS, several
 
 TRAINED_ON = "Trained on:"
 """Beginning of the warning that the judged patients are the training's; it is shown in red."""
 UNCHECKED = "not checked whether the data are unseen"
-
-
-def several(name: str) -> str:
-    """The plural of what a cluster is."""
-    return "studies" if name == "study" else f"{name}s"
 
 
 def cluster_warnings(name: str, clusters: Sequence[str], item: str = "sample") -> list[str]:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from medmvl.errors import UserError
 from medmvl.evaluation.compare import SHOWN, Run
 from medmvl.evaluation.significance import detectable_difference, holm, sign_flip_p
-from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval, mean_interval
-from medmvl.evaluation.warnings import several
+from medmvl.evaluation.statistics import FEW_CLUSTERS, Interval, difference_interval, mean_interval, several
 from medmvl.json_types import JsonMapping, JsonObject
 
 MIN_SEEDS = 2
